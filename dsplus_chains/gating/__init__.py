@@ -1,0 +1,1 @@
+"""The gate: who answers, the small model or the large one."""

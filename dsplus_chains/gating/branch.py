@@ -1,0 +1,261 @@
+"""`ConfidenceBranch`: the small model's answer where it is sure, the large model's elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.exceptions import OutputParserException
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
+from pydantic import BeforeValidator, Field
+from typing_extensions import override
+
+from dsplus_chains._arm import (
+    AnswerStream,
+    EmptyAnswerError,
+    UsageCollector,
+    feed,
+    leading_prompt,
+    merge_answer,
+    watch,
+    without_answer,
+)
+from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
+from dsplus_chains.gating.graph import branch_graph
+from dsplus_chains.gating.threshold import Threshold, keeps, threshold_for
+from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
+
+DECISION_EVENT = "dsplus_decision"
+"""The name of the custom event that goes out for each input."""
+
+
+class _Call(NamedTuple):
+    """One row's call of the large arm."""
+
+    row: int
+    record: dict[str, Any]
+    arm_input: dict[str, Any]
+    config: RunnableConfig
+    collector: UsageCollector
+
+
+class ConfidenceBranch(BatchRunnable[Any, Any]):
+    """Keeps what the small model is sure of, and asks the large arm for the rest, all of it in one batch.
+
+    In: a record with `prediction`. Out: the record with `answer`, `source`, and, if the large arm was asked, `large`
+    (what it said, and its tokens). The small model's answer is kept iff ``confidence >= threshold``; a confidence
+    that is not known defers. If the large arm fails, or answers something that is no label, the small model's answer
+    stands in, with ``source="fallback"`` and the reason under `error`.
+
+    For each input a custom event "dsplus_decision" goes out, `{source, confidence, threshold, label}`: who answered,
+    and the small model's confidence and label beside the threshold they were held against.
+
+    Args:
+        large: What answers the deferred inputs: any Runnable over the record, usually
+            ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. A prompt of one variable is fed from `input`.
+            An arm that returns a record (`answer` and `source` in it) is merged, so branches nest into tiers.
+        threshold: A number in [0, 1], a dict of such by label (a label that is not in it defers), or None (defers
+            everything).
+        on_large_error: "small": the small model's answer stands in; "raise": the error is raised for that input.
+        tier: The `source` of an answer that this branch keeps.
+
+    Raises:
+        pydantic.ValidationError: A threshold outside [0, 1], an unknown keyword.
+        InvalidInputError: An input that is no record with a `Prediction`, or that lacks a variable of the prompt.
+
+    Source: Data Shunt+ (arXiv 2406.15471), routing by the small model's confidence.
+
+    Example:
+        >>> branch = ConfidenceBranch(large=lambda record: "positive", threshold=0.9)
+        >>> sure = {"input": "broke at once", "prediction": Prediction(label="negative", confidence=0.97)}
+        >>> unsure = {"input": "well, well", "prediction": Prediction(label="negative", confidence=0.55)}
+        >>> [(record["answer"], record["source"]) for record in branch.batch([sure, unsure])]
+        [('negative', 'small'), ('positive', 'large')]
+    """
+
+    large: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    threshold: Threshold
+    on_large_error: Literal["small", "raise"] = "small"
+    tier: str = Field(default="small", min_length=1)
+
+    @classmethod
+    @override
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+    @property
+    @override
+    def InputType(self) -> Any:
+        return dict[str, Any]
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return ShuntRecord
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return self.large.config_specs
+
+    @override
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        return branch_graph(self, self.large, config)
+
+    @override
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+        results, calls = self._decide(inputs, run_manager, config)
+        if calls:
+            records, configs = [call.arm_input for call in calls], [call.config for call in calls]
+            try:
+                outputs: Any = self.large.batch(records, configs, return_exceptions=True, **kwargs)
+            except Exception as error:  # a batch of one's own that does not heed return_exceptions
+                outputs = [error] * len(calls)
+            self._resolve(results, calls, outputs)
+        for value, result, manager in zip(inputs, results, run_manager, strict=True):
+            if manager.handlers and not isinstance(result, Exception):
+                event = self._event(value, result["source"])
+                manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=manager.run_id)
+        return results
+
+    @override
+    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
+        results, calls = self._decide(inputs, run_manager, config)
+        if calls:
+            records, configs = [call.arm_input for call in calls], [call.config for call in calls]
+            try:
+                outputs: Any = await self.large.abatch(records, configs, return_exceptions=True, **kwargs)
+            except Exception as error:
+                outputs = [error] * len(calls)
+            self._resolve(results, calls, outputs)
+        for value, result, manager in zip(inputs, results, run_manager, strict=True):
+            if manager.handlers and not isinstance(result, Exception):
+                event = self._event(value, result["source"])
+                await manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=manager.run_id)
+        return results
+
+    @override
+    def _run_stream(
+        self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Iterator[Any]:
+        (result,), calls = self._decide([value], [run_manager], [config])
+        if isinstance(result, Exception):
+            raise result
+        yield AddableDict(without_answer(value))
+        if calls:
+            stream = AnswerStream(value, source="large", collector=calls[0].collector)
+            try:
+                for piece in self.large.stream(calls[0].arm_input, calls[0].config, **kwargs):
+                    yield from stream.push(piece)
+                yield from stream.finish()
+                source = stream.source
+            except Exception as error:
+                yield AddableDict(self._stand_in(calls[0], error, started=stream.started))
+                source = "fallback"
+        else:
+            yield AddableDict(answer=result["answer"], source=result["source"])
+            source = result["source"]
+        if run_manager.handlers:
+            event = self._event(value, source)
+            run_manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=run_manager.run_id)
+
+    @override
+    async def _arun_stream(
+        self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        (result,), calls = self._decide([value], [run_manager], [config])
+        if isinstance(result, Exception):
+            raise result
+        yield AddableDict(without_answer(value))
+        if calls:
+            stream = AnswerStream(value, source="large", collector=calls[0].collector)
+            try:
+                async for piece in self.large.astream(calls[0].arm_input, calls[0].config, **kwargs):
+                    for chunk in stream.push(piece):
+                        yield chunk
+                for chunk in stream.finish():
+                    yield chunk
+                source = stream.source
+            except Exception as error:
+                yield AddableDict(self._stand_in(calls[0], error, started=stream.started))
+                source = "fallback"
+        else:
+            yield AddableDict(answer=result["answer"], source=result["source"])
+            source = result["source"]
+        if run_manager.handlers:
+            event = self._event(value, source)
+            await run_manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=run_manager.run_id)
+
+    def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> tuple[list[Any], list[_Call]]:
+        """The finished record of each row that is kept (or its error), and the calls that the others need."""
+        results: list[Any] = [None] * len(inputs)
+        calls: list[_Call] = []
+        prompt = leading_prompt(self.large)
+        for row, value in enumerate(inputs):
+            try:
+                prediction = _prediction_of(value)
+                record = without_answer(value)
+                if keeps(prediction, threshold_for(self.threshold, prediction)):
+                    results[row] = {**record, "answer": prediction.label, "source": self.tier}
+                else:
+                    arm_config, collector = watch(config[row], run_manager[row], "large")
+                    calls.append(_Call(row, record, feed(prompt, record), arm_config, collector))
+            except InvalidInputError as error:
+                results[row] = error
+        return results, calls
+
+    def _resolve(self, results: list[Any], calls: list[_Call], outputs: list[Any]) -> None:
+        """Put the large arm's outputs, or what stands in for them, into their rows."""
+        if len(outputs) != len(calls):
+            error = EmptyAnswerError(f"the large arm got {len(calls)} inputs but returned {len(outputs)} answers")
+            outputs = [error] * len(calls)
+        for call, output in zip(calls, outputs, strict=True):
+            try:
+                if isinstance(output, Exception):
+                    raise output
+                results[call.row] = merge_answer(call.record, output, source="large", collector=call.collector)
+            except Exception as error:
+                try:
+                    results[call.row] = {**call.record, **self._stand_in(call, error)}
+                except Exception as unanswered:
+                    results[call.row] = unanswered
+
+    def _stand_in(self, call: _Call, error: Exception, *, started: bool = False) -> dict[str, Any]:
+        """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
+        label = call.record["prediction"].label
+        if self.on_large_error == "raise" or label is None or started:
+            raise error
+        said = error.llm_output if isinstance(error, OutputParserException) else None
+        return {
+            "answer": label,
+            "source": "fallback",
+            "error": describe_error(error),
+            "large": LargeAnswer(value=said, usage=call.collector.usage),
+        }
+
+    def _event(self, value: Mapping[str, Any], source: str) -> dict[str, Any]:
+        prediction: Prediction = value["prediction"]
+        return {
+            "source": source,
+            "confidence": prediction.confidence,
+            "threshold": threshold_for(self.threshold, prediction),
+            "label": prediction.label,
+        }
+
+
+def _prediction_of(value: Any) -> Prediction:
+    prediction = value.get("prediction") if isinstance(value, Mapping) else None
+    if isinstance(prediction, Prediction):
+        return prediction
+    got = f"a record with the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
+    if isinstance(value, Mapping) and prediction is not None:
+        got = f"prediction={prediction!r}"
+    msg = (
+        f"Got {got} but expected a record with a Prediction under 'prediction'. Put a scorer before the branch "
+        "(RunnableScorer makes one of any Runnable that yields a Prediction)"
+    )
+    raise InvalidInputError(msg)

@@ -1,0 +1,64 @@
+"""Thresholds: what they may be, and which predictions they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator
+
+from dsplus_chains.schema import Prediction, as_label
+
+
+def _number(value: Any, where: str) -> float | None:
+    if value is None:
+        return None
+    number = as_label(value)
+    if not isinstance(number, (int, float)) or isinstance(number, bool) or not 0 <= number <= 1:
+        msg = f"Got {where}={value!r} but expected a value in [0, 1], or None to defer everything"
+        raise ValueError(msg)
+    return float(number)
+
+
+def _threshold(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {as_label(label): _number(number, f"threshold[{label!r}]") for label, number in value.items()}
+    return _number(value, "threshold")
+
+
+Threshold: TypeAlias = Annotated[Any, BeforeValidator(_threshold)]
+"""A number in [0, 1], or a number per label (a label that is not in it defers), or None (defer everything)."""
+
+
+def threshold_for(threshold: Any, prediction: Prediction) -> float | None:
+    """The number that one prediction's confidence is held against; None defers it.
+
+    Example:
+        >>> threshold_for({"spam": 0.8}, Prediction(label="spam", confidence=0.9))
+        0.8
+        >>> threshold_for({"spam": 0.8}, Prediction(label="ham", confidence=0.9)) is None
+        True
+    """
+    if not isinstance(threshold, dict):
+        return threshold  # type: ignore[no-any-return]
+    for label, number in threshold.items():
+        if label == prediction.label and type(label) is type(prediction.label):
+            return number  # type: ignore[no-any-return]
+    return None
+
+
+def keeps(prediction: Prediction, threshold: float | None) -> bool:
+    """Whether the small model's answer stands: iff its confidence is known and ``confidence >= threshold``.
+
+    Source: Data Shunt (arXiv 2406.15471), the routing rule; a missing confidence is deferred, never kept.
+
+    Example:
+        >>> keeps(Prediction(label="spam", confidence=0.9), 0.9), keeps(Prediction(label="spam"), 0.0)
+        (True, False)
+    """
+    return (
+        threshold is not None
+        and prediction.label is not None
+        and prediction.confidence is not None
+        and prediction.confidence >= threshold
+    )

@@ -1,0 +1,1 @@
+"""What the large model is asked, and how its answer is read."""

@@ -1,0 +1,84 @@
+"""What the small model knows, in words: soft hints (its probabilities) and hard hints (fewer labels)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsplus_chains.schema import Prediction, percent
+
+NONE_OF_THESE = "none of these"
+"""What the large model may answer if label pruning took the right label from it."""
+
+
+def ranked_labels(prediction: Prediction, labels: Sequence[Any]) -> list[tuple[Any, float | None]]:
+    """The labels that the small model speaks of, most likely first, with their probabilities.
+
+    Ties keep the order of `labels`. A prediction without probabilities speaks of its label alone, one without a
+    label of none.
+
+    Example:
+        >>> prediction = Prediction(label="b", confidence=0.7, probabilities={"a": 0.1, "b": 0.7, "c": 0.2})
+        >>> ranked_labels(prediction, ["a", "b", "c"])
+        [('b', 0.7), ('c', 0.2), ('a', 0.1)]
+    """
+    if prediction.probabilities is not None:
+        known = [(label, prediction.probabilities[label]) for label in labels if label in prediction.probabilities]
+        return sorted(known, key=lambda pair: -pair[1])
+    return [(label, prediction.confidence) for label in labels if label == prediction.label]
+
+
+def soft_hint(prediction: Prediction, labels: Sequence[Any], *, top_k: int) -> str:
+    """The small model's view as a prior for the large one: at most `top_k` labels, most likely first.
+
+    Empty if the small model has no view. The wording is ours; the paper prints only its image prompt.
+
+    Source: Data Shunt (AAAI 2024), S4L, soft prompt pruning: the label probabilities enter the prompt.
+
+    Example:
+        >>> print(soft_hint(Prediction(label="spam", confidence=0.6), ["spam", "ham"], top_k=5))
+        A small model trained for this task read the input and estimates:
+        - spam: 60 %
+        It was not sure enough to answer alone. Weigh its estimate, but decide yourself.
+    """
+    ranked = ranked_labels(prediction, labels)[:top_k]
+    if not ranked:
+        return ""
+    return "\n".join(
+        [
+            "A small model trained for this task read the input and estimates:",
+            *(f"- {label}: {percent(probability)}" for label, probability in ranked),
+            "It was not sure enough to answer alone. Weigh its estimate, but decide yourself.",
+        ]
+    )
+
+
+def offered_labels(prediction: Prediction, labels: Sequence[Any], *, top_k: int) -> list[Any]:
+    """The labels that label pruning leaves: the `top_k` most likely, most likely first.
+
+    All of them, in their own order, if there is nothing to prune by or nothing to prune.
+
+    Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning; here per input, by the small model's probabilities.
+
+    Example:
+        >>> prediction = Prediction(label="b", confidence=0.7, probabilities={"a": 0.1, "b": 0.7, "c": 0.2})
+        >>> offered_labels(prediction, ["a", "b", "c"], top_k=2)
+        ['b', 'c']
+    """
+    if prediction.probabilities is None or len(labels) <= top_k:
+        return list(labels)
+    return [label for label, _ in ranked_labels(prediction, labels)[:top_k]] or list(labels)
+
+
+def label_list(labels: Sequence[Any], descriptions: Mapping[Any, str] | None, *, escape: bool = False) -> str:
+    """The labels, one a line, each with its description if it has one, and "none of these" if `escape`.
+
+    Example:
+        >>> print(label_list(["spam", "ham"], {"spam": "unwanted"}, escape=True))
+        - spam: unwanted
+        - ham
+        - none of these
+    """
+    described = descriptions or {}
+    lines = [f"- {label}: {described[label]}" if label in described else f"- {label}" for label in labels]
+    return "\n".join([*lines, f"- {NONE_OF_THESE}"] if escape else lines)

@@ -1,0 +1,299 @@
+"""What flows through a chain: the record, predictions, answers, and the errors that a user may meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, Self, TypeAlias
+
+from langchain_core.load.serializable import Serializable
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables.utils import AddableDict
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    field_validator,
+)
+from typing_extensions import TypedDict, override
+
+ROUNDING = 1e-6
+"""How far beyond [0, 1] a probability may lie and still count as rounding error (a sum of float32)."""
+
+
+class DSPlusError(Exception):
+    """Base of all errors that this package raises on its own account."""
+
+
+class InvalidInputError(DSPlusError, ValueError):
+    """An input of the chain, or a record on its way through it, is not what a Runnable can work on."""
+
+
+class TrainingDataError(DSPlusError, ValueError):
+    """The examples given to `fit` cannot train a classifier."""
+
+
+class InfeasibleTargetError(DSPlusError, ValueError):
+    """No threshold meets the target on this data; `nearest` is the closest that can be had."""
+
+    def __init__(self, message: str, *, target: Any = None, nearest: Any = None) -> None:
+        super().__init__(message)
+        self.target = target
+        self.nearest = nearest
+
+
+class SubtaskError(DSPlusError):
+    """A subtask failed; `subtask` is its name, the cause is chained."""
+
+    def __init__(self, message: str, *, subtask: str) -> None:
+        super().__init__(message)
+        self.subtask = subtask
+
+
+class BundleError(DSPlusError, ValueError):
+    """A saved model is damaged, incompatible, or holds something that cannot be saved without pickle."""
+
+
+def as_label(value: Any) -> Any:
+    """Turn a numpy scalar into the Python value it holds; anything else passes unchanged.
+
+    Example:
+        >>> import numpy as np
+        >>> as_label(np.int64(3)), as_label("spam")
+        (3, 'spam')
+    """
+    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
+
+
+def describe_error(error: BaseException) -> str:
+    """Name an error in one line, as it stands in a record: ``"TimeoutError: no answer in 5 s"``."""
+    text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def percent(confidence: float | None) -> str:
+    """A probability for people (and prompts): whole percents, never rounded to certainty.
+
+    Example:
+        >>> percent(0.973), percent(0.9999), percent(0.001), percent(None)
+        ('97 %', 'over 99 %', 'under 1 %', 'confidence unknown')
+    """
+    if confidence is None:
+        return "confidence unknown"
+    rounded = round(100 * confidence)
+    if rounded == 100 and confidence < 1:
+        return "over 99 %"
+    return "under 1 %" if rounded == 0 and confidence > 0 else f"{rounded} %"
+
+
+Label: TypeAlias = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(as_label)]
+"""A class label. One scorer uses one type: `True` and `1` never mix."""
+
+
+def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
+    """The labels as a tuple, if there is at least one, each comes once, and all are of one type.
+
+    Raises:
+        ValueError: They are not.
+
+    Example:
+        >>> check_labels([True, 1])
+        Traceback (most recent call last):
+        ...
+        ValueError: Got labels of the types bool, int but expected one type: [True, 1]
+    """
+    plain = tuple(as_label(label) for label in labels)
+    types = sorted({type(label).__name__ for label in plain})
+    if len(types) > 1:
+        msg = f"Got labels of the types {', '.join(types)} but expected one type: {list(plain)[:10]}"
+        raise ValueError(msg)
+    if not plain or types[0] not in {"str", "int", "bool"}:
+        msg = f"Got labels={list(plain)[:10]} but expected at least one string, integer or boolean"
+        raise ValueError(msg)
+    if twice := sorted({str(label) for label in plain if plain.count(label) > 1}):
+        msg = f"Got the labels {twice} more than once but expected each label once"
+        raise ValueError(msg)
+    return plain
+
+
+Labels: TypeAlias = Annotated[tuple[Label, ...], BeforeValidator(check_labels)]
+"""At least one label, each once, all of one type."""
+
+
+class _ReadOnlyDict(dict[Any, Any]):
+    """A dict that refuses to change. (`types.MappingProxyType` can neither be pickled nor copied)."""
+
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
+        msg = "a Prediction is read-only; build a new one"
+        raise TypeError(msg)
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ReadOnlyDict, (dict(self),)
+
+
+def _probability(value: Any, what: str) -> float:
+    number = float(value)
+    if not -ROUNDING <= number <= 1 + ROUNDING:
+        msg = f"Got {what}={value!r} but expected a probability in [0, 1]"
+        raise ValueError(msg)
+    return min(max(number, 0.0), 1.0)
+
+
+def _confidence(value: Any) -> float | None:
+    if isinstance(value, (str, bytes, bool)):
+        msg = f"Got confidence={value!r} but expected a number in [0, 1] or None"
+        raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
+    if value is None or math.isnan(float(value)):
+        return None
+    return _probability(value, "confidence")
+
+
+Confidence: TypeAlias = Annotated[float | None, BeforeValidator(_confidence)]
+"""A probability of being right, in [0, 1]; None where it is not known (a NaN becomes None)."""
+
+
+class _Value(Serializable):
+    """A frozen value that LangChain can serialise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @classmethod
+    @override
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+
+class Prediction(_Value):
+    """What the small model says of one input.
+
+    Args:
+        label: The most likely label, or None if the small model has none.
+        confidence: The probability, in [0, 1], that `label` is right. NaN becomes None, and rounding error
+            of up to 1e-6 beyond the interval is clipped.
+        probabilities: The probability of every label, read-only; also accepted as pairs, which is how it is
+            written to JSON, where the keys of an object could not be numbers.
+
+    Raises:
+        pydantic.ValidationError: A probability outside [0, 1], or a label that is no string, integer or boolean.
+
+    Example:
+        >>> prediction = Prediction(label="negative", confidence=0.97)
+        >>> f"known so far: {prediction}"
+        'known so far: negative (97 %)'
+    """
+
+    label: Label | None
+    confidence: Confidence = None
+    probabilities: Annotated[
+        Mapping[Any, Any] | None, PlainSerializer(lambda value: value and list(value.items()), when_used="json")
+    ] = None
+
+    @field_validator("probabilities", mode="before")
+    @classmethod
+    def _freeze(cls, value: Any) -> _ReadOnlyDict | None:
+        if value is None or type(value) is _ReadOnlyDict:
+            return value
+        pairs = value.items() if isinstance(value, Mapping) else value
+        frozen = {}
+        for key, probability in pairs:
+            label = as_label(key)
+            if not isinstance(label, (str, int)):
+                msg = f"Got the label {key!r} ({type(key).__name__}) but expected a string, integer or boolean"
+                raise ValueError(msg)  # noqa: TRY004
+            frozen[label] = _probability(probability, f"probabilities[{label!r}]")
+        return _ReadOnlyDict(frozen)
+
+    @property
+    @override
+    def lc_attributes(self) -> dict[str, Any]:
+        return {} if self.probabilities is None else {"probabilities": [[k, v] for k, v in self.probabilities.items()]}
+
+    def __add__(self, later: Self) -> Self:
+        """The later of two predictions: a stream is the sum of its chunks, and a later tier replaces an earlier."""
+        return later if isinstance(later, Prediction) else NotImplemented
+
+    @override
+    def __str__(self) -> str:
+        return f"{'unknown' if self.label is None else self.label} ({percent(self.confidence)})"
+
+
+class LargeAnswer(_Value):
+    """What the large model itself said of one input, before any fusion.
+
+    Args:
+        value: Its answer; None if it failed before it said anything that counts as one.
+        confidence: Its own confidence in [0, 1], where the provider tells it, else None.
+        usage: The tokens of all its calls for this input, else None.
+    """
+
+    value: Any = None
+    confidence: Confidence = None
+    usage: UsageMetadata | None = None
+
+
+class SubtaskResult(_Value):
+    """What one subtask found out.
+
+    Args:
+        value: Its result; None if it failed.
+        confidence: How sure whoever answered is, in [0, 1], or None if it does not say.
+        source: Who answered, as in the record's `source`; None if the subtask does not say.
+        error: Why there is no result, or only the small model's (``"TimeoutError: …"``), else None.
+
+    Example:
+        >>> str(SubtaskResult(value="sport", confidence=0.97))
+        'sport (97 %)'
+    """
+
+    value: Any = None
+    confidence: Confidence = None
+    source: str | None = None
+    error: str | None = None
+
+    @override
+    def __str__(self) -> str:
+        if self.value is None and self.error is not None:
+            return f"unknown ({self.error})"
+        return f"{self.value}" if self.confidence is None else f"{self.value} ({percent(self.confidence)})"
+
+
+class SubtaskResults(AddableDict):
+    """The results of subtasks by name; as text one line each, so that `{subtasks}` reads well in a prompt."""
+
+    @override
+    def __add__(self, other: Any) -> SubtaskResults:
+        return SubtaskResults(super().__add__(other))
+
+    @override
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {result}" for name, result in self.items())
+
+
+class ShuntRecord(TypedDict, total=False):
+    """What flows through a chain: a plain dict to which each Runnable adds its keys.
+
+    Keys of the caller's own pass through untouched.
+    """
+
+    input: Any
+    """What is scored."""
+    prediction: Prediction
+    """The latest small model's prediction."""
+    tiers: NotRequired[list[Prediction]]
+    """The predictions of earlier small models, first to last."""
+    answer: Any
+    """The final answer."""
+    source: str
+    """Who gave it: "small", "large", "fused", "fallback", or a tier's name."""
+    large: NotRequired[LargeAnswer]
+    """What the large model said; absent if it was not asked."""
+    error: NotRequired[str]
+    """Why `source` is "fallback"."""
+    subtasks: NotRequired[dict[str, SubtaskResult]]
+    """Results of subtasks by name."""

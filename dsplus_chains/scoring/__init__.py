@@ -1,0 +1,1 @@
+"""Small models: an input becomes a prediction with a confidence."""

@@ -1,0 +1,55 @@
+"""The torch head: multinomial logistic regression on features, fitted to its one optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+
+
+def fit_head(
+    features: Floats, targets: NDArray[np.int64], n_classes: int, *, c: float, max_iter: int = 200
+) -> nn.Linear:
+    """Fit a linear head by maximum likelihood with an L2 penalty on its weights, as scikit-learn's `C` weighs it.
+
+    The problem is convex and L-BFGS starts at zero in double precision, so the result needs no seed.
+
+    Args:
+        features: Of shape [n, dimensions].
+        targets: The class number of each row, in [0, n_classes).
+        n_classes: How many classes there are.
+        c: The inverse strength of the penalty: the larger, the freer the weights.
+        max_iter: How many L-BFGS steps at most.
+
+    Returns:
+        A layer from features to logits, in double precision.
+    """
+    x = torch.as_tensor(np.asarray(features, dtype=np.float64))
+    y = torch.as_tensor(targets)
+    head = nn.Linear(x.shape[1], n_classes, dtype=torch.float64)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimizer = torch.optim.LBFGS(
+        head.parameters(), max_iter=max_iter, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        penalty = head.weight.square().sum() / (2 * c * len(y))
+        loss = nn.functional.cross_entropy(head(x), y) + penalty
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return head.requires_grad_(False).eval()
+
+
+def probabilities(head: nn.Linear, features: Floats) -> NDArray[np.float64]:
+    """Class probabilities of shape [n, classes]; each row sums to one."""
+    with torch.inference_mode():
+        logits = head(torch.as_tensor(np.asarray(features, dtype=np.float64)))
+        result: NDArray[np.float64] = torch.softmax(logits, dim=1).numpy()
+    return result

@@ -1,0 +1,63 @@
+"""How a record begins: what a scorer makes of the input of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dsplus_chains.schema import InvalidInputError, Prediction
+
+
+def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
+    """The record of one input of a chain: a text, or a dict that holds one.
+
+    Args:
+        value: A string, or a dict, all of whose keys are kept.
+        input_key: The key of a dict under which the text is; it becomes `input`.
+
+    Raises:
+        InvalidInputError: No text where one was expected, an empty one, or a different `input` already in the dict.
+
+    Example:
+        >>> start_record({"review": "broke at once", "id": 7}, input_key="review")
+        {'review': 'broke at once', 'id': 7, 'input': 'broke at once'}
+    """
+    if isinstance(value, Mapping):
+        if input_key not in value:
+            msg = (
+                f"Got a dict with the keys {sorted(map(str, value))} but expected the text under {input_key!r}. "
+                "Name its key with input_key=..."
+            )
+            raise InvalidInputError(msg)
+        text = value[input_key]
+        if "input" in value and value["input"] != text:
+            msg = (
+                f"Got a dict that holds one text under {input_key!r} and another under 'input', which is where the "
+                "record keeps what is scored. Rename the one under 'input'"
+            )
+            raise InvalidInputError(msg)
+        return {**value, "input": _checked(text, f"{input_key!r}: ")}
+    return {"input": _checked(value, "")}
+
+
+def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
+    """The record with a prediction; one that it already held moves to the end of `tiers`."""
+    earlier = record.get("prediction")
+    if earlier is None:
+        return {**record, "prediction": prediction}
+    return {**record, "prediction": prediction, "tiers": [*record.get("tiers", ()), earlier]}
+
+
+def _checked(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        msg = f"Got {where}{_shown(text)} ({type(text).__name__}) but expected a text (a string)"
+        raise InvalidInputError(msg)
+    if not text.strip():
+        msg = f"Got {where}{_shown(text)} but expected a text with at least one character that is not white space"
+        raise InvalidInputError(msg)
+    return text
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:80]}…"

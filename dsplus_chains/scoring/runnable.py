@@ -1,0 +1,90 @@
+"""`RunnableScorer`: any Runnable that yields a `Prediction`, as a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.utils import ConfigurableFieldSpec
+from pydantic import BeforeValidator
+from typing_extensions import override
+
+from dsplus_chains._runnable import AsyncManagers, Configs, Managers
+from dsplus_chains.schema import InvalidInputError, Labels, Prediction
+from dsplus_chains.scoring.base import BaseScorer
+from dsplus_chains.scoring.record import with_prediction
+
+
+class RunnableScorer(BaseScorer):
+    """Lets a small model of your own stand where `SmallModelScorer` stands.
+
+    In: a text, or a dict that holds one. Out: the record with the Runnable's prediction.
+
+    Args:
+        run: Any Runnable (or function) from the text to a `Prediction`, or to a record that holds one.
+        labels: The labels it may predict, where what comes after needs to know them.
+        input_key: The key of a dict under which the text is.
+
+    Raises:
+        InvalidInputError: The input holds no text, or the Runnable yields something else than a `Prediction`.
+
+    Example:
+        >>> def keyword_model(text: str) -> Prediction:
+        ...     return Prediction(label="negative", confidence=0.9 if "broke" in text else 0.5)
+        >>> str(RunnableScorer(run=keyword_model).invoke("it broke")["prediction"])
+        'negative (90 %)'
+    """
+
+    run: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    labels: Labels | None = None
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return self.run.config_specs
+
+    @override
+    def _predict(self, texts: list[str]) -> list[Prediction]:
+        return [_prediction(output) for output in self.run.batch(texts)]
+
+    @override
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs) -> list[Any]:
+        results, rows = self._start(inputs)
+        if rows:
+            texts, configs = self._calls(results, rows, run_manager, config)
+            self._fill(results, rows, self.run.batch(texts, configs, return_exceptions=True))
+        return results
+
+    @override
+    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
+        results, rows = self._start(inputs)
+        if rows:
+            texts, configs = self._calls(results, rows, run_manager, config)
+            self._fill(results, rows, await self.run.abatch(texts, configs, return_exceptions=True))
+        return results
+
+    @staticmethod
+    def _calls(results: list[Any], rows: list[int], run_manager: Any, config: Configs) -> tuple[list[str], Configs]:
+        texts = [results[row]["input"] for row in rows]
+        return texts, [patch_config(config[row], callbacks=run_manager[row].get_child("small")) for row in rows]
+
+    @staticmethod
+    def _fill(results: list[Any], rows: list[int], outputs: list[Any]) -> None:
+        for row, output in zip(rows, outputs, strict=True):
+            try:
+                if isinstance(output, Exception):
+                    raise output
+                results[row] = with_prediction(results[row], _prediction(output))
+            except Exception as error:
+                results[row] = error
+
+
+def _prediction(output: Any) -> Prediction:
+    found = output.get("prediction") if isinstance(output, Mapping) else output
+    if isinstance(found, Prediction):
+        return found
+    msg = f"Got {output!r} ({type(output).__name__}) from the small model but expected a Prediction"
+    raise InvalidInputError(msg)

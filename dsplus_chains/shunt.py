@@ -1,0 +1,92 @@
+"""`data_shunt`: the whole chain in one call. Wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableSerializable
+
+from dsplus_chains.gating.branch import ConfidenceBranch
+from dsplus_chains.prompting.builder import HintPromptBuilder
+from dsplus_chains.prompting.parser import LabelParser
+from dsplus_chains.scoring.base import BaseScorer
+from dsplus_chains.scoring.runnable import RunnableScorer
+
+
+def data_shunt(
+    scorer: Any,
+    large_model: Runnable[LanguageModelInput, Any],
+    *,
+    instruction: str,
+    threshold: float | Mapping[Any, float | None] | None,
+    hints: Literal["none", "soft", "hard"] = "soft",
+    labels: Sequence[Any] | None = None,
+    descriptions: Mapping[Any, str] | None = None,
+    aliases: Mapping[str, Any] | None = None,
+    top_k: int = 5,
+    template: ChatPromptTemplate | str | None = None,
+    on_large_error: Literal["small", "raise"] = "small",
+    input_key: str | None = None,
+) -> RunnableSerializable[Any, Any]:
+    """The whole chain: scorer, then the small model's answer where it is sure, else the large model's.
+
+    In: a text, or a dict that holds one. Out: the record; `.pick("answer")` makes it a drop-in for
+    ``prompt | llm | parser``.
+
+    Args:
+        scorer: A `SmallModelScorer`, or any Runnable (or function) from a text to a `Prediction`.
+        large_model: Any LangChain chat model, with whatever it has been given by ``with_retry``,
+            ``with_structured_output`` and the like: it gets a prompt and answers with a message or a label.
+        instruction: What to decide, in your words.
+        threshold: The small model's answer is kept iff its confidence is at least this; by label as a dict; None
+            defers everything.
+        hints: What the large model is told of the small one's view: "soft", "hard" or "none".
+        labels: The labels; those of the scorer if not given.
+        descriptions: What a label means, by label.
+        aliases: Further writings of labels that the large model may use.
+        top_k: How many labels a hint names at most.
+        template: A prompt of your own; see `HintPromptBuilder`.
+        on_large_error: "small" (the small model's answer stands in) or "raise".
+        input_key: The key of a dict under which the text is, if not the scorer's own.
+
+    Raises:
+        ValueError: No labels are known, or a value is out of bounds.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from dsplus_chains import Prediction
+        >>> def small(text):
+        ...     return Prediction(label="negative", confidence=0.97 if "broke" in text else 0.5)
+        >>> chain = data_shunt(
+        ...     small,
+        ...     FakeListChatModel(responses=["Positive."]),
+        ...     labels=["positive", "negative"],
+        ...     instruction="Is this review positive or negative?",
+        ...     threshold=0.9,
+        ... )
+        >>> chain.pick("answer").batch(["it broke at once", "well, it is a phone"])
+        ['negative', 'positive']
+    """
+    if not isinstance(scorer, BaseScorer):
+        scorer = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input")
+    elif input_key is not None:
+        scorer = type(scorer)(**{**dict(scorer), "input_key": input_key})
+    names = labels if labels is not None else getattr(scorer, "labels", None)
+    if names is None:
+        msg = "Got no labels, and the scorer names none either; give labels=[...]"
+        raise ValueError(msg)
+    prompt = HintPromptBuilder(
+        labels=names,
+        instruction=instruction,
+        descriptions=descriptions,
+        hints=hints,
+        top_k=top_k,
+        template=template,
+    )
+    parser = LabelParser(labels=names, aliases=aliases)
+    branch = ConfidenceBranch(large=prompt | large_model | parser, threshold=threshold, on_large_error=on_large_error)
+    chain: RunnableSerializable[Any, Any] = scorer | branch
+    return chain
