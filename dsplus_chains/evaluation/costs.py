@@ -1,0 +1,191 @@
+"""Tokens and money of the large model. What is not known is None, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+_DETAILS = {
+    "cache_read": ("input_token_details", "cache_read_tokens"),
+    "cache_creation": ("input_token_details", "cache_write_tokens"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Tokens of some calls.
+
+    Args:
+        input: Tokens of the prompts, cached ones included.
+        output: Tokens of the answers, reasoning included.
+    """
+
+    input: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        """Tokens of prompts and answers."""
+        return self.input + self.output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What some calls cost.
+
+    Args:
+        usd: US dollars; None where it cannot be known.
+        note: Why it is not known; None if it is.
+    """
+
+    usd: float | None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What a chain spent on the large model, and what the large model alone would have.
+
+    Args:
+        tokens: Of all calls.
+        cost_usd: Of all calls, in US dollars.
+        large_only_tokens: If every row had gone to the large model.
+        large_only_cost_usd: If every row had gone there.
+        large_only_estimated: Whether these two extrapolate the mean of the rows that did go there.
+        break_even_escalation_rate: Above it the chain costs more than the large model alone.
+        notes: What is not known, and why.
+    """
+
+    tokens: Tokens | None
+    cost_usd: float | None
+    large_only_tokens: int | None
+    large_only_cost_usd: float | None
+    large_only_estimated: bool
+    break_even_escalation_rate: float | None
+    notes: tuple[str, ...]
+
+
+def spending(
+    calls: Sequence[Mapping[str, Any] | None],
+    *,
+    n: int,
+    large_usage: Sequence[Mapping[str, Any] | None] | None = None,
+    model_name: str | None = None,
+) -> Spending:
+    """Add up what a chain spent, and compare it with the large model alone.
+
+    Args:
+        calls: LangChain's `UsageMetadata` of each row that went to the large model; None where it is not known.
+        n: All rows.
+        large_usage: The same for the large model alone, for every row; left out, it is extrapolated from `calls`.
+        model_name: Of the large model, for its price.
+
+    Example:
+        >>> spent = spending([{"input_tokens": 90, "output_tokens": 10}], n=4)
+        >>> spent.tokens.total, spent.large_only_tokens, spent.cost_usd
+        (100, 400, None)
+    """
+    tokens, cost = count_tokens(calls), price(calls, model_name)
+    if large_usage is not None:
+        alone, alone_cost = count_tokens(large_usage), price(large_usage, model_name)
+        alone_tokens, alone_usd = None if alone is None else alone.total, alone_cost.usd
+    else:
+        share = n / len(calls) if calls else None
+        alone_tokens = None if tokens is None or share is None else round(tokens.total * share)
+        alone_usd = None if cost.usd is None or share is None else cost.usd * share
+    notes = [] if cost.note is None else [cost.note]
+    if tokens is None:
+        notes.append("tokens unknown: the usage of some calls is not known")
+    break_even = None
+    if large_usage is not None:
+        break_even = _break_even(len(calls), n, cost.usd, alone_usd)
+        if break_even is None:
+            break_even = _break_even(len(calls), n, None if tokens is None else tokens.total, alone_tokens)
+    return Spending(
+        tokens=tokens,
+        cost_usd=cost.usd,
+        large_only_tokens=alone_tokens,
+        large_only_cost_usd=alone_usd,
+        large_only_estimated=large_usage is None,
+        break_even_escalation_rate=break_even,
+        notes=tuple(notes),
+    )
+
+
+def count_tokens(usages: Iterable[Mapping[str, Any] | None]) -> Tokens | None:
+    """Add up LangChain's `UsageMetadata`; None as soon as one call's usage is not known.
+
+    Example:
+        >>> count_tokens([{"input_tokens": 90, "output_tokens": 2}, {"input_tokens": 50, "output_tokens": 1}]).total
+        143
+        >>> count_tokens([{"input_tokens": 90, "output_tokens": 2}, None]) is None
+        True
+    """
+    known = list(usages)
+    if any(usage is None for usage in known):
+        return None
+    return Tokens(
+        input=sum(int(usage["input_tokens"]) for usage in known if usage is not None),
+        output=sum(int(usage["output_tokens"]) for usage in known if usage is not None),
+    )
+
+
+def price(usages: Iterable[Mapping[str, Any] | None], model_name: str | None) -> Price:
+    """What calls of a model cost, from the price list that ships with the library `genai-prices`.
+
+    Each usage is priced on its own, as prices may depend on the length of a prompt. No request is made.
+
+    Args:
+        usages: LangChain's `UsageMetadata` of each input's calls; None where it is not known.
+        model_name: As the provider names it, also as ``"provider:name"`` or ``"provider/name"``.
+    """
+    calls = list(usages)
+    if model_name is None:
+        return Price(usd=None, note="cost unknown: no model name was given")
+    if any(usage is None for usage in calls):
+        return Price(usd=None, note="cost unknown: the token usage of some calls is not known")
+    try:
+        prices = import_module("genai_prices")
+    except ImportError:
+        return Price(usd=None, note="cost unknown: install genai-prices (pip install 'dsplus_chains[report]')")
+    for provider, name in _readings(model_name):
+        try:
+            # Asked even if there are no calls: the name of a model that was never called may be a misprint.
+            prices.calc_price(prices.Usage(input_tokens=0, output_tokens=0), name, provider_id=provider)
+            costs = [
+                prices.calc_price(prices.Usage(**_counts(usage)), name, provider_id=provider).total_price
+                for usage in calls
+                if usage is not None
+            ]
+        except LookupError:
+            continue
+        return Price(usd=float(sum(costs)))
+    return Price(usd=None, note=f"cost unknown: genai-prices has no price for the model {model_name!r}")
+
+
+def _break_even(calls: int, n: int, spent: float | None, alone: float | None) -> float | None:
+    """What the large model alone costs an input, divided by what a deferred input costs in the chain."""
+    if not calls or not spent or alone is None:
+        return None
+    return alone * calls / (n * spent)
+
+
+def _readings(model_name: str) -> list[tuple[str | None, str]]:
+    """What the name may mean: a model, or a provider and its model."""
+    readings: list[tuple[str | None, str]] = [(None, model_name)]
+    for separator in (":", "/"):
+        provider, found, name = model_name.partition(separator)
+        if found:
+            readings.append((provider, name))
+    return readings
+
+
+def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
+    counts = {name: int(usage[name]) for name in ("input_tokens", "output_tokens")}
+    for key, (group, name) in _DETAILS.items():
+        value = (usage.get(group) or {}).get(key)
+        if value:
+            counts[name] = int(value)
+    return counts

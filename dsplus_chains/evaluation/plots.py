@@ -1,0 +1,105 @@
+"""Plots of an evaluation, as matplotlib figures that touch no global state. Needs the extra `report`."""
+
+from __future__ import annotations
+
+import io
+from importlib import import_module
+from typing import Any
+
+from dsplus_chains.evaluation.result import Evaluation
+
+_BLUE, _RED, _GREY = "#2563a8", "#b3402e", "#8a8a8a"
+
+
+def cost_accuracy_plot(evaluation: Evaluation) -> Any:
+    """Accuracy of the whole chain against the share of inputs that go to the large model.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = _axes("Share of inputs sent to the large model", "Accuracy")
+    if evaluation.curve:
+        share = [point["escalation_rate"] for point in evaluation.curve]
+        axes.plot(share, [point["accuracy"] for point in evaluation.curve], color=_BLUE, label="every threshold")
+    for name, marker in (("always_small", "s"), ("always_large", "^"), ("random_at_equal_cost", "x"), ("oracle", "*")):
+        if name in evaluation.baselines:
+            baseline = evaluation.baselines[name]
+            label = name.replace("_", " ")
+            axes.plot(baseline.escalation_rate, baseline.accuracy, marker, color=_GREY, markersize=8, label=label)
+    interval = evaluation.accuracy_interval
+    axes.errorbar(
+        evaluation.escalation_rate,
+        evaluation.accuracy,
+        yerr=[[max(evaluation.accuracy - interval.low, 0)], [max(interval.high - evaluation.accuracy, 0)]],
+        fmt="o",
+        color=_RED,
+        capsize=4,
+        label=f"this chain ({interval.level:.0%} interval)",
+    )
+    axes.set_xlim(-0.03, 1.03)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def reliability_plot(evaluation: Evaluation) -> Any:
+    """How often the small model is right at each confidence; on the diagonal it means what it says.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = _axes("Confidence of the small model", "Share of right answers")
+    axes.plot([0, 1], [0, 1], "--", color=_GREY, linewidth=1, label="confidence that means what it says")
+    bins = [point for point in evaluation.reliability if point["count"]]
+    if bins:
+        most = max(point["count"] or 0 for point in bins)
+        axes.scatter(
+            [point["confidence"] for point in bins],
+            [point["accuracy"] for point in bins],
+            s=[15 + 185 * (point["count"] or 0) / most for point in bins],
+            color=_BLUE,
+            label="rows (area: how many)",
+        )
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def risk_coverage_plot(evaluation: Evaluation) -> Any:
+    """Error of the small model among what it keeps, against how much it keeps.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = _axes("Coverage: share of inputs kept", "Risk: share of wrong answers")
+    coverage = [point["coverage"] for point in evaluation.risk_coverage]
+    axes.plot(coverage, [point["risk"] for point in evaluation.risk_coverage], color=_BLUE, label="small model")
+    axes.axvline(1 - evaluation.escalation_rate, color=_RED, linewidth=1, label="this chain")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def as_svg(figure: Any) -> str:
+    """The figure as an SVG element; equal figures give equal text."""
+    text = io.StringIO()
+    with import_module("matplotlib").rc_context({"svg.hashsalt": "dsplus_chains", "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+    try:
+        module = import_module("matplotlib.figure")
+    except ImportError as error:
+        msg = "Got no matplotlib but expected it for plots; pip install 'dsplus_chains[report]'"
+        raise ImportError(msg) from error
+    figure = module.Figure(figsize=(5.2, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(color="#e4e4e4", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes

@@ -1,0 +1,71 @@
+"""Which thresholds are certified: a grid fixed before any row is seen, and the order in which it is tested."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.calibration.risk import binomial_p_value, certify, excess_p_value
+from dsplus_chains.evaluation.curve import OperatingCurve
+
+Risk: TypeAlias = Literal["chain", "kept", "excess"]
+"""What `max_risk` bounds: the error of the whole chain over all inputs, the error among kept inputs, or by how much
+the chain's error over all inputs exceeds the large model's."""
+
+GRID: tuple[float | None, ...] = (
+    None,
+    *(round(1 - step * 10.0**-digits, 7) for digits in (6, 5, 4, 3) for step in range(1, 10)),
+    *(round(0.99 - step / 100, 2) for step in range(99)),
+    0.0,
+)
+"""The thresholds that can be certified, falling: None, 0.999999 … 0.9999, … 0.991, 0.99, 0.98 … 0.01, 0.
+
+Learn-then-Test holds for thresholds chosen before the rows are seen; the confidences of the tuning rows are not.
+"""
+
+STARTS: dict[Risk, dict[float | None, float]] = {
+    "chain": dict.fromkeys((None, 0.99, 0.9, 0.7, 0.4, 0.0), 1 / 6),
+    "kept": dict.fromkeys((0.99, 0.9, 0.7, 0.4, 0.0), 1 / 5),
+    "excess": {None: 1.0},
+}
+"""Where testing starts, with which share of delta, on its way to lower thresholds.
+
+The chain's risk may fall and rise again along the grid, so a single sequence from the top would stop at a large model
+that misses the target alone. The excess is 0 where everything is deferred, so one start is enough.
+"""
+
+
+def certified_points(curve: OperatingCurve, *, risk: Risk, max_risk: float, delta: float) -> NDArray[np.bool_]:
+    """Which points of a curve over `GRID` have a true risk of at most `max_risk`.
+
+    With probability at least 1 - delta over the tuning rows no point is certified wrongly, so any choice among the
+    certified ones, by whatever criterion, keeps the guarantee. Multiplicity: the fallback procedure of
+    `calibration.risk.certify`, down the grid from `STARTS`.
+    """
+    if risk == "chain":
+        p_values = binomial_p_value(curve.errors, curve.n, max_risk)
+    elif risk == "kept":
+        p_values = binomial_p_value(curve.kept - curve.kept_right, curve.kept, max_risk)
+    else:
+        p_values = excess_p_value(curve.worse, curve.better, curve.n, max_risk)
+        # Deferring everything is what the chain is compared with: no test is needed.
+        p_values[[point is None for point in curve.thresholds]] = 0.0
+    weights = [STARTS[risk].get(point, 0.0) for point in curve.thresholds]
+    return certify(p_values, weights, delta)
+
+
+def smallest_certifiable(
+    curve: OperatingCurve, allowed: NDArray[np.bool_], *, risk: Risk, delta: float
+) -> tuple[float, NDArray[np.bool_]] | None:
+    """The least `max_risk` (to 0.0001) at which some allowed point is certified, with those points; None if never."""
+    steps = 10_000
+    low, high = -1, steps  # step -1 certifies nothing, step `steps` stands for a risk of 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = certified_points(curve, risk=risk, max_risk=middle / steps, delta=delta) & allowed
+        low, high = (low, middle) if found.any() else (middle, high)
+    if high == steps:
+        return None
+    return high / steps, certified_points(curve, risk=risk, max_risk=high / steps, delta=delta) & allowed

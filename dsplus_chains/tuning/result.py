@@ -1,0 +1,173 @@
+"""The result of tuning: a threshold, what it was tuned on, what it means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from dsplus_chains.calibration.intervals import Interval, wilson_interval
+
+_OF_RISK = {
+    "chain": "the whole chain (small and large model together) errs on at most {bound} of inputs",
+    "kept": "the small model errs on at most {bound} of the inputs it keeps",
+    "excess": "the chain errs on at most {bound} more of all inputs than the large model does",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A share measured on the tuning rows, with its Wilson interval.
+
+    Args:
+        value: The share; None where there are no rows to measure it on.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        n: Rows it was measured on.
+        level: Confidence level of the interval.
+    """
+
+    value: float | None
+    low: float
+    high: float
+    n: int
+    level: float = 0.95
+
+    @classmethod
+    def of(cls, successes: int, n: int) -> Self:
+        """Measure a share."""
+        interval: Interval = wilson_interval(int(successes), int(n))
+        value = int(successes) / int(n) if n else None
+        return cls(value=value, low=interval.low, high=interval.high, n=int(n), level=interval.level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """What one threshold meant on the tuning rows.
+
+    Args:
+        threshold: Keep iff ``confidence >= threshold``; None defers everything.
+        escalation_rate: Share of rows deferred.
+        accuracy: Of the whole chain.
+        kept_accuracy: Of the small model on what it keeps; None where it keeps nothing.
+        cost: Mean cost of an input, in the unit of `large_cost`.
+        certified: Whether it is certified for `max_risk`; None where no such bound was asked for.
+    """
+
+    threshold: float | None
+    escalation_rate: float
+    accuracy: float
+    kept_accuracy: float | None
+    cost: float
+    certified: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedThreshold:
+    """A threshold chosen from data, with what it was chosen on and what it means.
+
+    The estimates come from the rows it was chosen on, so they flatter a little: `evaluate` on a test split does not.
+
+    Args:
+        threshold: Keep iff ``confidence >= threshold``; one number, or one for each predicted label. None defers
+            everything.
+        objective: What was optimised.
+        constraints: The bounds it had to meet: `max_escalation`, `max_cost`, `max_risk`, as far as they were given.
+        risk: What `max_risk` bounds; None without one.
+        delta: Chance, over the tuning rows, that the guarantee fails; None without `max_risk`.
+        n: Tuning rows.
+        data_hash: SHA-256 of the predictions, labels and large answers it was tuned on.
+        model_hash: Of the small model, if the caller gave one.
+        chain_accuracy: Of the whole chain.
+        kept_accuracy: Of the small model on what it keeps.
+        escalation_rate: Share of inputs deferred.
+        small_accuracy: Of the small model on all rows.
+        large_accuracy: Of the large model on all rows; a missing answer counts as wrong.
+        cost: Mean cost of an input, in the unit of `large_cost`.
+        curve: All candidate points, from "defer everything" to "keep everything".
+    """
+
+    threshold: float | Mapping[Any, float | None] | None
+    objective: str
+    constraints: Mapping[str, float]
+    risk: str | None
+    delta: float | None
+    n: int
+    data_hash: str
+    model_hash: str | None
+    chain_accuracy: Estimate
+    kept_accuracy: Estimate
+    escalation_rate: Estimate
+    small_accuracy: Estimate
+    large_accuracy: Estimate
+    cost: float
+    curve: tuple[OperatingPoint, ...]
+
+    @property
+    def meaning(self) -> str:
+        """What the threshold means, in one plain sentence."""
+        if self.threshold is None:
+            keeps = "No answer of the small model is kept"
+        elif isinstance(self.threshold, Mapping):
+            keeps = "Answers of the small model are kept from a confidence that depends on its label"
+        elif self.threshold == 0:
+            keeps = "Every answer of the small model that has a confidence is kept"
+        else:
+            keeps = f"Answers of the small model with a confidence of at least {self.threshold:g} are kept"
+        shares = f"{_percent(self.escalation_rate)} of {self.n} tuning rows went to the large model"
+        right = f"{_percent(self.chain_accuracy)} of answers were right (95 % interval {_range(self.chain_accuracy)})"
+        sentence = f"{keeps}: {shares} and {right}, against {_percent(self.small_accuracy)} for the small model alone"
+        sentence += f" and {_percent(self.large_accuracy)} for the large model alone"
+        if self.risk is not None and self.delta is not None:
+            promise = _OF_RISK[self.risk].format(bound=f"{self.constraints['max_risk']:.2%}".replace("%", " %"))
+            sentence += (
+                f"; with probability at least {1 - self.delta:g} over the tuning rows, {promise}, as long as"
+                " inputs come from where the tuning rows came from"
+            )
+        return sentence + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+        # Pairs, as the keys of a JSON object could not be numbers.
+        threshold: Any = self.threshold
+        if isinstance(threshold, Mapping):
+            threshold = [[label, value] for label, value in threshold.items()]
+        return {**asdict(self), "threshold": threshold, "meaning": self.meaning}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what `to_dict` wrote.
+
+        Raises:
+            ValueError: A field is missing or unknown.
+        """
+        fields = {name: value for name, value in data.items() if name != "meaning"}
+        try:
+            for name in (
+                "chain_accuracy",
+                "kept_accuracy",
+                "escalation_rate",
+                "small_accuracy",
+                "large_accuracy",
+            ):
+                fields[name] = Estimate(**fields[name])
+            if isinstance(fields["threshold"], list):
+                fields["threshold"] = dict(fields["threshold"])
+            fields["curve"] = tuple(OperatingPoint(**point) for point in fields["curve"])
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            msg = f"Got a tuned threshold that cannot be read ({error}) but expected what to_dict() writes"
+            raise ValueError(msg) from error
+
+    def to_json(self) -> str:
+        """As JSON text; numbers come back exactly."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+
+def _percent(estimate: Estimate) -> str:
+    return "none" if estimate.value is None else f"{100 * estimate.value:.1f} %"
+
+
+def _range(estimate: Estimate) -> str:
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %"

@@ -1,0 +1,286 @@
+"""Choosing a threshold from rows where the label and the large model's answer are known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
+from dsplus_chains.evaluation.labels import clean_answers, clean_labels, number, right_answers
+from dsplus_chains.schema import InfeasibleTargetError, InvalidInputError, Label, Prediction
+from dsplus_chains.tuning.certify import GRID, Risk, certified_points, smallest_certifiable
+from dsplus_chains.tuning.per_label import thresholds_by_label
+from dsplus_chains.tuning.result import Estimate, OperatingPoint, TunedThreshold
+from dsplus_chains.tuning.select import cheapest, most_accurate, stably_accurate
+
+Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
+
+
+def tune_threshold(
+    predictions: Sequence[Prediction],
+    labels: Sequence[Label],
+    large_answers: Sequence[Any],
+    *,
+    objective: Objective = "accuracy",
+    max_escalation: float | None = None,
+    max_cost: float | None = None,
+    max_risk: float | None = None,
+    delta: float = 0.05,
+    risk: Risk = "chain",
+    min_gain: float = 0.02,
+    per_label: bool = False,
+    large_cost: float | Sequence[float] = 1.0,
+    small_cost: float = 0.0,
+    model_hash: str | None = None,
+    seed: int = 0,
+) -> TunedThreshold:
+    """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
+
+    The objectives:
+
+    * ``"accuracy"``: the most accurate chain, where a call must lift the expected accuracy by at least `min_gain` of
+      a right answer to be worth making, and the point is the mean over bootstrap resamples instead of the luckiest.
+    * ``"match_large"``: the cheapest point that was not less accurate on these rows than deferring everything.
+    * ``"max_escalation"``, ``"max_cost"``: the most accurate point within the bound.
+    * ``"max_risk"``: the cheapest point of which it is certified, with probability at least 1 - delta over the tuning
+      rows, that its true risk is at most `max_risk`.
+
+    A bound given beside another objective is a constraint on it. `max_escalation` and `max_cost` are bounds on these
+    rows; `max_risk` is a guarantee for inputs from the same distribution, for any model and any number of labels, if
+    these rows were neither trained nor calibrated on and are used once. It comes from Learn-then-Test (arXiv
+    2110.01052) with exact binomial bounds over a grid of thresholds fixed beforehand and the fallback procedure for
+    multiplicity (see `tuning.certify`), so that it also holds where the risk rises and falls along the thresholds.
+
+    A row without a confidence is always deferred. Where the large answer is None the small one stands in, as in the
+    chain itself.
+
+    Args:
+        predictions: The small model's predictions.
+        labels: The true labels.
+        large_answers: What the large model answered; None where it failed.
+        objective: What to optimise.
+        max_escalation: Bound on the share of rows deferred, in [0, 1].
+        max_cost: Bound on the mean cost of an input, in the unit of `large_cost`.
+        max_risk: Bound on the risk, in [0, 1].
+        delta: Chance, over the tuning rows, that the guarantee may fail, in (0, 1).
+        risk: What `max_risk` bounds: the error of the whole ``"chain"``, of what is ``"kept"``, or its ``"excess"``
+            over the large model's error.
+        min_gain: For ``"accuracy"``: what a call must be worth, in right answers, in [0, 1].
+        per_label: For ``"accuracy"`` without bounds: a threshold of its own for each label that is predicted for at
+            least 100 rows. Worth it where the large model is much better at some labels than at others.
+        large_cost: Of one call of the large model, in any unit: one number, or one a row.
+        small_cost: Of scoring one input, in the same unit.
+        model_hash: Of the small model, to be kept with the result.
+        seed: Of the bootstrap.
+
+    Raises:
+        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
+        ValueError: A bound is out of range or missing for its objective.
+        InfeasibleTargetError: No point meets the bounds; `nearest` is the closest `OperatingPoint`.
+
+    Example:
+        >>> sure, unsure = Prediction(label="ham", confidence=0.9), Prediction(label="ham", confidence=0.6)
+        >>> tuned = tune_threshold([sure, unsure] * 20, ["ham", "spam"] * 20, ["ham", "spam"] * 20)
+        >>> tuned.threshold, tuned.chain_accuracy.value, tuned.escalation_rate.value
+        (0.8, 1.0, 0.5)
+    """
+    bounds = _bounds(
+        objective,
+        {"max_escalation": max_escalation, "max_cost": max_cost, "max_risk": max_risk},
+        delta=delta,
+        risk=risk,
+        min_gain=min_gain,
+    )
+    if per_label and (objective != "accuracy" or bounds):
+        given = f"objective={objective!r} and {bounds or 'no bound'}"
+        msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
+        raise ValueError(msg)
+    rows = _rows(predictions, labels, large_answers)
+    costs = _costs(large_cost, small_cost, len(rows.confidence))
+    curve = operating_curve(
+        rows.confidence,
+        rows.small_right,
+        rows.deferred_right,
+        thresholds=None if max_risk is None else GRID,
+        small_cost=small_cost,
+        large_cost=costs,
+    )
+    allowed = np.ones(len(curve.thresholds), dtype=np.bool_)
+    if max_escalation is not None:
+        allowed &= curve.n - curve.kept <= max_escalation * curve.n + 1e-9
+    if max_cost is not None:
+        allowed &= curve.cost <= max_cost + 1e-9
+    if objective == "match_large":
+        allowed &= curve.worse <= curve.better
+    certified = None
+    if max_risk is not None:
+        certified = certified_points(curve, risk=risk, max_risk=max_risk, delta=delta)
+    meets = allowed if certified is None else allowed & certified
+    if not meets.any():
+        raise _infeasible(curve, allowed, bounds, risk=risk, delta=delta)
+    if objective == "accuracy":
+        chosen = stably_accurate(
+            curve,
+            meets,
+            rows.confidence,
+            rows.small_right,
+            rows.deferred_right,
+            min_gain=min_gain,
+            seed=seed,
+        )
+    else:
+        chosen = (cheapest if objective in {"match_large", "max_risk"} else most_accurate)(curve, meets)
+    common = curve.thresholds[chosen]
+    threshold: float | dict[Any, float | None] | None = common
+    needed = np.full(curve.n, np.inf if common is None else common)
+    if per_label:
+        threshold = thresholds_by_label(
+            rows.predicted,
+            dict.fromkeys(label for row in predictions for label in (*(row.probabilities or ()), row.label)),
+            common=common,
+            confidence=rows.confidence,
+            small_right=rows.small_right,
+            deferred_right=rows.deferred_right,
+            min_gain=min_gain,
+            seed=seed,
+        )
+        own = [None if label is None else threshold[label] for label in rows.predicted]
+        needed = np.array([np.inf if value is None else value for value in own])
+    kept = rows.confidence >= needed  # a missing confidence (NaN) never is
+    n, n_kept = curve.n, kept.sum()
+    return TunedThreshold(
+        threshold=threshold,
+        objective=objective,
+        constraints=bounds,
+        risk=None if max_risk is None else risk,
+        delta=None if max_risk is None else delta,
+        n=n,
+        data_hash=rows.hash,
+        model_hash=model_hash,
+        chain_accuracy=Estimate.of(np.where(kept, rows.small_right, rows.deferred_right).sum(), n),
+        kept_accuracy=Estimate.of(rows.small_right[kept].sum(), n_kept),
+        escalation_rate=Estimate.of(n - n_kept, n),
+        small_accuracy=Estimate.of(rows.small_right.sum(), n),
+        large_accuracy=Estimate.of(rows.large_right.sum(), n),
+        cost=small_cost + float(costs[~kept].sum()) / n,
+        curve=_points(curve, certified),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    predicted: list[Any]
+    confidence: NDArray[np.float64]
+    small_right: NDArray[np.bool_]
+    large_right: NDArray[np.bool_]
+    deferred_right: NDArray[np.bool_]
+    hash: str
+
+
+def _rows(predictions: Sequence[Prediction], labels: Sequence[Label], large_answers: Sequence[Any]) -> _Rows:
+    true, large = clean_labels(labels), clean_answers(large_answers)
+    if not len(true) == len(predictions) == len(large) or not true:
+        msg = (
+            f"Got {len(predictions)} predictions, {len(true)} labels and {len(large)} large answers but expected"
+            " one of each for every tuning row, and at least one row"
+        )
+        raise InvalidInputError(msg)
+    small = [prediction.label for prediction in predictions]
+    known = [None if label is None else row.confidence for label, row in zip(small, predictions, strict=True)]
+    small_right = right_answers(small, true, what="predictions")
+    large_right = right_answers(large, true, what="large answers")
+    failed = np.array([answer is None for answer in large], dtype=np.bool_)
+    text = json.dumps([small, known, true, large], ensure_ascii=False, default=repr)
+    return _Rows(
+        predicted=small,
+        confidence=np.array([np.nan if value is None else value for value in known], dtype=np.float64),
+        small_right=small_right,
+        large_right=large_right,
+        deferred_right=np.where(failed, small_right, large_right),
+        hash=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _bounds(
+    objective: str, given: dict[str, float | None], *, delta: float, risk: str, min_gain: float
+) -> dict[str, float]:
+    for name, choice, options in (("objective", objective, get_args(Objective)), ("risk", risk, get_args(Risk))):
+        if choice not in options:
+            msg = f"Got {name}={choice!r} but expected one of {', '.join(options)}"
+            raise ValueError(msg)
+    for name, bound, low, high in (
+        ("max_escalation", given["max_escalation"], 0.0, 1.0),
+        ("max_cost", given["max_cost"], 0.0, np.inf),
+        ("max_risk", given["max_risk"], 0.0, 1.0),
+        ("min_gain", min_gain, 0.0, 1.0),
+    ):
+        if bound is not None and not low <= bound <= high:
+            msg = f"Got {name}={bound} but expected a number in [{low:g}, {high:g}]"
+            raise ValueError(msg)
+    if not 0 < delta < 1:
+        msg = f"Got delta={delta} but expected a number between 0 and 1, such as 0.05"
+        raise ValueError(msg)
+    if objective in given and given[objective] is None:
+        msg = f"Got objective={objective!r} without a bound but expected {objective}=... beside it"
+        raise ValueError(msg)
+    return {name: float(value) for name, value in given.items() if value is not None}
+
+
+def _costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> NDArray[np.float64]:
+    costs = np.asarray(large_cost, dtype=np.float64)
+    if costs.shape not in {(), (n,)} or not (np.isfinite(costs) & (costs >= 0)).all() or not 0 <= small_cost < np.inf:
+        msg = f"Got large_cost={large_cost}, small_cost={small_cost} but expected numbers of at least 0 (one, or {n})"
+        raise ValueError(msg)
+    return np.broadcast_to(costs, (n,))
+
+
+def _infeasible(
+    curve: OperatingCurve, allowed: NDArray[np.bool_], bounds: dict[str, float], *, risk: Risk, delta: float
+) -> InfeasibleTargetError:
+    wanted = ", ".join(f"{name}={value:g}" for name, value in bounds.items())
+    if not allowed.any():
+        nearest = cheapest(curve, np.ones_like(allowed))
+        point = _points(curve, None)[nearest]
+        reason = f"the cheapest point escalates {point.escalation_rate:.1%} at a cost of {point.cost:g} an input"
+        return InfeasibleTargetError(f"Got {wanted}, but {reason}", target=bounds, nearest=point)
+    found = smallest_certifiable(curve, allowed, risk=risk, delta=delta)
+    if found is None:
+        nearest = most_accurate(curve, allowed)
+        reason = f"{curve.n} rows certify no risk below 1; use more rows"
+        return InfeasibleTargetError(
+            f"Got {wanted}, but {reason}", target=bounds, nearest=_points(curve, None)[nearest]
+        )
+    least, points = found
+    nearest = cheapest(curve, points)
+    reason = f"the least risk that {curve.n} rows can certify (risk={risk!r}, delta={delta:g}) is {least:.4f}"
+    message = f"Got {wanted}, but {reason}, at threshold {curve.thresholds[nearest]}; relax the bound or use more rows"
+    return InfeasibleTargetError(message, target=bounds, nearest=_points(curve, points)[nearest])
+
+
+def _points(curve: OperatingCurve, certified: NDArray[np.bool_] | None) -> tuple[OperatingPoint, ...]:
+    columns = zip(
+        curve.thresholds,
+        curve.escalation_rate.tolist(),
+        curve.accuracy.tolist(),
+        curve.kept_accuracy.tolist(),
+        curve.cost.tolist(),
+        [None] * len(curve.thresholds) if certified is None else certified.tolist(),
+        strict=True,
+    )
+    return tuple(
+        OperatingPoint(
+            threshold=threshold,
+            escalation_rate=escalation_rate,
+            accuracy=accuracy,
+            kept_accuracy=number(kept_accuracy),
+            cost=cost,
+            certified=is_certified,
+        )
+        for threshold, escalation_rate, accuracy, kept_accuracy, cost, is_certified in columns
+    )
