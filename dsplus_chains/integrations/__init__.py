@@ -1,0 +1,1 @@
+"""Where the chain meets what is not its own: local chat models."""
