@@ -194,7 +194,7 @@ class Prediction(_Value):
         Mapping[Any, Any] | None, PlainSerializer(lambda value: value and list(value.items()), when_used="json")
     ] = None
 
-    @field_validator("probabilities", mode="before")
+    @field_validator("probabilities", mode="plain")
     @classmethod
     def _freeze(cls, value: Any) -> _ReadOnlyDict | None:
         if value is None or type(value) is _ReadOnlyDict:

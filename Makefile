@@ -1,0 +1,41 @@
+# `make demo` and `make test` set up what they need in .venv; both are the README's commands.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
+
+.PHONY: help demo test lint check bench notebooks clean
+
+help:
+	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
+	@echo "make test   everything CI checks: ruff, mypy, import-linter, tests, doctests, README, notebooks"
+	@echo "make bench  what the framework costs beside LangChain's own primitives"
+
+.venv/demo: pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11"; exit 1; }
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[local,report]'
+	@touch $@
+
+.venv/dev: .venv/demo
+	$(PIP) --editable '.[local,report,notebooks,dev]'
+	@touch $@
+
+demo: .venv/demo
+	$(BIN)/dsplus demo
+
+lint: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: .venv/dev
+	$(BIN)/pytest --doctest-modules dsplus_chains tests
+
+test: lint check
+
+bench: .venv/dev
+	$(BIN)/python tests/bench/overhead.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

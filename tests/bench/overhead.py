@@ -1,0 +1,140 @@
+"""What the framework costs beside LangChain's own primitives: `make bench`.
+
+Each figure is a ratio of medians over interleaved runs of one process, so that a noisy machine hits both sides alike.
+Exits with 1 if a bound is not held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableLambda
+from rich.console import Console
+from rich.table import Table
+
+from dsplus_chains import ConfidenceBranch, Prediction
+from dsplus_chains.scoring.base import BaseScorer
+
+N = 2000
+TEXTS = [f"text number {i} of them all" for i in range(N)]
+
+
+def predict(text: str) -> Prediction:
+    """Sure of every second text."""
+    sure = int(text.split()[2]) % 2 == 0
+    return Prediction(label="positive", confidence=0.95 if sure else 0.6)
+
+
+class StubScorer(BaseScorer):
+    """A small model that costs nothing, and counts its calls."""
+
+    calls: list[int]
+
+    def _predict(self, texts: list[str]) -> list[Prediction]:
+        self.calls.append(len(texts))
+        return [predict(text) for text in texts]
+
+
+class StubLarge(RunnableLambda):
+    """A large model that costs nothing, with a vectorised batch."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda record: "negative")
+        self.calls: list[int] = []
+
+    def batch(self, inputs: list[Any], config: Any = None, **_: Any) -> list[Any]:
+        self.calls.append(len(inputs))
+        return ["negative"] * len(inputs)
+
+
+def medians(runs: int, *tasks: Callable[[], Any]) -> list[float]:
+    """The median time of each task in seconds, the tasks taking turns."""
+    for task in tasks:
+        task()
+    times: list[list[float]] = [[] for _ in tasks]
+    for _ in range(runs):
+        for task, taken in zip(tasks, times, strict=True):
+            started = time.perf_counter()
+            task()
+            taken.append(time.perf_counter() - started)
+    return [statistics.median(taken) for taken in times]
+
+
+def framework() -> tuple[float, list[int], list[int]]:
+    """Our chain's time over that of LangChain's primitives; the sizes of the small and large calls of one batch."""
+    scorer, large = StubScorer(calls=[]), StubLarge()
+    field = ConfigurableField(id="threshold")
+    chain = scorer | ConfidenceBranch(large=large, threshold=0.5).configurable_fields(threshold=field)
+    config = {"configurable": {"threshold": 0.9}}
+    plain = RunnableLambda(lambda text: {"input": text, "prediction": predict(text)}) | RunnableBranch(
+        (
+            lambda record: record["prediction"].confidence >= 0.9,
+            lambda record: {**record, "answer": record["prediction"].label, "source": "small"},
+        ),
+        lambda record: {**record, "answer": "negative", "source": "large"},
+    )
+    ours, theirs = medians(7, lambda: chain.batch(TEXTS, config), lambda: plain.batch(TEXTS))
+    scorer.calls.clear()
+    large.calls.clear()
+    chain.batch(TEXTS, config)
+    return ours / theirs, list(scorer.calls), list(large.calls)
+
+
+def concurrency() -> float:
+    """Seconds for 1,000 deferred inputs to a large model of 50 ms, 100 at a time."""
+
+    async def slow(_: Any) -> str:
+        await asyncio.sleep(0.05)
+        return "negative"
+
+    branch = ConfidenceBranch(large=RunnableLambda(slow), threshold=None)
+    records = [{"input": text, "prediction": predict(text)} for text in TEXTS[:1000]]
+
+    async def timed() -> float:
+        started = time.perf_counter()
+        await branch.abatch(records, {"max_concurrency": 100})
+        return time.perf_counter() - started
+
+    return statistics.median(asyncio.run(timed()) for _ in range(3))
+
+
+def encoding() -> float:
+    """The scorer's time over that of a bare `SentenceTransformer.encode` on the same texts and batch size."""
+    from dsplus_chains import SmallModelScorer
+    from dsplus_chains.encoding.sentence import SentenceEncoder
+
+    encoder = SentenceEncoder.from_pretrained()
+    scorer = SmallModelScorer.fit(TEXTS[:40], ["even", "odd"] * 20, encoder=encoder)
+    bare = encoder.model
+    ours, theirs = medians(
+        5,
+        lambda: scorer.batch(TEXTS),
+        lambda: bare.encode(TEXTS, batch_size=encoder.batch_size, show_progress_bar=False),
+    )
+    return ours / theirs
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    table = Table("what", "measured", "bound", "")
+    ratio, small, large = framework()
+    held = [
+        ("scorer | branch over RunnableLambda | RunnableBranch, 2,000 inputs", ratio, 0.5, "x"),
+        ("1,000 deferred inputs, 50 ms each, 100 at a time", concurrency(), 2.0, "s"),
+        ("scoring 2,000 short texts over bare encode", encoding(), 1.08, "x"),
+    ]
+    for what, value, bound, unit in held:
+        table.add_row(what, f"{value:.3f} {unit}", f"{bound} {unit}", "held" if value <= bound else "NOT HELD")
+    one_call = small == [N] and large == [N // 2]
+    table.add_row("calls of the small and the large model, threshold configured", f"{small} {large}", "one each", "")
+    Console().print(table)
+    return 0 if one_call and all(value <= bound for _, value, bound, _ in held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

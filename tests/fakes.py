@@ -1,0 +1,121 @@
+"""Recording fakes: small, deterministic, picklable; each counts the calls that a real model would get."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import get_config_list
+
+from dsplus_chains.schema import Prediction
+
+
+@dataclass
+class TinyEncoder:
+    """Hashed bags of words: enough for a head to learn from."""
+
+    name: str = "tiny"
+    dimensions: int = 64
+    calls: list[int] = field(default_factory=list)
+
+    def encode(self, texts):
+        self.calls.append(len(texts))
+        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for word in text.lower().split():
+                vectors[row, zlib.crc32(word.encode()) % self.dimensions] += 1
+            vectors[row] /= max(1.0, float(np.linalg.norm(vectors[row])))
+        return vectors
+
+
+class Recording(Runnable):
+    """A Runnable over a function, with a vectorised batch; it records batch sizes, inputs and configs.
+
+    A row for which the function returns or raises an exception fails alone. It waits `delay` seconds a batch.
+    """
+
+    def __init__(self, function, *, delay: float = 0.0, name: str | None = None):
+        self.function = function
+        self.delay = delay
+        self.name = name
+        self.sizes: list[int] = []
+        self.inputs: list[Any] = []
+        self.configs: list[Any] = []
+
+    def __getstate__(self):
+        return {**self.__dict__, "sizes": [], "inputs": [], "configs": []}  # what was recorded stays here
+
+    def invoke(self, input, config=None, **kwargs):
+        return self.batch([input], config, **kwargs)[0]
+
+    async def ainvoke(self, input, config=None, **kwargs):
+        return (await self.abatch([input], config, **kwargs))[0]
+
+    def batch(self, inputs, config=None, *, return_exceptions=False, **kwargs):
+        self.sizes.append(len(inputs))
+        self.inputs += inputs
+        self.configs += get_config_list(config, len(inputs))
+        return self._batch_with_config(self._answers, inputs, config, return_exceptions=return_exceptions)
+
+    async def abatch(self, inputs, config=None, *, return_exceptions=False, **kwargs):
+        self.sizes.append(len(inputs))
+        self.inputs += inputs
+        self.configs += get_config_list(config, len(inputs))
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        return await self._abatch_with_config(self._aanswers, inputs, config, return_exceptions=return_exceptions)
+
+    def _answers(self, inputs):
+        answers = []
+        for value in inputs:
+            try:
+                answers.append(self.function(value))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    async def _aanswers(self, inputs):
+        return self._answers(inputs)
+
+
+class Gauge:
+    """How many calls are under way at once, at most."""
+
+    def __init__(self):
+        self.now = self.most = 0
+        self._lock = Lock()
+
+    def __enter__(self):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_):
+        with self._lock:
+            self.now -= 1
+
+    def __getstate__(self):
+        return {}
+
+    def __setstate__(self, state):
+        self.__init__()
+
+
+def predict(text: str) -> Prediction:
+    """A stub small model: sure of everything but questions, and it chokes on poison."""
+    if "poison" in text:
+        raise RuntimeError("the small model choked")
+    label = "negative" if "bad" in text else "positive"
+    confidence = 0.6 if "?" in text else 0.95
+    other = "positive" if label == "negative" else "negative"
+    return Prediction(label=label, confidence=confidence, probabilities={label: confidence, other: 1 - confidence})
+
+
+def record_of(text: str) -> dict[str, Any]:
+    """The record that a scorer would make of a text."""
+    return {"input": text, "prediction": predict(text)}

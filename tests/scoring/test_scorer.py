@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from conftest import LABELS, TEXTS
+from fakes import TinyEncoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from dsplus_chains import BundleError, InvalidInputError, Prediction, SmallModelScorer, TrainingDataError
+from dsplus_chains.scoring.head import fit_head, probabilities
+
+
+def fit(labels=LABELS, texts=TEXTS, **more):
+    return SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), **more)
+
+
+def test_it_learns_and_keeps_what_the_dict_held(scorer, encoder):
+    record, other = scorer.batch([{"input": "good and nice", "id": 7}, "bad and ugly"])
+    assert (record["id"], record["prediction"].label) == (7, "positive")
+    assert (other["input"], other["prediction"].label) == ("bad and ugly", "negative")
+    assert encoder.calls == [2]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["positive", "negative"], ["negative", "positive"], [1, 0], [0, 1], [True, False], [False, True], [-3, 7]],
+)
+def test_the_label_is_the_most_probable_one_for_any_order_and_type(names):
+    labels = [names[0]] * 3 + [names[1]] * 3
+    for order in (range(6), range(5, -1, -1)):
+        scorer = fit([labels[i] for i in order], [TEXTS[i] for i in order])
+        assert set(scorer.labels) == set(names)
+        for text, label in zip(TEXTS, labels, strict=True):
+            prediction = scorer.invoke(text)["prediction"]
+            assert prediction.label == label
+            assert type(prediction.label) is type(label)
+            assert max(prediction.probabilities, key=prediction.probabilities.get) == label
+            assert prediction.confidence == prediction.probabilities[label]
+            assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_numpy_columns_are_accepted():
+    scorer = fit(np.array([1, 1, 1, 0, 0, 0]), np.array(TEXTS))
+    assert scorer.labels == (1, 0)
+    assert type(scorer.invoke("good")["prediction"].label) is int
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        (["a", "b"], ["x"], "Got 2 texts and 1 labels"),
+        ([], [], "expected at least"),
+        (["a", "b"], ["x", "x"], "one label only, 'x'"),
+        (["a", "b", "c"], ["x", "x", "y"], r"only one example each of \['y'\]"),
+        (["a", "b", " ", "d"], ["x", "y", "x", "y"], r"texts\[2\]=' '"),
+        (["a", "b", None, "d"], ["x", "y", "x", "y"], r"texts\[2\]=None"),
+        (["a", "b", "c", "d"], ["x", "y", None, "y"], r"labels\[2\]=None"),
+        (["a", "b", "c", "d"], ["x", "y", float("nan"), "y"], r"labels\[2\]=nan"),
+        (["a", "b", "c", "d"], [True, 1, True, 1], "bool, int"),
+        (["a", "b", "c", "d"], ["1", 1, "1", 1], "int, str"),
+        ("text", ["x"], "one string"),
+    ],
+)
+def test_examples_that_cannot_train_are_refused(texts, labels, message):
+    with pytest.raises(TrainingDataError, match=message) as caught:
+        fit(labels, texts)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, r"Got None \(NoneType\) but expected a text"),
+        (3, r"Got 3 \(int\)"),
+        ("", "not white space"),
+        (" \n\t ", "not white space"),
+        (["a"], "list"),
+        ({"text": "a"}, r"keys \['text'\] but expected the text under 'input'"),
+        ({"input": None}, "'input': None"),
+    ],
+)
+def test_bad_input_gets_a_clear_error_and_fails_alone(scorer, encoder, value, message):
+    with pytest.raises(InvalidInputError, match=message):
+        scorer.invoke(value)
+    good, bad = scorer.batch(["good", value], return_exceptions=True)
+    assert good["prediction"].label == "positive"
+    assert isinstance(bad, InvalidInputError)
+    assert encoder.calls == [1]
+
+
+@given(st.text(min_size=1).filter(str.strip))
+@settings(max_examples=50, deadline=None)
+def test_any_text_gets_a_sound_answer(text):
+    prediction = SCORER.invoke(text)["prediction"]
+    assert 0.5 <= prediction.confidence <= 1
+
+
+def test_a_key_of_ones_own():
+    scorer = fit(input_key="review")
+    assert scorer.invoke({"review": "good"})["input"] == "good"
+    assert scorer.invoke({"review": "good", "input": "good"})["input"] == "good"
+    with pytest.raises(InvalidInputError, match="another under 'input'"):
+        scorer.invoke({"review": "good", "input": "bad"})
+
+
+def test_a_second_scorer_moves_the_first_prediction_to_the_tiers(scorer):
+    first, second, third = scorer.invoke("good"), None, None
+    second = scorer.invoke({**first, "prediction": Prediction(label="negative", confidence=0.6)})
+    third = scorer.invoke(second)
+    assert [p.label for p in third["tiers"]] == ["negative", "positive"]
+    assert third["prediction"].label == "positive"
+    assert "tiers" not in first
+
+
+def test_same_seed_same_numbers():
+    assert fit().invoke("so good")["prediction"] == fit().invoke("so good")["prediction"]
+
+
+def test_the_head_is_the_logistic_regression_that_scikit_learn_finds():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(60, 5))
+    y = (x @ generator.normal(size=(5, 3))).argmax(axis=1)
+    ours = probabilities(fit_head(x, y, 3, c=2.0), x)
+    theirs = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(x, y).predict_proba(x)
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+# --- on disk ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [["a", "b"], [1, 0], [True, False]])
+def test_saved_and_loaded_it_predicts_the_same(tmp_path, names):
+    scorer = fit([names[0]] * 3 + [names[1]] * 3, input_key="review")
+    scorer.save(tmp_path / "scorer")
+    loaded = SmallModelScorer.load(tmp_path / "scorer", encoder=TinyEncoder())
+    assert loaded.labels == scorer.labels
+    assert [type(label) for label in loaded.labels] == [type(label) for label in scorer.labels]
+    inputs = [{"review": text} for text in TEXTS]
+    assert loaded.batch(inputs) == scorer.batch(inputs)
+
+
+def test_nothing_on_disk_is_a_pickle(tmp_path, scorer):
+    scorer.save(tmp_path)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["scorer.json", "scorer.safetensors"]
+    for name in files:
+        with pytest.raises(Exception):  # noqa: B017, PT011  whatever a pickle reader says of it
+            pickle.loads((tmp_path / name).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "scorer.json").unlink(), "holds no readable scorer"),
+        (lambda folder: (folder / "scorer.json").write_text("{"), "holds no readable scorer"),
+        (lambda folder: (folder / "scorer.json").write_text("[]"), "format None"),
+        (lambda folder: (folder / "scorer.safetensors").write_bytes(b"x"), "damaged"),
+        (lambda folder: (folder / "scorer.safetensors").unlink(), "holds no readable scorer"),
+    ],
+)
+def test_a_damaged_folder_is_refused(tmp_path, scorer, spoil, message):
+    scorer.save(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(BundleError, match=message):
+        SmallModelScorer.load(tmp_path, encoder=TinyEncoder())
+
+
+def test_another_format_and_another_encoder_are_refused(tmp_path, scorer):
+    scorer.save(tmp_path)
+    with pytest.raises(BundleError, match="encodes otherwise"):
+        SmallModelScorer.load(tmp_path, encoder=TinyEncoder(dimensions=32))
+    settings_ = json.loads((tmp_path / "scorer.json").read_text())
+    (tmp_path / "scorer.json").write_text(json.dumps({**settings_, "format": 99}))
+    with pytest.raises(BundleError, match="format 99"):
+        SmallModelScorer.load(tmp_path, encoder=TinyEncoder())
+
+
+def test_what_is_no_encoder_is_refused():
+    with pytest.raises(ValueError, match="expected a name, a path or an Encoder"):
+        SmallModelScorer.fit(TEXTS, LABELS, encoder=7)
+
+
+SCORER = fit()

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fakes import Recording, predict
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
+
+from dsplus_chains import (
+    ConfidenceBranch,
+    InvalidInputError,
+    Prediction,
+    RunnableScorer,
+    Subtask,
+    SubtaskDecomposer,
+    SubtaskError,
+)
+from dsplus_chains.subtasks.plan import levels
+
+
+def subtask(name, *needs, run=str, **more):
+    return Subtask(name=name, run=run, needs=needs, **more)
+
+
+def test_a_circle_an_unknown_need_and_a_name_twice_are_refused():
+    for plan, message in [
+        ([subtask("a", "b"), subtask("b", "a")], "circle"),
+        ([subtask("a", "a")], "circle: a -> a"),
+        ([subtask("a", "c")], r"needs \['c'\]"),
+        ([subtask("a"), subtask("a")], "each name once"),
+        ([], "at least one"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            SubtaskDecomposer(subtasks=plan, combine=str)
+
+
+def test_a_name_must_fit_into_a_prompt():
+    with pytest.raises(ValueError, match="name"):
+        subtask("two words")
+
+
+def test_levels_keep_the_order_of_declaration():
+    plan = [subtask("d", "b", "c"), subtask("c", "a"), subtask("b", "a"), subtask("a")]
+    assert [[s.name for s in level] for level in levels(plan)] == [["a"], ["c", "b"], ["d"]]
+
+
+def test_each_subtask_runs_once_a_batch_and_sees_only_what_it_needs():
+    seen = {}
+
+    def watch(name):
+        def run(record):
+            seen[name] = sorted(record["subtasks"])
+            return name
+
+        return Recording(run)
+
+    runs = {name: watch(name) for name in "abcd"}
+    last = Recording(lambda record: ",".join(record["subtasks"]))
+    plan = [
+        subtask("a", run=runs["a"]),
+        subtask("b", run=runs["b"]),
+        subtask("c", "a", run=runs["c"]),
+        subtask("d", "c", run=runs["d"]),
+    ]
+    results = SubtaskDecomposer(subtasks=plan, combine=last).batch([f"text {i}" for i in range(200)])
+    assert [run.sizes for run in runs.values()] == [[200]] * 4
+    assert last.sizes == [200]
+    assert seen == {"a": [], "b": [], "c": ["a"], "d": ["c"]}
+    assert results[0]["answer"] == "a,b,c,d"
+
+
+def test_results_keep_value_confidence_and_who_answered():
+    shunt = RunnableScorer(run=predict) | ConfidenceBranch(large=lambda _: "neutral", threshold=0.9)
+    failing = RunnableScorer(run=predict) | ConfidenceBranch(large=lambda _: 1 / 0, threshold=None)
+    plan = [
+        subtask("tone", run=shunt),
+        subtask("bare", run=RunnableScorer(run=predict)),
+        subtask("raw", run=lambda _: Prediction(label=3, confidence=0.5)),
+        subtask("length", run=lambda record: len(record["input"])),
+        subtask("lost", run=failing),
+    ]
+    easy, hard = SubtaskDecomposer(subtasks=plan, combine=lambda _: "done").batch(["good", "good?"])
+    got = {name: (r.value, r.confidence, r.source) for name, r in easy["subtasks"].items()}
+    assert got == {
+        "tone": ("positive", 0.95, "small"),
+        "bare": ("positive", 0.95, "small"),
+        "raw": (3, 0.5, "small"),
+        "length": (4, None, None),
+        "lost": ("positive", 0.95, "fallback"),
+    }
+    assert easy["subtasks"]["lost"].error == "ZeroDivisionError: division by zero"
+    assert (hard["subtasks"]["tone"].value, hard["subtasks"]["tone"].source) == ("neutral", "large")
+    assert (easy["answer"], easy["source"], easy["large"].value) == ("done", "large", "done")
+
+
+def test_results_enter_the_combining_prompt():
+    prompt = ChatPromptTemplate.from_template("{input}\n{subtasks}")
+    decomposer = SubtaskDecomposer(
+        subtasks=[subtask("tone", run=RunnableScorer(run=predict)), subtask("n", run=lambda r: 7)],
+        combine=prompt | RunnableLambda(lambda p: p.messages[0].content),
+    )
+    assert decomposer.invoke("good")["answer"] == "good\ntone: positive (95 %)\nn: 7"
+
+
+def test_a_failing_subtask_names_itself_and_fails_its_row_alone():
+    def choke(record):
+        if "poison" in record["input"]:
+            raise TimeoutError("no answer")
+        return "fine"
+
+    after = Recording(lambda record: "after")
+    last = Recording(lambda record: "done")
+    plan = [subtask("first", run=Recording(choke)), subtask("after", "first", run=after), subtask("other", run=str)]
+    decomposer = SubtaskDecomposer(subtasks=plan, combine=last)
+    good, bad, again = decomposer.batch(["a", "poison", "b"], return_exceptions=True)
+    assert isinstance(bad, SubtaskError)
+    assert bad.subtask == "first"
+    assert str(bad) == "subtask 'first' failed: TimeoutError: no answer"
+    assert isinstance(bad.__cause__, TimeoutError)
+    assert (good["answer"], again["answer"]) == ("done", "done")
+    assert (after.sizes, last.sizes) == ([2], [2])
+    with pytest.raises(SubtaskError, match="'first'"):
+        list(decomposer.stream("poison"))
+
+
+def test_a_failing_combination_fails_its_row_alone():
+    last = Recording(lambda record: 1 / 0 if "poison" in record["input"] else "done")
+    results = SubtaskDecomposer(subtasks=[subtask("a")], combine=last).batch(["x", "poison"], return_exceptions=True)
+    assert results[0]["answer"] == "done"
+    assert isinstance(results[1], ZeroDivisionError)
+
+
+async def test_subtasks_of_a_level_run_side_by_side_under_async():
+    async def wait(_):
+        await asyncio.sleep(0.3)
+        return 1
+
+    plan = [subtask(name, run=RunnableLambda(lambda _: 1, afunc=wait)) for name in "abc"]
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await SubtaskDecomposer(subtasks=plan, combine=lambda _: "done").ainvoke("x")
+    assert loop.time() - started < 0.6
+
+
+def test_the_stream_tells_what_is_found_as_it_is_found():
+    def pieces(chunks):
+        for _ in chunks:
+            pass
+        yield from ["it ", "broke"]
+
+    plan = [subtask("a", run=lambda _: 1), subtask("b", "a", run=lambda _: 2)]
+    chunks = list(SubtaskDecomposer(subtasks=plan, combine=RunnableGenerator(pieces)).stream("x"))
+    assert [sorted(chunk) for chunk in chunks] == [
+        ["input"],
+        ["subtasks"],
+        ["subtasks"],
+        ["answer", "source"],
+        ["answer"],
+        ["large"],
+    ]
+    assert [list(chunk["subtasks"]) for chunk in chunks[1:3]] == [["a"], ["b"]]
+
+
+def test_a_combining_shunt_has_the_last_word_on_its_source():
+    combine = RunnableScorer(run=predict) | ConfidenceBranch(large=lambda _: "neutral", threshold=0.9)
+    decomposer = SubtaskDecomposer(subtasks=[subtask("a", run=lambda _: 1)], combine=combine)
+    easy, hard = decomposer.batch(["good", "good?"])
+    assert (easy["answer"], easy["source"], "large" in easy) == ("positive", "small", False)
+    assert (hard["answer"], hard["source"]) == ("neutral", "large")
+    summed = None
+    for chunk in decomposer.stream("good?"):
+        summed = chunk if summed is None else summed + chunk
+    assert summed == hard
+
+
+@pytest.mark.parametrize("value", [None, 3, {"text": "x"}, ["x"]])
+def test_what_is_no_text_or_record_is_refused(value):
+    with pytest.raises(InvalidInputError, match="expected a text, or a record with the key 'input'"):
+        SubtaskDecomposer(subtasks=[subtask("a")], combine=str).invoke(value)
+
+
+def test_a_prompt_that_cannot_be_filled_fails_its_row_alone():
+    prompt = ChatPromptTemplate.from_template("{shop} {input}")
+    plan = [subtask("a", run=prompt | RunnableLambda(lambda p: p.messages[0].content))]
+    decomposer = SubtaskDecomposer(subtasks=plan, combine=lambda r: r["subtasks"]["a"].value)
+    good, bad = decomposer.batch([{"input": "x", "shop": "s"}, {"input": "x"}], return_exceptions=True)
+    assert good["answer"] == "s x"
+    assert isinstance(bad, InvalidInputError)
+
+
+def test_the_graph_draws_the_plan():
+    plan = [subtask("topic"), subtask("reply", "topic")]
+    drawn = SubtaskDecomposer(subtasks=plan, combine=str).get_graph().draw_mermaid()
+    assert "topic" in drawn
+    assert "reply" in drawn

@@ -1,0 +1,365 @@
+"""The contract of design: every exported Runnable, called in every way that LangChain knows, gives one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from blockbuster import blockbuster_ctx
+from conftest import LABELS, TEXTS
+from fakes import Recording, TinyEncoder, predict, record_of
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import ConfigurableField
+
+import dsplus_chains
+from dsplus_chains import (
+    ConfidenceBranch,
+    HintPromptBuilder,
+    LabelParser,
+    Prediction,
+    RunnableScorer,
+    SmallModelScorer,
+    Subtask,
+    SubtaskDecomposer,
+    data_shunt,
+)
+
+SENTIMENTS = ["positive", "negative"]
+
+
+def large_model(prompt: Any) -> AIMessage:
+    """A stub chat model: it answers what the prompt's last message asks for by its length."""
+    if "outage" in str(prompt):
+        raise TimeoutError("no answer")
+    return AIMessage("Positive." if len(str(prompt)) % 2 else "Negative.")
+
+
+def count_words(record: dict[str, Any]) -> int:
+    if "poison" in record["input"]:
+        raise RuntimeError("cannot count")
+    return len(record["input"].split())
+
+
+def is_long(record: dict[str, Any]) -> bool:
+    return record["subtasks"]["words"].value > 3
+
+
+def combine(record: dict[str, Any]) -> str:
+    return "long" if record["subtasks"]["long"].value else "short"
+
+
+def answer_large(record: dict[str, Any]) -> str:
+    if "poison" in record["input"]:
+        raise RuntimeError("the large model choked")
+    return "positive" if len(record["input"]) % 2 else "negative"
+
+
+@dataclass
+class Case:
+    """A Runnable with inputs it can work on and one it cannot; `models` are the stubs whose calls count."""
+
+    make: Callable[[], tuple[Any, list[Any]]]
+    inputs: list[Any]
+    bad: Any
+    kind: type
+
+    def build(self) -> tuple[Any, list[Any]]:
+        return self.make()
+
+
+def make_scorer():
+    encoder = TinyEncoder()
+    scorer = SmallModelScorer.fit(TEXTS, LABELS, encoder=encoder)
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
+def make_runnable_scorer():
+    small = Recording(predict)
+    return RunnableScorer(run=small, labels=SENTIMENTS), [small]
+
+
+def make_branch():
+    large = Recording(answer_large)
+    return ConfidenceBranch(large=large, threshold=0.9, on_large_error="raise"), [large]
+
+
+def make_configured_branch():
+    branch, models = make_branch()
+    field = ConfigurableField(id="threshold")
+    return branch.configurable_fields(threshold=field).with_config(configurable={"threshold": 0.7}), models
+
+
+def make_builder():
+    return HintPromptBuilder(labels=SENTIMENTS, instruction="Which sentiment?"), []
+
+
+def make_parser():
+    return LabelParser(labels=SENTIMENTS), []
+
+
+def make_decomposer():
+    words, long, last = Recording(count_words), Recording(is_long), Recording(combine)
+    subtasks = [Subtask(name="words", run=words), Subtask(name="long", run=long, needs=("words",))]
+    return SubtaskDecomposer(subtasks=subtasks, combine=last), [words, long, last]
+
+
+def make_shunt():
+    small, large = Recording(predict), Recording(large_model)
+    chain = data_shunt(small, large, labels=SENTIMENTS, instruction="Which sentiment?", threshold=0.9)
+    return chain, [small, large]
+
+
+TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
+CASES = {
+    "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
+    "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
+    "ConfidenceBranch": Case(
+        make_branch, [record_of(text) for text in ("good", "bad?", "so so?", "bad")], {"input": "x"}, ConfidenceBranch
+    ),
+    "configured ConfidenceBranch": Case(
+        make_configured_branch, [record_of(text) for text in ("good", "bad?", "so so?")], "no record", ConfidenceBranch
+    ),
+    "HintPromptBuilder": Case(make_builder, [record_of("good?"), record_of("bad?")], {"input": "x"}, HintPromptBuilder),
+    "LabelParser": Case(
+        make_parser, ["Positive.", '{"label": "negative"}', AIMessage("**negative**")], "perhaps", LabelParser
+    ),
+    "SubtaskDecomposer": Case(
+        make_decomposer, ["broke at once, sadly", "good", {"input": "so so", "id": 3}], "poison", SubtaskDecomposer
+    ),
+    "data_shunt": Case(make_shunt, TEXT_INPUTS, 7, SmallModelScorer),
+}
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture
+def runnable(case):
+    return case.build()[0]
+
+
+def total(chunks: list[Any]) -> Any:
+    summed = chunks[0]
+    for chunk in chunks[1:]:
+        summed = summed + chunk
+    return summed
+
+
+def assert_same(got: Any, expected: Any) -> None:
+    """Equal, but for rounding in confidences and probabilities."""
+    if isinstance(expected, Prediction):
+        assert got.label == expected.label
+        assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
+        assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+    elif isinstance(expected, dict):
+        assert list(got) == list(expected)
+        for key, value in expected.items():
+            assert_same(got[key], value)
+    else:
+        assert got == expected
+
+
+async def test_all_ways_to_call_agree_and_keep_the_order(case, runnable):
+    expected = runnable.batch(case.inputs)
+    assert len(expected) == len(case.inputs)
+    for value, result in zip(case.inputs, expected, strict=True):
+        assert_same(runnable.invoke(value), result)
+        assert_same(await runnable.ainvoke(value), result)
+        assert_same(total(list(runnable.stream(value))), result)
+        assert_same(total([chunk async for chunk in runnable.astream(value)]), result)
+    for result, again in zip(expected, await runnable.abatch(case.inputs), strict=True):
+        assert_same(again, result)
+    for result, again in zip(reversed(expected), runnable.batch(case.inputs[::-1]), strict=True):
+        assert_same(again, result)
+
+
+async def test_as_completed_gives_every_result_under_its_number(case, runnable):
+    expected = runnable.batch(case.inputs)
+    for number, result in runnable.batch_as_completed(case.inputs):
+        assert_same(result, expected[number])
+    async for number, result in runnable.abatch_as_completed(case.inputs):
+        assert_same(result, expected[number])
+
+
+async def test_an_empty_batch_is_empty(runnable):
+    assert runnable.batch([]) == []
+    assert await runnable.abatch([]) == []
+
+
+async def test_a_bad_input_fails_alone_under_return_exceptions(case, runnable):
+    inputs = [case.inputs[0], case.bad, case.inputs[1]]
+    expected = runnable.batch(case.inputs[:2])
+    for results in (
+        runnable.batch(inputs, return_exceptions=True),
+        await runnable.abatch(inputs, return_exceptions=True),
+    ):
+        assert_same(results[0], expected[0])
+        assert_same(results[2], expected[1])
+        assert isinstance(results[1], Exception)
+        error = type(results[1])
+    with pytest.raises(error):
+        runnable.batch(inputs)
+    with pytest.raises(error):
+        await runnable.abatch(inputs)
+    with pytest.raises(error):
+        runnable.invoke(case.bad)
+    with pytest.raises(error):
+        list(runnable.stream(case.bad))
+    with pytest.raises(error):
+        [chunk async for chunk in runnable.astream(case.bad)]
+
+
+async def test_one_batch_is_one_call_of_each_model(case):
+    runnable, models = case.build()
+    runnable.batch(case.inputs)
+    await runnable.abatch(case.inputs)
+    for model in models:
+        sizes = model.calls if isinstance(model, TinyEncoder) else model.sizes
+        assert len(sizes) == 2, "one call for batch, one for abatch"
+        assert sizes[0] == sizes[1] <= len(case.inputs)
+
+
+async def test_input_is_not_changed(case, runnable):
+    before = copy.deepcopy(case.inputs)
+    runnable.batch(case.inputs)
+    await runnable.abatch(case.inputs)
+    [list(runnable.stream(value)) for value in case.inputs]
+    assert case.inputs == before
+
+
+class Seen(BaseCallbackHandler):
+    """Records every chain run: name, parent, tags, metadata."""
+
+    def __init__(self):
+        self.runs = []
+        self.ended = self.failed = 0
+
+    def on_chain_start(self, serialized, inputs, *, run_id, parent_run_id=None, tags=None, metadata=None, **kwargs):
+        self.runs.append((run_id, parent_run_id, kwargs.get("name"), tags or [], metadata or {}))
+
+    def on_chain_end(self, outputs, **kwargs):
+        self.ended += 1
+
+    def on_chain_error(self, error, **kwargs):
+        self.failed += 1
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
+async def test_config_reaches_the_run_and_its_children(case, runnable, way):
+    seen = Seen()
+    config = {"callbacks": [seen], "tags": ["mine"], "metadata": {"user": "u1"}, "run_name": "the run"}
+    value = case.inputs[1]
+    match way:
+        case "invoke":
+            runnable.invoke(value, config)
+        case "ainvoke":
+            await runnable.ainvoke(value, config)
+        case "stream":
+            list(runnable.stream(value, config))
+        case "astream":
+            [chunk async for chunk in runnable.astream(value, config)]
+        case "batch":
+            runnable.batch([value], config)
+        case "abatch":
+            await runnable.abatch([value], config)
+    roots = [run for run in seen.runs if run[1] is None]
+    assert [run[2] for run in roots] == ["the run"]
+    ids = {run[0] for run in seen.runs}
+    assert all(run[1] in ids for run in seen.runs if run[1] is not None)
+    assert all("mine" in run[3] and run[4]["user"] == "u1" for run in seen.runs)
+    assert seen.ended == len(seen.runs)
+    assert not seen.failed
+
+
+async def test_a_failure_is_traced_as_one(case, runnable):
+    seen = Seen()
+    runnable.batch([case.bad], {"callbacks": [seen]}, return_exceptions=True)
+    assert seen.failed >= 1
+    assert seen.ended + seen.failed == len(seen.runs)
+
+
+async def test_events_v2_name_the_runs(case, runnable):
+    events = [event async for event in runnable.astream_events(case.inputs[0], version="v2")]
+    started = [event["name"] for event in events if event["event"].endswith("_start")]
+    ended = [event["name"] for event in events if event["event"].endswith("_end")]
+    assert started
+    assert sorted(started) == sorted(ended)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_max_concurrency_reaches_the_models(limit):
+    from fakes import Gauge
+    from langchain_core.runnables import RunnableLambda
+
+    gauge = Gauge()
+
+    async def slow(record):
+        with gauge:
+            await asyncio.sleep(0.005)
+        return "positive"
+
+    branch = ConfidenceBranch(large=RunnableLambda(lambda record: "positive", afunc=slow), threshold=None)
+    await branch.abatch([record_of(f"text {i}") for i in range(12)], {"max_concurrency": limit})
+    assert gauge.most == limit
+
+
+async def test_no_call_blocks_the_loop(case, runnable):
+    await runnable.abatch(case.inputs)  # imports that happen on first use read files
+    with blockbuster_ctx():
+        await runnable.ainvoke(case.inputs[0])
+        await runnable.abatch(case.inputs)
+        [chunk async for chunk in runnable.astream(case.inputs[1])]
+
+
+def test_the_graph_can_be_drawn(runnable):
+    drawn = runnable.get_graph().draw_mermaid()
+    assert drawn.count("-->") + drawn.count(".->") >= 2
+
+
+def test_schemas_can_be_asked_for(runnable):
+    assert runnable.get_input_jsonschema()
+    assert runnable.get_output_jsonschema()
+
+
+def test_pickle_and_deepcopy_give_the_same_runnable(case, runnable):
+    expected = runnable.batch(case.inputs)
+    for twin in (pickle.loads(pickle.dumps(runnable)), copy.deepcopy(runnable)):
+        for again, result in zip(twin.batch(case.inputs), expected, strict=True):
+            assert_same(again, result)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if name == case.kind.__name__])
+def test_unknown_keywords_and_changes_are_refused(name):
+    runnable, _ = CASES[name].build()
+    fields = dict(runnable)
+    with pytest.raises(ValueError, match="treshold"):
+        type(runnable)(**fields, treshold=0.7)
+    with pytest.raises(ValueError, match="frozen"):
+        runnable.name = "other"
+    with pytest.raises(TypeError):
+        type(runnable)(*fields.values())
+
+
+def test_every_exported_runnable_is_in_the_contract():
+    from dsplus_chains._runnable import BatchRunnable
+
+    exported = {name for name in dsplus_chains.__all__ if isinstance(getattr(dsplus_chains, name), type)}
+    runnables = {name for name in exported if issubclass(getattr(dsplus_chains, name), BatchRunnable)}
+    assert runnables == {case.kind.__name__ for case in CASES.values()}
+
+
+def test_probabilities_do_not_depend_on_the_batch():
+    scorer, _ = make_scorer()
+    texts = [f"good {word} phone" for word in "abcdefghij"]
+    together = [record["prediction"].confidence for record in scorer.batch(texts)]
+    assert np.allclose(together, [scorer.invoke(text)["prediction"].confidence for text in texts], atol=1e-5)

@@ -1,0 +1,77 @@
+"""What `import dsplus_chains` promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import dsplus_chains
+
+PUBLIC = [
+    "BundleError",
+    "ConfidenceBranch",
+    "DSPlusError",
+    "HintPromptBuilder",
+    "InfeasibleTargetError",
+    "InvalidInputError",
+    "LabelParser",
+    "LargeAnswer",
+    "NoneOfTheseError",
+    "Prediction",
+    "RunnableScorer",
+    "ShuntRecord",
+    "SmallModelScorer",
+    "Subtask",
+    "SubtaskDecomposer",
+    "SubtaskError",
+    "SubtaskResult",
+    "TrainingDataError",
+    "data_shunt",
+]
+
+
+def test_the_public_names_are_pinned():
+    assert dsplus_chains.__all__ == PUBLIC
+    for name in PUBLIC:
+        assert getattr(dsplus_chains, name).__module__.startswith("dsplus_chains.")
+        assert name in dir(dsplus_chains)
+    with pytest.raises(AttributeError, match="no attribute 'Shunt'"):
+        dsplus_chains.Shunt
+
+
+def run(code: str, **env: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_import_is_light_and_quick():
+    heavy = ["torch", "sentence_transformers", "faiss", "sklearn", "scipy", "transformers"]
+    code = f"import sys, dsplus_chains; print([name for name in {heavy!r} if name in sys.modules])"
+    started = time.perf_counter()
+    assert run(code).strip() == "[]"
+    assert time.perf_counter() - started < 1.5
+
+
+def test_the_light_names_load_no_model_library():
+    light = [name for name in PUBLIC if name != "SmallModelScorer"]
+    code = (
+        "import sys, dsplus_chains\n"
+        f"[getattr(dsplus_chains, name) for name in {light!r}]\n"
+        "print([name for name in ('torch', 'sentence_transformers', 'faiss', 'sklearn', 'scipy') if name in sys.modules])"
+    )
+    assert run(code).strip() == "[]"
+
+
+def test_import_opens_no_socket():
+    code = (
+        "import socket\n"
+        "def refuse(*args, **kwargs): raise SystemExit('a socket at import')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "import dsplus_chains\n"
+        "[getattr(dsplus_chains, name) for name in dsplus_chains.__all__]\n"
+        "print('quiet')"
+    )
+    assert run(code) == "quiet\n"
