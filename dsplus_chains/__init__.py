@@ -10,7 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dsplus_chains.evaluation.evaluate import evaluate as evaluate
+    from dsplus_chains.evaluation.report import write_report as write_report
+    from dsplus_chains.evaluation.result import Evaluation as Evaluation
     from dsplus_chains.gating.branch import ConfidenceBranch as ConfidenceBranch
+    from dsplus_chains.integrations.local_chat import LocalChatModel as LocalChatModel
     from dsplus_chains.prompting.builder import HintPromptBuilder as HintPromptBuilder
     from dsplus_chains.prompting.parser import LabelParser as LabelParser
     from dsplus_chains.prompting.parser import NoneOfTheseError as NoneOfTheseError
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from dsplus_chains.shunt import data_shunt as data_shunt
     from dsplus_chains.subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer
     from dsplus_chains.subtasks.plan import Subtask as Subtask
+    from dsplus_chains.tuning.result import TunedThreshold as TunedThreshold
+    from dsplus_chains.tuning.threshold import tune_threshold as tune_threshold
 
 __version__ = "0.1.0"
 
@@ -36,11 +42,13 @@ _HOMES = {
     "BundleError": "schema",
     "ConfidenceBranch": "gating.branch",
     "DSPlusError": "schema",
+    "Evaluation": "evaluation.result",
     "HintPromptBuilder": "prompting.builder",
     "InfeasibleTargetError": "schema",
     "InvalidInputError": "schema",
     "LabelParser": "prompting.parser",
     "LargeAnswer": "schema",
+    "LocalChatModel": "integrations.local_chat",
     "NoneOfTheseError": "prompting.parser",
     "Prediction": "schema",
     "RunnableScorer": "scoring.runnable",
@@ -51,7 +59,11 @@ _HOMES = {
     "SubtaskError": "schema",
     "SubtaskResult": "schema",
     "TrainingDataError": "schema",
+    "TunedThreshold": "tuning.result",
     "data_shunt": "shunt",
+    "evaluate": "evaluation.evaluate",
+    "tune_threshold": "tuning.threshold",
+    "write_report": "evaluation.report",
 }
 """The module that each public name lives in."""
 
@@ -59,11 +71,13 @@ __all__ = [
     "BundleError",
     "ConfidenceBranch",
     "DSPlusError",
+    "Evaluation",
     "HintPromptBuilder",
     "InfeasibleTargetError",
     "InvalidInputError",
     "LabelParser",
     "LargeAnswer",
+    "LocalChatModel",
     "NoneOfTheseError",
     "Prediction",
     "RunnableScorer",
@@ -74,7 +88,11 @@ __all__ = [
     "SubtaskError",
     "SubtaskResult",
     "TrainingDataError",
+    "TunedThreshold",
     "data_shunt",
+    "evaluate",
+    "tune_threshold",
+    "write_report",
 ]
 
 

@@ -21,7 +21,7 @@ from langchain_core.runnables.utils import AddableDict
 from typing_extensions import override
 
 from dsplus_chains._runnable import add_chunks
-from dsplus_chains.schema import DSPlusError, InvalidInputError, LargeAnswer
+from dsplus_chains.schema import DSPlusError, InvalidInputError, LargeAnswer, as_label
 
 ANSWER_KEYS = ("answer", "source", "large", "error")
 """The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
@@ -120,6 +120,7 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
         raise EmptyAnswerError(msg)
     if isinstance(output, Mapping) and "answer" in output and "source" in output:
         return {**record, **{k: v for k, v in output.items() if k in _RETOLD_KEYS or k not in record}}
+    output = as_label(output)  # StrOutputParser hands on a kind of string
     return {
         **record,
         "answer": output,
@@ -150,6 +151,7 @@ class AnswerStream:
     def push(self, chunk: Any) -> Iterator[AddableDict]:
         """Take one chunk of the arm; yield at most one chunk of the record."""
         first = self._total is _MISSING
+        chunk = as_label(chunk)
         self._total = chunk if first else add_chunks(self._total, chunk)
         if isinstance(chunk, Mapping) and self._is_record:
             self._held += self._news(chunk)

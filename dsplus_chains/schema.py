@@ -58,14 +58,20 @@ class BundleError(DSPlusError, ValueError):
 
 
 def as_label(value: Any) -> Any:
-    """Turn a numpy scalar into the Python value it holds; anything else passes unchanged.
+    """Turn a numpy scalar, or a kind of string (a member of a StrEnum, the text of a message), into the plain value.
+
+    Anything else passes unchanged.
 
     Example:
         >>> import numpy as np
-        >>> as_label(np.int64(3)), as_label("spam")
-        (3, 'spam')
+        >>> as_label(np.int64(3)), as_label(np.str_("spam")), as_label("spam")
+        (3, 'spam', 'spam')
     """
-    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, str) and type(value) is not str:
+        return str.__str__(value)
+    return value
 
 
 def describe_error(error: BaseException) -> str:

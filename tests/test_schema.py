@@ -53,6 +53,16 @@ def test_numpy_scalars_become_python_values():
     assert (type(prediction.label), type(next(iter(prediction.probabilities)))) == (int, int)
 
 
+def test_kinds_of_strings_become_strings():
+    from enum import Enum
+
+    class Old(str, Enum):  # noqa: UP042  as people wrote it before StrEnum
+        GOOD = "good"
+
+    assert type(Prediction(label=Old.GOOD).label) is str
+    assert Prediction(label=Old.GOOD).label == "good"
+
+
 @pytest.mark.parametrize("label", [1.5, ("a",), b"a"])
 def test_other_labels_are_refused(label):
     with pytest.raises(ValueError, match="label"):

@@ -40,10 +40,10 @@ class DemoSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    train: int = Field(default=120, ge=20)
-    tune: int = Field(default=120, ge=20)
-    test: int = Field(default=300, ge=20)
-    prior: int = Field(default=40, ge=4)
+    train: int = Field(default=60, ge=20)
+    tune: int = Field(default=100, ge=20)
+    test: int = Field(default=240, ge=20)
+    prior: int = Field(default=20, ge=4)
     seed: int = 0
 
 
@@ -88,7 +88,8 @@ def run_demo(
     scorer = SmallModelScorer.fit([s.text for s in train], [s.label for s in train], encoder=encoder)
     scored = {name: scorer.batch([s.text for s in part]) for name, part in (("train", train), ("tune", tune))}
 
-    examples = pick_examples(train)
+    shown = pick_examples(train)
+    examples = list(zip(scorer.batch([s.text for s in shown]), [s.label for s in shown], strict=True))
     prior = scored["train"][: settings.prior]
     hinted = large_arm(large_model, sentiment_prompt(examples, hints="soft"), prior)
     plain = large_arm(large_model, sentiment_prompt(examples, hints="none"), prior)

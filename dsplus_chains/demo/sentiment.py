@@ -26,23 +26,32 @@ class Sentiment(StrEnum):
 
 
 def pick_examples(sentences: Sequence[ReviewSentence], *, each: int = 2) -> list[ReviewSentence]:
-    """The clearest sentences of each label, in turn: what a prompt shows as solved."""
+    """What a prompt shows as solved: of each label in turn, the sentences that people were surest about."""
     clear = sorted(sentences, key=lambda sentence: (-abs(sentence.rating), sentence.text))
     best = [[s for s in clear if s.label == label][:each] for label in LABELS]
     return [sentence for pair in zip(*best, strict=True) for sentence in pair]
 
 
 def sentiment_prompt(
-    examples: Sequence[ReviewSentence], *, hints: Literal["none", "soft", "hard"]
+    examples: Sequence[tuple[dict[str, Any], str]], *, hints: Literal["none", "soft"]
 ) -> HintPromptBuilder:
-    """The large model's prompt: instruction, solved examples, then the sentence and what the small model knows of it.
+    """The large model's prompt: instruction, solved examples, then the sentence and what the small model says of it.
 
-    What is the same for every sentence comes first, so that a model reads it only once.
+    The layout is SuperICL's (arXiv 2305.08848): input, prediction with confidence, label, in the examples as in the
+    question; a model this small understands it better than a hint in prose. What is the same for every sentence
+    comes first, so that it is read only once. Sentences are one line each, which is their fence.
+
+    Args:
+        examples: Records with a `prediction`, each with its true label.
+        hints: "soft" shows the small model's predictions, "none" leaves them out.
     """
-    solved = [f"{_fenced(example.text)}\nSentiment: {example.label}" for example in examples]
-    ask = "{fenced_input}\nSentiment:" if hints == "none" else "{fenced_input}\n{hints}\nSentiment:"
-    shown = "\n\n".join(["{instruction}", *(text.replace("{", "{{").replace("}", "}}") for text in solved), ask])
-    return HintPromptBuilder(labels=LABELS, instruction=INSTRUCTION, hints=hints, template=shown)
+    layout = (
+        "Review: {input}\nSentiment:" if hints == "none" else "Review: {input}\nSmall model: {prediction}\nSentiment:"
+    )
+    solved = [f"{layout.format(**record)} {label}" for record, label in examples]
+    literal = [text.replace("{", "{{").replace("}", "}}") for text in solved]
+    template = "\n\n".join(["{instruction}", *literal, layout])
+    return HintPromptBuilder(labels=LABELS, instruction=INSTRUCTION, hints=hints, template=template)
 
 
 def large_arm(
@@ -58,7 +67,3 @@ def large_arm(
         prior = [prompt.build(record) for record in prior_records]
         return prompt | model.with_structured_output(Sentiment, prior_messages=prior) | parser
     return prompt | model | parser
-
-
-def _fenced(text: str) -> str:
-    return f"<input>\n{text}\n</input>"

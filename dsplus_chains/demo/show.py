@@ -45,10 +45,11 @@ def outcome_sentences(outcome: DemoOutcome) -> list[str]:
     random = result.baselines["random_at_equal_cost"]
     sentences = [
         f"The small model learnt from {settings.train} labelled sentences. {outcome.tuned.meaning}",
-        _compared("the small model alone", result.gain_over_small),
+        _compared("the small model alone", result.accuracy - result.small_accuracy, result.gain_over_small),
     ]
-    if result.gain_over_large is not None:
-        sentences.append(_compared("the large model alone", result.gain_over_large))
+    if result.gain_over_large is not None and result.large_accuracy is not None:
+        gain = result.accuracy - result.large_accuracy
+        sentences.append(_compared("the large model alone", gain, result.gain_over_large))
     if result.tokens is not None and result.large_only_tokens:
         sentences.append(f"It used {result.tokens / result.large_only_tokens:.0%} of the tokens.".replace("%", " %"))
     sentences.append(
@@ -69,9 +70,9 @@ def save_plot(outcome: DemoOutcome, path: Path) -> None:
     cost_accuracy_plot(outcome.evaluation).savefig(path, dpi=150)
 
 
-def _compared(with_what: str, gain: Interval) -> str:
+def _compared(with_what: str, value: float, gain: Interval) -> str:
     """Whether the chain beat a model, as far as these rows can tell."""
-    points = f"{100 * gain.value:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    points = f"{100 * value:+.1f} points (95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
     if gain.low > 0:
         verdict = "better"
     elif gain.high < 0:

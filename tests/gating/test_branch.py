@@ -215,6 +215,15 @@ def test_a_prompt_of_one_variable_is_fed_from_the_input():
     assert "review" not in result
 
 
+def test_the_text_of_a_message_becomes_a_plain_string():
+    arm = FakeListChatModel(responses=["positive"]) | StrOutputParser()
+    prompt = ChatPromptTemplate.from_template("{review}")
+    branch = ConfidenceBranch(large=prompt | arm, threshold=0.9)
+    result = branch.invoke(record(0.5))
+    assert type(result["answer"]) is type(result["large"].value) is str
+    assert type(list(branch.stream(record(0.5)))[1]["answer"]) is str
+
+
 def test_a_prompt_finds_the_callers_keys():
     prompt = ChatPromptTemplate.from_template("{review} from {shop}")
     arm = prompt | RunnableLambda(lambda p: p.messages[0].content)

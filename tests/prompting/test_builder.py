@@ -31,7 +31,9 @@ RULES = (
 
 def test_the_prompt_with_soft_hints():
     system, human = build(descriptions={"refund": "wants money back"})
-    assert system == f"""\
+    assert (
+        system
+        == f"""\
 What does the customer want?
 
 The labels are:
@@ -41,7 +43,10 @@ The labels are:
 - top up
 
 {RULES}"""
-    assert human == """\
+    )
+    assert (
+        human
+        == """\
 <input>
 It is gone!
 </input>
@@ -54,12 +59,15 @@ A small model trained for this task read the input and estimates:
 It was not sure enough to answer alone. Weigh its estimate, but decide yourself.
 
 Label:"""
+    )
 
 
 def test_the_prompt_with_hard_hints():
     system, human = build(hints="hard", top_k=2)
     assert system == f"What does the customer want?\n\n{RULES}"
-    assert human == """\
+    assert (
+        human
+        == """\
 <input>
 It is gone!
 </input>
@@ -70,6 +78,7 @@ The labels are:
 - none of these
 
 Label:"""
+    )
 
 
 def test_the_prompt_without_hints():
@@ -152,9 +161,7 @@ def test_a_template_of_ones_own():
     assert system == "What does the customer want?|- card lost\n- card stolen\n- refund\n- top up"
     assert human.startswith("<input>\nIt is gone!\n</input>|A small model")
     assert human.endswith("||x|card stolen (50 %)")
-    assert build(template="{input}: {labels}", hints="hard", top_k=1) == [
-        "It is gone!: - card stolen\n- none of these"
-    ]
+    assert build(template="{input}: {labels}", hints="hard", top_k=1) == ["It is gone!: - card stolen\n- none of these"]
 
 
 def test_braces_in_the_input_are_not_variables():

@@ -120,7 +120,7 @@ def test_an_answer_becomes_its_label(parser, answer, label):
     ],
 )
 def test_what_is_not_exactly_one_label_is_an_error_never_a_guess(parser, answer):
-    with pytest.raises(OutputParserException, match="expected|refused"):
+    with pytest.raises(OutputParserException, match=r"expected|refused"):
         parser.invoke(answer)
 
 
