@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.local
-@pytest.mark.parametrize("example", find_examples(str(ROOT / "README.md")), ids=str)
+@pytest.mark.parametrize("example", list(find_examples(str(ROOT / "README.md"))), ids=str)
 def test_the_readme_runs_as_pasted(example: CodeExample, eval_example: EvalExample):
     if example.prefix.startswith("python"):
         eval_example.run_print_check(example)

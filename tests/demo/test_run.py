@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import random
 
 import pytest
@@ -35,7 +36,7 @@ def make_sentences(n=400):
 class Oracle(BaseChatModel):
     """A chat model that is right wherever the sentence tells, and counts its calls."""
 
-    calls: list[str] = []
+    calls: list[str]
 
     @property
     def _llm_type(self) -> str:
@@ -82,10 +83,9 @@ def test_same_seed_same_numbers_and_every_call_is_counted():
 
 def test_the_outcome_is_told_in_plain_words(tmp_path):
     outcome, _ = run()
-    console = Console(width=120, record=True, file=open(tmp_path / "out.txt", "w"))  # noqa: SIM115
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(outcome_table(outcome))
     shown = console.export_text()
-    console.file.close()
     for name in ("always small", "always large", "random at equal cost", "DS+"):
         assert name in shown
     told = " ".join(outcome_sentences(outcome))
