@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dsplus_chains.bundle import Bundle as Bundle
     from dsplus_chains.evaluation.evaluate import evaluate as evaluate
     from dsplus_chains.evaluation.report import write_report as write_report
     from dsplus_chains.evaluation.result import Evaluation as Evaluation
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dsplus_chains.schema import SubtaskError as SubtaskError
     from dsplus_chains.schema import SubtaskResult as SubtaskResult
     from dsplus_chains.schema import TrainingDataError as TrainingDataError
+    from dsplus_chains.schema import WiringError as WiringError
+    from dsplus_chains.scoring.base import BaseScorer as BaseScorer
     from dsplus_chains.scoring.runnable import RunnableScorer as RunnableScorer
     from dsplus_chains.scoring.scorer import SmallModelScorer as SmallModelScorer
     from dsplus_chains.shunt import data_shunt as data_shunt
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BaseScorer": "scoring.base",
+    "Bundle": "bundle",
     "BundleError": "schema",
     "ConfidenceBranch": "gating.branch",
     "DSPlusError": "schema",
@@ -60,6 +65,7 @@ _HOMES = {
     "SubtaskResult": "schema",
     "TrainingDataError": "schema",
     "TunedThreshold": "tuning.result",
+    "WiringError": "schema",
     "data_shunt": "shunt",
     "evaluate": "evaluation.evaluate",
     "tune_threshold": "tuning.threshold",
@@ -68,6 +74,8 @@ _HOMES = {
 """The module that each public name lives in."""
 
 __all__ = [
+    "BaseScorer",
+    "Bundle",
     "BundleError",
     "ConfidenceBranch",
     "DSPlusError",
@@ -89,6 +97,7 @@ __all__ = [
     "SubtaskResult",
     "TrainingDataError",
     "TunedThreshold",
+    "WiringError",
     "data_shunt",
     "evaluate",
     "tune_threshold",

@@ -11,17 +11,25 @@ from threading import Lock
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.prompts import BasePromptTemplate
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
+from langchain_core.prompts import BasePromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnablePassthrough,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.utils import AddableDict
 from typing_extensions import override
 
 from dsplus_chains._runnable import add_chunks
-from dsplus_chains.schema import DSPlusError, InvalidInputError, LargeAnswer, as_label
+from dsplus_chains.schema import DSPlusError, LargeAnswer, WiringError, as_label
 
 ANSWER_KEYS = ("answer", "source", "large", "error")
 """The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
@@ -37,7 +45,7 @@ class EmptyAnswerError(DSPlusError):
 
 
 class UsageCollector(BaseCallbackHandler):
-    """Adds up the tokens of all chat model calls under one run.
+    """Adds up the tokens of all chat model calls under one run; None as soon as one call does not tell its own.
 
     LangChain's own `UsageMetadataCallbackHandler` groups by model name and drops the tokens of a message that does
     not name its model.
@@ -47,8 +55,14 @@ class UsageCollector(BaseCallbackHandler):
     ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
 
     def __init__(self) -> None:
-        self.usage: UsageMetadata | None = None
+        self._total: UsageMetadata | None = None
+        self._untold = False
         self._lock = Lock()
+
+    @property
+    def usage(self) -> UsageMetadata | None:
+        """The tokens of all calls so far; None if there was no call, or one that did not tell."""
+        return None if self._untold else self._total
 
     @override
     def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
@@ -58,47 +72,62 @@ class UsageCollector(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
         for generations in response.generations:
             for generation in generations[:1]:  # further candidates share the first one's call and usage
-                if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-                    with self._lock:
-                        self.usage = add_usage(self.usage, generation.message.usage_metadata) or None
+                message = generation.message if isinstance(generation, ChatGeneration) else None
+                told = message.usage_metadata if isinstance(message, AIMessage) else None
+                with self._lock:
+                    if told is None:
+                        self._untold = True
+                    else:
+                        self._total = add_usage(self._total, told)
 
 
-def watch(config: RunnableConfig, run_manager: Any, tag: str) -> tuple[RunnableConfig, UsageCollector]:
-    """The config of an arm's run for one row, traced under `run_manager`, and the collector of its tokens."""
-    collector = UsageCollector()
+def watched(config: RunnableConfig, run_manager: Any, tag: str, collector: UsageCollector) -> RunnableConfig:
+    """The config of a run for one row, traced under `run_manager`, whose tokens go to the collector."""
     callbacks = run_manager.get_child(tag)
     callbacks.add_handler(collector)
-    return patch_config(config, callbacks=callbacks), collector
+    return patch_config(config, callbacks=callbacks)
 
 
 def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
-    """The prompt template that an arm starts with, if it starts with one."""
-    while True:
-        if isinstance(arm, RunnableBinding):
+    """The prompt template that an arm starts with, if it starts with one, whatever is wrapped around it."""
+    while not isinstance(arm, BasePromptTemplate):
+        if isinstance(arm, RunnableBindingBase):  # bind, with_config, with_retry
             arm = arm.bound
+        elif isinstance(arm, RunnableWithFallbacks):
+            arm = arm.runnable
+        elif isinstance(arm, DynamicRunnable):  # configurable fields and alternatives
+            arm = arm.default
         elif isinstance(arm, RunnableSequence):
-            arm = arm.first
+            arm = next((step for step in arm.steps if type(step) is not RunnablePassthrough), arm.last)
         else:
-            return arm if isinstance(arm, BasePromptTemplate) else None
+            return None
+    return arm
 
 
-def feed(prompt: BasePromptTemplate[Any] | None, record: dict[str, Any]) -> dict[str, Any]:
-    """The record as the arm's prompt wants it: a prompt of one variable is fed from the record's `input`.
+def feed(prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whose: str) -> dict[str, Any]:
+    """The record as an arm's prompt wants it: a prompt of one variable is fed from the record's `input`.
+
+    Args:
+        prompt: The prompt that the arm starts with, if it starts with one.
+        record: What the arm gets.
+        whose: What the arm is called in an error.
 
     Raises:
-        InvalidInputError: The prompt has a variable that the record does not hold. A model that fails is a reason
-            to fall back; a chain that is wired wrong is not.
+        WiringError: The prompt has a variable that the record does not hold.
     """
     missing = [] if prompt is None else [name for name in prompt.input_variables if name not in record]
     if not missing:
         return record
     if len(missing) == len(prompt.input_variables) == 1 and "input" in record:  # type: ignore[union-attr]
-        return {**record, missing[0]: record["input"]}
+        asked = record["input"]
+        messages = any(isinstance(part, MessagesPlaceholder) for part in getattr(prompt, "messages", ()))
+        return {**record, missing[0]: [HumanMessage(str(asked))] if messages else asked}
     msg = (
-        f"The large arm's prompt wants {sorted(missing)}, which the record does not hold; it has {sorted(record)}. "
-        "Rename the prompt's variables, or add the keys before the branch with RunnablePassthrough.assign"
+        f"The prompt of {whose} wants {sorted(missing)}, which the record does not hold; it has {sorted(record)}. "
+        "Rename the prompt's variables (results of subtasks are in {subtasks}), or add the keys before with "
+        "RunnablePassthrough.assign"
     )
-    raise InvalidInputError(msg)
+    raise WiringError(msg)
 
 
 def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +148,8 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
         msg = "the large arm answered None; its last step must return the answer"
         raise EmptyAnswerError(msg)
     if isinstance(output, Mapping) and "answer" in output and "source" in output:
-        return {**record, **{k: v for k, v in output.items() if k in _RETOLD_KEYS or k not in record}}
+        told = {key: value for key, value in output.items() if key in _RETOLD_KEYS or key not in record}
+        return {**record, **_recounted(told, collector)}
     output = as_label(output)  # StrOutputParser hands on a kind of string
     return {
         **record,
@@ -127,6 +157,14 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
         "source": source,
         "large": LargeAnswer(value=output, usage=collector.usage),
     }
+
+
+def _recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:
+    """An arm's own record, whose `large` counts its last call alone, with the tokens of all the arm's calls."""
+    large = told.get("large")
+    if not isinstance(large, LargeAnswer):
+        return told
+    return {**told, "large": LargeAnswer(value=large.value, confidence=large.confidence, usage=collector.usage)}
 
 
 class AnswerStream:
@@ -143,27 +181,30 @@ class AnswerStream:
         self._collector = collector
         self._total: Any = _MISSING
         self._held = AddableDict()
+        self._waiting: list[Mapping[str, Any]] = []
         self.started = False
         """Whether any of the answer is out. Until then nothing is, and the caller may still fall back."""
         self.source = source
         """Who answered, as far as the chunks so far tell."""
 
     def push(self, chunk: Any) -> Iterator[AddableDict]:
-        """Take one chunk of the arm; yield at most one chunk of the record."""
-        first = self._total is _MISSING
+        """Take one chunk of the arm; yield at most one chunk of the record.
+
+        Text is passed on as it comes, and so are the chunks of a record that repeats our input (a nested branch).
+        Whatever else an arm yields, such as the growing objects of a JSON parser, is held back to its end, since
+        only text may repeat a key.
+        """
+        if chunk is None:
+            return
         chunk = as_label(chunk)
-        self._total = chunk if first else add_chunks(self._total, chunk)
-        if isinstance(chunk, Mapping) and self._is_record:
-            self._held += self._news(chunk)
-            self.source = chunk.get("source", self.source)
-            if self.started or ("answer" in self._held and "source" in self._held):
-                self.started = True
-                held, self._held = self._held, AddableDict()
-                if held:
-                    yield held
-        elif not self._is_record and chunk is not None:
+        self._total = chunk if self._total is _MISSING else add_chunks(self._total, chunk)
+        if isinstance(chunk, (str, BaseMessage)):
             yield AddableDict(answer=chunk) if self.started else AddableDict(answer=chunk, source=self.source)
             self.started = True
+        elif isinstance(chunk, Mapping):
+            self._waiting.append(chunk)
+            if self._repeats_input:
+                yield from self._release()
 
     def finish(self) -> Iterator[AddableDict]:
         """Take the end of the arm; yield what is left to say.
@@ -171,24 +212,36 @@ class AnswerStream:
         Raises:
             EmptyAnswerError: The arm yielded nothing, or only None.
         """
-        if self._total is _MISSING or self._total is None:
+        total = self._total
+        if total is _MISSING:
             msg = "the large arm ended without a chunk; its last step must yield the answer"
             raise EmptyAnswerError(msg)
-        if self._is_record and self.started:
+        if isinstance(total, Mapping) and "answer" in total and "source" in total:
+            if not self.started:
+                self.source = total["source"]
+                yield AddableDict(_recounted(self._news(total), self._collector))
             return
-        end = AddableDict(large=LargeAnswer(value=self._total, usage=self._collector.usage))
         if not self.started:
-            end.update(answer=self._total, source=self.source)
-        yield end
+            yield AddableDict(answer=total, source=self.source)
+        yield AddableDict(large=LargeAnswer(value=total, usage=self._collector.usage))
 
     @property
-    def _is_record(self) -> bool:
-        """Whether the arm speaks in records: it repeats our input, or it brings answer and source."""
-        total = self._total
-        return isinstance(total, Mapping) and (
-            ("input" in total and "input" in self._record and total["input"] == self._record["input"])
-            or ("answer" in total and "source" in total)
-        )
+    def _repeats_input(self) -> bool:
+        """Whether the arm speaks in records of its own, as a nested chain does."""
+        total, known = self._total, self._record
+        return isinstance(total, Mapping) and "input" in total and total["input"] is known.get("input", _MISSING)
+
+    def _release(self) -> Iterator[AddableDict]:
+        """What a nested record adds, from when its answer and source are known."""
+        for chunk in self._waiting:
+            self._held += self._news(chunk)
+        self._waiting.clear()
+        self._held = AddableDict(_recounted(self._held, self._collector))
+        self.source = self._held.get("source", self.source)
+        if self._held and (self.started or ("answer" in self._held and "source" in self._held)):
+            self.started = True
+            held, self._held = self._held, AddableDict()
+            yield held
 
     def _news(self, chunk: Mapping[str, Any]) -> AddableDict:
         """What of a nested record has not been yielded yet; of the tiers, those that came on top."""
@@ -196,8 +249,8 @@ class AnswerStream:
         for key, value in chunk.items():
             if key in ANSWER_KEYS or key not in self._record:
                 news[key] = value
-            elif key == "tiers":
+            elif key == "tiers" and isinstance(value, list) and isinstance(self._record["tiers"], list):
                 news[key] = value[len(self._record["tiers"]) :]
-            elif key in _RETOLD_KEYS and value != self._record[key]:
+            elif key in {"prediction", "subtasks"} and value != self._record[key]:
                 news[key] = value
         return news

@@ -40,8 +40,14 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     """What tracers call such a run: "chain" if None, else "prompt", "parser", …"""
 
     @abstractmethod
-    def _run(self, inputs: list[Input], run_manager: Managers, config: Configs) -> list[Output | Exception]:
-        """Answer a batch: as many results as inputs, in order, an exception where a row failed."""
+    def _run(
+        self, inputs: list[Input], run_manager: Managers, config: Configs, **kwargs: Any
+    ) -> list[Output | Exception]:
+        """Answer a batch: as many results as inputs, in order, an exception where a row failed.
+
+        Arguments that a chain was called with (`stop=...`) reach whoever has a model to hand them to; the others
+        ignore them, as LangChain's own Runnables do.
+        """
 
     async def _arun(
         self, inputs: list[Input], run_manager: AsyncManagers, config: Configs, **kwargs: Any
@@ -163,7 +169,7 @@ class BatchConfigurableFields(RunnableConfigurableFields[Input, Output]):
         merged = [merge_configs(self.config, config) for config in configs]
         for row, config in enumerate(merged):
             values = config.get("configurable", {})
-            key = tuple((type(values[i]), repr(values[i])) if i in values else None for i in ids)
+            key = tuple(_identity(values[i]) if i in values else None for i in ids)
             rows.setdefault(key, []).append(row)
         return [
             (self.prepare(configs[members[0]])[0], members, [merged[row] for row in members])
@@ -203,6 +209,13 @@ class BatchConfigurableFields(RunnableConfigurableFields[Input, Output]):
             )
             results.update(zip(rows, answers, strict=True))
         return [results[row] for row in range(len(inputs))]
+
+
+def _identity(value: Any) -> Any:
+    """What tells one configured value from another: plain values by what they are, objects by which they are."""
+    if isinstance(value, dict):
+        return tuple((_identity(key), _identity(item)) for key, item in value.items())
+    return (type(value), value) if value is None or isinstance(value, (str, int, float)) else id(value)
 
 
 def add_chunks(total: Any, chunk: Any) -> Any:

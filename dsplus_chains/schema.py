@@ -32,6 +32,10 @@ class InvalidInputError(DSPlusError, ValueError):
     """An input of the chain, or a record on its way through it, is not what a Runnable can work on."""
 
 
+class WiringError(InvalidInputError):
+    """The parts of a chain do not fit each other. A model that fails is a reason to fall back; this is not."""
+
+
 class TrainingDataError(DSPlusError, ValueError):
     """The examples given to `fit` cannot train a classifier."""
 
@@ -48,7 +52,7 @@ class InfeasibleTargetError(DSPlusError, ValueError):
 class SubtaskError(DSPlusError):
     """A subtask failed; `subtask` is its name, the cause is chained."""
 
-    def __init__(self, message: str, *, subtask: str) -> None:
+    def __init__(self, message: str, *, subtask: str = "") -> None:
         super().__init__(message)
         self.subtask = subtask
 
@@ -58,7 +62,7 @@ class BundleError(DSPlusError, ValueError):
 
 
 def as_label(value: Any) -> Any:
-    """Turn a numpy scalar, or a kind of string (a member of a StrEnum, the text of a message), into the plain value.
+    """Turn a numpy scalar, or a kind of string or integer (an enum member, the text of a message), into a plain value.
 
     Anything else passes unchanged.
 
@@ -71,6 +75,8 @@ def as_label(value: Any) -> Any:
         return value.item()
     if isinstance(value, str) and type(value) is not str:
         return str.__str__(value)
+    if isinstance(value, int) and type(value) not in {int, bool}:
+        return int(value)
     return value
 
 
@@ -144,7 +150,10 @@ class _ReadOnlyDict(dict[Any, Any]):
 
 
 def _probability(value: Any, what: str) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except TypeError:
+        number = math.nan
     if not -ROUNDING <= number <= 1 + ROUNDING:
         msg = f"Got {what}={value!r} but expected a probability in [0, 1]"
         raise ValueError(msg)
@@ -155,9 +164,10 @@ def _confidence(value: Any) -> float | None:
     if isinstance(value, (str, bytes, bool)):
         msg = f"Got confidence={value!r} but expected a number in [0, 1] or None"
         raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
-    if value is None or math.isnan(float(value)):
+    if value is None or (isinstance(value, (float, int)) and math.isnan(value)):
         return None
-    return _probability(value, "confidence")
+    value = as_label(value)
+    return None if isinstance(value, float) and math.isnan(value) else _probability(value, "confidence")
 
 
 Confidence: TypeAlias = Annotated[float | None, BeforeValidator(_confidence)]
@@ -205,6 +215,9 @@ class Prediction(_Value):
     def _freeze(cls, value: Any) -> _ReadOnlyDict | None:
         if value is None or type(value) is _ReadOnlyDict:
             return value
+        if not isinstance(value, (Mapping, list, tuple)):
+            msg = f"Got probabilities={value!r} but expected one probability for each label, as a dict"
+            raise ValueError(msg)  # noqa: TRY004
         pairs = value.items() if isinstance(value, Mapping) else value
         frozen = {}
         for key, probability in pairs:
@@ -284,7 +297,7 @@ class SubtaskResults(AddableDict):
 class ShuntRecord(TypedDict, total=False):
     """What flows through a chain: a plain dict to which each Runnable adds its keys.
 
-    Keys of the caller's own pass through untouched.
+    Keys of the caller's own pass through untouched; those below are not the caller's to use, but for `input`.
     """
 
     input: Any

@@ -8,10 +8,12 @@ from typing import Any, Literal
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableSerializable
+from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.parser import LabelParser
+from dsplus_chains.schema import check_labels
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.runnable import RunnableScorer
 
@@ -70,14 +72,23 @@ def data_shunt(
         >>> chain.pick("answer").batch(["it broke at once", "well, it is a phone"])
         ['negative', 'positive']
     """
-    if not isinstance(scorer, BaseScorer):
+    inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
+    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:
+        pass  # a scorer with a config of its own
+    elif not isinstance(scorer, BaseScorer):
         scorer = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input")
     elif input_key is not None:
         scorer = type(scorer)(**{**dict(scorer), "input_key": input_key})
-    names = labels if labels is not None else getattr(scorer, "labels", None)
+    own = getattr(inner if isinstance(inner, BaseScorer) else scorer, "labels", None)
+    names = labels if labels is not None else own
     if names is None:
         msg = "Got no labels, and the scorer names none either; give labels=[...]"
         raise ValueError(msg)
+    names = check_labels(list(names))
+    for what, used in (("the scorer's labels", own), ("the threshold's labels", _labels_of(threshold))):
+        if unknown := [label for label in used or () if label not in names]:
+            msg = f"Got {what} {unknown[:10]}, which are not among the labels {list(names)[:10]}"
+            raise ValueError(msg)
     prompt = HintPromptBuilder(
         labels=names,
         instruction=instruction,
@@ -90,3 +101,7 @@ def data_shunt(
     branch = ConfidenceBranch(large=prompt | large_model | parser, threshold=threshold, on_large_error=on_large_error)
     chain: RunnableSerializable[Any, Any] = scorer | branch
     return chain
+
+
+def _labels_of(threshold: Any) -> Sequence[Any]:
+    return list(threshold) if isinstance(threshold, Mapping) else ()

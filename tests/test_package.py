@@ -11,6 +11,8 @@ import pytest
 import dsplus_chains
 
 PUBLIC = [
+    "BaseScorer",
+    "Bundle",
     "BundleError",
     "ConfidenceBranch",
     "DSPlusError",
@@ -32,6 +34,7 @@ PUBLIC = [
     "SubtaskResult",
     "TrainingDataError",
     "TunedThreshold",
+    "WiringError",
     "data_shunt",
     "evaluate",
     "tune_threshold",
@@ -62,7 +65,7 @@ def test_import_is_light_and_quick():
 
 
 def test_the_light_names_load_no_model_library():
-    heavy = {"SmallModelScorer", "evaluate", "tune_threshold", "write_report", "Evaluation", "TunedThreshold"}
+    heavy = {"Bundle", "SmallModelScorer", "evaluate", "tune_threshold", "write_report", "Evaluation", "TunedThreshold"}
     light = [name for name in PUBLIC if name not in heavy]
     code = (
         "import sys, dsplus_chains\n"

@@ -14,7 +14,7 @@ from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.labels import clean_answers, clean_labels, right_answers
 from dsplus_chains.evaluation.models import confidences, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.result import Baseline, ErrorRow, Evaluation, LabelReport, Latency
-from dsplus_chains.schema import InvalidInputError, Label
+from dsplus_chains.schema import InvalidInputError, Label, Prediction
 
 Flags = NDArray[np.bool_]
 
@@ -35,6 +35,8 @@ def evaluate(
     level: float = 0.95,
 ) -> Evaluation:
     """Measure a chain's answers against the labels, and against systems without a threshold.
+
+    Of a chain with several small models, "the small model" is the first: the one that saw every input.
 
     Args:
         records: What the chain returned: dicts with `input`, `prediction`, `answer`, `source` and, where the large
@@ -68,7 +70,7 @@ def evaluate(
     _check(records, true, large_answers=large_answers, large_usage=large_usage, latencies=latencies)
     n = len(true)
     answers = clean_answers(record["answer"] for record in records)
-    predictions = [record["prediction"] for record in records]
+    predictions = [_first_prediction(record) for record in records]
     right = right_answers(answers, true)
     small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
     asked = np.array([record.get("large") is not None or record["source"] in ASKED for record in records])
@@ -81,6 +83,7 @@ def evaluate(
             chain_right=right,
             small_right=small_right,
             confidence=confidences(predictions),
+            small_labels=[prediction.label for prediction in predictions],
             escalation_rate=float(asked.mean()),
             level=level,
         )
@@ -151,7 +154,7 @@ def _per_label(
 
 
 def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
-    prediction, large = record["prediction"], record.get("large")
+    prediction, large = _first_prediction(record), record.get("large")
     return ErrorRow(
         row=row,
         input=record.get("input"),
@@ -163,6 +166,12 @@ def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
         large=None if large is None else large.value,
         error=record.get("error"),
     )
+
+
+def _first_prediction(record: Mapping[str, Any]) -> Prediction:
+    """What the small model said: of several tiers the first, which is the one that saw every input."""
+    tiers: list[Prediction] = record.get("tiers") or [record["prediction"]]
+    return tiers[0]
 
 
 def _check(records: Sequence[Any], true: Sequence[Any], **columns: Sequence[Any] | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import InvalidInputError, as_label
 
 
@@ -65,6 +66,22 @@ def right_answers(answers: Sequence[Any], labels: Sequence[Any], *, what: str = 
         msg = f"Got {what} of type {', '.join(sorted(given))} but labels of type {', '.join(expected)}; convert one"
         raise InvalidInputError(msg)
     return np.array([same_label(answer, label) for answer, label in zip(answers, labels, strict=True)], dtype=np.bool_)
+
+
+def check_readable(answers: Sequence[Any], known: Sequence[Any]) -> None:
+    """Refuse large answers that were never read: "Positive." for "positive" would count as wrong throughout.
+
+    Raises:
+        InvalidInputError: Not one answer is a known label, but one would be if it were parsed.
+    """
+    given = [answer for answer in answers if answer is not None]
+    labels = list({label: None for label in known if isinstance(label, str)})
+    if not given or not labels or any(same_label(answer, label) for answer in given for label in labels):
+        return
+    read = LabelParser(labels=labels).batch(given[:50], return_exceptions=True)
+    if unread := next((a for a, label in zip(given, read, strict=False) if not isinstance(label, Exception)), None):
+        msg = f"Got large answers such as {unread!r:.60}, and none that is a label; read them with LabelParser first"
+        raise InvalidInputError(msg)
 
 
 def number(value: float) -> float | None:

@@ -19,7 +19,7 @@ from dsplus_chains.calibration.metrics import (
     risk_coverage_curve,
 )
 from dsplus_chains.evaluation.curve import operating_curve
-from dsplus_chains.evaluation.labels import clean_answers, number, right_answers
+from dsplus_chains.evaluation.labels import check_readable, clean_answers, number, right_answers
 from dsplus_chains.evaluation.result import Baseline
 from dsplus_chains.schema import Prediction
 
@@ -112,11 +112,13 @@ def measure_large(
     chain_right: Flags,
     small_right: Flags,
     confidence: Floats,
+    small_labels: Sequence[Any],
     escalation_rate: float,
     level: float,
 ) -> LargeModelReport:
     """What the large model is worth alone, and what systems without a threshold would reach with it."""
     given = clean_answers(large_answers)
+    check_readable(given, [*labels, *small_labels])
     large_right = right_answers(given, labels, what="large answers")
     # Where the large model fails, the chain falls back on the small one.
     deferred_right = np.where([answer is None for answer in given], small_right, large_right)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.exceptions import OutputParserException
+from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.graph import Graph
@@ -21,13 +22,13 @@ from dsplus_chains._arm import (
     feed,
     leading_prompt,
     merge_answer,
-    watch,
+    watched,
     without_answer,
 )
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.gating.graph import branch_graph
 from dsplus_chains.gating.threshold import Threshold, keeps, threshold_for
-from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
+from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord, WiringError, describe_error
 
 DECISION_EVENT = "dsplus_decision"
 """The name of the custom event that goes out for each input."""
@@ -43,6 +44,16 @@ class _Call(NamedTuple):
     collector: UsageCollector
 
 
+def _arm(value: Any) -> Any:
+    if isinstance(value, BaseLanguageModel):
+        msg = (
+            f"Got large={type(value).__name__}, a bare model, but expected a Runnable over the record: put a prompt "
+            "before it (prompt | model | parser), or use data_shunt"
+        )
+        raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
+    return coerce_to_runnable(value)
+
+
 class ConfidenceBranch(BatchRunnable[Any, Any]):
     """Keeps what the small model is sure of, and asks the large arm for the rest, all of it in one batch.
 
@@ -51,13 +62,16 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     that is not known defers. If the large arm fails, or answers something that is no label, the small model's answer
     stands in, with ``source="fallback"`` and the reason under `error`.
 
-    For each input a custom event "dsplus_decision" goes out, `{source, confidence, threshold, label}`: who answered,
-    and the small model's confidence and label beside the threshold they were held against.
+    In a stream, a failure after the first chunk of the answer is raised: what is out cannot be taken back.
+
+    For each input of each branch a custom event "dsplus_decision" goes out, `{source, confidence, threshold, label}`:
+    who answered, and the small model's confidence and label beside the threshold they were held against.
 
     Args:
         large: What answers the deferred inputs: any Runnable over the record, usually
-            ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. A prompt of one variable is fed from `input`.
-            An arm that returns a record (`answer` and `source` in it) is merged, so branches nest into tiers.
+            ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. An arm that starts with a prompt of one variable
+            is fed from `input`; any other gets the whole record (``itemgetter("input") | app`` hands on the text). An
+            arm that returns a record (`answer` and `source` in it) is merged, so branches nest into tiers.
         threshold: A number in [0, 1], a dict of such by label (a label that is not in it defers), or None (defers
             everything).
         on_large_error: "small": the small model's answer stands in; "raise": the error is raised for that input.
@@ -65,7 +79,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
 
     Raises:
         pydantic.ValidationError: A threshold outside [0, 1], an unknown keyword.
-        InvalidInputError: An input that is no record with a `Prediction`, or that lacks a variable of the prompt.
+        InvalidInputError: An input that is no record with a `Prediction`.
+        WiringError: The arm's prompt has a variable that the record lacks. This is never a fallback.
 
     Source: Data Shunt+ (arXiv 2406.15471), routing by the small model's confidence.
 
@@ -77,7 +92,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         [('negative', 'small'), ('positive', 'large')]
     """
 
-    large: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    large: Annotated[Runnable[Any, Any], BeforeValidator(_arm)]
     threshold: Threshold
     on_large_error: Literal["small", "raise"] = "small"
     tier: str = Field(default="small", min_length=1)
@@ -86,6 +101,12 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     @override
     def is_lc_serializable(cls) -> bool:
         return True
+
+    @property
+    @override
+    def lc_attributes(self) -> dict[str, Any]:
+        # As pairs: the keys of a JSON object could not be numbers.
+        return {"threshold": [[k, v] for k, v in self.threshold.items()]} if isinstance(self.threshold, dict) else {}
 
     @property
     @override
@@ -202,8 +223,10 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
                 if keeps(prediction, threshold_for(self.threshold, prediction)):
                     results[row] = {**record, "answer": prediction.label, "source": self.tier}
                 else:
-                    arm_config, collector = watch(config[row], run_manager[row], "large")
-                    calls.append(_Call(row, record, feed(prompt, record), arm_config, collector))
+                    collector = UsageCollector()
+                    arm_config = watched(config[row], run_manager[row], "large", collector)
+                    arm_input = feed(prompt, record, whose="the large arm")
+                    calls.append(_Call(row, record, arm_input, arm_config, collector))
             except InvalidInputError as error:
                 results[row] = error
         return results, calls
@@ -227,7 +250,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     def _stand_in(self, call: _Call, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
         label = call.record["prediction"].label
-        if self.on_large_error == "raise" or label is None or started:
+        if self.on_large_error == "raise" or label is None or started or isinstance(error, WiringError):
             raise error
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {

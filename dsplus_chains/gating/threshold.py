@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator
 
-from dsplus_chains.schema import Prediction, as_label
+from dsplus_chains.schema import Prediction, as_label, check_labels
 
 
 def _number(value: Any, where: str) -> float | None:
@@ -15,14 +15,20 @@ def _number(value: Any, where: str) -> float | None:
         return None
     number = as_label(value)
     if not isinstance(number, (int, float)) or isinstance(number, bool) or not 0 <= number <= 1:
-        msg = f"Got {where}={value!r} but expected a value in [0, 1], or None to defer everything"
+        shown = repr(value) if isinstance(value, (int, float, str)) else type(value).__name__
+        advice = "; give its .threshold" if hasattr(value, "threshold") else ""
+        msg = f"Got {where}={shown} but expected a value in [0, 1], or None to defer everything{advice}"
         raise ValueError(msg)
     return float(number)
 
 
 def _threshold(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value):
+        value = dict(value)  # as it is written to JSON
     if isinstance(value, Mapping):
-        return {as_label(label): _number(number, f"threshold[{label!r}]") for label, number in value.items()}
+        labels = check_labels(list(value)) if value else ()
+        numbers = (_number(number, f"threshold[{label!r}]") for label, number in value.items())
+        return dict(zip(labels, numbers, strict=True))
     return _number(value, "threshold")
 
 
@@ -41,9 +47,8 @@ def threshold_for(threshold: Any, prediction: Prediction) -> float | None:
     """
     if not isinstance(threshold, dict):
         return threshold  # type: ignore[no-any-return]
-    for label, number in threshold.items():
-        if label == prediction.label and type(label) is type(prediction.label):
-            return number  # type: ignore[no-any-return]
+    for label in threshold:  # all of one type; True must not find 1
+        return threshold.get(prediction.label) if type(label) is type(prediction.label) else None
     return None
 
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.prompting.fence import fence
 from dsplus_chains.prompting.hints import label_list, offered_labels, soft_hint
-from dsplus_chains.schema import InvalidInputError, Label, Labels, Prediction, SubtaskResults
+from dsplus_chains.schema import InvalidInputError, Label, Labels, Prediction, SubtaskResults, WiringError
 
 RULES = (
     "Answer with exactly one of these labels, written as it is here, and nothing else. "
@@ -24,7 +24,18 @@ RULES = (
 
 
 def _template(value: Any) -> Any:
-    return ChatPromptTemplate.from_messages([("human", value)]) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return ChatPromptTemplate.from_messages([("human", value)])
+    if isinstance(value, list):
+        return ChatPromptTemplate.from_messages(value)
+    if value is None or isinstance(value, ChatPromptTemplate):
+        return value
+    msg = f"Got template of type {type(value).__name__} but expected a ChatPromptTemplate, its messages, or one text"
+    raise ValueError(msg)
+
+
+def _from_pairs(value: Any) -> Any:
+    return dict(value) if isinstance(value, list) else value
 
 
 class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
@@ -41,13 +52,14 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         hints: "soft": the small model's probabilities; "hard": only its `top_k` most likely labels are offered, and
             "none of these" (on which `LabelParser` raises and the branch falls back); "none": nothing.
         top_k: How many labels a hint names at most.
-        template: A prompt of your own, as a `ChatPromptTemplate` or the text of one message. Its variables:
+        template: A prompt of your own: a `ChatPromptTemplate`, its messages, or the text of one. Its variables:
             `instruction`, `labels`, `hints`, `exemplars`, `fenced_input`, and every key of the record, as it is:
             prefer `fenced_input` to `input`, so that the text cannot pose as part of your prompt.
 
     Raises:
         pydantic.ValidationError: No labels, a label twice, a description of an unknown label, an unknown keyword.
-        InvalidInputError: The record lacks `input`, `prediction`, or a variable of the template.
+        InvalidInputError: The record lacks `input`.
+        WiringError: The record lacks `prediction`, or a variable of the template.
 
     Source: Data Shunt+ (arXiv 2406.15471), S4L prompt pruning, soft and hard. The wording is ours.
 
@@ -72,7 +84,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
 
     labels: Labels
     instruction: str = Field(min_length=1)
-    descriptions: dict[Label, str] | None = None
+    descriptions: Annotated[dict[Label, str] | None, BeforeValidator(_from_pairs)] = None
     hints: Literal["none", "soft", "hard"] = "soft"
     top_k: int = Field(default=5, ge=1)
     template: Annotated[ChatPromptTemplate | None, BeforeValidator(_template)] = None
@@ -91,6 +103,12 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
 
     @property
     @override
+    def lc_attributes(self) -> dict[str, Any]:
+        # As pairs: the keys of a JSON object could not be numbers.
+        return {} if self.descriptions is None else {"descriptions": [list(pair) for pair in self.descriptions.items()]}
+
+    @property
+    @override
     def InputType(self) -> Any:
         return dict[str, Any]
 
@@ -100,13 +118,13 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         return ChatPromptValue
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs) -> list[Any]:
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
         return [self._try_build(value) for value in inputs]
 
-    def _try_build(self, value: Any) -> ChatPromptValue | InvalidInputError:
+    def _try_build(self, value: Any) -> ChatPromptValue | Exception:
         try:
             return self.build(value)
-        except InvalidInputError as error:
+        except Exception as error:  # one strange record must not cost the others of its batch their prompt
             return error
 
     def build(self, value: Any) -> ChatPromptValue:
@@ -152,7 +170,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
                 f"Got prediction={prediction!r} but hints={self.hints!r} need a Prediction in the record. Put a "
                 "scorer before, or set hints='none'"
             )
-            raise InvalidInputError(msg)
+            raise WiringError(msg)
         if self.hints == "hard":
             offered = offered_labels(prediction, self.labels, top_k=self.top_k)
             return offered, len(offered) < len(self.labels), ""
@@ -161,10 +179,12 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     @staticmethod
     def _fill(template: ChatPromptTemplate, values: dict[str, Any]) -> ChatPromptValue:
         if missing := [name for name in template.input_variables if name not in values]:
-            msg = f"The template wants {sorted(missing)}, which the record does not hold; it has {sorted(values)}"
-            raise InvalidInputError(msg)
-        filled = template.format_prompt(**values)
-        return ChatPromptValue(messages=filled.to_messages())
+            msg = (
+                f"The template wants {sorted(missing)}, which the record does not hold; it has {sorted(values)}. "
+                "Braces that are meant as such are written twice: {{ and }}"
+            )
+            raise WiringError(msg)
+        return ChatPromptValue(messages=template.invoke(values).to_messages())
 
 
 def _told(record: Mapping[str, Any]) -> str:

@@ -1,100 +1,198 @@
-"""Finding labels in what a chat model wrote: pure functions over text."""
+"""Finding labels in what a chat model wrote: pure functions over text.
+
+Two kinds of evidence count. A line or sentence that *is* a label ("Negative.", "Label: negative") decides. Failing
+that, prose may name one label as what something is ("The sentiment of this review is negative."), with nothing in it
+that casts doubt. Everything else is left to whoever asks: a wrong label costs more than a question asked again.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-_AROUND = " \t\r\n\"'`*_.,:;!?()[]{}<>“”‘’„«»|~"
+_AROUND = " \t\r\n\"'`*_.,:;!?()[]{}“”‘’„«»|~"
 """What may stand around an answer without being part of it: quotes, brackets, Markdown, final punctuation."""
 
-_DOUBTS = (
-    *("not", "never", "neither", "nor", "no", "cannot", "unable", "unsure", "uncertain", "unclear", "whether"),
-    *("either", "hardly", "sorry", "without", "except", "than", "if", "might", "could"),
+_SIGNS = str.maketrans(
+    {**dict.fromkeys("‐‑‒–—―−﹣－", "-"), **dict.fromkeys("\u00ad\u200b\u200c\u200d\ufeff", ""), "’": "'", "‘": "'"}
+    | {"≤": "<=", "≥": ">=", "♯": "#", "“": '"', "”": '"'}
 )
-"""Words before a label that keep it from being an answer: "not positive", "cannot tell whether it is positive"."""
+"""Signs that look alike are made alike, so that no minus is lost; invisible ones go."""
+
+_DOUBT = (
+    *(
+        "not",
+        "never",
+        "neither",
+        "nor",
+        "no",
+        "cannot",
+        "unable",
+        "unsure",
+        "uncertain",
+        "unclear",
+        "whether",
+        "either",
+    ),
+    *("hardly", "sorry", "without", "except", "than", "if", "might", "could", "may", "maybe", "perhaps", "possibly"),
+    *("unlikely", "doubt", "doubtful", "otherwise", "opposite", "anything", "far", "nothing", "incorrect", "wrong"),
+    *("false", "mixed", "partly", "some", "somewhat", "likely", "probably", "isnt", "doesnt", "wouldnt", "dont", "0%"),
+    *("small model", "estimate", "estimates", "classifier", "predicts", "predicted", "prediction"),
+)
+"""Words that keep a sentence from being an answer: "not positive", "the small model says positive"."""
+
+_CORRECTION = re.compile(
+    r"\b(?:actually|wait|correction|instead|however|disagree|mistake|second thought|rather|no)\b|\bsorry\b"
+)
+"""Words after an answer that may take it back, if another label follows."""
 
 _MARKER = re.compile(
-    r"\b(?:answer|label|category|class|classification|sentiment|intent|topic|prediction|verdict)\b"
-    r"[\s*_\"'`]*(?:is\b|:|=|->|→)",
-    re.IGNORECASE,
+    r"^(?:(?:so|thus|therefore|hence|my|the|final|correct|best|overall|predicted)[\s,]+)*"
+    r"(?:answer|label|category|class|classification|sentiment|intent|topic|verdict|result|output)"
+    r"[\s*_\"'`]*(?:\bis\b|:|=|->|→)?[\s*_\"'`]*"
 )
-_SENTENCE = re.compile(r"(?<=[.!?;])\s+|\n+")
-_BULLET = re.compile(r"^[-•]\s+")
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_NAMED = r"(?:\b(?:is|was|as|be|being|about|under|into|to)|'s)\s+(?:(?:a|an|the|clearly|definitely|overall|very)\s+)?"
+_SPLIT = re.compile(r"(?<=[.!?;])\s+|\n+")
+_BULLET = re.compile(r"^(?:[-•]\s+|\d+[.)]\s+)")
+_BARE = re.compile(r"[\W\d_]*|.", re.DOTALL)
+_FUNCTION_WORDS = frozenset(
+    (
+        *("yes", "no", "true", "false", "other", "others", "none", "all", "any", "some", "the", "and", "or", "of"),
+        *("to", "in", "on", "at", "by", "for", "from", "it", "this", "that", "is", "be", "as", "a", "an", "not"),
+        *("unknown", "same", "more", "less", "most", "least", "good", "bad", "well", "can", "will", "may", "might"),
+        *("one", "two", "three", "four", "five"),
+    )
+)
+
+
+class Mention(NamedTuple):
+    """One label form in a text, and whether the sentence around it names it as what something is."""
+
+    form: str
+    named: bool
 
 
 def plain(text: str) -> str:
-    """A text as it is compared: no thoughts, no quotes or punctuation around it, one case, one kind of space.
+    """A text as it is compared: one case, one kind of space and dash, no quotes or punctuation around it.
 
     Example:
-        >>> plain('  **"Card_Lost".** ')
-        'card lost'
+        >>> plain('  **"Card_Lost".** '), plain("<= 50K"), plain("−1")
+        ('card lost', '<=50k', '-1')
     """
-    text = _straight(_THINKING.sub(" ", text)).strip(_AROUND)
-    return _spaced(_BULLET.sub("", text)).strip(_AROUND)
+    text = _BULLET.sub("", _strip(_alike(text)))
+    return _strip(_spaced(text))
+
+
+def _strip(text: str) -> str:
+    """Without what stands around it, but for the point of ".5", which is not 5."""
+    stripped = text.strip(_AROUND)
+    return f".{stripped}" if stripped[:1].isdigit() and text.lstrip(" \t\"'`*_(").startswith((".", ",")) else stripped
+
+
+def without_thoughts(text: str) -> str:
+    """The text behind a model's thoughts; nothing, if it was cut off while it was thinking.
+
+    Example:
+        >>> without_thoughts("<think>positive?</think>negative"), without_thoughts("<think>positive? Or")
+        ('negative', '')
+    """
+    lowered = text.casefold() if text.isascii() else text.lower()
+    if len(lowered) != len(text):  # a few letters change their length with their case
+        lowered = text
+    for tag in ("think", "thinking"):
+        end = lowered.rfind(f"</{tag}>")
+        if end >= 0:
+            cut = end + len(tag) + 3
+            text, lowered = text[cut:], lowered[cut:]
+    starts = [start for tag in ("<think>", "<thinking>") if (start := lowered.find(tag)) >= 0]
+    return text[: min(starts)] if starts else text
+
+
+def _alike(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.translate(_SIGNS)).casefold().translate(_SIGNS)
 
 
 def _spaced(text: str) -> str:
-    return re.sub(r"(?<=\w)[\s_-]+(?=\w)|\s+", " ", text)
+    text = re.sub(r"(?<=\w)[_-](?=\w)|\s+", " ", text)
+    return re.sub(r" ?([<>=+#]+) ?", r"\1", text)
 
 
-def _straight(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-
-
-class Mentions:
-    """Which of several forms (the writings of labels) a text mentions.
+class Forms:
+    """The writings of labels, and where a text holds them.
 
     Args:
-        forms: The label for each plain form; several forms may stand for one label.
+        forms: The labels for each plain form; several forms may stand for one label.
     """
 
-    def __init__(self, forms: Mapping[str, Any]) -> None:
-        self._forms = dict(forms)
+    def __init__(self, forms: Mapping[str, set[Any]]) -> None:
+        self._forms = {form: labels for form, labels in forms.items() if form}
         words = sorted(self._forms, key=len, reverse=True)  # so that the longest one wins
-        spaced = (
-            ("(?<!-)" if word.isdigit() else "") + re.escape(word).replace(r"\ ", r"[\s_-]+") for word in words if word
+        either = "|".join(re.escape(word).replace(r"\ ", r"[\s_-]+") for word in words) or r"(?!)"
+        around = r"(?<![\w+#<>=$~%/-])(?<!\d[.,])(?:{})(?![\w+#<>=%/]|-\w|[.,]\d)"
+        self._pattern = re.compile(around.format(either))
+        self._named = re.compile(rf"{_NAMED}[\"'`*(\[]*{around.format(either)}")
+        self._doubt = re.compile(
+            rf"\b(?:{'|'.join(re.escape(word) for word in _DOUBT if word not in self._forms)})\b|n't\b|\?"
         )
-        self._pattern = re.compile(
-            # Not inside a word or a number, nor behind a prefix: "non-negative" does not mention "negative".
-            rf"(?<![\w+#])(?<!\w-)(?<!\d[.,])(?:{'|'.join(spaced)})(?![\w+#]|-\w|[.,]\d)"
-        )
-        self._doubt = re.compile(rf"\b(?:{'|'.join(word for word in _DOUBTS if word not in self._forms)})\b|n't\b")
 
-    def whole(self, text: str) -> Any | None:
-        """The form that the text is, nothing else; None if it is none."""
+    def whole(self, text: str) -> str | None:
+        """The form that a text is, nothing else; None if it is none."""
         text = plain(text)
         return text if text in self._forms else None
 
-    def within(self, text: str) -> tuple[set[str], bool]:
-        """The forms that occur in a text, longest first where they overlap, and whether one stands in doubt.
+    def decided(self, segment: str) -> str | None:
+        """The form that a line or sentence gives as the answer: it is the form, or a marker and the form.
 
         Example:
-            >>> mentions = Mentions({"lost": 1, "card lost": 2})
-            >>> mentions.within("It is about Card_Lost.")
-            ({'card lost'}, False)
-            >>> mentions.within("It is not lost.")
-            ({'lost'}, True)
+            >>> forms = Forms(forms_of(["lost", "card lost"], {}))
+            >>> forms.decided("The label is: Card_Lost."), forms.decided("It may be lost")
+            ('card lost', None)
         """
-        found, doubted = set(), False
-        for sentence in _SENTENCE.split(_straight(_THINKING.sub(" ", text))):
-            doubt = self._doubt.search(sentence)
-            for match in self._pattern.finditer(sentence):
-                found.add(_spaced(match[0]))
-                doubted = doubted or (doubt is not None and doubt.start() < match.start())
-        return found, doubted
+        if segment.rstrip(" \"'*_`)").endswith("?"):
+            return None
+        return self.whole(segment) or self.whole(_MARKER.sub("", plain(segment), count=1))
 
-    def marked(self, text: str) -> list[str]:
-        """What follows "Answer:", "the label is" and the like, each to the end of its sentence."""
-        text = _THINKING.sub(" ", text)
-        return [_SENTENCE.split(text[match.end() :].lstrip(), maxsplit=1)[0] for match in _MARKER.finditer(text)]
+    def mentions(self, segment: str) -> list[Mention]:
+        """The forms that occur in a sentence, the longest where they overlap.
+
+        A mention is named if the sentence says that something is it, casts no doubt, and the form is a word that
+        could hardly stand there by chance (no digit, single letter, or function word).
+
+        Example:
+            >>> forms = Forms(forms_of(["positive", "negative"], {}))
+            >>> forms.mentions("It is clearly positive."), forms.mentions("It is not positive.")
+            ([Mention(form='positive', named=True)], [Mention(form='positive', named=False)])
+        """
+        text = re.sub(r"[*`]+", "", _alike(segment))
+        doubted = self._doubt.search(text) is not None
+        named = set() if doubted else {match.end() for match in self._named.finditer(text)}
+        found = []
+        for match in self._pattern.finditer(text):
+            form = plain(match[0])
+            telling = not _BARE.fullmatch(form) and form not in _FUNCTION_WORDS
+            found.append(Mention(form, telling and match.end() in named))
+        return found
+
+    def first_word(self, text: str) -> str | None:
+        """The form before the first comma or colon: "No, it is broken"."""
+        head, _, rest = _alike(text).strip(_AROUND).partition(",")
+        return self.whole(head) if rest and not self._pattern.search(rest) and "?" not in rest else None
 
 
-def forms_of(labels: Iterable[Any], aliases: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain forms of labels and aliases; a form that could be several labels maps to a set of them.
+def segments(text: str) -> list[str]:
+    """The lines and sentences of a text."""
+    return [part for part in _SPLIT.split(text) if part.strip()]
+
+
+def takes_back(text: str) -> bool:
+    """Whether a text sounds as if it corrected what was said before it."""
+    return _CORRECTION.search(_alike(text)) is not None
+
+
+def forms_of(labels: Iterable[Any], aliases: Mapping[str, Any]) -> dict[str, set[Any]]:
+    """The plain forms of labels and aliases, each with the labels that it may stand for.
 
     Booleans may also be written yes and no.
 

@@ -16,11 +16,17 @@ from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.prompting.hints import NONE_OF_THESE
-from dsplus_chains.prompting.matching import Mentions, forms_of, plain
-from dsplus_chains.schema import Label, Labels, as_label
+from dsplus_chains.prompting.matching import Forms, forms_of, segments, takes_back, without_thoughts
+from dsplus_chains.schema import Label, Labels, as_label, describe_error
 
-_ANSWER_KEYS = ("label", "answer", "category", "class", "classification", "prediction", "result", "output")
-_CODE_FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_ANSWER_KEYS = (
+    *("label", "answer", "final_answer", "category", "class", "classification", "prediction", "result", "output"),
+    *("sentiment", "intent", "topic", "verdict", "value"),
+)
+_CODE_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+
+LONGEST = 20_000
+"""How many characters of an answer are searched; a model that says more than that for a label has lost its way."""
 
 
 class NoneOfTheseError(OutputParserException):
@@ -33,8 +39,9 @@ class LabelParser(BatchRunnable[Any, Any]):
     In: a message, a string, JSON or an object with the label in it, an enum member, or a label itself. Case, quotes,
     Markdown, punctuation and a sentence around the label do not matter. Out: the label, in its own type.
 
-    An answer that names no label, several labels, or one in doubt ("not positive", "I cannot tell whether it is
-    positive") is an error, never a guess; `ConfidenceBranch` then falls back to the small model's answer.
+    A line or a sentence that is a label decides; failing that, prose that says of something that it is the label. An
+    answer that names no label, several, or one in doubt ("not positive", "I cannot tell whether it is positive") is
+    an error, never a guess; `ConfidenceBranch` then falls back to the small model's answer.
 
     Args:
         labels: The labels; the type of what is returned.
@@ -80,7 +87,7 @@ class LabelParser(BatchRunnable[Any, Any]):
         return str | int | bool
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs) -> list[Any]:
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
         return [self._try_parse(value) for value in inputs]
 
     def _try_parse(self, value: Any) -> Any:
@@ -88,6 +95,9 @@ class LabelParser(BatchRunnable[Any, Any]):
             return self.parse(value)
         except OutputParserException as error:
             return error
+        except Exception as error:  # one strange answer must not cost the others of its batch theirs
+            msg = f"Got {_short(repr(value))}, which could not be read: {describe_error(error)}"
+            return OutputParserException(msg)
 
     def parse(self, answer: Any) -> Any:
         """The one label that an answer names; what `invoke` does, without a run of its own."""
@@ -119,40 +129,57 @@ class LabelParser(BatchRunnable[Any, Any]):
     def _parse_object(self, value: Any) -> Any:
         """The label in JSON or a tool call: under a key that says so, or the only value there is."""
         if isinstance(value, Mapping):
-            keyed = [v for k, v in value.items() if isinstance(k, str) and k.lower() in _ANSWER_KEYS]
-            values = keyed or list(value.values())
+            values = [v for k, v in value.items() if isinstance(k, str) and k.lower() in _ANSWER_KEYS]
         else:
             values = list(value)
-        if len(values) == 1:
+        if len(values) == 1 and not isinstance(values[0], (Mapping, list)):
             return self.parse(values[0])
-        msg = f"Got {value!r} but expected one value that is one of the labels {self._shown}"
-        raise OutputParserException(msg, llm_output=json.dumps(value, default=str))
+        msg = (
+            f"Got {_short(repr(value))} but expected one value under one of the keys {list(_ANSWER_KEYS)}, and that "
+            f"to be one of the labels {self._shown}"
+        )
+        raise OutputParserException(msg, llm_output=repr(value))
 
     def _parse_text(self, text: str) -> Any:
-        unfenced = match[1] if (match := _CODE_FENCE.match(text)) else text
-        if unfenced.lstrip()[:1] in {"{", "["}:
+        said = without_thoughts(text)
+        found = _CODE_FENCE.search(said)
+        inner = found[1] if found else said
+        if inner.lstrip()[:1] in {"{", "["}:
             try:
-                return self._parse_object(json.loads(unfenced))
-            except json.JSONDecodeError:
+                return self._parse_object(json.loads(inner, object_pairs_hook=_unique))
+            except (json.JSONDecodeError, RecursionError):
                 pass  # prose that happens to start with a bracket
-        mentions = self._mentions
-        form = mentions.whole(unfenced)
+            except ValueError as error:
+                msg = f"Got {_short(text)} but expected JSON that can be read: {error}"
+                raise OutputParserException(msg, llm_output=text) from error
+        forms = self._matcher
+        form = forms.whole(inner)
         if form is not None:
             return self._only({form}, text)
-        for part in mentions.marked(unfenced):
-            found, doubted = mentions.within(part)
-            if found and not doubted:
-                everywhere = [mentions.within(other)[0] for other in mentions.marked(unfenced)]
-                return self._only(set().union(*everywhere), text)
-        found, doubted = mentions.within(unfenced)
-        if doubted:
-            msg = f"Got {_short(text)}, which names a label only in doubt; expected exactly one of {self._shown}"
+        parts = segments(said[:LONGEST])
+        decided = [(number, form) for number, part in enumerate(parts) if (form := forms.decided(part)) is not None]
+        if decided:
+            label = self._only({form for _, form in decided}, text)
+            last = decided[-1][0]
+            after = parts[last + 1 :]
+            others = {mention.form for part in after for mention in forms.mentions(part)}
+            if any(takes_back(part) for part in after) and any(self._forms.get(o) != {label} for o in others):
+                msg = f"Got {_short(text)}, which names {label!r} and then seems to take it back; expected one answer"
+                raise OutputParserException(msg, llm_output=text)
+            return label
+        if len(parts) == 1 and (form := forms.first_word(parts[0])) is not None:
+            return self._only({form}, text)
+        mentions = [mention for part in parts for mention in forms.mentions(part)]
+        found_none = all(mention.form.startswith(NONE_OF_THESE) for mention in mentions)
+        if not found_none and not all(mention.named for mention in mentions):
+            named = sorted({mention.form for mention in mentions})
+            msg = f"Got {_short(text)}, which mentions {named} but not as its answer; expected one of {self._shown}"
             raise OutputParserException(msg, llm_output=text)
-        return self._only(found, text)
+        return self._only({mention.form for mention in mentions}, text)
 
     def _only(self, found: set[str], text: str) -> Any:
         """The one label behind the forms found."""
-        if NONE_OF_THESE in found and NONE_OF_THESE not in self._forms:
+        if any(form.startswith(NONE_OF_THESE) and form not in self._forms for form in found):
             msg = f"Got {_short(text)}: the large model found none of the labels it was offered right"
             raise NoneOfTheseError(msg, llm_output=text)
         labels = set().union(*(self._forms[form] for form in found))
@@ -167,13 +194,23 @@ class LabelParser(BatchRunnable[Any, Any]):
         return forms_of(self.labels, self.aliases or {})
 
     @cached_property
-    def _mentions(self) -> Mentions:
-        return Mentions({**self._forms, plain(NONE_OF_THESE): NONE_OF_THESE})
+    def _matcher(self) -> Forms:
+        nothing: set[Any] = {NONE_OF_THESE}
+        return Forms({NONE_OF_THESE: nothing, f"{NONE_OF_THESE} apply": nothing, **self._forms})
 
     @property
     def _shown(self) -> str:
         shown = ", ".join(repr(label) for label in self.labels[:10])
         return f"[{shown}]" if len(self.labels) <= 10 else f"[{shown}, … ({len(self.labels)} in all)]"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, unless it names a key twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        msg = "a key stands twice in an object"
+        raise ValueError(msg)
+    return found
 
 
 def _short(text: str) -> str:

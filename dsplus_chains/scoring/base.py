@@ -33,7 +33,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
         return ShuntRecord
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs) -> list[Any]:
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
         results, rows = self._start(inputs)
         if rows:
             predictions = self._predict([results[row]["input"] for row in rows])

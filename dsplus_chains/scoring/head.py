@@ -11,11 +11,17 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
 def fit_head(
-    features: Floats, targets: NDArray[np.int64], n_classes: int, *, c: float, max_iter: int = 200
+    features: Floats,
+    targets: NDArray[np.int64],
+    n_classes: int,
+    *,
+    c: float,
+    max_iter: int = 200,
+    dtype: torch.dtype = torch.float64,
 ) -> nn.Linear:
     """Fit a linear head by maximum likelihood with an L2 penalty on its weights, as scikit-learn's `C` weighs it.
 
-    The problem is convex and L-BFGS starts at zero in double precision, so the result needs no seed.
+    The problem is convex and L-BFGS starts at zero, so the result needs no seed.
 
     Args:
         features: Of shape [n, dimensions].
@@ -23,13 +29,14 @@ def fit_head(
         n_classes: How many classes there are.
         c: The inverse strength of the penalty: the larger, the freer the weights.
         max_iter: How many L-BFGS steps at most.
+        dtype: In which precision.
 
     Returns:
-        A layer from features to logits, in double precision.
+        A layer from features to logits.
     """
-    x = torch.as_tensor(np.asarray(features, dtype=np.float64))
+    x = torch.as_tensor(features, dtype=dtype)
     y = torch.as_tensor(targets)
-    head = nn.Linear(x.shape[1], n_classes, dtype=torch.float64)
+    head = nn.Linear(x.shape[1], n_classes, dtype=dtype)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     optimizer = torch.optim.LBFGS(
@@ -47,9 +54,9 @@ def fit_head(
     return head.requires_grad_(False).eval()
 
 
-def probabilities(head: nn.Linear, features: Floats) -> NDArray[np.float64]:
-    """Class probabilities of shape [n, classes]; each row sums to one."""
+def logits(net: nn.Module, features: Floats) -> Floats:
+    """What a network makes of features of shape [n, dimensions]: logits of shape [n, classes]."""
     with torch.inference_mode():
-        logits = head(torch.as_tensor(np.asarray(features, dtype=np.float64)))
-        result: NDArray[np.float64] = torch.softmax(logits, dim=1).numpy()
+        dtype = next(net.parameters()).dtype
+        result: Floats = net(torch.as_tensor(features, dtype=dtype)).numpy()
     return result

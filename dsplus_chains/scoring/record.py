@@ -7,6 +7,9 @@ from typing import Any
 
 from dsplus_chains.schema import InvalidInputError, Prediction
 
+_OURS = ("prediction", "tiers", "answer", "source", "large", "error")
+"""The keys that a chain writes; a record that has been through a scorer may hold them, a caller's own dict may not."""
+
 
 def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
     """The record of one input of a chain: a text, or a dict that holds one.
@@ -16,7 +19,8 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
         input_key: The key of a dict under which the text is; it becomes `input`.
 
     Raises:
-        InvalidInputError: No text where one was expected, an empty one, or a different `input` already in the dict.
+        InvalidInputError: No text where one was expected, an empty one, a different `input` already in the dict, or
+            keys of the caller's own where the chain writes its results.
 
     Example:
         >>> start_record({"review": "broke at once", "id": 7}, input_key="review")
@@ -30,7 +34,14 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
             )
             raise InvalidInputError(msg)
         text = value[input_key]
-        if "input" in value and value["input"] != text:
+        taken = [key for key in _OURS if key in value]
+        if taken and not isinstance(value.get("prediction"), Prediction):
+            msg = (
+                f"Got a dict with the keys {taken}, which are where the record keeps what the chain finds out. Rename "
+                "yours, so that they are not lost"
+            )
+            raise InvalidInputError(msg)
+        if "input" in value and value["input"] is not text and value["input"] != text:
             msg = (
                 f"Got a dict that holds one text under {input_key!r} and another under 'input', which is where the "
                 "record keeps what is scored. Rename the one under 'input'"
@@ -55,7 +66,19 @@ def _checked(text: Any, where: str) -> str:
     if not text.strip():
         msg = f"Got {where}{_shown(text)} but expected a text with at least one character that is not white space"
         raise InvalidInputError(msg)
+    if not _is_sound(text):
+        msg = f"Got {where}{_shown(text)}, which holds half of a character (a lone surrogate); mend its decoding"
+        raise InvalidInputError(msg)
     return text
+
+
+def _is_sound(text: str) -> bool:
+    """Whether a text can be encoded: half of an emoji, cut in two, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:

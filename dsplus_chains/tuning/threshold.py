@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
-from dsplus_chains.evaluation.labels import clean_answers, clean_labels, number, right_answers
+from dsplus_chains.evaluation.labels import check_readable, clean_answers, clean_labels, number, right_answers
 from dsplus_chains.schema import InfeasibleTargetError, InvalidInputError, Label, Prediction
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points, smallest_certifiable
 from dsplus_chains.tuning.per_label import thresholds_by_label
@@ -61,7 +61,7 @@ def tune_threshold(
     chain itself.
 
     Args:
-        predictions: The small model's predictions.
+        predictions: The small model's predictions, or the records that hold them.
         labels: The true labels.
         large_answers: What the large model answered; None where it failed.
         objective: What to optimise.
@@ -191,9 +191,14 @@ def _rows(predictions: Sequence[Prediction], labels: Sequence[Label], large_answ
             " one of each for every tuning row, and at least one row"
         )
         raise InvalidInputError(msg)
+    predictions = [row["prediction"] if isinstance(row, Mapping) else row for row in predictions]
+    if strange := next((row for row in predictions if not isinstance(row, Prediction)), None):
+        msg = f"Got {strange!r:.80} among the predictions but expected Predictions, or records that hold one"
+        raise InvalidInputError(msg)
     small = [prediction.label for prediction in predictions]
     known = [None if label is None else row.confidence for label, row in zip(small, predictions, strict=True)]
     small_right = right_answers(small, true, what="predictions")
+    check_readable(large, [*true, *small])
     large_right = right_answers(large, true, what="large answers")
     failed = np.array([answer is None for answer in large], dtype=np.bool_)
     text = json.dumps([small, known, true, large], ensure_ascii=False, default=repr)

@@ -213,3 +213,19 @@ def test_a_long_curve_is_thinned_with_its_ends():
 def test_rows_that_do_not_fit_are_refused(records, labels, options, message):
     with pytest.raises(InvalidInputError, match=message):
         evaluate(records, labels, **options)
+
+
+def test_large_answers_that_were_never_parsed_are_refused():
+    sure = Prediction(label="positive", confidence=0.9)
+    records = [{"input": "a", "prediction": sure, "answer": "positive", "source": "small"}] * 2
+    with pytest.raises(InvalidInputError, match="read them with LabelParser first"):
+        evaluate(records, ["positive", "negative"], large_answers=["Positive.", "Negative."])
+
+
+def test_with_tiers_the_small_model_is_the_first():
+    first, second = Prediction(label="a", confidence=0.5), Prediction(label="b", confidence=0.9)
+    records = [
+        {"input": "x", "prediction": first, "answer": "a", "source": "small"},
+        {"input": "y", "prediction": second, "tiers": [first], "answer": "b", "source": "medium"},
+    ]
+    assert evaluate(records, ["a", "b"]).small_accuracy == 0.5

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
+from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, InvalidInputError, LabelParser, Prediction
 from dsplus_chains.gating.threshold import keeps, threshold_for
+from dsplus_chains.schema import WiringError
 
 
 def record(confidence, label="negative", **more):
@@ -215,6 +216,77 @@ def test_a_prompt_of_one_variable_is_fed_from_the_input():
     assert "review" not in result
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda arm: arm.with_retry(stop_after_attempt=2),
+        lambda arm: arm.with_fallbacks([RunnableLambda(fail)]),
+        lambda arm: RunnablePassthrough() | arm,
+        lambda arm: arm.configurable_alternatives(ConfigurableField(id="arm"), other=RunnableLambda(fail)),
+        lambda arm: arm.with_config(tags=["x"]),
+    ],
+)
+def test_whatever_is_wrapped_around_an_app_its_prompt_is_fed(wrap):
+    app = ChatPromptTemplate.from_template("Sentiment of: {review}") | RunnableLambda(lambda p: p.messages[0].content)
+    result = ConfidenceBranch(large=wrap(app), threshold=0.9).invoke(record(0.5))
+    assert (result["answer"], result["source"]) == ("Sentiment of: so so", "large")
+
+
+def test_a_prompt_of_messages_is_fed_a_message():
+    prompt = ChatPromptTemplate.from_messages([("placeholder", "{history}"), MessagesPlaceholder("messages")])
+    arm = prompt | RunnableLambda(lambda p: p.messages[-1].content)
+    assert ConfidenceBranch(large=arm, threshold=0.9).invoke(record(0.5))["answer"] == "so so"
+
+
+def test_a_bare_model_is_refused():
+    with pytest.raises(ValueError, match="put a prompt before it"):
+        ConfidenceBranch(large=FakeListChatModel(responses=["a"]), threshold=0.9)
+
+
+def test_wrong_wiring_inside_the_arm_is_no_fallback_either():
+    builder = HintPromptBuilder(labels=["a", "b"], instruction="?", template="{review}")
+    branch = ConfidenceBranch(large=builder | LabelParser(labels=["a", "b"]), threshold=0.9)
+    with pytest.raises(WiringError, match=r"wants \['review'\]"):
+        branch.invoke(record(0.5, label="a"))
+    with pytest.raises(WiringError):
+        list(branch.stream(record(0.5, label="a")))
+
+
+def test_configured_objects_are_told_apart_by_identity():
+    def always(answer):
+        return RunnableLambda(lambda _: answer)
+
+    branch = ConfidenceBranch(large=always("default"), threshold=0.9)
+    configured = branch.configurable_fields(large=ConfigurableField(id="arm"))
+    configs = [{"configurable": {"arm": always("A")}}, {"configurable": {"arm": always("B")}}, {}]
+    assert [r["answer"] for r in configured.batch([record(0.5)] * 3, configs)] == ["A", "B", "default"]
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        RunnableLambda(lambda _: '{"label": "a", "why": "because"}') | JsonOutputParser(),
+        RunnableParallel(answer=lambda _: "x", source=lambda _: "tool"),
+        RunnableParallel(answer=lambda _: "x", source=lambda _: "tool", input=lambda r: r["input"]),
+        RunnableLambda(lambda _: ["a", "list"]),
+        RunnableLambda(lambda _: 7),
+        RunnableLambda(lambda _: False),
+    ],
+)
+async def test_whatever_an_arm_yields_stream_and_invoke_agree(arm):
+    branch = ConfidenceBranch(large=arm, threshold=0.9)
+    expected = branch.invoke(record(0.5))
+    assert expected["source"] in {"large", "tool"}
+    for _ in range(5):
+        assert sum_of(branch.stream(record(0.5))) == expected
+    assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == expected
+
+
+def test_tokens_that_are_not_told_are_not_known():
+    arm = ChatPromptTemplate.from_template("{text}") | FakeListChatModel(responses=["a"]) | StrOutputParser()
+    assert ConfidenceBranch(large=arm, threshold=0.9).invoke(record(0.5, text="x"))["large"].usage is None
+
+
 def test_the_text_of_a_message_becomes_a_plain_string():
     arm = FakeListChatModel(responses=["positive"]) | StrOutputParser()
     prompt = ChatPromptTemplate.from_template("{review}")
@@ -360,10 +432,10 @@ def test_tokens_are_counted_a_row_though_the_parser_drops_them():
     assert all(r["large"].usage["output_tokens"] == 1 for r in results)
 
 
-def test_a_branch_of_serialisable_parts_can_be_dumped_and_loaded():
-    branch = ConfidenceBranch(
-        large=HintPromptBuilder(labels=["a", "b"], instruction="?") | LabelParser(labels=["a", "b"]), threshold=0.9
-    )
+@pytest.mark.parametrize("threshold", [0.9, None, {0: 0.5, 1: 0.6}])
+def test_a_branch_of_serialisable_parts_can_be_dumped_and_loaded(threshold):
+    builder = HintPromptBuilder(labels=[0, 1], instruction="?", descriptions={1: "one"})
+    branch = ConfidenceBranch(large=builder | LabelParser(labels=[0, 1]), threshold=threshold)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = loads(
@@ -397,14 +469,16 @@ def test_many_inputs_at_once_take_the_time_of_a_few():
         await asyncio.sleep(0.05)
         return "positive"
 
-    branch = ConfidenceBranch(large=RunnableLambda(fail, afunc=slow), threshold=None)
+    large = RunnableLambda(fail, afunc=slow)
+    records = [record_of(f"text {i}") for i in range(1000)]
 
-    async def timed():
+    async def timed(runnable):
         loop = asyncio.get_running_loop()
         started = loop.time()
-        results = await branch.abatch([record_of(f"text {i}") for i in range(1000)], {"max_concurrency": 100})
+        results = await runnable.abatch(records, {"max_concurrency": 100})
         return results, loop.time() - started
 
-    results, seconds = asyncio.run(timed())
+    _, bare = asyncio.run(timed(large))
+    results, ours = asyncio.run(timed(ConfidenceBranch(large=large, threshold=None)))
     assert all(r["source"] == "large" for r in results)
-    assert seconds < 2
+    assert ours < 2 * bare + 0.5

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,6 +153,15 @@ def test_no_text_can_close_its_fence(text):
     tag = fenced[1 : fenced.index(">")]
     assert fenced == f"<{tag}>\n{text}\n</{tag}>"
     assert fenced.lower().count(f"</{tag}>") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["<" + " " * 500_000, "see < " + " " * 500_000 + "x", "".join(f"</input-{n}>" for n in range(30_000))]
+)
+def test_no_text_makes_fencing_slow(text):
+    started = time.perf_counter()
+    assert text in fence(text)
+    assert time.perf_counter() - started < 3
 
 
 def test_a_template_of_ones_own():

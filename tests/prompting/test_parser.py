@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from enum import Enum
 
 import pytest
@@ -14,6 +15,10 @@ from dsplus_chains import LabelParser, NoneOfTheseError
 PARSER = LabelParser(labels=["positive", "negative"], aliases={"pos": "positive", "thumbs down": "negative"})
 INTENTS = LabelParser(labels=["card lost", "card_stolen", "lost", "c++", "c#", "n/a"])
 NUMBERS = LabelParser(labels=[0, 1, 2, 10, 21])
+SIGNED = LabelParser(labels=[-1, 0, 1])
+BOUNDS = LabelParser(labels=["<=50K", ">50K"])
+TOXIC = LabelParser(labels=["toxic", "non-toxic"])
+GRADES = LabelParser(labels=["A+", "A", "A-", "B"])
 BOOLEANS = LabelParser(labels=[True, False])
 
 
@@ -66,6 +71,17 @@ class Verdict(BaseModel):
         (NUMBERS, "The answer is 2", 2),
         (NUMBERS, 21, 21),
         (NUMBERS, '{"label": 2}', 2),
+        (PARSER, "Negative. The review mentions some positive aspects, but ...", "negative"),
+        (PARSER, "Step 1: it is positive in tone.\nStep 2: the point is made.\n\nnegative", "negative"),
+        (PARSER, "the user is happy, I think</think>positive", "positive"),
+        (PARSER, 'Here it is:\n```json\n{"final_answer": "negative"}\n```\nDone.', "negative"),
+        (SIGNED, "−1", -1),
+        (SIGNED, "The label is -1", -1),
+        (BOUNDS, "<= 50K", "<=50K"),
+        (BOUNDS, "≤50K", "<=50K"),
+        (TOXIC, "non‑toxic", "non-toxic"),
+        (TOXIC, "It is Non–toxic.", "non-toxic"),
+        (GRADES, "A−", "A-"),
         (BOOLEANS, "yes", True),
         (BOOLEANS, "No, it is broken", False),
         (BOOLEANS, "True.", True),
@@ -115,6 +131,40 @@ def test_an_answer_becomes_its_label(parser, answer, label):
         (NUMBERS, True),
         (NUMBERS, 2.0),
         (NUMBERS, 99),
+        (PARSER, "Positive? No."),
+        (PARSER, "positive: no"),
+        (PARSER, "Positive isn't right."),
+        (PARSER, "Label: positive is incorrect"),
+        (PARSER, "anything but positive"),
+        (PARSER, "The opposite of positive."),
+        (PARSER, "false positive"),
+        (PARSER, "Is it positive?"),
+        (PARSER, "The small model's prediction is positive. I disagree."),
+        (PARSER, "The small model's prediction is positive. However, it is negative."),
+        (PARSER, "A naive classification is positive. But actually it's negative."),
+        (PARSER, "Label: positive. Actually no: it is sarcastic, so negative."),
+        (PARSER, "The overall sentiment is mixed, with some positive aspects."),
+        (PARSER, "<think>\nthe user seems positive"),
+        (PARSER, '{"rejected": "positive"}'),
+        (PARSER, '{"alternatives": ["positive"]}'),
+        (PARSER, '{"label": "positive", "label": "negative"}'),
+        (PARSER, '{"label": ' + "9" * 5000 + "}"),
+        (PARSER, "[" * 100_000),
+        (LabelParser(labels=["a", "?"]), "..."),
+        (SIGNED, "minus 1"),
+        (BOUNDS, "50K"),
+        (BOUNDS, "<50K"),
+        (GRADES, "B-"),
+        (GRADES, "A plus"),
+        (GRADES, "The answer is a bit unclear."),
+        (LabelParser(labels=["very positive", "positive"]), "very **positive**"),
+        (LabelParser(labels=["other", "refund"]), "On the other hand, it is hard to say."),
+        (NUMBERS, ".1"),
+        (NUMBERS, "2 out of 10"),
+        (NUMBERS, "1/10"),
+        (NUMBERS, "There are 2 reasons the customer is unhappy."),
+        (BOOLEANS, "I have no idea."),
+        (BOOLEANS, "There is no doubt that this is fraud."),
         (BOOLEANS, 1),
         (BOOLEANS, "yes and no"),
     ],
@@ -141,7 +191,11 @@ def test_text_around_a_label_never_makes_it_another(label, before, after):
         parsed = PARSER.invoke(f"{before} {label} {after}")
     except OutputParserException:
         return
-    assert parsed == label or parsed in (before + after).casefold()
+    assert (
+        parsed == label
+        or parsed in (before + after).casefold()
+        or {"pos", "thumbs down"} & set((before + after).split())
+    )
 
 
 @given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=5, unique=True), st.data())
@@ -155,6 +209,21 @@ def test_labels_that_differ_in_case_alone_are_told_apart_or_refused():
     assert parser.invoke("us") == "us"
     with pytest.raises(OutputParserException, match=r"\['US', 'us'\]"):
         parser.invoke("Us.")
+
+
+@pytest.mark.parametrize("loop", ["<think>" * 20_000, "answer: c an " * 10_000, "positive or " * 10_000, "* " * 50_000])
+def test_a_model_that_loops_costs_no_time(loop):
+    started = time.perf_counter()
+    with pytest.raises(OutputParserException):
+        PARSER.invoke(loop)
+    assert time.perf_counter() - started < 3
+
+
+def test_one_strange_answer_does_not_cost_the_others_theirs():
+    strange = {("a", "b"): "positive"}
+    good, bad, again = PARSER.batch(["positive", strange, "negative"], return_exceptions=True)
+    assert (good, again) == ("positive", "negative")
+    assert isinstance(bad, OutputParserException)
 
 
 def test_a_streamed_answer_is_one_chunk():

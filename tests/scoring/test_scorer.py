@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from dsplus_chains import BundleError, InvalidInputError, Prediction, SmallModelScorer, TrainingDataError
-from dsplus_chains.scoring.head import fit_head, probabilities
+from dsplus_chains.scoring.head import fit_head, logits
+from dsplus_chains.scoring.member import log_softmax
 
 
 def fit(labels=LABELS, texts=TEXTS, **more):
@@ -100,6 +101,57 @@ def test_any_text_gets_a_sound_answer(text):
     assert 0.5 <= prediction.confidence <= 1
 
 
+@pytest.mark.parametrize("key", ["answer", "source", "error", "large", "prediction"])
+def test_the_callers_own_columns_are_not_overwritten(scorer, key):
+    with pytest.raises(InvalidInputError, match=rf"keys \['{key}'\].*Rename"):
+        scorer.invoke({"input": "good", key: "mine"})
+
+
+def test_half_a_character_fails_alone(scorer):
+    good, bad = scorer.batch(["good", "\ud83d half an emoji"], return_exceptions=True)
+    assert good["prediction"].label == "positive"
+    assert isinstance(bad, InvalidInputError)
+
+
+def test_an_encoder_that_yields_no_numbers_leads_to_no_confidence(scorer, encoder, monkeypatch):
+    monkeypatch.setattr(TinyEncoder, "encode", lambda self, texts: np.full((len(texts), 64), np.nan, dtype=np.float32))
+    assert scorer.invoke("good")["prediction"] == Prediction(label=None)
+
+
+def test_langchain_embeddings_will_do():
+    from langchain_core.embeddings import DeterministicFakeEmbedding
+
+    scorer = SmallModelScorer.fit(TEXTS, LABELS, encoder=DeterministicFakeEmbedding(size=16))
+    assert [record["prediction"].label for record in scorer.batch(TEXTS)] == LABELS
+
+
+@pytest.mark.parametrize("model", ["auto", "linear", "strong"])
+def test_with_enough_examples_members_are_mixed_calibrated_and_kept(tmp_path, model):
+    texts = [f"{word} thing number {i}" for i in range(20) for word in ("good", "bad", "odd")]
+    labels = ["positive", "negative", "neutral"] * 20
+    scorer = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model=model, seed=1)
+    names = [line.split(":")[0] for line in scorer.summary.splitlines()]
+    assert (
+        names
+        == {
+            "auto": ["linear", "lexical", "neighbors"],
+            "linear": ["linear"],
+            "strong": ["linear", "mlp", "lexical", "neighbors"],
+        }[model]
+    )
+    assert all("out of fold" in line for line in scorer.summary.splitlines())
+    records = scorer.batch(["a good day", "a bad day", "an odd day"])
+    assert [record["prediction"].label for record in records] == ["positive", "negative", "neutral"]
+    assert scorer.classifier.encoder.calls[-1] == 3, "one encode, however many members"
+    scorer.save(tmp_path)
+    loaded = SmallModelScorer.load(tmp_path, encoder=TinyEncoder())
+    assert loaded.summary == scorer.summary
+    for a, b in zip(records, loaded.batch(["a good day", "a bad day", "an odd day"]), strict=True):
+        assert a["prediction"].confidence == pytest.approx(b["prediction"].confidence, abs=1e-6)
+    again = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model=model, seed=1)
+    assert again.batch(["a good day"]) == scorer.batch(["a good day"])
+
+
 def test_a_key_of_ones_own():
     scorer = fit(input_key="review")
     assert scorer.invoke({"review": "good"})["input"] == "good"
@@ -125,7 +177,7 @@ def test_the_head_is_the_logistic_regression_that_scikit_learn_finds():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(60, 5))
     y = (x @ generator.normal(size=(5, 3))).argmax(axis=1)
-    ours = probabilities(fit_head(x, y, 3, c=2.0), x)
+    ours = np.exp(log_softmax(logits(fit_head(x, y, 3, c=2.0), x)))
     theirs = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(x, y).predict_proba(x)
     assert np.abs(ours - theirs).max() < 1e-4
 
@@ -181,7 +233,7 @@ def test_another_format_and_another_encoder_are_refused(tmp_path, scorer):
 
 
 def test_what_is_no_encoder_is_refused():
-    with pytest.raises(ValueError, match="expected a name, a path or an Encoder"):
+    with pytest.raises(ValueError, match="expected a name, a path, a LangChain Embeddings, or an Encoder"):
         SmallModelScorer.fit(TEXTS, LABELS, encoder=7)
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import time
 
 import pytest
-from fakes import Recording, predict
+from fakes import Gauge, Recording, predict
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
@@ -187,6 +189,42 @@ def test_a_prompt_that_cannot_be_filled_fails_its_row_alone():
     good, bad = decomposer.batch([{"input": "x", "shop": "s"}, {"input": "x"}], return_exceptions=True)
     assert good["answer"] == "s x"
     assert isinstance(bad, InvalidInputError)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_the_subtasks_of_a_level_keep_to_max_concurrency_together(limit):
+    gauge = Gauge()
+
+    async def slow(_):
+        with gauge:
+            await asyncio.sleep(0.01)
+
+    def slow_sync(_):
+        with gauge:
+            time.sleep(0.01)
+
+    plan = [subtask(name, run=RunnableLambda(slow_sync, afunc=slow)) for name in "abcd"]
+    decomposer = SubtaskDecomposer(subtasks=plan, combine=lambda _: "done")
+    await decomposer.abatch([f"text {i}" for i in range(6)], {"max_concurrency": limit})
+    assert gauge.most <= limit
+    await asyncio.to_thread(decomposer.batch, [f"text {i}" for i in range(6)], {"max_concurrency": limit})
+    assert gauge.most <= limit
+
+
+async def test_a_subtask_whose_whole_batch_fails_is_named_all_the_same():
+    class Down(Recording):
+        def batch(self, inputs, config=None, **kwargs):
+            raise ConnectionError("down")
+
+        async def abatch(self, inputs, config=None, **kwargs):
+            return ["one answer too", "few or many", "for two"]
+
+    decomposer = SubtaskDecomposer(subtasks=[subtask("a", run=Down(str))], combine=str)
+    with pytest.raises(SubtaskError, match="'a' failed: ConnectionError: down"):
+        decomposer.invoke("x")
+    with pytest.raises(SubtaskError, match="'a' got 2 inputs but returned 3 results"):
+        await decomposer.abatch(["x", "y"])
+    assert pickle.loads(pickle.dumps(SubtaskError("m", subtask="a"))).args == ("m",)
 
 
 def test_the_graph_draws_the_plan():

@@ -1,0 +1,99 @@
+"""`dsplus fit`."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dsplus_chains.cli._console import Data, Labels, Quiet, Text, say, user_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def fit(
+    data: Data,
+    text: Text,
+    label: Labels,
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle; one that is there is replaced.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same small model.")] = 0,
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
+    ] = "auto",
+    instruction: Annotated[
+        str | None, typer.Option(help="What to decide, in your words; the large model will read it.")
+    ] = None,
+    descriptions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the labels mean, for the large model: a JSON object by label."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a small model on labelled examples, and save it as a bundle.
+
+    [bold]dsplus fit --data train.csv --text text --label label --out intents[/bold]
+
+    [bold]dsplus fit --data train.parquet --text body --label topic --out topics --encoder BAAI/bge-small-en-v1.5
+    --instruction "Which topic is this article about?" --descriptions topics.json[/bold]
+
+    In CSV and TSV files labels are integers if every one of them is written as one, and strings otherwise.
+    """
+    with user_errors():
+        from dsplus_chains._bundle_files import check_target
+        from dsplus_chains.tables.read import read_table
+
+        check_target(out.resolve())
+        table = read_table(data)
+        texts, labels = table.texts(text), table.labels(label)
+        meanings = None if descriptions is None else _descriptions(descriptions, labels)
+        where = Path(encoder)
+        encoder = str(where.resolve()) if where.is_dir() else encoder
+        started = time.perf_counter()
+        with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(texts)} rows"):
+            from dsplus_chains.bundle import INSTRUCTION, Bundle, provenance
+            from dsplus_chains.scoring.scorer import SmallModelScorer
+
+            bundle = Bundle(
+                scorer=SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed),
+                instruction=instruction or INSTRUCTION,
+                descriptions=meanings,
+                metadata=provenance(texts, labels, file=data.name, seed=seed, encoder=encoder),
+            )
+            pin = bundle.save(out)
+        seconds = time.perf_counter() - started
+        say(f"Fitted on {len(texts)} rows with {len(bundle.scorer.labels)} labels in {seconds:.1f} s.")
+        summary = getattr(bundle.scorer, "summary", None)
+        if isinstance(summary, str) and summary:
+            say(summary)
+        say(f"The bundle is {out} (SHA-256 of its manifest: {pin}).")
+
+
+def _descriptions(path: Path, labels: Sequence[Any]) -> dict[Any, str]:
+    """The descriptions of labels in a JSON file.
+
+    Raises:
+        ValueError: The file is no JSON object of texts, or describes what is no label.
+    """
+    from dsplus_chains.tables.table import TableError, label_reader
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        msg = f"{path}: unreadable as JSON ({error})"
+        raise TableError(msg) from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        msg = f"{path}: got something else but expected a JSON object, {{label: description}}"
+        raise TableError(msg)
+    read = label_reader(list(dict.fromkeys(labels)))
+    described = {read(name): text for name, text in found.items()}
+    if None in described:
+        strange = next(name for name in found if read(name) is None)
+        msg = f"{path}: got a description of {strange!r} but expected one of the labels in the data"
+        raise TableError(msg)
+    return described

@@ -1,0 +1,35 @@
+"""`EmbeddingsEncoder`: any LangChain `Embeddings` as an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbeddingsEncoder:
+    """Lets an embedding model that a LangChain app already has feed the small model.
+
+    Args:
+        embeddings: The embedding model; one `embed_documents` a batch.
+
+    Example:
+        >>> from langchain_core.embeddings import DeterministicFakeEmbedding
+        >>> EmbeddingsEncoder(embeddings=DeterministicFakeEmbedding(size=8)).encode(["a", "b"]).shape
+        (2, 8)
+    """
+
+    embeddings: Embeddings
+
+    @property
+    def name(self) -> str:
+        """The class of the embedding model; it cannot be loaded by that."""
+        return type(self.embeddings).__name__
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One vector a text: an array of shape [n texts, dimensions]."""
+        return np.asarray(self.embeddings.embed_documents(list(texts)), dtype=np.float32)

@@ -1,0 +1,199 @@
+"""`EnsembleClassifier`: members that see the same texts differently, mixed by what they are worth out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.schema import BundleError
+from dsplus_chains.scoring.lexical import LexicalFeatures, LexicalMember
+from dsplus_chains.scoring.linear import LinearMember
+from dsplus_chains.scoring.member import Arrays, Member, TextBatch
+from dsplus_chains.scoring.mixing import Logs, assign_folds, mix, mixing_weights
+from dsplus_chains.scoring.mlp import MlpMember
+from dsplus_chains.scoring.neighbors import NeighborMember
+
+MEMBERS: dict[str, type[Member]] = {
+    member.kind: member for member in (LinearMember, MlpMember, LexicalMember, NeighborMember)
+}
+ModelName: TypeAlias = Literal["auto", "linear", "strong"]
+MODELS: dict[ModelName, tuple[str, ...]] = {
+    "linear": ("linear",),
+    "auto": ("linear", "lexical", "neighbors"),
+    "strong": ("linear", "mlp", "lexical", "neighbors"),
+}
+"""Which members a model has. The network of "strong" is worth a little more and takes several times as long."""
+
+FOLDS = 5
+ENOUGH = 50
+"""From how many examples on members are worth comparing; below, one linear head is all that can be told apart."""
+
+PROBE = "The quick brown fox jumps over the lazy dog."
+"""A text whose vector tells whether an encoder is the one that the members were fitted on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberReport:
+    """What one member is worth.
+
+    Args:
+        name: Its kind.
+        weight: In the mixture; the weights of all members sum to its inverse temperature.
+        accuracy: Of the member alone, on examples it was not trained on; None if there were too few to say.
+        log_loss: The same, in nats.
+    """
+
+    name: str
+    weight: float
+    accuracy: float | None = None
+    log_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnsembleClassifier:
+    """A weighted geometric mean of members, calibrated on out-of-fold predictions.
+
+    Args:
+        encoder: Turns texts into vectors, once for all members.
+        members: The members.
+        weights: One a member; together they are mixture and temperature.
+        reports: What each member is worth.
+        out_of_fold: The mixture's log-probabilities of the training examples, each from members that were not
+            trained on it; of shape [n, classes]. None for a loaded classifier, or if there were too few examples.
+    """
+
+    encoder: Encoder
+    members: tuple[Member, ...]
+    weights: NDArray[np.float64]
+    reports: tuple[MemberReport, ...] = ()
+    out_of_fold: Logs | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Sequence[str],
+        targets: NDArray[np.int64],
+        n_classes: int,
+        *,
+        encoder: Encoder,
+        model: ModelName = "auto",
+        seed: int = 0,
+    ) -> Self:
+        """Encode the texts once; fit the members on folds and on everything; mix and calibrate them out of fold.
+
+        Args:
+            texts: The examples.
+            targets: The class number of each.
+            n_classes: How many classes there are.
+            encoder: What turns texts into vectors; it is not changed.
+            model: Which members: see `MODELS`.
+            seed: Of the folds and of whatever a member draws.
+        """
+        batch = TextBatch(texts, encoder)
+        if len(texts) < ENOUGH:
+            only = LinearMember.fit(batch.vectors, targets, n_classes)
+            report = MemberReport(name=only.kind, weight=1.0)
+            return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
+        names = MODELS[model]
+        features = LexicalFeatures.fit(texts, seed=seed) if "lexical" in names else None
+        everything = np.arange(len(texts))
+        folds = assign_folds(targets, FOLDS, seed=seed)
+        logs = []
+        for name in names:
+            held_out = np.empty((len(texts), n_classes))
+            for fold in range(FOLDS):
+                inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+                member = _fit(name, batch, features, targets, n_classes, inside, seed)
+                held_out[outside] = member.log_proba(batch.part(outside))
+            logs.append(held_out)
+        weights = mixing_weights(logs, targets)
+        members = tuple(_fit(name, batch, features, targets, n_classes, everything, seed) for name in names)
+        reports = tuple(
+            MemberReport(
+                name=name,
+                weight=float(weight),
+                accuracy=float((log.argmax(axis=1) == targets).mean()),
+                log_loss=float(-log[everything, targets].mean()),
+            )
+            for name, weight, log in zip(names, weights, logs, strict=True)
+        )
+        return cls(encoder=encoder, members=members, weights=weights, reports=reports, out_of_fold=mix(logs, weights))
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Class probabilities of shape [n texts, classes]; one encode, however many members."""
+        batch = TextBatch(texts, self.encoder)
+        return np.exp(mix([member.log_proba(batch) for member in self.members], self.weights))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """What has to be kept: settings as JSON values, and arrays."""
+        by_name = bool(getattr(self.encoder, "by_name", False))
+        settings: dict[str, Any] = {"encoder": self.encoder.name, "encoder_by_name": by_name, "members": []}
+        arrays: Arrays = {"weights": self.weights, "probe": self._probe()}
+        reports = self.reports or (None,) * len(self.members)
+        for number, (member, report) in enumerate(zip(self.members, reports, strict=True)):
+            own, tables = member.state()
+            told = None if report is None else {"accuracy": report.accuracy, "log_loss": report.log_loss}
+            settings["members"].append({"kind": member.kind, "settings": own, "report": told})
+            arrays.update({f"{number}.{name}": table for name, table in tables.items()})
+        return settings, arrays
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: Arrays, *, encoder: Encoder) -> Self:
+        """The classifier back from its state.
+
+        Raises:
+            BundleError: The encoder is not the one that the members were fitted on, or a member is unknown.
+        """
+        members, reports = [], []
+        weights = arrays["weights"]
+        for number, entry in enumerate(settings["members"]):
+            if entry["kind"] not in MEMBERS:
+                msg = f"Got a member of kind {entry['kind']!r} but this version knows {sorted(MEMBERS)}; fit anew"
+                raise BundleError(msg)
+            prefix = f"{number}."
+            own = {name.removeprefix(prefix): table for name, table in arrays.items() if name.startswith(prefix)}
+            members.append(MEMBERS[entry["kind"]].from_state(entry["settings"], own))
+            report = MemberReport(name=entry["kind"], weight=float(weights[number]), **(entry["report"] or {}))
+            reports.append(report)
+        restored = cls(encoder=encoder, members=tuple(members), weights=weights, reports=tuple(reports))
+        probe, expected = restored._probe(), arrays["probe"]
+        if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):
+            msg = (
+                f"Got the encoder {encoder.name!r}, which encodes otherwise than {settings['encoder']!r} did when the "
+                "scorer was fitted. Load with that encoder, or fit anew"
+            )
+            raise BundleError(msg)
+        return restored
+
+    def _probe(self) -> NDArray[np.float32]:
+        return np.ascontiguousarray(self.encoder.encode([PROBE])[0])
+
+
+def _fit(
+    name: str,
+    batch: TextBatch,
+    features: LexicalFeatures | None,
+    targets: NDArray[np.int64],
+    n_classes: int,
+    rows: NDArray[np.int64],
+    seed: int,
+) -> Member:
+    """One member, fitted on some rows of a batch."""
+    vectors, known = batch.vectors[rows], targets[rows]
+    match name:
+        case "linear":
+            return LinearMember.fit(vectors, known, n_classes)
+        case "mlp":
+            return MlpMember.fit(vectors, known, n_classes, seed=seed)
+        case "neighbors":
+            return NeighborMember.fit(vectors, known, n_classes)
+        case "lexical" if features is not None:
+            return LexicalMember.fit(features.part(rows), known, n_classes)
+        case _:
+            msg = f"Got a member of kind {name!r} but expected one of {sorted(MEMBERS)}"
+            raise ValueError(msg)

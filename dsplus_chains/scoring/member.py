@@ -1,0 +1,59 @@
+"""What a member of an ensemble is, and the batch of texts that all members look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.encoding.base import Encoder
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+
+
+class TextBatch:
+    """Texts with their vectors, which are made once, however many members ask for them."""
+
+    def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
+        self.texts = texts
+        self.encoder = encoder
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """Of shape [n texts, dimensions]."""
+        return self.encoder.encode(self.texts)
+
+    def part(self, rows: NDArray[np.int64]) -> TextBatch:
+        """Some rows of the batch, their vectors with them."""
+        part = TextBatch([self.texts[row] for row in rows], self.encoder)
+        part.vectors = self.vectors[rows]
+        return part
+
+
+@runtime_checkable
+class Member(Protocol):
+    """One model of an ensemble: class scores of a batch, and what has to be kept of it."""
+
+    kind: ClassVar[str]
+
+    def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
+        """Log-probabilities of shape [n texts, classes]."""
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """What has to be kept: settings as JSON values, and arrays."""
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+        """The member back from its state."""
+
+
+def log_softmax(scores: Floats) -> NDArray[np.float64]:
+    """Scores of shape [n, classes] as log-probabilities."""
+    shifted = np.asarray(scores, dtype=np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result

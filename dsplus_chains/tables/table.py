@@ -1,0 +1,158 @@
+"""`Table`: rows, and what their columns must hold; every complaint names the file, the row and the column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dsplus_chains.schema import DSPlusError
+
+Row: TypeAlias = Mapping[str, Any]
+
+_INTEGER = re.compile(r"-?(0|[1-9]\d*)")
+
+
+class TableError(DSPlusError, ValueError):
+    """A file is no table, or a cell of it is not what was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The rows of a file.
+
+    Args:
+        path: The file.
+        columns: The names of its columns, in order.
+        rows: Its rows, each a dict by column. Cells of CSV and TSV are strings, others have a type of their own.
+        typed: Whether cells have a type of their own.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    typed: bool
+
+    def texts(self, column: str) -> list[str]:
+        """The texts in a column.
+
+        Raises:
+            TableError: There is no such column, or a cell holds no text, or an empty one.
+        """
+        self._check_column(column)
+        texts = []
+        for number, row in enumerate(self.rows, start=1):
+            text = row.get(column)
+            if not isinstance(text, str) or not text.strip():
+                got = "an empty cell" if _is_empty(text) else f"{shown(text)} ({type(text).__name__})"
+                raise self._error(number, column, f"got {got} but expected a text; mend or drop the row")
+            if not _is_unicode(text):
+                raise self._error(number, column, "got half a surrogate pair, which is no text; mend or drop the row")
+            texts.append(text)
+        return texts
+
+    def labels(self, column: str, *, known: Sequence[Any] | None = None) -> list[Any]:
+        """The labels in a column.
+
+        A file of strings says nothing of types. So where `known` is given, a cell means the known label that is
+        written like it; else the labels are integers if every cell is one (``7``, not ``007`` or ``7.0``), and
+        strings otherwise. White space around a cell is no part of a label.
+
+        Args:
+            column: The column.
+            known: The labels that there are; None if these are the first to be seen.
+
+        Raises:
+            TableError: There is no such column, or a cell holds no label, or one that is not known.
+        """
+        self._check_column(column)
+        cells = [row.get(column) for row in self.rows]
+        for number, cell in enumerate(cells, start=1):
+            if _is_empty(cell):
+                raise self._error(number, column, "got an empty cell but expected a label; mend or drop the row")
+        if known is None:
+            return self._first_labels(column, cells)
+        read, labels = label_reader(known), []
+        for number, cell in enumerate(cells, start=1):
+            label = read(cell)
+            if label is None:
+                names = ", ".join(shown(name) for name in known[:5]) + (", …" if len(known) > 5 else "")
+                wrong = f"got the label {shown(cell)}, unseen in training; expected one of {len(known)}: {names}"
+                raise self._error(number, column, wrong)
+            labels.append(label)
+        return labels
+
+    def cells(self, column: str) -> list[Any]:
+        """The cells of a column, None where one is empty.
+
+        Raises:
+            TableError: There is no such column.
+        """
+        self._check_column(column)
+        return [None if _is_empty(cell := row.get(column)) else cell for row in self.rows]
+
+    def _first_labels(self, column: str, cells: Sequence[Any]) -> list[Any]:
+        if not self.typed:
+            texts = [cell.strip() for cell in cells]
+            return [int(text) for text in texts] if all(map(_INTEGER.fullmatch, texts)) else texts
+        labels = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in cells]
+        for number, label in enumerate(labels, start=1):
+            if not isinstance(label, (str, int)) or type(label) is not type(labels[0]):
+                got = f"got {shown(label)} ({type(label).__name__})"
+                wrong = f"{got} but expected strings, integers or booleans, one type for all labels"
+                raise self._error(number, column, wrong)
+        return labels
+
+    def _check_column(self, column: str) -> None:
+        if column not in self.columns:
+            names = ", ".join(shown(name) for name in self.columns[:12])
+            msg = f"{self.path}: got no column {column!r}; its columns are {names}"
+            raise TableError(msg)
+
+    def _error(self, number: int, column: str, wrong: str) -> TableError:
+        return TableError(f"{self.path}, row {number}, column {column!r}: {wrong}")
+
+
+def label_reader(known: Sequence[Any]) -> Callable[[Any], Any]:
+    """What turns a cell into the known label that is written like it, or into None.
+
+    Example:
+        >>> read = label_reader([7, 71])
+        >>> read("71"), read(" 7 "), read("71.0"), read(7), read("007"), read(True)
+        (71, 7, 71, 7, None, None)
+    """
+    exact = {(type(label), label): label for label in known}
+    written = {str(label).lower() if isinstance(label, bool) else str(label): label for label in known}
+    booleans = isinstance(known[0], bool)
+
+    def read(cell: Any) -> Any:
+        if isinstance(cell, float) and cell.is_integer():
+            cell = int(cell)  # what becomes of integers in a column with gaps
+        if not isinstance(cell, (str, int)):
+            return None
+        if (type(cell), cell) in exact or not isinstance(cell, str):
+            return exact.get((type(cell), cell))
+        text = cell.strip().lower() if booleans else cell.strip()
+        return written.get(text, written.get(text.removesuffix(".0")) if isinstance(known[0], int) else None)
+
+    return read
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value != value or (isinstance(value, str) and not value.strip())  # noqa: PLR0124  NaN
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(value: Any) -> str:
+    """A value for a message of one line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

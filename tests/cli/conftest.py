@@ -1,0 +1,166 @@
+"""A bundle, tables, and a server that speaks just enough of the OpenAI protocol."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from fakes import TinyEncoder
+from typer.testing import CliRunner
+
+TRAIN = [(f"{word} {thing}", label) for label, words in
+         {"positive": ("good", "nice", "fine"), "negative": ("bad", "poor", "ugly")}.items()
+         for word in words for thing in ("phone", "price", "sound")]  # fmt: skip
+
+
+@dataclass
+class Server:
+    """Answers what the text says; it counts who asked what, and remembers whom it answered."""
+
+    delay: float = 0.0
+    failing: bool = False
+    asked: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    port: int = 0
+
+    @property
+    def base_url(self):
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def reply(self, body):
+        prompt = body["messages"][-1]["content"]
+        text = prompt.split("<input>\n", 1)[1].split("\n</input>", 1)[0]
+        with self.lock:
+            self.asked.append(text)
+        time.sleep(self.delay)
+        if self.failing or "refuse" in text:
+            return 400, {"error": {"message": "no, thank you", "type": "invalid_request_error"}}, text
+        said = "who knows" if "shrug" in text else "negative" if "bad" in text else "positive"
+        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+        message = {"role": "assistant", "content": said}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        head = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
+        return 200, {**head, "choices": [choice], "usage": usage}, text
+
+
+@pytest.fixture
+def server():
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, answer, text = state.reply(body)
+            packed = json.dumps(answer).encode()
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(packed)))
+                self.end_headers()
+                self.wfile.write(packed)
+            except OSError:
+                return  # the client was killed
+            if status == 200:
+                with state.lock:
+                    state.answered.append(text)
+
+        def log_message(self, *_):
+            pass
+
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *_):
+            pass  # a client that was killed resets its connections
+
+    http = Quiet(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    state.port = http.server_address[1]
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield state
+    http.shutdown()
+    http.server_close()
+    thread.join(5)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, request):
+    """No weights, but for tests marked local: whatever encoder a command names, it is this one."""
+    if request.node.get_closest_marker("local"):
+        return
+    from dsplus_chains.encoding import sentence
+
+    class NamedEncoder(TinyEncoder):
+        by_name = True
+
+    loader = staticmethod(lambda *_args, **_kwargs: NamedEncoder())
+    monkeypatch.setattr(sentence.SentenceEncoder, "from_pretrained", loader)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Writes rows as a CSV file."""
+
+    def write(name, columns, rows):
+        path = tmp_path / name
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(rows)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def dsplus():
+    """Runs the command; gives its exit code and what it printed, on one line."""
+    from dsplus_chains.cli import app
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        assert "Traceback" not in result.output
+        return result.exit_code, result.output
+
+    return run
+
+
+@pytest.fixture
+def fitted(tmp_path, table, dsplus):
+    """A bundle that has not been tuned."""
+    data = table("train.csv", ["text", "label"], TRAIN)
+    code, said = dsplus("fit", "--data", data, "--text", "text", "--label", "label", "--out", tmp_path / "b", "-q")
+    assert code == 0, said
+    return tmp_path / "b"
+
+
+@pytest.fixture
+def tuned(fitted):
+    """A bundle with a threshold between the confidences of two texts, or None."""
+
+    def to(kept=None, deferred=None):
+        from dsplus_chains.bundle import Bundle
+        from dsplus_chains.tuning.threshold import tune_threshold
+
+        bundle = Bundle.load(fitted)
+        records = bundle.scorer.batch([text for text, _ in TRAIN])
+        labels = [label for _, label in TRAIN]
+        found = tune_threshold([record["prediction"] for record in records], labels, labels)
+        threshold = None
+        if kept is not None:
+            high, low = (record["prediction"].confidence for record in bundle.scorer.batch([kept, deferred]))
+            assert low < high - 0.01
+            threshold = (low + high) / 2
+        bundle.with_tuned(replace(found, threshold=threshold)).save(fitted)
+        return fitted
+
+    return to

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+N = 60
+COMMAND = """
+import sys
+sys.path.insert(0, {tests!r})
+from fakes import TinyEncoder
+from dsplus_chains.encoding import sentence
+sentence.SentenceEncoder.from_pretrained = staticmethod(lambda *args, **kwargs: TinyEncoder())
+from dsplus_chains.cli import app
+app()
+"""
+
+
+def read(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def arguments(bundle, data, out, server, *more):
+    large = ("--large", "openai:fake", "--base-url", server.base_url)
+    return ("run", bundle, "--data", data, "--text", "text", "--out", out, *large, "--quiet", *more)
+
+
+@pytest.fixture
+def inputs(table):
+    rows = [(number, f"{'bad' if number % 2 else 'good'} thing, number {number}") for number in range(N)]
+    return table("in.csv", ["id", "text"], rows)
+
+
+def test_it_keeps_the_columns_and_adds_who_answered(tuned, dsplus, server, table, tmp_path):
+    data = table(
+        "in.csv",
+        ["id", "text"],
+        [(7, "good phone"), (8, "hm hm hm bad"), (9, "hm shrug"), (10, "hm hm hm refuse"), (11, 'a\n"line",break')],
+    )
+    out = tmp_path / "deep" / "out.csv"
+    code, said = dsplus(*arguments(tuned("good phone", "hm hm hm refuse"), data, out, server))
+    assert code == 0, said
+    rows = read(out)
+    assert list(rows[0]) == ["id", "text", "answer", "source", "confidence", "error"]
+    assert [row["id"] for row in rows] == ["7", "8", "9", "10", "11"]
+    assert rows[4]["text"] == 'a\n"line",break'
+    assert [row["source"] for row in rows] == ["small", "large", "fallback", "fallback", "large"]
+    assert [row["answer"] for row in rows[:2]] == ["positive", "negative"]
+    assert "who knows" in rows[2]["error"]
+    assert "no, thank you" in rows[3]["error"]
+    assert all(0.5 <= float(row["confidence"]) <= 1 for row in rows)
+    assert "1 kept, 4 deferred (2 of them fallback), 30 tokens" in said
+    assert not list(out.parent.glob(".*partial*"))
+
+
+def test_a_second_time_nothing_is_asked_and_fallbacks_only_if_wanted(tuned, dsplus, server, table, tmp_path):
+    data = table("in.csv", ["text"], [["hm good"], ["hm shrug"], ["hm refuse"]])
+    given = arguments(tuned(), data, tmp_path / "out.csv", server)
+    assert dsplus(*given)[0] == 0
+    first = read(tmp_path / "out.csv")
+    assert dsplus(*given)[0] == 0
+    assert read(tmp_path / "out.csv") == first
+    assert Counter(server.asked) == {"hm good": 1, "hm shrug": 1, "hm refuse": 1}
+    assert dsplus(*given, "--retry-fallbacks")[0] == 0
+    assert Counter(server.asked) == {"hm good": 1, "hm shrug": 2, "hm refuse": 2}
+
+
+def test_a_killed_run_goes_on_where_it_was(tuned, dsplus, server, inputs, tmp_path):
+    bundle, out = tuned(), tmp_path / "out.csv"
+    journal = tmp_path / "out.csv.journal.jsonl"
+    given = [str(argument) for argument in arguments(bundle, inputs, out, server, "--batch-size", "16")]
+    server.delay = 0.05
+    code = COMMAND.format(tests=str(Path(__file__).parents[1]))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as run:
+        try:
+            deadline = time.monotonic() + 120
+            while len(server.answered) < 20 and run.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.005)
+        finally:
+            run.send_signal(signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL, run.stdout
+    assert not out.exists()
+    lines = [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1]]
+    kept = sum("reply" in line for line in lines)
+    assert 16 <= kept < N
+    time.sleep(0.3)  # requests that the server is still at
+    answered_before, asked_before = set(server.answered), len(server.asked)
+    with journal.open("ab") as file:
+        file.write(b'{"reply": "torn')  # what a kill in the middle of a write leaves
+
+    server.delay = 0.0
+    code, said = dsplus(*given)
+    assert code == 0, said
+    rows = read(out)
+    assert [int(row["id"]) for row in rows] == list(range(N))
+    assert [row["answer"] for row in rows] == ["negative" if number % 2 else "positive" for number in range(N)]
+    assert {row["source"] for row in rows} == {"large"}
+    # Whatever reached the journal is asked about once; what was under way at the kill may be asked about again.
+    assert len(server.asked) - asked_before == N - kept
+    assert len(answered_before) - kept <= 16
+    assert f"{10 * N:,} tokens" in said
+
+
+def test_a_reply_that_is_in_the_journal_is_never_asked_for_again(tuned, dsplus, server, inputs, tmp_path):
+    """A kill between the last reply of a batch and the batch's own line."""
+    given = arguments(tuned(), inputs, tmp_path / "out.csv", server, "--batch-size", "20")
+    assert dsplus(*given)[0] == 0
+    journal = tmp_path / "out.csv.journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert b'"rows"' in lines[-1]
+    journal.write_bytes(b"".join(lines[:-1]))
+    first = (tmp_path / "out.csv").read_bytes()
+    assert dsplus(*given)[0] == 0
+    assert len(server.asked) == N
+    assert (tmp_path / "out.csv").read_bytes() == first
+
+
+def test_the_journal_of_another_run_is_refused_with_advice(tuned, dsplus, server, inputs, tmp_path):
+    bundle = tuned()
+    given = arguments(bundle, inputs, tmp_path / "out.csv", server)
+    assert dsplus(*given)[0] == 0
+    tuned("good phone", "hm well")
+    code, said = dsplus(*given)
+    assert code == 2
+    assert "another run (another bundle)" in said
+    assert "delete it to start anew, or choose another --out" in said
+    tuned()
+    inputs.write_text("id,text\n1,good\n")
+    code, said = dsplus(*given)
+    assert code == 2
+    assert "another input" in said
+    assert said.count("\n") == 1
+
+
+def test_a_damaged_journal_is_refused(tuned, dsplus, server, inputs, tmp_path):
+    given = arguments(tuned(), inputs, tmp_path / "out.csv", server)
+    assert dsplus(*given)[0] == 0
+    journal = tmp_path / "out.csv.journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], b"{broken}\n", *lines[1:]]))
+    code, said = dsplus(*given)
+    assert code == 2
+    assert "line 2: damaged" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_two_runs_do_not_share_a_journal(tuned, dsplus, server, inputs, tmp_path):
+    from dsplus_chains._bundle_files import read_manifest
+    from dsplus_chains.cli._journal import Journal, RunIdentity, journal_path, sha256_of
+
+    bundle, out = tuned(), tmp_path / "out.csv"
+    identity = RunIdentity(
+        bundle=read_manifest(bundle).sha256, input=sha256_of(inputs), text="text", large="openai:fake"
+    )
+    with Journal(journal_path(out), identity):
+        code, said = dsplus(*arguments(bundle, inputs, out, server))
+    assert code == 2
+    assert "another dsplus run is writing" in said
+
+
+def test_what_cannot_be_written_is_told_before_any_work(fitted, tuned, dsplus, server, table, inputs, tmp_path):
+    taken = table("taken.csv", ["text", "answer"], [["good", "x"]])
+    blank = table("blank.csv", ["id", "text"], [[1, "good"], [2, " "]])
+    out = tmp_path / "out.csv"
+    for data, place, message in [
+        (taken, out, "got the column 'answer', which the output needs"),
+        (blank, out, "blank.csv, row 2, column 'text': got an empty cell"),
+        (inputs, inputs, "the input as the output too"),
+        (inputs, tmp_path, "expected .csv"),
+        (inputs, out, "dsplus tune"),
+    ]:
+        code, said = dsplus(*arguments(fitted, data, place, server))
+        assert code == 2
+        assert message in said
+        assert said.count("\n") == 1
+    assert not server.asked
+    assert not list(tmp_path.glob("*.journal.jsonl"))
+
+
+def test_logged_answers_label_a_file_too(tuned, dsplus, table, tmp_path):
+    data = table("in.csv", ["text", "gpt"], [["good phone", "negative"], ["hm", "negative"], ["hm well", ""]])
+    out = tmp_path / "out.jsonl"
+    given = ("--data", data, "--text", "text", "--out", out, "--large-column", "gpt", "-q")
+    code, said = dsplus("run", tuned("good phone", "hm well"), *given)
+    assert code == 0, said
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["source"] for row in rows] == ["small", "large", "fallback"]
+    assert [row["answer"] for row in rows[:2]] == ["positive", "negative"]
