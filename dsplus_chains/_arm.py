@@ -78,7 +78,14 @@ class UsageCollector(BaseCallbackHandler):
                     if told is None:
                         self._untold = True
                     else:
-                        self._total = add_usage(self._total, told)
+                        self._total = add_usage(self._total, _tokens(told))
+
+
+def _tokens(told: Mapping[str, Any]) -> UsageMetadata:
+    """What a message tells of its tokens; an answer out of LangChain's cache may tell only that it cost nothing."""
+    counts: dict[str, Any] = {name: told.get(name) or 0 for name in ("input_tokens", "output_tokens", "total_tokens")}
+    details = {name: told[name] for name in ("input_token_details", "output_token_details") if told.get(name)}
+    return UsageMetadata(**{**counts, **details})  # type: ignore[typeddict-item]
 
 
 def watched(config: RunnableConfig, run_manager: Any, tag: str, collector: UsageCollector) -> RunnableConfig:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnableSerializable
 
 from dsplus_chains import _bundle_files as files
@@ -149,7 +150,7 @@ class Bundle:
         path: str | Path,
         *,
         expected_sha256: str | None = None,
-        encoder: str | Encoder | None = None,
+        encoder: str | Encoder | Embeddings | None = None,
         device: str | None = None,
     ) -> Self:
         """Read a bundle that `save` wrote; every file is compared with its SHA-256 first, and nothing is unpickled.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from transformers.utils import logging
 
 from dsplus_chains.encoding.chunking import pieces_of, pool
+from dsplus_chains.encoding.quiet import no_progress_bar
 
 AUTO = "auto"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -98,7 +97,7 @@ class SentenceEncoder:
             device: "cpu", "cuda", "mps", …; None takes the best there is.
             batch_size: How many pieces of text go through the model at a time.
         """
-        with _no_progress_bar():
+        with no_progress_bar():
             model = SentenceTransformer(resolve(name), device=device)
         return cls(model=with_max_pooling(model), name=name, batch_size=batch_size)
 
@@ -135,16 +134,3 @@ class SentenceEncoder:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Loading weights takes a moment and needs no bar; a library does not write to the user's terminal."""
-    if not logging.is_progress_bar_enabled():
-        yield
-        return
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]

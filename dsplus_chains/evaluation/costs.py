@@ -149,7 +149,7 @@ def price(usages: Iterable[Mapping[str, Any] | None], model_name: str | None) ->
     try:
         prices = import_module("genai_prices")
     except ImportError:
-        return Price(usd=None, note="cost unknown: install genai-prices (pip install 'dsplus_chains[report]')")
+        return Price(usd=None, note="cost unknown: install genai-prices (install the extra `report`)")
     for provider, name in _readings(model_name):
         try:
             # Asked even if there are no calls: the name of a model that was never called may be a misprint.

@@ -94,7 +94,7 @@ def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
     try:
         module = import_module("matplotlib.figure")
     except ImportError as error:
-        msg = "Got no matplotlib but expected it for plots; pip install 'dsplus_chains[report]'"
+        msg = "Got no matplotlib but expected it for plots; install the extra `report`"
         raise ImportError(msg) from error
     figure = module.Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()

@@ -78,8 +78,11 @@ def _convert(file: Path, folder: Path) -> None:
     import torch  # importing the package must not load torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from dsplus_chains.encoding.quiet import no_progress_bar
+
     source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    packed = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    with no_progress_bar():
+        packed = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     config = packed.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

@@ -93,9 +93,12 @@ class LocalChatModel(BaseChatModel):
         import torch  # importing the package must not load torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from dsplus_chains.encoding.quiet import no_progress_bar
+
         name = os.fspath(name_or_path)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model: Any = AutoModelForCausalLM.from_pretrained(name)
+        with no_progress_bar():
+            model: Any = AutoModelForCausalLM.from_pretrained(name)
         settings.setdefault("model_name", Path(name).name)
         return cls(model=model.to(where), tokenizer=AutoTokenizer.from_pretrained(name), **settings)
 

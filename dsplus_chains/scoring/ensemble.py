@@ -33,6 +33,9 @@ FOLDS = 5
 ENOUGH = 50
 """From how many examples on members are worth comparing; below, one linear head is all that can be told apart."""
 
+CAUTIOUS = 0.01
+"""The head's penalty (as `C`) where nothing can calibrate it: too strong rather than too sure of itself."""
+
 PROBE = "The quick brown fox jumps over the lazy dog."
 """A text whose vector tells whether an encoder is the one that the members were fitted on."""
 
@@ -96,7 +99,7 @@ class EnsembleClassifier:
         """
         batch = TextBatch(texts, encoder)
         if len(texts) < ENOUGH:
-            only = LinearMember.fit(batch.vectors, targets, n_classes)
+            only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
             report = MemberReport(name=only.kind, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         names = MODELS[model]

@@ -68,4 +68,4 @@ def test_without_the_library_the_price_is_unknown_not_zero(monkeypatch):
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     found = price([usage(1, 1)], "gpt-4o-mini")
     assert found.usd is None
-    assert "dsplus_chains[report]" in found.note
+    assert "extra `report`" in found.note

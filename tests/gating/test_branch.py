@@ -16,7 +16,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda, Runnable
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, InvalidInputError, LabelParser, Prediction
 from dsplus_chains.gating.threshold import keeps, threshold_for
-from dsplus_chains.schema import WiringError
+from dsplus_chains.schema import LargeAnswer, WiringError
 
 
 def record(confidence, label="negative", **more):
@@ -280,6 +280,20 @@ async def test_whatever_an_arm_yields_stream_and_invoke_agree(arm):
     for _ in range(5):
         assert sum_of(branch.stream(record(0.5))) == expected
     assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == expected
+
+
+@pytest.mark.parametrize("told", [{"total_cost": 0}, {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}])
+def test_answers_out_of_a_cache_are_counted_as_they_tell(told):
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from dsplus_chains._arm import UsageCollector
+
+    collector = UsageCollector()
+    message = AIMessage("a")
+    message.usage_metadata = {**told, "total_cost": 0}
+    collector.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]))
+    assert collector.usage["total_tokens"] == told.get("total_tokens", 0)
+    assert LargeAnswer(value="a", usage=collector.usage).usage == collector.usage
 
 
 def test_tokens_that_are_not_told_are_not_known():
