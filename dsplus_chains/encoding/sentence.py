@@ -31,41 +31,9 @@ def resolve(name: str) -> str:
     return str(next(found, HUB_NAME))
 
 
-def unit_parts(vectors: NDArray[np.float32], *, parts: int) -> NDArray[np.float32]:
-    """Scale each of the equal parts of every vector to length one; a part of zeros stays.
-
-    Example:
-        >>> unit_parts(np.array([[3.0, 4.0, 0.0, 2.0]], dtype=np.float32), parts=2)
-        array([[0.6, 0.8, 0. , 1. ]], dtype=float32)
-    """
-    split = vectors.reshape(len(vectors), parts, -1)
-    lengths = np.linalg.norm(split, axis=2, keepdims=True)
-    scaled: NDArray[np.float32] = np.divide(split, lengths, out=np.zeros_like(split), where=lengths > 0)
-    return scaled.reshape(vectors.shape)
-
-
-def with_max_pooling(model: SentenceTransformer) -> SentenceTransformer:
-    """The same weights, but beside the model's own pooled vector the maximum over its token vectors.
-
-    The maximum keeps single telling words that the mean washes out; a head on both is better than on either. A model
-    that is not a transformer with a pooling layer is given back as it is.
-    """
-    layers: list[Any] = list(model)
-    if len(layers) < 2 or type(layers[1]).__name__ != "Pooling":
-        return model
-    own = layers[1].pooling_mode
-    modes = (own,) if isinstance(own, str) else tuple(own)
-    pooling = type(layers[1])(layers[1].embedding_dimension, pooling_mode=(*modes, "max"))
-    both = SentenceTransformer(modules=[layers[0], pooling], device=str(model.device))
-    both.max_seq_length = model.max_seq_length
-    return both
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SentenceEncoder:
     """A sentence-transformers model as an `Encoder`.
-
-    A vector is the model's own embedding and the maximum over its token vectors, each of length one.
 
     A text beyond the model's window is cut at token borders, and the vectors of its pieces are pooled, weighted by
     their number of tokens; sentence-transformers itself would drop the rest silently.
@@ -99,7 +67,7 @@ class SentenceEncoder:
         """
         with no_progress_bar():
             model = SentenceTransformer(resolve(name), device=device)
-        return cls(model=with_max_pooling(model), name=name, batch_size=batch_size)
+        return cls(model=model, name=name, batch_size=batch_size)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One vector a text: an array of shape [n texts, dimensions]."""
@@ -120,14 +88,7 @@ class SentenceEncoder:
         vectors: NDArray[np.float32] = self.model.encode(
             pieces, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True
         )
-        vectors = unit_parts(vectors, parts=self.parts)
         return vectors if len(pieces) == len(texts) else pool(vectors, owners, weights, len(texts))
-
-    @property
-    def parts(self) -> int:
-        """How many pooled vectors one vector consists of."""
-        modes = getattr(self.model[1], "pooling_mode", "mean") if len(self.model) > 1 else "mean"
-        return 1 if isinstance(modes, str) else len(modes)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_lock"}
