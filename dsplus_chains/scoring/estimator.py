@@ -1,0 +1,136 @@
+"""`EstimatorScorer`: a classifier of scikit-learn, as a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import model_validator
+from typing_extensions import override
+
+from dsplus_chains.schema import ROUNDING, BundleError, InvalidInputError, Prediction, check_labels
+from dsplus_chains.scoring.base import BaseScorer
+
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the probabilities of a text may sum: half precision is that coarse, a head of sigmoids is far off."""
+
+
+class EstimatorScorer(BaseScorer):
+    """Lets a fitted classifier of scikit-learn (or of its kind) stand where `SmallModelScorer` stands.
+
+    In: a text, or a dict that holds one. Out: the record with the classifier's prediction: one `predict_proba` a
+    batch. The confidence is what the classifier says it is; if that has not been checked, fit it inside a
+    `CalibratedClassifierCV`. A row of NaN becomes a prediction without a label, which is deferred.
+
+    Args:
+        classifier: Anything fitted with `predict_proba` and `classes_`; without `features` it reads texts itself, as
+            `make_pipeline(TfidfVectorizer(), LogisticRegression())` does.
+        features: What the classifier reads, made from the batch's texts: `encoder.encode`, a vectoriser's
+            `transform`, a function that makes a data frame.
+        input_key: The key of a dict under which the text is.
+
+    Raises:
+        pydantic.ValidationError: The classifier has no `predict_proba`, is not fitted, or predicts several labels at
+            once.
+        InvalidInputError: What the classifier yields is not one distribution over its labels for each text.
+
+    Example:
+        >>> from sklearn.feature_extraction.text import CountVectorizer
+        >>> from sklearn.naive_bayes import MultinomialNB
+        >>> from sklearn.pipeline import make_pipeline
+        >>> texts = ["great phone", "I love it", "broke at once", "waste of money"]
+        >>> classifier = make_pipeline(CountVectorizer(), MultinomialNB()).fit(texts, ["good", "good", "bad", "bad"])
+        >>> scorer = EstimatorScorer(classifier=classifier)
+        >>> scorer.labels, scorer.invoke("it broke at once")["prediction"].label
+        (('bad', 'good'), 'bad')
+    """
+
+    classifier: Any
+    features: Callable[[list[str]], Any] | None = None
+
+    @model_validator(mode="after")
+    def _is_ready(self) -> Self:
+        kind = type(self.classifier).__name__
+        if not hasattr(self.classifier, "predict_proba"):
+            msg = (
+                f"Got a {kind}, which has no predict_proba and so no confidence; fit "
+                f"sklearn.calibration.CalibratedClassifierCV({kind}(...)) in its place"
+            )
+            raise ValueError(msg)
+        classes = getattr(self.classifier, "classes_", None)
+        if classes is None:
+            msg = f"Got a {kind} without classes_; fit it first: classifier.fit(texts, labels)"
+            raise ValueError(msg)
+        if getattr(self.classifier, "multilabel_", False) or np.ndim(classes[0]) > 0:
+            msg = f"Got a {kind} that predicts several labels a text but expected one that chooses a single label"
+            raise ValueError(msg)
+        check_labels(classes)
+        return self
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """The labels, in the order of the classifier's columns."""
+        return check_labels(self.classifier.classes_)
+
+    @override
+    def _predict(self, texts: list[str]) -> list[Prediction]:
+        table = self.classifier.predict_proba(texts if self.features is None else self.features(texts))
+        return read_table(table, self.labels, n_texts=len(texts))
+
+    def save(self, path: str | Path) -> None:
+        """Refuse: an arbitrary estimator cannot be written without pickle.
+
+        Raises:
+            BundleError: Always; it says what to do.
+        """
+        kind = type(self.classifier).__name__
+        msg = (
+            f"Got a {kind} to save in {str(path)!r}, which cannot be done without pickle. Keep it yourself (skops.io "
+            "writes estimators without pickle) and build EstimatorScorer(classifier=...) around it, or fit a "
+            "SmallModelScorer, which can be saved"
+        )
+        raise BundleError(msg)
+
+
+def read_table(table: ArrayLike, labels: tuple[Any, ...], *, n_texts: int) -> list[Prediction]:
+    """The predictions in a table of probabilities; a row that is not finite has no label.
+
+    Args:
+        table: Of shape [texts, labels], each row summing to 1.
+        labels: The labels of its columns.
+        n_texts: How many rows it should have.
+
+    Raises:
+        InvalidInputError: It has another shape, or a row that is no distribution.
+
+    Example:
+        >>> [str(row) for row in read_table([[0.25, 0.75], [float("nan")] * 2], ("a", "b"), n_texts=2)]
+        ['b (75 %)', 'unknown (confidence unknown)']
+    """
+    rows = np.asarray(table, dtype=np.float64)
+    if rows.shape != (n_texts, len(labels)):
+        msg = f"Got probabilities of shape {rows.shape} from the small model but expected {(n_texts, len(labels))}"
+        raise InvalidInputError(msg)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
+    spoilt = known & ((np.abs(rows.sum(axis=1) - 1) > SUM_TOLERANCE) | (rows < -ROUNDING).any(axis=1))
+    if spoilt.any():
+        shown = rows[spoilt][0, :5].round(3).tolist()
+        msg = (
+            f"Got {shown} from the small model for one text but expected probabilities that sum to 1: raw scores, or "
+            "those of a model that judges each label by itself, are no confidence"
+        )
+        raise InvalidInputError(msg)
+    best = rows.argmax(axis=1)
+    return [
+        Prediction(
+            label=labels[best[number]],
+            confidence=float(row[best[number]]),
+            probabilities=dict(zip(labels, row.tolist(), strict=True)),
+        )
+        if known[number]
+        else Prediction(label=None)  # the branch defers what has no confidence
+        for number, row in enumerate(rows)
+    ]

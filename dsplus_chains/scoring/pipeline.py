@@ -1,0 +1,154 @@
+"""`PipelineScorer`: a text-classification pipeline of transformers, as a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import override
+
+from dsplus_chains.schema import BundleError, InvalidInputError, Label, Prediction, check_labels
+from dsplus_chains.scoring.base import BaseScorer
+from dsplus_chains.scoring.estimator import read_table
+
+TASKS = ("text-classification", "sentiment-analysis")
+LONGEST_WINDOW = 1_000_000
+"""A tokenizer that knows no limit says so by a number that is larger than any model's."""
+
+
+class _Turns:
+    """A lock that a copy gets anew, so that what holds it can be pickled and copied."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Turns, ()
+
+
+class PipelineScorer(BaseScorer):
+    """Lets a text-classification pipeline of transformers stand where `SmallModelScorer` stands.
+
+    In: a text, or a dict that holds one. Out: the record with the pipeline's prediction: one call of the pipeline a
+    batch. A text beyond the model's window is cut off at its end. The probabilities are the model's softmax, which is
+    often too sure of itself: choose the threshold on data.
+
+    Args:
+        pipeline: What `transformers.pipeline("text-classification", model=...)` returns. Its model chooses one of at
+            least two labels; a model that judges each label by itself (sigmoid, "multi-label") is refused.
+        label_map: What the model's names mean, by name: ``{"LABEL_0": "negative", "LABEL_1": "positive"}``. Names
+            that map to one label add up their probabilities; a name that is not in it stands for itself.
+        batch_size: How many texts go through the model at a time.
+        max_tokens: How many tokens of a text are read; None asks the tokenizer and the model.
+        input_key: The key of a dict under which the text is.
+
+    Raises:
+        pydantic.ValidationError: Not such a pipeline, a model of one or of several labels a text, a name in
+            `label_map` that the model does not have.
+        InvalidInputError: The scores are no probabilities (the pipeline has a `function_to_apply` of its own).
+
+    Example:
+        >>> from transformers import pipeline  # doctest: +SKIP
+        >>> scorer = PipelineScorer(pipeline=pipeline("text-classification", model="a/model"))  # doctest: +SKIP
+        >>> str(scorer.invoke("it broke at once")["prediction"])  # doctest: +SKIP
+        'NEGATIVE (99 %)'
+    """
+
+    pipeline: Any
+    label_map: Mapping[str, Label] | None = None
+    batch_size: int = Field(default=32, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    _turns: _Turns = PrivateAttr(default_factory=_Turns)
+
+    @model_validator(mode="after")
+    def _is_one_label_a_text(self) -> Self:
+        config = getattr(getattr(self.pipeline, "model", None), "config", None)
+        task = getattr(self.pipeline, "task", None) or TASKS[0]
+        if not callable(self.pipeline) or not getattr(config, "id2label", None) or task not in TASKS:
+            what = f"{type(self.pipeline).__name__} (task {task!r})"
+            msg = f"Got a {what} but expected what transformers.pipeline('text-classification', model=...) returns"
+            raise ValueError(msg)
+        problem = getattr(config, "problem_type", None)
+        if len(self._names) < 2 or problem in {"multi_label_classification", "regression"}:
+            msg = (
+                f"Got a model of {len(self._names)} labels with problem_type={problem!r}, whose scores are not the "
+                "probabilities of one label or another; use one that chooses a single label of at least two"
+            )
+            raise ValueError(msg)
+        check_labels(self._names)
+        if unknown := [name for name in self.label_map or () if name not in self._names]:
+            msg = f"Got a label_map with {unknown}, which are not among the model's names {list(self._names)[:10]}"
+            raise ValueError(msg)
+        check_labels(list({(type(label), label): label for label in self._mapped}.values()))
+        return self
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The model's own names, in the order of its outputs."""
+        return tuple(name for _, name in sorted(self.pipeline.model.config.id2label.items()))
+
+    @property
+    def _mapped(self) -> tuple[Any, ...]:
+        given = self.label_map or {}
+        return tuple(given.get(name, name) for name in self._names)
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """The labels, in the order of the model's outputs."""
+        return tuple(dict.fromkeys(self._mapped))
+
+    @override
+    def _predict(self, texts: list[str]) -> list[Prediction]:
+        with self._turns.lock:  # fast tokenizers refuse to be used from two threads at once ("Already borrowed")
+            outputs = self.pipeline(texts, top_k=None, **self._reading)
+        labels, names, mapped = self.labels, self._names, self._mapped
+        table = np.zeros((len(outputs), len(labels)))
+        for row, output in enumerate(outputs):
+            scores = {entry["label"]: entry["score"] for entry in output}
+            if set(scores) != set(names):
+                msg = f"Got scores of {sorted(scores)[:10]} from the pipeline but expected one for each of {names[:10]}"
+                raise InvalidInputError(msg)
+            for name, label in zip(names, mapped, strict=True):
+                table[row, labels.index(label)] += scores[name]
+        return read_table(table, labels, n_texts=len(texts))
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """How texts are cut and batched."""
+        tokenizer = getattr(self.pipeline, "tokenizer", None)
+        # Without a token to fill up with, texts of different lengths do not fit into one tensor.
+        reading: dict[str, Any] = {
+            "batch_size": 1 if getattr(tokenizer, "pad_token_id", 0) is None else self.batch_size
+        }
+        window = self.max_tokens or _window(tokenizer, self.pipeline.model.config)
+        return reading if window is None else {**reading, "truncation": True, "max_length": window}
+
+    def save(self, path: str | Path) -> None:
+        """Refuse: the pipeline is not ours, and transformers saves it well.
+
+        Raises:
+            BundleError: Always; it says what to do.
+        """
+        msg = (
+            f"Got a pipeline of transformers to save in {str(path)!r}, which a scorer does not write. Save it with "
+            "scorer.pipeline.save_pretrained(folder), and build it anew with "
+            "PipelineScorer(pipeline=transformers.pipeline('text-classification', model=folder))"
+        )
+        raise BundleError(msg)
+
+
+def _window(tokenizer: Any, config: Any) -> int | None:
+    """How many tokens the model can read, if that is known."""
+    told = getattr(tokenizer, "model_max_length", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    limits = [limit for limit in (told, positions) if isinstance(limit, int) and 0 < limit < LONGEST_WINDOW]
+    if not limits:
+        return None
+    # RoBERTa and its kin count positions from 2; their tokenizers know that, but not every one was saved with it.
+    return min(limits) if told in limits else max(1, limits[0] - 2)
