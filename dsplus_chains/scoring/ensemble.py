@@ -21,13 +21,12 @@ from dsplus_chains.scoring.neighbors import NeighborMember
 MEMBERS: dict[str, type[Member]] = {
     member.kind: member for member in (LinearMember, MlpMember, LexicalMember, NeighborMember)
 }
-ModelName: TypeAlias = Literal["auto", "linear", "strong"]
+ModelName: TypeAlias = Literal["auto", "linear"]
 MODELS: dict[ModelName, tuple[str, ...]] = {
     "linear": ("linear",),
-    "auto": ("linear", "lexical", "neighbors"),
-    "strong": ("linear", "mlp", "lexical", "neighbors"),
+    "auto": ("mlp", "lexical", "neighbors"),
 }
-"""Which members a model has. The network of "strong" is worth a little more and takes several times as long."""
+"""Which members a model has."""
 
 FOLDS = 5
 ENOUGH = 50
@@ -68,6 +67,8 @@ class EnsembleClassifier:
         reports: What each member is worth.
         out_of_fold: The mixture's log-probabilities of the training examples, each from members that were not
             trained on it; of shape [n, classes]. None for a loaded classifier, or if there were too few examples.
+        own_distances: Rising: how far the training examples are from one another, as `ood_scores` measures it; None
+            without a member that looks for neighbours.
     """
 
     encoder: Encoder
@@ -75,6 +76,7 @@ class EnsembleClassifier:
     weights: NDArray[np.float64]
     reports: tuple[MemberReport, ...] = ()
     out_of_fold: Logs | None = None
+    own_distances: NDArray[np.float64] | None = None
 
     @classmethod
     def fit(
@@ -125,18 +127,34 @@ class EnsembleClassifier:
             )
             for name, weight, log in zip(names, weights, logs, strict=True)
         )
-        return cls(encoder=encoder, members=members, weights=weights, reports=reports, out_of_fold=mix(logs, weights))
+        near = _near(members)
+        return cls(
+            encoder=encoder,
+            members=members,
+            weights=weights,
+            reports=reports,
+            out_of_fold=mix(logs, weights),
+            own_distances=None if near is None else np.sort(near.own_distances()),
+        )
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Class probabilities of shape [n texts, classes]; one encode, however many members."""
+        return self.predict(texts)[0]
+
+    def predict(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Class probabilities, and how far each text is from the training examples (None: nobody looks for that)."""
         batch = TextBatch(texts, self.encoder)
-        return np.exp(mix([member.log_proba(batch) for member in self.members], self.weights))
+        probabilities = np.exp(mix([member.log_proba(batch) for member in self.members], self.weights))
+        near = _near(self.members)
+        return probabilities, None if near is None else near.distances(batch)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """What has to be kept: settings as JSON values, and arrays."""
         by_name = bool(getattr(self.encoder, "by_name", False))
         settings: dict[str, Any] = {"encoder": self.encoder.name, "encoder_by_name": by_name, "members": []}
         arrays: Arrays = {"weights": self.weights, "probe": self._probe()}
+        if self.own_distances is not None:
+            arrays["own_distances"] = self.own_distances
         reports = self.reports or (None,) * len(self.members)
         for number, (member, report) in enumerate(zip(self.members, reports, strict=True)):
             own, tables = member.state()
@@ -163,7 +181,13 @@ class EnsembleClassifier:
             members.append(MEMBERS[entry["kind"]].from_state(entry["settings"], own))
             report = MemberReport(name=entry["kind"], weight=float(weights[number]), **(entry["report"] or {}))
             reports.append(report)
-        restored = cls(encoder=encoder, members=tuple(members), weights=weights, reports=tuple(reports))
+        restored = cls(
+            encoder=encoder,
+            members=tuple(members),
+            weights=weights,
+            reports=tuple(reports),
+            own_distances=arrays.get("own_distances"),
+        )
         probe, expected = restored._probe(), arrays["probe"]
         if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):
             msg = (
@@ -175,6 +199,10 @@ class EnsembleClassifier:
 
     def _probe(self) -> NDArray[np.float32]:
         return np.ascontiguousarray(self.encoder.encode([PROBE])[0])
+
+
+def _near(members: Sequence[Member]) -> NeighborMember | None:
+    return next((member for member in members if isinstance(member, NeighborMember)), None)
 
 
 def _fit(

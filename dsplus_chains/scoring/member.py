@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,27 @@ from dsplus_chains.encoding.base import Encoder
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
+Found = TypeVar("Found")
 
 
 class TextBatch:
-    """Texts with their vectors, which are made once, however many members ask for them."""
+    """Texts with their vectors, which are made once, however many members ask for them; so is what they find."""
 
     def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
         self.texts = texts
         self.encoder = encoder
+        self._found: dict[Any, Any] = {}
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
         """Of shape [n texts, dimensions]."""
         return self.encoder.encode(self.texts)
+
+    def once(self, who: object, find: Callable[[], Found]) -> Found:
+        """What somebody finds out about this batch, worked out the first time that it is asked for."""
+        if who not in self._found:
+            self._found[who] = find()
+        return self._found[who]  # type: ignore[no-any-return]
 
     def part(self, rows: NDArray[np.int64]) -> TextBatch:
         """Some rows of the batch, their vectors with them."""

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from dsplus_chains.scoring.member import Arrays, TextBatch
 
+CLOSEST = 5
+"""How many neighbours tell how far a text is from the training examples."""
 FLOOR = 1e-3
 """The vote that every class gets, so that none is impossible."""
 
@@ -54,12 +56,31 @@ class NeighborMember:
 
     def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
         """Log-probabilities of shape [n texts, classes]."""
-        similarities, rows = self._search(batch.vectors, self.k)
+        similarities, rows = self._nearest(batch)
         weights = np.exp(self.sharpness * (similarities - similarities[:, :1]).astype(np.float64))
         votes = np.full((len(rows), self.n_classes), FLOOR)
         np.add.at(votes, (np.arange(len(rows))[:, None], self.targets[rows]), weights)
         result: NDArray[np.float64] = np.log(votes / votes.sum(axis=1, keepdims=True))
         return result
+
+    def distances(self, batch: TextBatch) -> NDArray[np.float64]:
+        """How far each text is from what the model was trained on: one less the mean cosine similarity of the nearest.
+
+        Source: Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors" (arXiv 2204.06507), who take
+        the k-th neighbour; the mean of the `CLOSEST` tells intents apart a little better.
+        """
+        return _mean_distance(self._nearest(batch)[0])
+
+    def own_distances(self) -> NDArray[np.float64]:
+        """The same for each training example, itself left out."""
+        similarities, rows = self._search(self.vectors, CLOSEST + 1)
+        itself = rows == np.arange(len(rows))[:, None]
+        itself[~itself.any(axis=1), -1] = True  # a twin stands before it: then the last one goes
+        others = similarities[~itself].reshape(len(rows), -1)
+        return _mean_distance(others)
+
+    def _nearest(self, batch: TextBatch) -> Any:
+        return batch.once(self, lambda: self._search(batch.vectors, self.k))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """What has to be kept: settings as JSON values, and arrays."""
@@ -73,3 +94,8 @@ class NeighborMember:
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_search"}  # an index is not picklable
+
+
+def _mean_distance(similarities: NDArray[np.float32]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = 1 - similarities[:, :CLOSEST].astype(np.float64).mean(axis=1)
+    return np.maximum(result, 0.0)

