@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dsplus_chains.evaluation.report import write_report as write_report
     from dsplus_chains.evaluation.result import Evaluation as Evaluation
     from dsplus_chains.gating.branch import ConfidenceBranch as ConfidenceBranch
+    from dsplus_chains.gating.fusion import AnswerFusion as AnswerFusion
     from dsplus_chains.integrations.local_chat import LocalChatModel as LocalChatModel
     from dsplus_chains.prompting.builder import HintPromptBuilder as HintPromptBuilder
     from dsplus_chains.prompting.parser import LabelParser as LabelParser
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from dsplus_chains.schema import TrainingDataError as TrainingDataError
     from dsplus_chains.schema import WiringError as WiringError
     from dsplus_chains.scoring.base import BaseScorer as BaseScorer
+    from dsplus_chains.scoring.chat import ChatModelScorer as ChatModelScorer
+    from dsplus_chains.scoring.estimator import EstimatorScorer as EstimatorScorer
+    from dsplus_chains.scoring.pipeline import PipelineScorer as PipelineScorer
     from dsplus_chains.scoring.runnable import RunnableScorer as RunnableScorer
     from dsplus_chains.scoring.scorer import SmallModelScorer as SmallModelScorer
     from dsplus_chains.shunt import data_shunt as data_shunt
@@ -42,11 +46,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnswerFusion": "gating.fusion",
     "BaseScorer": "scoring.base",
     "Bundle": "bundle",
     "BundleError": "schema",
+    "ChatModelScorer": "scoring.chat",
     "ConfidenceBranch": "gating.branch",
     "DSPlusError": "schema",
+    "EstimatorScorer": "scoring.estimator",
     "Evaluation": "evaluation.result",
     "HintPromptBuilder": "prompting.builder",
     "InfeasibleTargetError": "schema",
@@ -55,6 +62,7 @@ _HOMES = {
     "LargeAnswer": "schema",
     "LocalChatModel": "integrations.local_chat",
     "NoneOfTheseError": "prompting.parser",
+    "PipelineScorer": "scoring.pipeline",
     "Prediction": "schema",
     "RunnableScorer": "scoring.runnable",
     "ShuntRecord": "schema",
@@ -74,11 +82,14 @@ _HOMES = {
 """The module that each public name lives in."""
 
 __all__ = [
+    "AnswerFusion",
     "BaseScorer",
     "Bundle",
     "BundleError",
+    "ChatModelScorer",
     "ConfidenceBranch",
     "DSPlusError",
+    "EstimatorScorer",
     "Evaluation",
     "HintPromptBuilder",
     "InfeasibleTargetError",
@@ -87,6 +98,7 @@ __all__ = [
     "LargeAnswer",
     "LocalChatModel",
     "NoneOfTheseError",
+    "PipelineScorer",
     "Prediction",
     "RunnableScorer",
     "ShuntRecord",

@@ -31,7 +31,7 @@ from typing_extensions import override
 from dsplus_chains._runnable import add_chunks
 from dsplus_chains.schema import DSPlusError, LargeAnswer, WiringError, as_label
 
-ANSWER_KEYS = ("answer", "source", "large", "error")
+ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
 """The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
 
 _RETOLD_KEYS = (*ANSWER_KEYS, "prediction", "tiers", "subtasks")

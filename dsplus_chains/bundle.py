@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableSerializable
 
 from dsplus_chains import _bundle_files as files
 from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import BundleError
 from dsplus_chains.scoring.scorer import SmallModelScorer
 from dsplus_chains.shunt import data_shunt
@@ -83,21 +84,34 @@ class Bundle:
         Raises:
             BundleError: The bundle has not been tuned.
         """
+        return self.check_tuned().threshold
+
+    def check_tuned(self) -> TunedThreshold:
+        """What the bundle was tuned to.
+
+        Raises:
+            BundleError: It has not been tuned.
+        """
         if self.tuned is None:
             msg = "Got a bundle that has no threshold yet; choose one with `dsplus tune`, or give threshold=..."
             raise BundleError(msg)
-        return self.tuned.threshold
+        return self.tuned
+
+    @property
+    def fusion(self) -> AnswerFusion | None:
+        """What weighs both models' answers in the chain; None where the large model's is the last word."""
+        return None if self.tuned is None else self.tuned.fusion
 
     def with_tuned(self, tuned: TunedThreshold, *, large: Mapping[str, Any] | None = None) -> Self:
         """The same bundle with a threshold, and with the large model's settings if they are given."""
         return replace(self, tuned=tuned, large=self.large if large is None else dict(large))
 
     def chain(self, large_model: Any, **overrides: Any) -> RunnableSerializable[Any, Any]:
-        """The whole chain, at the tuned threshold.
+        """The whole chain, at the tuned threshold, with the fusion that was fitted with it.
 
         Args:
             large_model: Any LangChain chat model.
-            **overrides: Whatever else `data_shunt` is to be given: `threshold`, `hints`, `template`, …
+            **overrides: Whatever else `data_shunt` is to be given: `threshold`, `hints`, `fusion`, `template`, …
 
         Raises:
             BundleError: The bundle has not been tuned, and no `threshold` is given.
@@ -112,6 +126,7 @@ class Bundle:
         }
         if "threshold" not in settings:
             settings["threshold"] = self.threshold
+        settings.setdefault("fusion", self.fusion)
         return data_shunt(self.scorer, large_model, **settings)
 
     def save(self, path: str | Path) -> str:

@@ -170,6 +170,16 @@ def _confidence(value: Any) -> float | None:
     return None if isinstance(value, float) and math.isnan(value) else _probability(value, "confidence")
 
 
+def _distance(value: Any) -> float | None:
+    plain = as_label(value)
+    if plain is None or (isinstance(plain, float) and math.isnan(plain)):
+        return None
+    if not isinstance(plain, (float, int)) or isinstance(plain, bool) or plain < 0:
+        msg = f"Got ood_score={value!r} but expected a number of at least 0, or None"
+        raise ValueError(msg)
+    return float(plain)
+
+
 Confidence: TypeAlias = Annotated[float | None, BeforeValidator(_confidence)]
 """A probability of being right, in [0, 1]; None where it is not known (a NaN becomes None)."""
 
@@ -194,6 +204,7 @@ class Prediction(_Value):
             of up to 1e-6 beyond the interval is clipped.
         probabilities: The probability of every label, read-only; also accepted as pairs, which is how it is
             written to JSON, where the keys of an object could not be numbers.
+        ood_score: How far the input is from what the small model was trained on, at least 0; None if it does not say.
 
     Raises:
         pydantic.ValidationError: A probability outside [0, 1], or a label that is no string, integer or boolean.
@@ -209,6 +220,7 @@ class Prediction(_Value):
     probabilities: Annotated[
         Mapping[Any, Any] | None, PlainSerializer(lambda value: value and list(value.items()), when_used="json")
     ] = None
+    ood_score: Annotated[float | None, BeforeValidator(_distance)] = None
 
     @field_validator("probabilities", mode="plain")
     @classmethod
@@ -312,6 +324,8 @@ class ShuntRecord(TypedDict, total=False):
     """Who gave it: "small", "large", "fused", "fallback", or a tier's name."""
     large: NotRequired[LargeAnswer]
     """What the large model said; absent if it was not asked."""
+    fused: NotRequired[Prediction]
+    """What both models together believe, where the two were weighed."""
     error: NotRequired[str]
     """Why `source` is "fallback"."""
     subtasks: NotRequired[dict[str, SubtaskResult]]

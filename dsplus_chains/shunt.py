@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableSerializable
 from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.gating.branch import ConfidenceBranch
+from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import check_labels
@@ -30,7 +31,9 @@ def data_shunt(
     aliases: Mapping[str, Any] | None = None,
     top_k: int = 5,
     template: ChatPromptTemplate | str | None = None,
+    max_ood_score: float | None = None,
     on_large_error: Literal["small", "raise"] = "small",
+    fusion: AnswerFusion | None = None,
     input_key: str | None = None,
 ) -> RunnableSerializable[Any, Any]:
     """The whole chain: scorer, then the small model's answer where it is sure, else the large model's.
@@ -51,7 +54,11 @@ def data_shunt(
         aliases: Further writings of labels that the large model may use.
         top_k: How many labels a hint names at most.
         template: A prompt of your own; see `HintPromptBuilder`.
+        max_ood_score: What lies further than this from the training examples is deferred; see
+            `SmallModelScorer.ood_limit`.
         on_large_error: "small" (the small model's answer stands in) or "raise".
+        fusion: What weighs the large model's answer with the small one's view, as `tune_threshold` fitted it; None:
+            the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
 
     Raises:
@@ -85,7 +92,12 @@ def data_shunt(
         msg = "Got no labels, and the scorer names none either; give labels=[...]"
         raise ValueError(msg)
     names = check_labels(list(names))
-    for what, used in (("the scorer's labels", own), ("the threshold's labels", _labels_of(threshold))):
+    fused = None if fusion is None else fusion.labels
+    for what, used in (
+        ("the scorer's labels", own),
+        ("the threshold's labels", _labels_of(threshold)),
+        ("the fusion's labels", fused),
+    ):
         if unknown := [label for label in used or () if label not in names]:
             msg = f"Got {what} {unknown[:10]}, which are not among the labels {list(names)[:10]}"
             raise ValueError(msg)
@@ -98,9 +110,14 @@ def data_shunt(
         template=template,
     )
     parser = LabelParser(labels=names, aliases=aliases)
-    branch = ConfidenceBranch(large=prompt | large_model | parser, threshold=threshold, on_large_error=on_large_error)
+    branch = ConfidenceBranch(
+        large=prompt | large_model | parser,
+        threshold=threshold,
+        max_ood_score=max_ood_score,
+        on_large_error=on_large_error,
+    )
     chain: RunnableSerializable[Any, Any] = scorer | branch
-    return chain
+    return chain if fusion is None else chain | fusion
 
 
 def _labels_of(threshold: Any) -> Sequence[Any]:

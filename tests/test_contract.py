@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,18 @@ from fakes import Recording, TinyEncoder, predict, record_of
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField
+from sklearn.linear_model import LogisticRegression
 
 import dsplus_chains
 from dsplus_chains import (
+    AnswerFusion,
+    ChatModelScorer,
     ConfidenceBranch,
+    EstimatorScorer,
     HintPromptBuilder,
     LabelParser,
+    LargeAnswer,
+    PipelineScorer,
     Prediction,
     RunnableScorer,
     SmallModelScorer,
@@ -61,6 +69,26 @@ def answer_large(record: dict[str, Any]) -> str:
     return "positive" if len(record["input"]) % 2 else "negative"
 
 
+def small_chat_model(prompt: Any) -> AIMessage:
+    """A stub small chat model that tells how likely each label is."""
+    prediction = predict(prompt.messages[-1].content)
+    logs = {label: math.log(probability) for label, probability in prediction.probabilities.items()}
+    return AIMessage(prediction.label, response_metadata={"choice_logprobs": logs})
+
+
+class TinyPipeline:
+    """A stub text-classification pipeline of transformers."""
+
+    def __init__(self):
+        self.model = SimpleNamespace(config=SimpleNamespace(id2label=dict(enumerate(SENTIMENTS))))
+        self.sizes = []
+
+    def __call__(self, texts, **settings):
+        self.sizes.append(len(texts))
+        rows = [predict(text).probabilities for text in texts]
+        return [[{"label": label, "score": score} for label, score in row.items()] for row in rows]
+
+
 @dataclass
 class Case:
     """A Runnable with inputs it can work on and one it cannot; `models` are the stubs whose calls count."""
@@ -86,6 +114,25 @@ def make_runnable_scorer():
     return RunnableScorer(run=small, labels=SENTIMENTS), [small]
 
 
+def make_estimator_scorer():
+    encoder = TinyEncoder()
+    classifier = LogisticRegression().fit(encoder.encode(TEXTS), LABELS)
+    encoder.calls.clear()
+    return EstimatorScorer(classifier=classifier, features=encoder.encode), [encoder]
+
+
+def make_pipeline_scorer():
+    pipeline = TinyPipeline()
+    return PipelineScorer(pipeline=pipeline), [pipeline]
+
+
+def make_chat_model_scorer():
+    small = Recording(small_chat_model)
+    prompt = HintPromptBuilder(labels=SENTIMENTS, instruction="Which sentiment?", hints="none")
+    parser = LabelParser(labels=SENTIMENTS)
+    return ChatModelScorer(chat_model=small, prompt=prompt, parser=parser, confidence="logprobs"), [small]
+
+
 def make_branch():
     large = Recording(answer_large)
     return ConfidenceBranch(large=large, threshold=0.9, on_large_error="raise"), [large]
@@ -95,6 +142,11 @@ def make_configured_branch():
     branch, models = make_branch()
     field = ConfigurableField(id="threshold")
     return branch.configurable_fields(threshold=field).with_config(configurable={"threshold": 0.7}), models
+
+
+def make_fusion():
+    views = [predict(text) for text in TEXTS]
+    return AnswerFusion.fit(views * 3, LABELS * 3, LABELS * 3), []
 
 
 def make_builder():
@@ -121,11 +173,23 @@ TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input"
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
     "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
+    "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
+    "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
+    "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
     "ConfidenceBranch": Case(
         make_branch, [record_of(text) for text in ("good", "bad?", "so so?", "bad")], {"input": "x"}, ConfidenceBranch
     ),
     "configured ConfidenceBranch": Case(
         make_configured_branch, [record_of(text) for text in ("good", "bad?", "so so?")], "no record", ConfidenceBranch
+    ),
+    "AnswerFusion": Case(
+        make_fusion,
+        [
+            {**record_of("so so?"), "answer": "negative", "source": "large", "large": LargeAnswer(value="negative")},
+            {**record_of("good"), "answer": "positive", "source": "small"},
+        ],
+        {"input": "x"},
+        AnswerFusion,
     ),
     "HintPromptBuilder": Case(make_builder, [record_of("good?"), record_of("bad?")], {"input": "x"}, HintPromptBuilder),
     "LabelParser": Case(
@@ -317,8 +381,10 @@ async def test_no_call_blocks_the_loop(case, runnable):
     await runnable.abatch(case.inputs)  # imports that happen on first use read files
     with blockbuster_ctx():
         await runnable.ainvoke(case.inputs[0])
-        await runnable.abatch(case.inputs)
-        [chunk async for chunk in runnable.astream(case.inputs[1])]
+        answered = await runnable.abatch(case.inputs)
+        streamed = [chunk async for chunk in runnable.astream(case.inputs[1])]
+    assert len(answered) == len(case.inputs)
+    assert streamed
 
 
 def test_the_graph_can_be_drawn(runnable):

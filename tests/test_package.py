@@ -11,11 +11,14 @@ import pytest
 import dsplus_chains
 
 PUBLIC = [
+    "AnswerFusion",
     "BaseScorer",
     "Bundle",
     "BundleError",
+    "ChatModelScorer",
     "ConfidenceBranch",
     "DSPlusError",
+    "EstimatorScorer",
     "Evaluation",
     "HintPromptBuilder",
     "InfeasibleTargetError",
@@ -24,6 +27,7 @@ PUBLIC = [
     "LargeAnswer",
     "LocalChatModel",
     "NoneOfTheseError",
+    "PipelineScorer",
     "Prediction",
     "RunnableScorer",
     "ShuntRecord",

@@ -13,6 +13,7 @@ import typer
 from dsplus_chains.schema import LargeAnswer, describe_error
 
 if TYPE_CHECKING:
+    from dsplus_chains.bundle import Bundle
     from dsplus_chains.tables.table import Table
 
 Large: TypeAlias = Annotated[
@@ -105,8 +106,13 @@ def recorded_answers(table: Table, column: str, labels: Sequence[Any]) -> list[R
     return answers
 
 
-def replayed(record: dict[str, Any], answer: Recorded, threshold: Any) -> dict[str, Any]:
-    """The record that the chain would return, had the large model given this answer."""
+def replayed(bundle: Bundle, scored: Sequence[dict[str, Any]], answers: Sequence[Recorded]) -> list[dict[str, Any]]:
+    """The records that the chain would return, had the large model given these answers."""
+    records = [_decided(record, answer, bundle.threshold) for record, answer in zip(scored, answers, strict=True)]
+    return records if bundle.fusion is None else bundle.fusion.batch(records)
+
+
+def _decided(record: dict[str, Any], answer: Recorded, threshold: Any) -> dict[str, Any]:
     from dsplus_chains.gating.threshold import keeps, threshold_for
 
     prediction = record["prediction"]

@@ -78,12 +78,12 @@ def evaluate(
         if large_column is not None:
             answers = recorded_answers(table, large_column, loaded.scorer.labels)
             scored = in_batches(loaded.scorer, texts, "Scoring", quiet=quiet)
-            records = [replayed(*row, threshold) for row in zip(scored, answers, strict=True)]
+            records = replayed(loaded, scored, answers)
             alone["large_answers"] = [answer.value for answer in answers]
         else:
             records = in_batches(loaded.chain(model), texts, "The chain", quiet=quiet)
             if baselines:
-                plain = loaded.chain(model, threshold=None, hints="none")
+                plain = loaded.chain(model, threshold=None, hints="none", fusion=None)
                 asked = in_batches(plain, texts, "The large model alone", quiet=quiet)
                 check_answered(asked)
                 alone["large_answers"] = [answer_of(record) for record in asked]

@@ -86,14 +86,14 @@ def run(
         from dsplus_chains.bundle import Bundle
 
         loaded = Bundle.load(bundle)
-        threshold = loaded.threshold
+        loaded.check_tuned()
         with Journal(journal_path(out), identity, forget=retry_fallbacks) as journal:
             pending = journal.pending(len(texts), retry_fallbacks=retry_fallbacks)
             if large_column is not None:
-                answer = _replay(loaded, table, large_column, texts, threshold)
+                answer = _replay(loaded, table, large_column, texts)
             else:
                 remembering = model.model_copy(update={"cache": journal})
-                answer = _ask(loaded.chain(remembering, threshold=threshold), texts)
+                answer = _ask(loaded.chain(remembering), texts)
             try:
                 _label(answer, journal, pending, len(texts), batch_size=batch_size, quiet=quiet)
             except KeyboardInterrupt:
@@ -124,14 +124,12 @@ def _ask(chain: Runnable[Any, Any], texts: Sequence[str]) -> Callable[[list[int]
     return lambda rows: chain.batch([texts[row] for row in rows], {"max_concurrency": CONCURRENCY})
 
 
-def _replay(
-    bundle: Bundle, table: Table, column: str, texts: Sequence[str], threshold: Any
-) -> Callable[[list[int]], list[Any]]:
+def _replay(bundle: Bundle, table: Table, column: str, texts: Sequence[str]) -> Callable[[list[int]], list[Any]]:
     answers = recorded_answers(table, column, bundle.scorer.labels)
 
     def answer(rows: list[int]) -> list[Any]:
         scored = bundle.scorer.batch([texts[row] for row in rows])
-        return [replayed(record, answers[row], threshold) for row, record in zip(rows, scored, strict=True)]
+        return replayed(bundle, scored, [answers[row] for row in rows])
 
     return answer
 

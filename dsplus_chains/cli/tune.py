@@ -42,6 +42,14 @@ class Objective(StrEnum):
     MAX_RISK = "max_risk"
 
 
+class Fusion(StrEnum):
+    """Whose word is the last for a deferred input."""
+
+    REPLACE = "replace"
+    POSTERIOR = "posterior"
+    AUTO = "auto"
+
+
 def tune(
     bundle: BundleFolder,
     data: Data,
@@ -67,6 +75,9 @@ def tune(
     delta: Annotated[
         float, typer.Option(metavar="D", help="The chance, over the tuning rows, that the guarantee fails.")
     ] = 0.05,
+    fusion: Annotated[
+        Fusion, typer.Option(help="Whose word is the last: the large model's, both models', or whichever is better.")
+    ] = Fusion.AUTO,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -101,7 +112,8 @@ def tune(
             answers = [answer.value for answer in recorded]
             records = in_batches(loaded.scorer, texts, "Scoring", quiet=quiet)
         else:
-            records = in_batches(loaded.chain(model, threshold=None), texts, "Asking the large model", quiet=quiet)
+            everything = loaded.chain(model, threshold=None, fusion=None)
+            records = in_batches(everything, texts, "Asking the large model", quiet=quiet)
             check_answered(records)
             answers = [answer_of(record) for record in records]
         tuned = tune_threshold(
@@ -114,6 +126,7 @@ def tune(
             max_risk=max_risk,
             delta=delta,
             large_cost=large_cost,
+            fusion=fusion.value,
             model_hash=read_manifest(bundle).scorer_sha256,
         )
         settings = settings_of(large, base_url, large_column, data)

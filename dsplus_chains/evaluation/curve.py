@@ -24,8 +24,8 @@ class OperatingCurve:
         kept: Rows with ``confidence >= threshold``.
         kept_right: Those where the small model is right.
         deferred_right: Rows not kept where what is deferred to is right.
-        worse: Rows kept where the small model is wrong and what they could be deferred to is right.
-        better: Rows kept where the small model is right and the other wrong.
+        worse: Rows that the chain gets wrong and the reference right.
+        better: Rows that the chain gets right and the reference wrong.
         cost: Mean cost of an input.
     """
 
@@ -65,6 +65,7 @@ def operating_curve(
     small_right: ArrayLike,
     deferred_right: ArrayLike,
     *,
+    reference_right: ArrayLike | None = None,
     thresholds: Sequence[float | None] | None = None,
     small_cost: float = 0.0,
     large_cost: ArrayLike = 1.0,
@@ -75,6 +76,7 @@ def operating_curve(
         confidence: One number a row, NaN where it is missing.
         small_right: Whether the small model is right.
         deferred_right: Whether the answer would be right if the row were deferred.
+        reference_right: Whether what the chain is compared with is right; left out: deferring everything.
         thresholds: Falling, None first if it is there; left out: None, one threshold per distinct confidence, and 0.
         small_cost: Of scoring one input, in any unit.
         large_cost: Of deferring a row, in the same unit: one number, or one a row.
@@ -92,6 +94,7 @@ def operating_curve(
         msg = "Got no rows but expected at least one"
         raise ValueError(msg)
     small, deferred = np.asarray(small_right, dtype=np.bool_), np.asarray(deferred_right, dtype=np.bool_)
+    reference = deferred if reference_right is None else np.asarray(reference_right, dtype=np.bool_)
     costs = np.broadcast_to(np.asarray(large_cost, dtype=np.float64), conf.shape)
     points = candidate_thresholds(conf) if thresholds is None else tuple(thresholds)
     order = np.argsort(-conf, kind="stable")  # NaN comes last
@@ -102,14 +105,18 @@ def operating_curve(
     def count(flags: Flags) -> Counts:
         return np.concatenate([[0], np.cumsum(flags[order])])[kept]
 
+    def count_rest(flags: Flags) -> Counts:
+        rest: Counts = flags.sum() - count(flags)
+        return rest
+
     return OperatingCurve(
         thresholds=points,
         n=len(conf),
         kept=kept.astype(np.int64),
         kept_right=count(small),
-        deferred_right=deferred.sum() - count(deferred),
-        worse=count(~small & deferred),
-        better=count(small & ~deferred),
+        deferred_right=count_rest(deferred),
+        worse=count(~small & reference) + count_rest(~deferred & reference),
+        better=count(small & ~reference) + count_rest(deferred & ~reference),
         cost=small_cost + (costs.sum() - np.concatenate([[0.0], np.cumsum(costs[order])])[kept]) / len(conf),
     )
 

@@ -74,6 +74,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             arm that returns a record (`answer` and `source` in it) is merged, so branches nest into tiers.
         threshold: A number in [0, 1], a dict of such by label (a label that is not in it defers), or None (defers
             everything).
+        max_ood_score: What lies further than this from the small model's training examples is deferred, however sure
+            the small model is; see `SmallModelScorer.ood_limit`. None: nothing is.
         on_large_error: "small": the small model's answer stands in; "raise": the error is raised for that input.
         tier: The `source` of an answer that this branch keeps.
 
@@ -94,6 +96,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
 
     large: Annotated[Runnable[Any, Any], BeforeValidator(_arm)]
     threshold: Threshold
+    max_ood_score: float | None = Field(default=None, ge=0)
     on_large_error: Literal["small", "raise"] = "small"
     tier: str = Field(default="small", min_length=1)
 
@@ -220,7 +223,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             try:
                 prediction = _prediction_of(value)
                 record = without_answer(value)
-                if keeps(prediction, threshold_for(self.threshold, prediction)):
+                if keeps(prediction, threshold_for(self.threshold, prediction), self.max_ood_score):
                     results[row] = {**record, "answer": prediction.label, "source": self.tier}
                 else:
                     collector = UsageCollector()

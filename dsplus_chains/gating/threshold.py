@@ -52,8 +52,10 @@ def threshold_for(threshold: Any, prediction: Prediction) -> float | None:
     return None
 
 
-def keeps(prediction: Prediction, threshold: float | None) -> bool:
+def keeps(prediction: Prediction, threshold: float | None, max_ood_score: float | None = None) -> bool:
     """Whether the small model's answer stands: iff its confidence is known and ``confidence >= threshold``.
+
+    With `max_ood_score`, the input must also be known to lie within that distance of the training examples.
 
     Source: Data Shunt (arXiv 2406.15471), the routing rule; a missing confidence is deferred, never kept.
 
@@ -66,4 +68,5 @@ def keeps(prediction: Prediction, threshold: float | None) -> bool:
         and prediction.label is not None
         and prediction.confidence is not None
         and prediction.confidence >= threshold
+        and (max_ood_score is None or (prediction.ood_score is not None and prediction.ood_score <= max_ood_score))
     )

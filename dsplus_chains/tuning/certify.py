@@ -37,12 +37,14 @@ that misses the target alone. The excess is 0 where everything is deferred, so o
 """
 
 
-def certified_points(curve: OperatingCurve, *, risk: Risk, max_risk: float, delta: float) -> NDArray[np.bool_]:
+def certified_points(
+    curve: OperatingCurve, *, risk: Risk, max_risk: float, delta: float, replacing: bool = True
+) -> NDArray[np.bool_]:
     """Which points of a curve over `GRID` have a true risk of at most `max_risk`.
 
     With probability at least 1 - delta over the tuning rows no point is certified wrongly, so any choice among the
     certified ones, by whatever criterion, keeps the guarantee. Multiplicity: the fallback procedure of
-    `calibration.risk.certify`, down the grid from `STARTS`.
+    `calibration.risk.certify`, down the grid from `STARTS`. `replacing`: the large model's answer is the last word.
     """
     if risk == "chain":
         p_values = binomial_p_value(curve.errors, curve.n, max_risk)
@@ -50,22 +52,23 @@ def certified_points(curve: OperatingCurve, *, risk: Risk, max_risk: float, delt
         p_values = binomial_p_value(curve.kept - curve.kept_right, curve.kept, max_risk)
     else:
         p_values = excess_p_value(curve.worse, curve.better, curve.n, max_risk)
-        # Deferring everything is what the chain is compared with: no test is needed.
-        p_values[[point is None for point in curve.thresholds]] = 0.0
+        # Without fusion, deferring everything is what the chain is compared with: no test is needed.
+        p_values[[replacing and point is None for point in curve.thresholds]] = 0.0
     weights = [STARTS[risk].get(point, 0.0) for point in curve.thresholds]
     return certify(p_values, weights, delta)
 
 
 def smallest_certifiable(
-    curve: OperatingCurve, allowed: NDArray[np.bool_], *, risk: Risk, delta: float
+    curve: OperatingCurve, allowed: NDArray[np.bool_], *, risk: Risk, delta: float, replacing: bool = True
 ) -> tuple[float, NDArray[np.bool_]] | None:
     """The least `max_risk` (to 0.0001) at which some allowed point is certified, with those points; None if never."""
     steps = 10_000
     low, high = -1, steps  # step -1 certifies nothing, step `steps` stands for a risk of 1
     while high - low > 1:
         middle = (low + high) // 2
-        found = certified_points(curve, risk=risk, max_risk=middle / steps, delta=delta) & allowed
+        found = certified_points(curve, risk=risk, max_risk=middle / steps, delta=delta, replacing=replacing) & allowed
         low, high = (low, middle) if found.any() else (middle, high)
     if high == steps:
         return None
-    return high / steps, certified_points(curve, risk=risk, max_risk=high / steps, delta=delta) & allowed
+    points = certified_points(curve, risk=risk, max_risk=high / steps, delta=delta, replacing=replacing)
+    return high / steps, points & allowed

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
+from dsplus_chains.gating.fusion import AnswerFusion
 
 _OF_RISK = {
     "chain": "the whole chain (small and large model together) errs on at most {bound} of inputs",
@@ -86,6 +87,7 @@ class TunedThreshold:
         large_accuracy: Of the large model on all rows; a missing answer counts as wrong.
         cost: Mean cost of an input, in the unit of `large_cost`.
         curve: All candidate points, from "defer everything" to "keep everything".
+        fusion: What has the last word on deferred inputs; None: the large model.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -103,6 +105,7 @@ class TunedThreshold:
     large_accuracy: Estimate
     cost: float
     curve: tuple[OperatingPoint, ...]
+    fusion: AnswerFusion | None = None
 
     @property
     def meaning(self) -> str:
@@ -117,6 +120,8 @@ class TunedThreshold:
             keeps = f"Answers of the small model with a confidence of at least {self.threshold:g} are kept"
         shares = f"{_percent(self.escalation_rate)} of {self.n} tuning rows went to the large model"
         right = f"{_percent(self.chain_accuracy)} of answers were right (95 % interval {_range(self.chain_accuracy)})"
+        if self.fusion is not None:
+            shares += ", whose answer was weighed with the small one's,"
         sentence = f"{keeps}: {shares} and {right}, against {_percent(self.small_accuracy)} for the small model alone"
         sentence += f" and {_percent(self.large_accuracy)} for the large model alone"
         if self.risk is not None and self.delta is not None:
@@ -133,7 +138,8 @@ class TunedThreshold:
         threshold: Any = self.threshold
         if isinstance(threshold, Mapping):
             threshold = [[label, value] for label, value in threshold.items()]
-        return {**asdict(self), "threshold": threshold, "meaning": self.meaning}
+        plain = {**asdict(replace(self, fusion=None)), "threshold": threshold, "meaning": self.meaning}
+        return plain if self.fusion is None else {**plain, "fusion": self.fusion.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -154,6 +160,8 @@ class TunedThreshold:
                 fields[name] = Estimate(**fields[name])
             if isinstance(fields["threshold"], list):
                 fields["threshold"] = dict(fields["threshold"])
+            if fields.get("fusion") is not None:
+                fields["fusion"] = AnswerFusion.from_dict(fields["fusion"])
             fields["curve"] = tuple(OperatingPoint(**point) for point in fields["curve"])
             return cls(**fields)
         except (KeyError, TypeError) as error:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
-from dsplus_chains.evaluation.labels import check_readable, clean_answers, clean_labels, number, right_answers
-from dsplus_chains.schema import InfeasibleTargetError, InvalidInputError, Label, Prediction
+from dsplus_chains.evaluation.labels import number
+from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.schema import InfeasibleTargetError, Label, Prediction
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points, smallest_certifiable
+from dsplus_chains.tuning.fused import FusionMode, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.result import Estimate, OperatingPoint, TunedThreshold
+from dsplus_chains.tuning.rows import read_rows
 from dsplus_chains.tuning.select import cheapest, most_accurate, stably_accurate
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
@@ -33,11 +33,12 @@ def tune_threshold(
     max_risk: float | None = None,
     delta: float = 0.05,
     risk: Risk = "chain",
-    min_gain: float = 0.02,
+    min_gain: float = 0.05,
     per_label: bool = False,
     large_cost: float | Sequence[float] = 1.0,
     small_cost: float = 0.0,
     model_hash: str | None = None,
+    fusion: FusionMode | AnswerFusion = "replace",
     seed: int = 0,
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
@@ -46,7 +47,7 @@ def tune_threshold(
 
     * ``"accuracy"``: the most accurate chain, where a call must lift the expected accuracy by at least `min_gain` of
       a right answer to be worth making, and the point is the mean over bootstrap resamples instead of the luckiest.
-    * ``"match_large"``: the cheapest point that was not less accurate on these rows than deferring everything.
+    * ``"match_large"``: the cheapest point that was not less accurate on these rows than the large model.
     * ``"max_escalation"``, ``"max_cost"``: the most accurate point within the bound.
     * ``"max_risk"``: the cheapest point of which it is certified, with probability at least 1 - delta over the tuning
       rows, that its true risk is at most `max_risk`.
@@ -56,6 +57,11 @@ def tune_threshold(
     these rows were neither trained nor calibrated on and are used once. It comes from Learn-then-Test (arXiv
     2110.01052) with exact binomial bounds over a grid of thresholds fixed beforehand and the fallback procedure for
     multiplicity (see `tuning.certify`), so that it also holds where the risk rises and falls along the thresholds.
+
+    With ``fusion="posterior"`` a deferred input is answered by `AnswerFusion`, fitted on these rows, and the threshold
+    is chosen for that chain; the result holds it as `fusion`. What is estimated of it comes from fusions that had not
+    seen the row; with `max_risk` a random half of the rows fits it and the other half certifies the chain, so that the
+    guarantee holds for the very fusion that is kept. One fitted on other rows can be given, and then all rows certify.
 
     A row without a confidence is always deferred. Where the large answer is None the small one stands in, as in the
     chain itself.
@@ -77,7 +83,10 @@ def tune_threshold(
         large_cost: Of one call of the large model, in any unit: one number, or one a row.
         small_cost: Of scoring one input, in the same unit.
         model_hash: Of the small model, to be kept with the result.
-        seed: Of the bootstrap.
+        fusion: Whose word is the last for a deferred input: the large model's ("replace", as in the paper), both
+            models' ("posterior"), whichever makes the better chain here ("auto"; without fusion for `max_risk`), or an
+            `AnswerFusion` that was fitted on other rows.
+        seed: Of the bootstrap and the folds.
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
@@ -101,12 +110,15 @@ def tune_threshold(
         given = f"objective={objective!r} and {bounds or 'no bound'}"
         msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
         raise ValueError(msg)
-    rows = _rows(predictions, labels, large_answers)
-    costs = _costs(large_cost, small_cost, len(rows.confidence))
+    rows = read_rows(predictions, labels, large_answers, costs=_costs(large_cost, small_cost, len(predictions)))
+    last_word, rows = fused_rows(rows, fusion, guaranteed=max_risk is not None, seed=seed)
+    replacing = last_word is None
+    costs = rows.costs
     curve = operating_curve(
         rows.confidence,
         rows.small_right,
         rows.deferred_right,
+        reference_right=rows.replaced_right,
         thresholds=None if max_risk is None else GRID,
         small_cost=small_cost,
         large_cost=costs,
@@ -120,10 +132,10 @@ def tune_threshold(
         allowed &= curve.worse <= curve.better
     certified = None
     if max_risk is not None:
-        certified = certified_points(curve, risk=risk, max_risk=max_risk, delta=delta)
+        certified = certified_points(curve, risk=risk, max_risk=max_risk, delta=delta, replacing=replacing)
     meets = allowed if certified is None else allowed & certified
     if not meets.any():
-        raise _infeasible(curve, allowed, bounds, risk=risk, delta=delta)
+        raise _infeasible(curve, allowed, bounds, risk=risk, delta=delta, replacing=replacing)
     if objective == "accuracy":
         chosen = stably_accurate(
             curve,
@@ -142,7 +154,7 @@ def tune_threshold(
     if per_label:
         threshold = thresholds_by_label(
             rows.predicted,
-            dict.fromkeys(label for row in predictions for label in (*(row.probabilities or ()), row.label)),
+            rows.all_labels,
             common=common,
             confidence=rows.confidence,
             small_right=rows.small_right,
@@ -170,45 +182,7 @@ def tune_threshold(
         large_accuracy=Estimate.of(rows.large_right.sum(), n),
         cost=small_cost + float(costs[~kept].sum()) / n,
         curve=_points(curve, certified),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    predicted: list[Any]
-    confidence: NDArray[np.float64]
-    small_right: NDArray[np.bool_]
-    large_right: NDArray[np.bool_]
-    deferred_right: NDArray[np.bool_]
-    hash: str
-
-
-def _rows(predictions: Sequence[Prediction], labels: Sequence[Label], large_answers: Sequence[Any]) -> _Rows:
-    true, large = clean_labels(labels), clean_answers(large_answers)
-    if not len(true) == len(predictions) == len(large) or not true:
-        msg = (
-            f"Got {len(predictions)} predictions, {len(true)} labels and {len(large)} large answers but expected"
-            " one of each for every tuning row, and at least one row"
-        )
-        raise InvalidInputError(msg)
-    predictions = [row["prediction"] if isinstance(row, Mapping) else row for row in predictions]
-    if strange := next((row for row in predictions if not isinstance(row, Prediction)), None):
-        msg = f"Got {strange!r:.80} among the predictions but expected Predictions, or records that hold one"
-        raise InvalidInputError(msg)
-    small = [prediction.label for prediction in predictions]
-    known = [None if label is None else row.confidence for label, row in zip(small, predictions, strict=True)]
-    small_right = right_answers(small, true, what="predictions")
-    check_readable(large, [*true, *small])
-    large_right = right_answers(large, true, what="large answers")
-    failed = np.array([answer is None for answer in large], dtype=np.bool_)
-    text = json.dumps([small, known, true, large], ensure_ascii=False, default=repr)
-    return _Rows(
-        predicted=small,
-        confidence=np.array([np.nan if value is None else value for value in known], dtype=np.float64),
-        small_right=small_right,
-        large_right=large_right,
-        deferred_right=np.where(failed, small_right, large_right),
-        hash=hashlib.sha256(text.encode()).hexdigest(),
+        fusion=last_word,
     )
 
 
@@ -246,7 +220,13 @@ def _costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> ND
 
 
 def _infeasible(
-    curve: OperatingCurve, allowed: NDArray[np.bool_], bounds: dict[str, float], *, risk: Risk, delta: float
+    curve: OperatingCurve,
+    allowed: NDArray[np.bool_],
+    bounds: dict[str, float],
+    *,
+    risk: Risk,
+    delta: float,
+    replacing: bool,
 ) -> InfeasibleTargetError:
     wanted = ", ".join(f"{name}={value:g}" for name, value in bounds.items())
     if not allowed.any():
@@ -254,7 +234,7 @@ def _infeasible(
         point = _points(curve, None)[nearest]
         reason = f"the cheapest point escalates {point.escalation_rate:.1%} at a cost of {point.cost:g} an input"
         return InfeasibleTargetError(f"Got {wanted}, but {reason}", target=bounds, nearest=point)
-    found = smallest_certifiable(curve, allowed, risk=risk, delta=delta)
+    found = smallest_certifiable(curve, allowed, risk=risk, delta=delta, replacing=replacing)
     if found is None:
         nearest = most_accurate(curve, allowed)
         reason = f"{curve.n} rows certify no risk below 1; use more rows"

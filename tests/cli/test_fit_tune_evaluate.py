@@ -107,7 +107,7 @@ def test_logged_answers_give_the_records_of_a_live_chain(tuned, dev, server):
     said.write_text("gpt\nnegative\npositive\nwho knows\npositive\n")
     answers = recorded_answers(read_table(said), "gpt", bundle.scorer.labels)
     scored = bundle.scorer.batch(texts)
-    again = [replayed(record, answer, bundle.threshold) for record, answer in zip(scored, answers, strict=True)]
+    again = replayed(bundle, scored, answers)
     for name in ("answer", "source", "error", "prediction"):
         assert [record.get(name) for record in live] == [record.get(name) for record in again]
     assert [record["source"] for record in again] == ["small", "large", "fallback", "small"]

@@ -1,0 +1,94 @@
+"""Whose word is the last: fitting the fusion on tuning rows, and judging it by rows that it has not seen."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from dsplus_chains.evaluation.curve import operating_curve
+from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.tuning.rows import TuningRows
+
+FusionMode: TypeAlias = Literal["replace", "posterior", "auto"]
+FOLDS = 10
+FEWEST_ROWS = 20
+"""With fewer rows than this nothing can be said of what fusion is worth."""
+
+
+def fused_rows(
+    rows: TuningRows, fusion: FusionMode | AnswerFusion, *, guaranteed: bool, seed: int
+) -> tuple[AnswerFusion | None, TuningRows]:
+    """The fusion to use, and the rows to choose a threshold on, answered as that fusion would answer them.
+
+    For estimates every row is answered by a fusion fitted on nine tenths that do not hold it, while the fusion that is
+    kept has seen all. A guarantee is about the very fusion that is kept, so there a random half of the rows fits it,
+    and only the other half is given back.
+
+    Args:
+        rows: The tuning rows.
+        fusion: "replace": none; "posterior": fit one; "auto": fit one, and use it if it makes the better chain, by the
+            accuracy averaged over all escalation rates, but none with a guarantee, which it would cost half its rows,
+            or with too few rows to tell; or one that was fitted on other rows.
+        guaranteed: Whether a guarantee will be made from the rows.
+        seed: Of the split and the folds.
+
+    Raises:
+        ValueError: An unknown mode.
+        InvalidInputError: Too few rows, or none with the small model's probabilities and an answer.
+    """
+    if isinstance(fusion, AnswerFusion):
+        return fusion, rows.answered(_answers(fusion, rows))
+    if fusion not in get_args(FusionMode):
+        msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}, or an AnswerFusion"
+        raise ValueError(msg)
+    n = len(rows.labels)
+    if fusion == "replace" or (fusion == "auto" and (guaranteed or _usable(rows) < FEWEST_ROWS)):
+        return None, rows
+    if n < FEWEST_ROWS:
+        msg = f"Got {n} tuning rows but fusion takes at least {FEWEST_ROWS}; use more, or fusion='replace'"
+        raise InvalidInputError(msg)
+    if guaranteed:
+        order = np.random.default_rng(seed).permutation(n)
+        fitted, judged = _fit(rows.part(np.sort(order[: n // 2]))), rows.part(np.sort(order[n // 2 :]))
+        return fitted, judged.answered(_answers(fitted, judged))
+    crossed = rows.answered(_cross_fitted(rows, seed=seed))
+    if fusion == "auto" and _mean_accuracy(crossed) <= _mean_accuracy(rows):
+        return None, rows
+    return _fit(rows), crossed
+
+
+def _usable(rows: TuningRows) -> int:
+    """Rows on which both models have something to say."""
+    both = zip(rows.predictions, rows.answers, strict=True)
+    return sum(row.probabilities is not None and answer is not None for row, answer in both)
+
+
+def _fit(rows: TuningRows) -> AnswerFusion:
+    return AnswerFusion.fit(rows.predictions, rows.labels, rows.answers)
+
+
+def _answers(fusion: AnswerFusion, rows: TuningRows) -> list[Any]:
+    """What a deferred row is answered; where there is nothing to weigh, what is answered without fusion."""
+    fused = fusion.fuse(rows.predictions, rows.answers)
+    return [
+        large if large is not None and prediction.probabilities is None else both.label
+        for prediction, large, both in zip(rows.predictions, rows.answers, fused, strict=True)
+    ]
+
+
+def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Any]:
+    fold = np.random.default_rng(seed).permutation(len(rows.labels)) % FOLDS
+    answers: list[Any] = [None] * len(rows.labels)
+    for number in range(FOLDS):
+        outside = np.flatnonzero(fold == number)
+        fusion = _fit(rows.part(np.flatnonzero(fold != number)))
+        for row, answer in zip(outside.tolist(), _answers(fusion, rows.part(outside)), strict=True):
+            answers[row] = answer
+    return answers
+
+
+def _mean_accuracy(rows: TuningRows) -> float:
+    curve = operating_curve(rows.confidence, rows.small_right, rows.deferred_right)
+    return float(curve.accuracy.mean())

@@ -1,0 +1,122 @@
+"""The rows that a threshold is tuned on: who is right about each, and how sure the small model is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.evaluation.labels import check_readable, clean_answers, clean_labels, right_answers
+from dsplus_chains.schema import InvalidInputError, Label, Prediction
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TuningRows:
+    """Tuning rows, column by column.
+
+    Args:
+        predictions: The small model's.
+        labels: The true labels.
+        answers: The large model's; None where it failed.
+        confidence: The small model's; NaN where it is missing.
+        small_right: Whether the small model is right.
+        large_right: Whether the large model is; a missing answer is wrong.
+        replaced_right: Whether the large model's answer would be right, or the small one's where that failed.
+        deferred_right: Whether a deferred row is answered right; other than `replaced_right` only with fusion.
+        costs: Of deferring each row.
+        hash: SHA-256 of all tuning rows.
+    """
+
+    predictions: list[Prediction]
+    labels: list[Any]
+    answers: list[Any]
+    confidence: NDArray[np.float64]
+    small_right: Flags
+    large_right: Flags
+    replaced_right: Flags
+    deferred_right: Flags
+    costs: NDArray[np.float64]
+    hash: str
+
+    @property
+    def predicted(self) -> list[Any]:
+        """The small model's label of each row."""
+        return [prediction.label for prediction in self.predictions]
+
+    @property
+    def all_labels(self) -> dict[Any, None]:
+        """Every label that the small model may give, in its order."""
+        return dict.fromkeys(label for row in self.predictions for label in (*(row.probabilities or ()), row.label))
+
+    def part(self, numbers: NDArray[np.int64]) -> Self:
+        """Some of the rows."""
+        chosen: dict[str, Any] = {}
+        for column in fields(self):
+            values = getattr(self, column.name)
+            if isinstance(values, np.ndarray):
+                chosen[column.name] = values[numbers]
+            elif isinstance(values, list):
+                chosen[column.name] = [values[row] for row in numbers]
+        return replace(self, **chosen)
+
+    def answered(self, answers: Sequence[Any]) -> Self:
+        """The same rows, were these the answers to deferred ones."""
+        return replace(self, deferred_right=right_answers(list(answers), self.labels, what="fused answers"))
+
+
+def read_rows(
+    predictions: Sequence[Prediction],
+    labels: Sequence[Label],
+    large_answers: Sequence[Any],
+    *,
+    costs: NDArray[np.float64],
+) -> TuningRows:
+    """Take tuning rows as a user gives them.
+
+    Args:
+        predictions: The small model's, or the records that hold them.
+        labels: The true labels.
+        large_answers: What the large model answered; None where it failed.
+        costs: Of deferring each row.
+
+    Raises:
+        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
+    """
+    true, large = clean_labels(labels), clean_answers(large_answers)
+    if not len(true) == len(predictions) == len(large) or not true:
+        msg = (
+            f"Got {len(predictions)} predictions, {len(true)} labels and {len(large)} large answers but expected"
+            " one of each for every tuning row, and at least one row"
+        )
+        raise InvalidInputError(msg)
+    predictions = [row["prediction"] if isinstance(row, Mapping) else row for row in predictions]
+    if strange := next((row for row in predictions if not isinstance(row, Prediction)), None):
+        msg = f"Got {strange!r:.80} among the predictions but expected Predictions, or records that hold one"
+        raise InvalidInputError(msg)
+    small = [prediction.label for prediction in predictions]
+    known = [None if label is None else row.confidence for label, row in zip(small, predictions, strict=True)]
+    small_right = right_answers(small, true, what="predictions")
+    check_readable(large, [*true, *small])
+    large_right = right_answers(large, true, what="large answers")
+    failed = np.array([answer is None for answer in large], dtype=np.bool_)
+    replaced_right = np.where(failed, small_right, large_right)
+    text = json.dumps([small, known, true, large], ensure_ascii=False, default=repr)
+    return TuningRows(
+        predictions=list(predictions),
+        labels=true,
+        answers=large,
+        confidence=np.array([np.nan if value is None else value for value in known], dtype=np.float64),
+        small_right=small_right,
+        large_right=large_right,
+        replaced_right=replaced_right,
+        deferred_right=replaced_right,
+        costs=costs,
+        hash=hashlib.sha256(text.encode()).hexdigest(),
+    )

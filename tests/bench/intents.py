@@ -1,0 +1,147 @@
+"""Measures the small model and the chain on labelled rows, and on others with logged answers of a large model.
+
+    python tests/bench/intents.py train.csv dev.csv --text text --label label --large-column gpt --per-class 10
+
+For each draw of training rows: fit; accuracy and calibration on training rows that were not drawn (2,000 at most; none
+are left with --per-class 0, which trains on all) and on the dev rows. The chain needs logged answers, so it is tuned on
+four fifths of the dev rows and counted on the fifth, five times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from dsplus_chains import Prediction, SmallModelScorer, tune_threshold
+from dsplus_chains.calibration.metrics import expected_calibration_error
+from dsplus_chains.encoding.sentence import SentenceEncoder
+
+HELD_OUT = 2000
+FOLDS = 5
+Rows = tuple[list[str], list[str], list[str]]
+
+
+class Remembering:
+    """An encoder that encodes each text once over all draws."""
+
+    name = "auto"
+
+    def __init__(self) -> None:
+        self.encoder = SentenceEncoder.from_pretrained()
+        self.known: dict[str, NDArray[np.float32]] = {}
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One vector a text."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
+            self.known.update(zip(new, self.encoder.encode(new), strict=True))
+        return np.stack([self.known[text] for text in texts])
+
+
+def read(path: str, text: str, label: str, large: str | None = None) -> Rows:
+    """The texts, labels and logged answers of a file."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [row[text] for row in rows], [row[label] for row in rows], [row[large] if large else "" for row in rows]
+
+
+def draw(labels: list[str], per_class: int, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers of the rows to train on, and of the rows to test on."""
+    taken: list[int] = []
+    rest: list[int] = []
+    counts = dict.fromkeys(labels, 0)
+    for row in np.random.default_rng(seed).permutation(len(labels)).tolist():
+        counts[labels[row]] += 1
+        (taken if not per_class or counts[labels[row]] <= per_class else rest).append(row)
+    return taken, rest[:HELD_OUT]
+
+
+def predict(scorer: SmallModelScorer, texts: list[str]) -> list[Prediction]:
+    """The small model's predictions."""
+    return [record["prediction"] for record in scorer.batch(texts)] if texts else []
+
+
+def chain(predictions: list[Prediction], labels: list[str], said: list[str], **objective: Any) -> tuple[float, float]:
+    """Accuracy and escalation rate of the chain on rows that it was not tuned on, fold by fold."""
+    fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    right, deferred = [], []
+    for number in range(FOLDS):
+        counted = np.flatnonzero(fold == number)
+        known = [[column[row] for row in np.flatnonzero(fold != number)] for column in (predictions, labels, said)]
+        tuned = tune_threshold(*known, **objective)
+        own = [predictions[row] for row in counted]
+        answers = [said[row] for row in counted]
+        if tuned.fusion is not None:
+            answers = [row.label for row in tuned.fusion.fuse(own, answers)]
+        level = np.inf if tuned.threshold is None else tuned.threshold
+        for row, prediction, answer in zip(counted, own, answers, strict=True):
+            asked = not prediction.confidence >= level
+            deferred.append(asked)
+            right.append((answer if asked else prediction.label) == labels[row])
+    return float(np.mean(right)), float(np.mean(deferred))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train")
+    parser.add_argument("dev")
+    parser.add_argument("--text", default="text")
+    parser.add_argument("--label", default="label")
+    parser.add_argument("--large-column", default="large")
+    parser.add_argument("--per-class", type=int, default=10, help="training rows of each label; 0: all")
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--max-escalation", type=float, default=0.25, help="bound for the fused chain")
+    options = parser.parse_args()
+    texts, labels, _ = read(options.train, options.text, options.label)
+    dev, truth, said = read(options.dev, options.text, options.label, options.large_column)
+    encoder = Remembering()
+    found: dict[str, list[float]] = {}
+    for seed in range(options.draws if options.per_class else 1):
+        taken, rest = draw(labels, options.per_class, seed)
+        start = time.perf_counter()
+        scorer = SmallModelScorer.fit(
+            [texts[row] for row in taken], [labels[row] for row in taken], encoder=encoder, seed=seed
+        )
+        figures = {"seconds to fit, texts encoded": time.perf_counter() - start}
+        predictions = predict(scorer, dev)
+        for name, rows, known in (
+            ("held out", predict(scorer, [texts[row] for row in rest]), [labels[row] for row in rest]),
+            ("dev", predictions, truth),
+        ):
+            if rows:
+                right = np.array([row.label == label for row, label in zip(rows, known, strict=True)])
+                confidence = np.array([row.confidence for row in rows])
+                figures[f"small model, {name}"] = float(right.mean())
+                figures[f"calibration error, {name}"] = expected_calibration_error(confidence, right)
+        capped = {"objective": "max_escalation", "max_escalation": options.max_escalation}
+        for name, objective in {
+            "replaced": {"fusion": "replace"},
+            "fused": {"fusion": "posterior"},
+            f"replaced, at most {options.max_escalation:.0%}": {"fusion": "replace", **capped},
+            f"fused, at most {options.max_escalation:.0%}": {"fusion": "posterior", **capped},
+        }.items():
+            accuracy, escalated = chain(predictions, truth, said, **objective)
+            figures[f"chain, {name}"], figures[f"  escalated, {name}"] = accuracy, escalated
+        for name, value in figures.items():
+            found.setdefault(name, []).append(value)
+    table = Table(title=f"{options.per_class or 'all'} rows of each label, {len(encoder.known)} texts")
+    for heading in ("", "mean", "standard error"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, values in found.items():
+        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        table.add_row(name, f"{statistics.mean(values):.4f}", f"{error:.4f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

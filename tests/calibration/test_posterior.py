@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from dsplus_chains.calibration.posterior import Posterior, answer_likelihood, fit_posterior
+
+N_LABELS = 6
+
+
+def both_models(n, *, seed=0, small=0.7, large=0.8):
+    """A calibrated small model and a large one that takes label 1 for label 0 every second time."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(N_LABELS, size=n)
+    logits = rng.normal(size=(n, N_LABELS))
+    logits[np.arange(n), truth] += 2 * small
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    answers = np.where(rng.random(n) < large, truth, rng.integers(N_LABELS, size=n))
+    return logs, truth, np.where((truth == 1) & (rng.random(n) < 0.5), 0, answers)
+
+
+@given(st.integers(1, 8), st.floats(0.1, 1e6), st.integers(0, 2**32 - 1))
+def test_each_label_has_a_distribution_over_answers(n_labels, smoothing, seed):
+    counts = np.random.default_rng(seed).integers(0, 5, size=(n_labels, n_labels))
+    table = answer_likelihood(counts, smoothing)
+    assert (table > 0).all()
+    assert table.sum(axis=1) == pytest.approx(np.ones(n_labels))
+
+
+def test_much_data_gives_the_rates_and_none_the_average_label():
+    counts = np.array([[800, 200, 0], [0, 900, 100], [0, 0, 0]])
+    assert answer_likelihood(counts, 1.0)[:2].round(2).tolist() == [[0.8, 0.2, 0], [0, 0.9, 0.1]]
+    assert answer_likelihood(counts, 1.0)[2, 2] == pytest.approx(1701 / 2002)
+
+
+def test_without_weights_it_is_bayes_by_hand():
+    counts = np.array([[8, 2], [1, 9]])
+    posterior = Posterior(counts=counts, smoothing=1e-9, small_weight=1.0, large_weight=1.0)
+    found = np.exp(posterior.log_proba(np.log([[0.4, 0.6]]), np.array([0])))
+    assert found.tolist() == [[pytest.approx(0.4 * 0.8 / (0.4 * 0.8 + 0.6 * 0.1)), pytest.approx(0.06 / 0.38)]]
+
+
+def test_fused_answers_are_more_often_right_than_either_model_alone():
+    logs, truth, answers = both_models(4000)
+    train, test = slice(0, 2000), slice(2000, None)
+    posterior = fit_posterior(logs[train], truth[train], answers[train])
+    fused = posterior.log_proba(logs[test], answers[test])
+    right = (fused.argmax(axis=1) == truth[test]).mean()
+    assert right > max((logs[test].argmax(axis=1) == truth[test]).mean(), (answers[test] == truth[test]).mean()) + 0.03
+    confidence = np.exp(fused.max(axis=1))
+    assert confidence.mean() == pytest.approx(right, abs=0.03)
+
+
+def test_it_learns_that_an_answer_stands_for_another_label():
+    posterior = fit_posterior(*both_models(4000))
+    undecided = np.full((1, N_LABELS), -np.log(N_LABELS))
+    assert np.exp(posterior.log_proba(undecided, np.array([0])))[0, 1] > 0.2
+    assert np.exp(posterior.log_proba(undecided, np.array([3])))[0, 1] < 0.1
+
+
+def test_an_answer_that_failed_leaves_the_small_models_ranking():
+    logs, truth, answers = both_models(300)
+    posterior = fit_posterior(logs, truth, answers)
+    unheard = posterior.log_proba(logs, np.full(300, -1))
+    assert (unheard.argmax(axis=1) == logs.argmax(axis=1)).all()
+
+
+def test_a_large_model_that_guesses_is_not_heard():
+    logs, truth, _ = both_models(2000)
+    guesses = np.random.default_rng(9).integers(N_LABELS, size=2000)
+    posterior = fit_posterior(logs, truth, guesses)
+    fused = posterior.log_proba(logs, guesses)
+    assert (fused.argmax(axis=1) == logs.argmax(axis=1)).mean() > 0.99
+
+
+def test_the_weights_are_those_of_a_logistic_regression():
+    """With two labels and one shared error rate the model is logistic in two log-odds; scikit-learn as the oracle."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(2, size=3000)
+    margin = (2 * truth - 1) + rng.normal(size=3000)
+    logs = -np.logaddexp(0.0, np.stack([2 * margin, -2 * margin], axis=1))
+    answers = np.where(rng.random(3000) < 0.8, truth, 1 - truth)
+    posterior = fit_posterior(logs, truth, answers)
+    told = posterior.evidence[answers]
+    features = np.stack([logs[:, 1] - logs[:, 0], told[:, 1] - told[:, 0]], axis=1)
+    oracle = LogisticRegression(C=1e9, fit_intercept=False).fit(features, truth).coef_[0]
+    assert [posterior.small_weight, posterior.large_weight] == pytest.approx(oracle, abs=0.02)
+
+
+def test_a_sure_large_model_weighs_more_where_its_confidence_tells():
+    logs, truth, _ = both_models(3000)
+    rng = np.random.default_rng(4)
+    sure = rng.random(3000) < 0.5
+    answers = np.where(rng.random(3000) < np.where(sure, 0.95, 0.4), truth, rng.integers(N_LABELS, size=3000))
+    confidences = np.where(sure, 0.95, 0.5)
+    posterior = fit_posterior(logs, truth, answers, confidences)
+    assert posterior.confidence_weight > 0.1
+    deaf = fit_posterior(logs, truth, answers)
+    heard = posterior.log_proba(logs, answers, confidences).argmax(axis=1) == truth
+    assert heard.mean() > (deaf.log_proba(logs, answers).argmax(axis=1) == truth).mean()
+    assert np.isfinite(posterior.log_proba(logs[:1], answers[:1], np.array([np.nan]))).all()
+
+
+def test_json_brings_it_back_exactly():
+    logs, truth, answers = both_models(200)
+    posterior = fit_posterior(logs, truth, answers)
+    again = Posterior.from_dict(json.loads(json.dumps(posterior.to_dict())))
+    assert (again.log_proba(logs, answers) == posterior.log_proba(logs, answers)).all()
+
+
+def test_no_answer_at_all_is_refused():
+    with pytest.raises(ValueError, match="no row that the large model answered"):
+        fit_posterior(np.zeros((3, 2)), np.zeros(3, dtype=np.int64), np.full(3, -1))
