@@ -24,7 +24,7 @@ MEMBERS: dict[str, type[Member]] = {
 ModelName: TypeAlias = Literal["auto", "linear"]
 MODELS: dict[ModelName, tuple[str, ...]] = {
     "linear": ("linear",),
-    "auto": ("mlp", "lexical", "neighbors"),
+    "auto": ("linear", "mlp", "lexical", "neighbors"),
 }
 """Which members a model has."""
 
@@ -47,7 +47,7 @@ class MemberReport:
         name: Its kind.
         weight: In the mixture; the weights of all members sum to its inverse temperature.
         accuracy: Of the member alone, on examples it was not trained on; None if there were too few to say.
-        log_loss: The same, in nats.
+        log_loss: The same, in nats, once its confidence is calibrated.
     """
 
     name: str
@@ -123,7 +123,7 @@ class EnsembleClassifier:
                 name=name,
                 weight=float(weight),
                 accuracy=float((log.argmax(axis=1) == targets).mean()),
-                log_loss=float(-log[everything, targets].mean()),
+                log_loss=float(-mix([log], mixing_weights([log], targets))[everything, targets].mean()),
             )
             for name, weight, log in zip(names, weights, logs, strict=True)
         )

