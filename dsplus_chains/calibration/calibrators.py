@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,7 @@ TIE_BREAK = 1e-4
 """The share of the original probabilities that stays in an isotonic map, so that its steps make no ties."""
 
 
+@runtime_checkable
 class Calibration(Protocol):
     """A fitted map from probabilities to calibrated probabilities."""
 

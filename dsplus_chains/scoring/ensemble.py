@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.calibration.calibrators import Calibration, calibration_from_dict, fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.schema import BundleError
+from dsplus_chains.schema import BundleError, TrainingDataError
 from dsplus_chains.scoring.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.linear import LinearMember
 from dsplus_chains.scoring.member import Arrays, Member, TextBatch
@@ -27,6 +28,11 @@ MODELS: dict[ModelName, tuple[str, ...]] = {
     "auto": ("linear", "mlp", "lexical", "neighbors"),
 }
 """Which members a model has."""
+
+CalibrationName: TypeAlias = Literal["temperature", "vector", "isotonic"]
+CALIBRATIONS: dict[str, Callable[..., Calibration]] = {"vector": fit_vector_scaling, "isotonic": fit_isotonic}
+ENOUGH_TO_BEND = 500
+"""From how many examples on a calibration with more parameters than one may be asked for."""
 
 FOLDS = 5
 ENOUGH = 50
@@ -65,6 +71,7 @@ class EnsembleClassifier:
         members: The members.
         weights: One a member; together they are mixture and temperature.
         reports: What each member is worth.
+        calibrator: What bends the mixture's probabilities further; None: its temperature is enough.
         out_of_fold: The mixture's log-probabilities of the training examples, each from members that were not
             trained on it; of shape [n, classes]. None for a loaded classifier, or if there were too few examples.
         own_distances: Rising: how far the training examples are from one another, as `ood_scores` measures it; None
@@ -75,6 +82,7 @@ class EnsembleClassifier:
     members: tuple[Member, ...]
     weights: NDArray[np.float64]
     reports: tuple[MemberReport, ...] = ()
+    calibrator: Calibration | None = None
     out_of_fold: Logs | None = None
     own_distances: NDArray[np.float64] | None = None
 
@@ -87,6 +95,7 @@ class EnsembleClassifier:
         *,
         encoder: Encoder,
         model: ModelName = "auto",
+        calibration: CalibrationName = "temperature",
         seed: int = 0,
     ) -> Self:
         """Encode the texts once; fit the members on folds and on everything; mix and calibrate them out of fold.
@@ -97,8 +106,18 @@ class EnsembleClassifier:
             n_classes: How many classes there are.
             encoder: What turns texts into vectors; it is not changed.
             model: Which members: see `MODELS`.
+            calibration: What the out-of-fold predictions are calibrated by, on top of the mixture's temperature.
             seed: Of the folds and of whatever a member draws.
+
+        Raises:
+            TrainingDataError: A calibration with many parameters is asked for and there are few examples.
         """
+        if calibration != "temperature" and len(texts) < ENOUGH_TO_BEND:
+            msg = (
+                f"Got {len(texts)} examples but calibration={calibration!r} takes at least {ENOUGH_TO_BEND}; leave it "
+                'at "temperature"'
+            )
+            raise TrainingDataError(msg)
         batch = TextBatch(texts, encoder)
         if len(texts) < ENOUGH:
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
@@ -128,12 +147,15 @@ class EnsembleClassifier:
             for name, weight, log in zip(names, weights, logs, strict=True)
         )
         near = _near(members)
+        mixed = mix(logs, weights)
+        calibrator = None if calibration == "temperature" else CALIBRATIONS[calibration](np.exp(mixed), targets)
         return cls(
             encoder=encoder,
             members=members,
             weights=weights,
             reports=reports,
-            out_of_fold=mix(logs, weights),
+            calibrator=calibrator,
+            out_of_fold=mixed if calibrator is None else calibrator.apply_log(mixed),
             own_distances=None if near is None else np.sort(near.own_distances()),
         )
 
@@ -144,7 +166,8 @@ class EnsembleClassifier:
     def predict(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """Class probabilities, and how far each text is from the training examples (None: nobody looks for that)."""
         batch = TextBatch(texts, self.encoder)
-        probabilities = np.exp(mix([member.log_proba(batch) for member in self.members], self.weights))
+        logs = mix([member.log_proba(batch) for member in self.members], self.weights)
+        probabilities = np.exp(logs if self.calibrator is None else self.calibrator.apply_log(logs))
         near = _near(self.members)
         return probabilities, None if near is None else near.distances(batch)
 
@@ -155,6 +178,8 @@ class EnsembleClassifier:
         arrays: Arrays = {"weights": self.weights, "probe": self._probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances
+        if self.calibrator is not None:
+            settings["calibration"] = self.calibrator.to_dict()
         reports = self.reports or (None,) * len(self.members)
         for number, (member, report) in enumerate(zip(self.members, reports, strict=True)):
             own, tables = member.state()
@@ -186,6 +211,7 @@ class EnsembleClassifier:
             members=tuple(members),
             weights=weights,
             reports=tuple(reports),
+            calibrator=calibration_from_dict(settings["calibration"]) if "calibration" in settings else None,
             own_distances=arrays.get("own_distances"),
         )
         probe, expected = restored._probe(), arrays["probe"]

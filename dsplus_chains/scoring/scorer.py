@@ -15,7 +15,7 @@ from typing_extensions import override
 from dsplus_chains.encoding.base import Encoder
 from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction
 from dsplus_chains.scoring.base import BaseScorer
-from dsplus_chains.scoring.ensemble import EnsembleClassifier, ModelName
+from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.examples import check_examples
 from dsplus_chains.scoring.storage import read_state, write_state
 
@@ -54,6 +54,7 @@ class SmallModelScorer(BaseScorer):
         *,
         encoder: str | Encoder | Embeddings = "auto",
         model: ModelName = "auto",
+        calibration: CalibrationName = "temperature",
         seed: int = 0,
         device: str | None = None,
         input_key: str = "input",
@@ -68,6 +69,8 @@ class SmallModelScorer(BaseScorer):
             model: "auto": a linear head, a small network, a lexical model and nearest neighbours, mixed by what each
                 is worth on examples it was not trained on; "linear": the linear head alone, which fits and scores
                 faster. With fewer than 50 examples it is the linear head in any case.
+            calibration: "temperature" is fitted with the mixture and takes few examples; from 500 on, "isotonic" (a
+                rising curve) and "vector" (two parameters a label) can bend the confidence further.
             seed: Governs whatever is drawn at random.
             device: Where the encoder runs: "cpu", "cuda", "mps", …; None takes the best there is.
             input_key: The key of a dict under which the text will be.
@@ -76,11 +79,18 @@ class SmallModelScorer(BaseScorer):
             A scorer that is ready for use, and frozen.
 
         Raises:
-            TrainingDataError: Lengths that differ, a single class, fewer than two examples of a class, an empty text.
+            TrainingDataError: Lengths that differ, a single class, fewer than two examples of a class, an empty text,
+                too few examples for the calibration.
         """
         rows, names, targets = check_examples(texts, labels)
         classifier = EnsembleClassifier.fit(
-            rows, targets, len(names), encoder=_encoder(encoder, device), model=model, seed=seed
+            rows,
+            targets,
+            len(names),
+            encoder=_encoder(encoder, device),
+            model=model,
+            calibration=calibration,
+            seed=seed,
         )
         return cls(labels=names, classifier=classifier, input_key=input_key)
 

@@ -286,3 +286,25 @@ def test_an_unknown_distance_is_never_kept_where_one_is_asked_for():
         ConfidenceBranch(large=lambda _: "large", threshold=0.5, max_ood_score=-1)
     with pytest.raises(ValueError, match="ood_score"):
         Prediction(label="a", ood_score=-0.1)
+
+
+@pytest.mark.parametrize("calibration", ["vector", "isotonic"])
+def test_other_calibrations_are_fitted_out_of_fold_and_kept(tmp_path, calibration):
+    rng = np.random.default_rng(0)
+    words = np.where(rng.random(600) < 0.8, rng.choice(["good", "bad"], 600), "odd")
+    labels = ["positive" if (word == "good") != (rng.random() < 0.2) else "negative" for word in words]
+    texts = [f"{word} thing number {i % 7}" for i, word in enumerate(words)]
+    scorer = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model="linear", calibration=calibration)
+    plain = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model="linear")
+    bent, straight = (found.invoke("good thing")["prediction"] for found in (scorer, plain))
+    assert bent.confidence != pytest.approx(straight.confidence, abs=1e-4)
+    mean = np.mean([record["prediction"].confidence for record in scorer.batch(texts)])
+    assert mean == pytest.approx(0.8, abs=0.05), "four labels in five are as the words say"
+    scorer.save(tmp_path)
+    again = SmallModelScorer.load(tmp_path, encoder=TinyEncoder())
+    assert again.invoke("good thing")["prediction"].confidence == pytest.approx(bent.confidence, abs=1e-6)
+
+
+def test_a_calibration_with_many_parameters_wants_examples():
+    with pytest.raises(TrainingDataError, match="takes at least 500"):
+        fit(calibration="isotonic")
