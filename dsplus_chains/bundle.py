@@ -126,7 +126,8 @@ class Bundle:
         }
         if "threshold" not in settings:
             settings["threshold"] = self.threshold
-        settings.setdefault("fusion", self.fusion)
+        if self.tuned is not None:
+            settings = {"fusion": self.tuned.fusion, "set_level": self.tuned.set_level, **settings}
         return data_shunt(self.scorer, large_model, **settings)
 
     def save(self, path: str | Path) -> str:

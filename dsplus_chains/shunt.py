@@ -13,7 +13,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.builder import HintPromptBuilder
-from dsplus_chains.prompting.parser import LabelParser
+from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
 from dsplus_chains.schema import check_labels
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.runnable import RunnableScorer
@@ -30,6 +30,8 @@ def data_shunt(
     descriptions: Mapping[Any, str] | None = None,
     aliases: Mapping[str, Any] | None = None,
     top_k: int = 5,
+    set_level: float | None = None,
+    reask: bool = False,
     template: ChatPromptTemplate | str | None = None,
     max_ood_score: float | None = None,
     on_large_error: Literal["small", "raise"] = "small",
@@ -53,6 +55,10 @@ def data_shunt(
         descriptions: What a label means, by label.
         aliases: Further writings of labels that the large model may use.
         top_k: How many labels a hint names at most.
+        set_level: With ``hints="hard"``: offer as many labels as it takes to have the true one among them, instead of
+            `top_k`; from ``tune_threshold(..., set_coverage=0.95)``.
+        reask: With ``hints="hard"``: ask again, over all labels, where the large model answers "none of these"; else
+            the small model's answer stands in.
         template: A prompt of your own; see `HintPromptBuilder`.
         max_ood_score: What lies further than this from the training examples is deferred; see
             `SmallModelScorer.ood_limit`.
@@ -107,11 +113,16 @@ def data_shunt(
         descriptions=descriptions,
         hints=hints,
         top_k=top_k,
+        set_level=set_level,
         template=template,
     )
     parser = LabelParser(labels=names, aliases=aliases)
+    arm = prompt | large_model | parser
+    if reask and hints == "hard":
+        everything = HintPromptBuilder(**{**dict(prompt), "hints": "soft"})
+        arm = arm.with_fallbacks([everything | large_model | parser], exceptions_to_handle=(NoneOfTheseError,))
     branch = ConfidenceBranch(
-        large=prompt | large_model | parser,
+        large=arm,
         threshold=threshold,
         max_ood_score=max_ood_score,
         on_large_error=on_large_error,

@@ -74,6 +74,20 @@ def test_its_chain_keeps_by_the_tuned_threshold(bundle):
     assert "estimates" in large.inputs[-1].to_messages()[1].content
 
 
+def test_its_chain_weighs_and_prunes_as_it_was_tuned(bundle, tmp_path):
+    records = bundle.scorer.batch(TEXTS * 5)
+    labels = (["positive"] * 3 + ["negative"] * 3) * 5
+    predictions = [record["prediction"] for record in records]
+    tuned = tune_threshold(predictions, labels, labels[::-1], fusion="posterior", set_coverage=0.8)
+    bundle.with_tuned(tuned).save(tmp_path / "b")
+    again = load(tmp_path / "b")
+    assert again.tuned.set_level == tuned.set_level
+    chain = again.chain(Recording(lambda _: AIMessage("negative")), threshold=None)
+    assert {record["source"] for record in chain.batch(TEXTS)} == {"fused"}
+    plain = again.chain(Recording(lambda _: AIMessage("negative")), threshold=None, fusion=None)
+    assert {record["source"] for record in plain.batch(TEXTS)} == {"large"}
+
+
 def test_an_untuned_bundle_has_no_chain_of_its_own(bundle):
     untuned = replace(bundle, tuned=None)
     with pytest.raises(BundleError, match="dsplus tune"):

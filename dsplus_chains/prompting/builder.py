@@ -49,9 +49,11 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         labels: The labels to choose from, in the order in which they are listed.
         instruction: What to decide, in your words: "Is this review positive or negative?"
         descriptions: What a label means, by label; need not cover all of them.
-        hints: "soft": the small model's probabilities; "hard": only its `top_k` most likely labels are offered, and
-            "none of these" (on which `LabelParser` raises and the branch falls back); "none": nothing.
+        hints: "soft": the small model's probabilities; "hard": only its most likely labels are offered, and "none of
+            these" (on which `LabelParser` raises and the branch falls back); "none": nothing.
         top_k: How many labels a hint names at most.
+        set_level: With "hard": how many labels are offered is not `top_k` but what it takes to have the true one among
+            them as often as promised; from `tune_threshold(..., set_coverage=0.95)`.
         template: A prompt of your own: a `ChatPromptTemplate`, its messages, or the text of one. Its variables:
             `instruction`, `labels`, `hints`, `exemplars`, `fenced_input`, and every key of the record, as it is:
             prefer `fenced_input` to `input`, so that the text cannot pose as part of your prompt.
@@ -87,6 +89,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     descriptions: Annotated[dict[Label, str] | None, BeforeValidator(_from_pairs)] = None
     hints: Literal["none", "soft", "hard"] = "soft"
     top_k: int = Field(default=5, ge=1)
+    set_level: float | None = Field(default=None, gt=0, le=1)
     template: Annotated[ChatPromptTemplate | None, BeforeValidator(_template)] = None
 
     @model_validator(mode="after")
@@ -172,7 +175,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             )
             raise WiringError(msg)
         if self.hints == "hard":
-            offered = offered_labels(prediction, self.labels, top_k=self.top_k)
+            offered = offered_labels(prediction, self.labels, top_k=self.top_k, set_level=self.set_level)
             return offered, len(offered) < len(self.labels), ""
         return list(self.labels), False, soft_hint(prediction, self.labels, top_k=self.top_k)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from dsplus_chains.schema import Prediction, percent
 
 NONE_OF_THESE = "none of these"
 """What the large model may answer if label pruning took the right label from it."""
+SLACK = 1e-9
+"""Rounding error of a sum of probabilities."""
 
 
 def ranked_labels(prediction: Prediction, labels: Sequence[Any]) -> list[tuple[Any, float | None]]:
@@ -53,10 +56,18 @@ def soft_hint(prediction: Prediction, labels: Sequence[Any], *, top_k: int) -> s
     )
 
 
-def offered_labels(prediction: Prediction, labels: Sequence[Any], *, top_k: int) -> list[Any]:
-    """The labels that label pruning leaves: the `top_k` most likely, most likely first.
+def offered_labels(
+    prediction: Prediction, labels: Sequence[Any], *, top_k: int, set_level: float | None = None
+) -> list[Any]:
+    """The labels that label pruning leaves, most likely first: the `top_k` most likely, or a conformal set.
 
     All of them, in their own order, if there is nothing to prune by or nothing to prune.
+
+    Args:
+        prediction: The small model's.
+        labels: All labels.
+        top_k: How many to leave, without a level.
+        set_level: The labels are taken until their probabilities sum to this; see `conformal_level`.
 
     Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning; here per input, by the small model's probabilities.
 
@@ -65,9 +76,16 @@ def offered_labels(prediction: Prediction, labels: Sequence[Any], *, top_k: int)
         >>> offered_labels(prediction, ["a", "b", "c"], top_k=2)
         ['b', 'c']
     """
-    if prediction.probabilities is None or len(labels) <= top_k:
+    if prediction.probabilities is None or (set_level is None and len(labels) <= top_k):
         return list(labels)
-    return [label for label, _ in ranked_labels(prediction, labels)[:top_k]] or list(labels)
+    ranked = ranked_labels(prediction, labels)
+    if set_level is None:
+        return [label for label, _ in ranked[:top_k]] or list(labels)
+    if set_level >= 1 or len(ranked) < len(labels):
+        return list(labels)  # a label that the small model does not speak of must not be lost
+    reach = accumulate(probability or 0.0 for _, probability in ranked)
+    held = max(1, sum(total <= set_level + SLACK for total in reach))
+    return [label for label, _ in ranked[:held]] if held < len(labels) else list(labels)
 
 
 def label_list(labels: Sequence[Any], descriptions: Mapping[Any, str] | None, *, escape: bool = False) -> str:

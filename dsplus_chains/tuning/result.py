@@ -88,6 +88,8 @@ class TunedThreshold:
         cost: Mean cost of an input, in the unit of `large_cost`.
         curve: All candidate points, from "defer everything" to "keep everything".
         fusion: What has the last word on deferred inputs; None: the large model.
+        set_coverage: How often the true label of a deferred input is among those that label pruning leaves, at least.
+        set_level: What `HintPromptBuilder` prunes by to keep that; None where it was not asked for.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -106,6 +108,8 @@ class TunedThreshold:
     cost: float
     curve: tuple[OperatingPoint, ...]
     fusion: AnswerFusion | None = None
+    set_coverage: float | None = None
+    set_level: float | None = None
 
     @property
     def meaning(self) -> str:
@@ -124,6 +128,12 @@ class TunedThreshold:
             shares += ", whose answer was weighed with the small one's,"
         sentence = f"{keeps}: {shares} and {right}, against {_percent(self.small_accuracy)} for the small model alone"
         sentence += f" and {_percent(self.large_accuracy)} for the large model alone"
+        if self.set_level is not None:
+            sentence += (
+                f"; pruned labels hold the true one in at least {self.set_coverage:.1%} of deferred inputs".replace(
+                    "%", " %"
+                )
+            )
         if self.risk is not None and self.delta is not None:
             promise = _OF_RISK[self.risk].format(bound=f"{self.constraints['max_risk']:.2%}".replace("%", " %"))
             sentence += (

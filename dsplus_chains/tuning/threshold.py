@@ -18,6 +18,7 @@ from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.result import Estimate, OperatingPoint, TunedThreshold
 from dsplus_chains.tuning.rows import read_rows
 from dsplus_chains.tuning.select import cheapest, most_accurate, stably_accurate
+from dsplus_chains.tuning.sets import pruning_level
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
 
@@ -39,6 +40,7 @@ def tune_threshold(
     small_cost: float = 0.0,
     model_hash: str | None = None,
     fusion: FusionMode | AnswerFusion = "replace",
+    set_coverage: float | None = None,
     seed: int = 0,
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
@@ -86,6 +88,8 @@ def tune_threshold(
         fusion: Whose word is the last for a deferred input: the large model's ("replace", as in the paper), both
             models' ("posterior"), whichever makes the better chain here ("auto"; without fusion for `max_risk`), or an
             `AnswerFusion` that was fitted on other rows.
+        set_coverage: For label pruning: how often the true label of a deferred input is to be among those offered, in
+            (0, 1). Then the result holds a `set_level` for `HintPromptBuilder`, from the rows that were deferred.
         seed: Of the bootstrap and the folds.
 
     Raises:
@@ -183,6 +187,8 @@ def tune_threshold(
         cost=small_cost + float(costs[~kept].sum()) / n,
         curve=_points(curve, certified),
         fusion=last_word,
+        set_coverage=set_coverage,
+        set_level=None if set_coverage is None else pruning_level(rows.part(np.flatnonzero(~kept)), set_coverage),
     )
 
 

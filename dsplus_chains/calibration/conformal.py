@@ -1,0 +1,90 @@
+"""Conformal sets: how many labels to offer so that the true one is among them as often as promised.
+
+A set holds the most likely labels, as long as their probabilities sum to at most a level (and the likeliest in any
+case). The level comes from rows whose label is known, so that the promise does not depend on the probabilities being
+right: with poor ones the sets are large.
+
+Source: Romano, Sesia, Candès, "Classification with Valid and Adaptive Coverage" (NeurIPS 2020, arXiv 2006.02544),
+section 2, without the randomisation, which makes the sets a little larger than they need be.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def cumulative_scores(probabilities: ArrayLike) -> Floats:
+    """For each label, the probability of all labels at least as likely: what a level is held against.
+
+    Args:
+        probabilities: Of shape [n, labels].
+
+    Returns:
+        Of the same shape; among labels of equal probability the earlier column comes first.
+
+    Example:
+        >>> cumulative_scores([[0.2, 0.5, 0.3]]).round(2).tolist()
+        [[1.0, 0.5, 0.8]]
+    """
+    table = np.asarray(probabilities, dtype=np.float64)
+    order = np.argsort(-table, axis=1, kind="stable")
+    scores = np.empty_like(table)
+    np.put_along_axis(scores, order, np.cumsum(np.take_along_axis(table, order, axis=1), axis=1), axis=1)
+    return scores
+
+
+def conformal_level(probabilities: ArrayLike, targets: ArrayLike, *, set_coverage: float) -> float:
+    """The level at which sets hold the true label of a further row with probability `set_coverage`, or more.
+
+    It holds for rows that are exchangeable with these, whatever the probabilities are worth. With fewer than
+    coverage / (1 - coverage) rows nothing can be promised but by offering all labels, which is what level 1 does.
+
+    Args:
+        probabilities: Of shape [n, labels], on rows the model was not trained on.
+        targets: The column of each row's true label; -1 where it has none, which no set but that of all labels covers.
+        set_coverage: 1 - alpha, in (0, 1).
+
+    Raises:
+        ValueError: The coverage is out of range.
+
+    Example:
+        >>> conformal_level([[0.6, 0.4]] * 19, [0] * 10 + [1] * 9, set_coverage=0.5)
+        0.6
+    """
+    if not 0 < set_coverage < 1:
+        msg = f"Got set_coverage={set_coverage} but expected a number between 0 and 1, such as 0.95"
+        raise ValueError(msg)
+    columns = np.asarray(targets, dtype=np.int64)
+    n = len(columns)
+    rank = math.ceil((n + 1) * set_coverage - 1e-9)
+    if rank > n:
+        return 1.0
+    scores = np.where(columns < 0, np.inf, cumulative_scores(probabilities)[np.arange(n), columns])
+    return float(min(np.sort(scores)[rank - 1], 1.0))
+
+
+def in_set(probabilities: ArrayLike, level: float) -> NDArray[np.bool_]:
+    """Which labels the sets of a level hold.
+
+    Args:
+        probabilities: Of shape [n, labels].
+        level: As `conformal_level` gives it; 1 takes all labels.
+
+    Returns:
+        Flags of shape [n, labels]; at least one a row.
+
+    Example:
+        >>> in_set([[0.2, 0.5, 0.3]], 0.8).tolist()
+        [[False, True, True]]
+    """
+    table = np.asarray(probabilities, dtype=np.float64)
+    if level >= 1:
+        return np.ones(table.shape, dtype=np.bool_)
+    held: NDArray[np.bool_] = cumulative_scores(table) <= level + 1e-12
+    held[np.arange(len(table)), table.argmax(axis=1)] = True
+    return held

@@ -1,0 +1,33 @@
+"""How many labels to offer the large model: conformal sets for the rows that a threshold defers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dsplus_chains.calibration.conformal import conformal_level
+from dsplus_chains.tuning.rows import TuningRows
+
+
+def pruning_level(deferred: TuningRows, set_coverage: float) -> float:
+    """The level of conformal sets that hold the true label of a deferred input with probability `set_coverage`.
+
+    Only deferred rows count, since only deferred inputs are pruned, and these are the ones the small model is unsure
+    of. The threshold comes from the same rows, so the promise is exact for a threshold fixed beforehand and close to
+    it otherwise: one number chosen on hundreds of rows moves few of them. A row whose true label the small model does
+    not know can never be covered, and raises the level.
+
+    Args:
+        deferred: The rows that the threshold defers.
+        set_coverage: In (0, 1).
+    """
+    names = list(deferred.all_labels)
+    columns = {label: column for column, label in enumerate(names)}
+    spoken = [row for row, prediction in enumerate(deferred.predictions) if prediction.probabilities is not None]
+    if not spoken:
+        return 1.0
+    table = np.zeros((len(spoken), len(names)))
+    for number, row in enumerate(spoken):
+        for label, probability in (deferred.predictions[row].probabilities or {}).items():
+            table[number, columns[label]] = probability
+    targets = [columns.get(deferred.labels[row], -1) for row in spoken]
+    return conformal_level(table, targets, set_coverage=set_coverage)
