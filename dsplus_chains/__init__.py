@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dsplus_chains.gating.fusion import AnswerFusion as AnswerFusion
     from dsplus_chains.integrations.local_chat import LocalChatModel as LocalChatModel
     from dsplus_chains.prompting.builder import HintPromptBuilder as HintPromptBuilder
+    from dsplus_chains.prompting.exemplars import ExemplarSelector as ExemplarSelector
     from dsplus_chains.prompting.parser import LabelParser as LabelParser
     from dsplus_chains.prompting.parser import NoneOfTheseError as NoneOfTheseError
     from dsplus_chains.schema import BundleError as BundleError
@@ -55,6 +56,7 @@ _HOMES = {
     "DSPlusError": "schema",
     "EstimatorScorer": "scoring.estimator",
     "Evaluation": "evaluation.result",
+    "ExemplarSelector": "prompting.exemplars",
     "HintPromptBuilder": "prompting.builder",
     "InfeasibleTargetError": "schema",
     "InvalidInputError": "schema",
@@ -91,6 +93,7 @@ __all__ = [
     "DSPlusError",
     "EstimatorScorer",
     "Evaluation",
+    "ExemplarSelector",
     "HintPromptBuilder",
     "InfeasibleTargetError",
     "InvalidInputError",

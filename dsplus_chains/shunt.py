@@ -13,6 +13,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.builder import HintPromptBuilder
+from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
 from dsplus_chains.schema import check_labels
 from dsplus_chains.scoring.base import BaseScorer
@@ -31,6 +32,7 @@ def data_shunt(
     aliases: Mapping[str, Any] | None = None,
     top_k: int = 5,
     set_level: float | None = None,
+    exemplars: ExemplarSelector | None = None,
     reask: bool = False,
     template: ChatPromptTemplate | str | None = None,
     max_ood_score: float | None = None,
@@ -57,6 +59,7 @@ def data_shunt(
         top_k: How many labels a hint names at most.
         set_level: With ``hints="hard"``: offer as many labels as it takes to have the true one among them, instead of
             `top_k`; from ``tune_threshold(..., set_coverage=0.95)``.
+        exemplars: Finds solved examples for each deferred input, to be shown to the large model.
         reask: With ``hints="hard"``: ask again, over all labels, where the large model answers "none of these"; else
             the small model's answer stands in.
         template: A prompt of your own; see `HintPromptBuilder`.
@@ -114,6 +117,7 @@ def data_shunt(
         hints=hints,
         top_k=top_k,
         set_level=set_level,
+        exemplars=exemplars,
         template=template,
     )
     parser = LabelParser(labels=names, aliases=aliases)

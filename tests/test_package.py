@@ -20,6 +20,7 @@ PUBLIC = [
     "DSPlusError",
     "EstimatorScorer",
     "Evaluation",
+    "ExemplarSelector",
     "HintPromptBuilder",
     "InfeasibleTargetError",
     "InvalidInputError",

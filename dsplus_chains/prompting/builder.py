@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.prompts import ChatPromptTemplate
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
+from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector, exemplar_block
 from dsplus_chains.prompting.fence import fence
 from dsplus_chains.prompting.hints import label_list, offered_labels, soft_hint
 from dsplus_chains.schema import InvalidInputError, Label, Labels, Prediction, SubtaskResults, WiringError
@@ -54,6 +55,8 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         top_k: How many labels a hint names at most.
         set_level: With "hard": how many labels are offered is not `top_k` but what it takes to have the true one among
             them as often as promised; from `tune_threshold(..., set_coverage=0.95)`.
+        exemplars: Finds solved examples for each input, which are shown before it, each with the small model's view of
+            it and its label; one search a batch.
         template: A prompt of your own: a `ChatPromptTemplate`, its messages, or the text of one. Its variables:
             `instruction`, `labels`, `hints`, `exemplars`, `fenced_input`, and every key of the record, as it is:
             prefer `fenced_input` to `input`, so that the text cannot pose as part of your prompt.
@@ -90,6 +93,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     hints: Literal["none", "soft", "hard"] = "soft"
     top_k: int = Field(default=5, ge=1)
     set_level: float | None = Field(default=None, gt=0, le=1)
+    exemplars: InstanceOf[ExemplarSelector] | None = None
     template: Annotated[ChatPromptTemplate | None, BeforeValidator(_template)] = None
 
     @model_validator(mode="after")
@@ -122,21 +126,36 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
-        return [self._try_build(value) for value in inputs]
-
-    def _try_build(self, value: Any) -> ChatPromptValue | Exception:
-        try:
-            return self.build(value)
-        except Exception as error:  # one strange record must not cost the others of its batch their prompt
-            return error
+        return self._build_all(inputs)
 
     def build(self, value: Any) -> ChatPromptValue:
         """The prompt for one record (or one string); what `invoke` does, without a run of its own."""
-        record = {"input": value} if isinstance(value, str) else value
-        if not isinstance(record, Mapping) or "input" not in record:
-            got = sorted(map(str, record)) if isinstance(record, Mapping) else type(record).__name__
-            msg = f"Got {got} but expected a record with the key 'input', as a scorer makes it"
-            raise InvalidInputError(msg)
+        (prompt,) = self._build_all([value])
+        if isinstance(prompt, Exception):
+            raise prompt
+        return prompt
+
+    def _build_all(self, values: list[Any]) -> list[ChatPromptValue | Exception]:
+        """The prompt of each record, or its error: a strange record must not cost the others of its batch theirs."""
+        results: list[Any] = []
+        for value in values:
+            try:
+                results.append(_record(value))
+            except InvalidInputError as error:
+                results.append(error)
+        sound = [row for row, record in enumerate(results) if not isinstance(record, Exception)]
+        shown: list[list[Exemplar]] = [[] for _ in sound]
+        if self.exemplars is not None:
+            shown = self.exemplars.select_batch([str(results[row]["input"]) for row in sound])
+        for row, exemplars in zip(sound, shown, strict=True):
+            try:
+                results[row] = self._build(results[row], exemplars)
+            except Exception as error:
+                results[row] = error
+        return results
+
+    def _build(self, record: Mapping[str, Any], exemplars: list[Exemplar]) -> ChatPromptValue:
+        solved = exemplar_block(exemplars, views=self.hints != "none")
         labels, escape, hint = self._view(record)
         listed = label_list(labels, self.descriptions, escape=escape)
         fenced = fence(str(record["input"]))
@@ -148,14 +167,14 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
                     "instruction": self.instruction,
                     "labels": listed,
                     "hints": hint,
-                    "exemplars": "",
+                    "exemplars": solved,
                     "fenced_input": fenced,
                 },
             )
         labels_block = f"The labels are:\n{listed}"
         pruned = self.hints == "hard"  # then the list differs from input to input and goes to what differs
         system = [self.instruction, *([] if pruned else [labels_block]), RULES]
-        human = [fenced, _told(record), labels_block if pruned else "", hint, "Label:"]
+        human = [solved, fenced, _told(record), labels_block if pruned else "", hint, "Label:"]
         return ChatPromptValue(
             messages=[
                 SystemMessage("\n\n".join(system)),
@@ -188,6 +207,15 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             )
             raise WiringError(msg)
         return ChatPromptValue(messages=template.invoke(values).to_messages())
+
+
+def _record(value: Any) -> Mapping[str, Any]:
+    record = {"input": value} if isinstance(value, str) else value
+    if isinstance(record, Mapping) and "input" in record:
+        return record
+    got = sorted(map(str, record)) if isinstance(record, Mapping) else type(record).__name__
+    msg = f"Got {got} but expected a record with the key 'input', as a scorer makes it"
+    raise InvalidInputError(msg)
 
 
 def _told(record: Mapping[str, Any]) -> str:

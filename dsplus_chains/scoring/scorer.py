@@ -134,6 +134,20 @@ class SmallModelScorer(BaseScorer):
         return float(np.quantile(distances, coverage, method="higher"))
 
     @property
+    def encoder(self) -> Encoder:
+        """What turns texts into vectors."""
+        return self.classifier.encoder
+
+    @property
+    def out_of_fold(self) -> list[Prediction] | None:
+        """What the model says of each training example, in their order, from a fit that had not seen it.
+
+        None for a loaded scorer, or one fitted on fewer than 50 examples.
+        """
+        logs = self.classifier.out_of_fold
+        return None if logs is None else [self._prediction(row, None) for row in np.exp(logs)]
+
+    @property
     def summary(self) -> str:
         """What each member of the model is worth, in lines of text.
 

@@ -1,0 +1,237 @@
+"""`ExemplarSelector`: the labelled training examples that are most like an input, for the large model to see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.example_selectors import BaseExampleSelector
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
+from numpy.typing import NDArray
+from pydantic import InstanceOf
+from typing_extensions import override
+
+from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.prompting.fence import fence
+from dsplus_chains.schema import InvalidInputError, Label, Prediction, as_label
+
+POOL = 5
+"""From how many times k nearest examples the chosen ones come, where they are to differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exemplar:
+    """One solved example.
+
+    Args:
+        input: The text.
+        label: Its true label.
+        prediction: What the small model says of it, from a fit that had not seen it; None if it is not known.
+    """
+
+    input: str
+    label: Label
+    prediction: Prediction | None = None
+
+    def __str__(self) -> str:
+        """Input, prediction with confidence, label: SuperICL's order; the input is fenced."""
+        told = [] if self.prediction is None else [f"Small model: {self.prediction}"]
+        return "\n".join([fence(self.input, tag="example"), *told, f"Label: {self.label}"])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExemplarSelector(BaseExampleSelector):
+    """Finds the k labelled examples nearest to an input; a whole batch is one encode and one index search.
+
+    It is a LangChain example selector, so a `FewShotPromptTemplate` takes it too; `as_retriever` makes it a retriever.
+
+    Args:
+        encoder: What turns texts into vectors; usually the small model's own.
+        exemplars: The examples to choose from.
+        vectors: Their vectors, of shape [n, dimensions].
+        k: How many to choose.
+        diversity: 0 takes the nearest, 1 those that differ most from one another: maximal marginal relevance.
+        per_label: How many of one label at most; None: as it comes.
+
+    Raises:
+        InvalidInputError: No examples, lengths that differ, or a setting out of range.
+
+    Source: SuperICL (Xu et al., Findings of ACL 2024, arXiv 2305.08848), which draws them at random; here they are the
+    nearest.
+
+    Example:
+        >>> class Letters:
+        ...     name = "letters"
+        ...
+        ...     def encode(self, texts):
+        ...         return np.array([[text.count("a"), text.count("b")] for text in texts], dtype=np.float32)
+        >>> selector = ExemplarSelector.fit(["aa", "bb", "aab"], ["A", "B", "A"], encoder=Letters(), k=2)
+        >>> [example["input"] for example in selector.select_examples({"input": "aaaa"})]
+        ['aa', 'aab']
+    """
+
+    encoder: Encoder
+    exemplars: tuple[Exemplar, ...]
+    vectors: NDArray[np.float32]
+    k: int = 4
+    diversity: float = 0.0
+    per_label: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that select nothing."""
+        if not self.exemplars or len(self.exemplars) != len(self.vectors):
+            msg = f"Got {len(self.exemplars)} examples and {len(self.vectors)} vectors but expected as many, and some"
+            raise InvalidInputError(msg)
+        if self.k < 1 or not 0 <= self.diversity <= 1 or (self.per_label is not None and self.per_label < 1):
+            got = f"k={self.k}, diversity={self.diversity}, per_label={self.per_label}"
+            msg = f"Got {got} but expected k >= 1, a diversity in [0, 1], and per_label >= 1 or None"
+            raise InvalidInputError(msg)
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Sequence[str],
+        labels: Sequence[Any],
+        *,
+        encoder: Encoder,
+        predictions: Sequence[Prediction | None] | None = None,
+        k: int = 4,
+        diversity: float = 0.0,
+        per_label: int | None = None,
+    ) -> Self:
+        """Encode and index labelled examples.
+
+        Args:
+            texts: The examples.
+            labels: Their true labels.
+            encoder: What turns texts into vectors.
+            predictions: What the small model says of each, from fits that had not seen it.
+            k: How many to choose.
+            diversity: 0 takes the nearest, 1 those that differ most.
+            per_label: How many of one label at most.
+        """
+        views = [None] * len(texts) if predictions is None else list(predictions)
+        if not len(texts) == len(labels) == len(views) or not len(texts):
+            msg = f"Got {len(texts)} texts, {len(labels)} labels and {len(views)} predictions but expected one of each"
+            raise InvalidInputError(msg)
+        exemplars = [
+            Exemplar(input=text, label=as_label(label), prediction=view)
+            for text, label, view in zip(texts, labels, views, strict=True)
+        ]
+        vectors = encoder.encode(list(texts))
+        return cls(
+            encoder=encoder,
+            exemplars=tuple(exemplars),
+            vectors=vectors,
+            k=k,
+            diversity=diversity,
+            per_label=per_label,
+        )
+
+    def select_batch(self, texts: Sequence[str]) -> list[list[Exemplar]]:
+        """The examples for each text, nearest first.
+
+        Args:
+            texts: The inputs.
+        """
+        if not texts:
+            return []
+        queries = self.encoder.encode(list(texts))
+        plain = not self.diversity and self.per_label is None
+        _, found = self._search(queries, self.k if plain else max(self.k * POOL, 50))
+        return [
+            [self.exemplars[row] for row in self._choose(query, near)]
+            for query, near in zip(queries, found.tolist(), strict=True)
+        ]
+
+    def _choose(self, query: NDArray[np.float32], near: list[int]) -> list[int]:
+        if self.per_label is not None:
+            taken: dict[Any, int] = {}
+            kept = []
+            for row in near:
+                label = self.exemplars[row].label
+                taken[label] = taken.get(label, 0) + 1
+                if taken[label] <= self.per_label:
+                    kept.append(row)
+            near = kept
+        if self.diversity:
+            chosen = maximal_marginal_relevance(query, list(self.vectors[near]), 1 - self.diversity, self.k)
+            return [near[number] for number in chosen]
+        return near[: self.k]
+
+    @cached_property
+    def _search(self) -> Any:
+        from dsplus_chains.encoding.neighbors import neighbor_index  # faiss loads when it is first needed
+
+        return neighbor_index(self.vectors)
+
+    @override
+    def select_examples(self, input_variables: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The examples for one input, as dicts with `input`, `label` and `prediction` (as text)."""
+        (text,) = input_variables.values() if "input" not in input_variables else (input_variables["input"],)
+        return [
+            {
+                "input": exemplar.input,
+                "label": str(exemplar.label),
+                "prediction": "" if exemplar.prediction is None else str(exemplar.prediction),
+            }
+            for exemplar in self.select_batch([text])[0]
+        ]
+
+    @override
+    def add_example(self, example: Mapping[str, str]) -> None:
+        """Not to be had: a selector is frozen.
+
+        Raises:
+            InvalidInputError: Always; `with_example` gives a selector that has the example.
+        """
+        msg = "Got an example to add but a selector is frozen; use selector = selector.with_example(text, label)"
+        raise InvalidInputError(msg)
+
+    def with_example(self, text: str, label: Any, prediction: Prediction | None = None) -> Self:
+        """The same selector with one more example to choose from."""
+        exemplar = Exemplar(input=text, label=as_label(label), prediction=prediction)
+        vectors = np.concatenate([self.vectors, self.encoder.encode([text])])
+        return replace(self, exemplars=(*self.exemplars, exemplar), vectors=vectors)
+
+    def as_retriever(self) -> ExemplarRetriever:
+        """The same as a LangChain retriever: documents with `label` and `prediction` in their metadata."""
+        return ExemplarRetriever(selector=self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_search"}  # an index is not picklable
+
+
+class ExemplarRetriever(BaseRetriever):
+    """Retrieves solved examples as documents; made by `ExemplarSelector.as_retriever`."""
+
+    selector: InstanceOf[ExemplarSelector]
+
+    @override
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        return [
+            Document(
+                page_content=exemplar.input,
+                metadata={"label": exemplar.label, "prediction": exemplar.prediction and str(exemplar.prediction)},
+            )
+            for exemplar in self.selector.select_batch([query])[0]
+        ]
+
+
+def exemplar_block(exemplars: Sequence[Exemplar], *, views: bool) -> str:
+    """Solved examples as a block of a prompt, the likest last, next to the question; empty without any.
+
+    Args:
+        exemplars: Nearest first.
+        views: Whether to tell what the small model says of them.
+    """
+    if not exemplars:
+        return ""
+    shown = [exemplar if views else replace(exemplar, prediction=None) for exemplar in reversed(exemplars)]
+    return "\n\n".join(["Solved examples, the most similar one last:", *map(str, shown)])
