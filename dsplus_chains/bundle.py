@@ -127,7 +127,8 @@ class Bundle:
         if "threshold" not in settings:
             settings["threshold"] = self.threshold
         if self.tuned is not None:
-            settings = {"fusion": self.tuned.fusion, "set_level": self.tuned.set_level, **settings}
+            tuned = {name: getattr(self.tuned, name) for name in ("fusion", "set_level", "max_ood_score")}
+            settings = {**tuned, **settings}
         return data_shunt(self.scorer, large_model, **settings)
 
     def save(self, path: str | Path) -> str:

@@ -63,15 +63,15 @@ def data_shunt(
         reask: With ``hints="hard"``: ask again, over all labels, where the large model answers "none of these"; else
             the small model's answer stands in.
         template: A prompt of your own; see `HintPromptBuilder`.
-        max_ood_score: What lies further than this from the training examples is deferred; see
-            `SmallModelScorer.ood_limit`.
+        max_ood_score: What lies further than this from the training examples is deferred, and so is what has no
+            `ood_score`; see `SmallModelScorer.ood_limit`. Tune with the same value.
         on_large_error: "small" (the small model's answer stands in) or "raise".
         fusion: What weighs the large model's answer with the small one's view, as `tune_threshold` fitted it; None:
             the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
 
     Raises:
-        ValueError: No labels are known, or a value is out of bounds.
+        ValueError: No labels are known, parts speak of different labels, or a value is out of bounds.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -101,6 +101,11 @@ def data_shunt(
         msg = "Got no labels, and the scorer names none either; give labels=[...]"
         raise ValueError(msg)
     names = check_labels(list(names))
+    if fusion is not None and (new := [label for label in names if label not in fusion.labels]):
+        msg = f"Got the labels {new[:10]}, which the fusion does not know ({list(fusion.labels)[:10]}); fit it anew"
+        raise ValueError(msg)
+    if max_ood_score is not None and hasattr(inner, "ood_limit"):
+        inner.ood_limit()  # refuses a scorer that gives no ood_score, with which everything would be deferred
     fused = None if fusion is None else fusion.labels
     for what, used in (
         ("the scorer's labels", own),

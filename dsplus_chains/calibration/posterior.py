@@ -83,6 +83,14 @@ class Posterior:
     confidence_center: float = 0.0
     confidence_scale: float = 1.0
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the two weigh alike."""
+        return isinstance(other, Posterior) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        """By its weights."""
+        return hash((len(self.counts), self.smoothing, self.small_weight, self.large_weight, self.confidence_weight))
+
     @cached_property
     def evidence(self) -> Floats:
         """What each answer says for each label, in nats: of shape [answer, label]."""

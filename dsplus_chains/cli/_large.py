@@ -15,6 +15,7 @@ from dsplus_chains.schema import LargeAnswer, describe_error
 if TYPE_CHECKING:
     from dsplus_chains.bundle import Bundle
     from dsplus_chains.tables.table import Table
+    from dsplus_chains.tuning.result import TunedThreshold
 
 Large: TypeAlias = Annotated[
     str | None,
@@ -108,15 +109,16 @@ def recorded_answers(table: Table, column: str, labels: Sequence[Any]) -> list[R
 
 def replayed(bundle: Bundle, scored: Sequence[dict[str, Any]], answers: Sequence[Recorded]) -> list[dict[str, Any]]:
     """The records that the chain would return, had the large model given these answers."""
-    records = [_decided(record, answer, bundle.threshold) for record, answer in zip(scored, answers, strict=True)]
+    tuned = bundle.check_tuned()
+    records = [_decided(record, answer, tuned) for record, answer in zip(scored, answers, strict=True)]
     return records if bundle.fusion is None else bundle.fusion.batch(records)
 
 
-def _decided(record: dict[str, Any], answer: Recorded, threshold: Any) -> dict[str, Any]:
+def _decided(record: dict[str, Any], answer: Recorded, tuned: TunedThreshold) -> dict[str, Any]:
     from dsplus_chains.gating.threshold import keeps, threshold_for
 
     prediction = record["prediction"]
-    if keeps(prediction, threshold_for(threshold, prediction)):
+    if keeps(prediction, threshold_for(tuned.threshold, prediction), tuned.max_ood_score):
         return {**record, "answer": prediction.label, "source": "small"}
     large = LargeAnswer(value=answer.value)
     if answer.value is None:

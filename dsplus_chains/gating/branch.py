@@ -75,7 +75,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         threshold: A number in [0, 1], a dict of such by label (a label that is not in it defers), or None (defers
             everything).
         max_ood_score: What lies further than this from the small model's training examples is deferred, however sure
-            the small model is; see `SmallModelScorer.ood_limit`. None: nothing is.
+            the small model is, and so is what has no `ood_score`; see `SmallModelScorer.ood_limit`. A threshold, and a
+            guarantee most of all, holds with the value that it was tuned with. None: nothing is deferred for this.
         on_large_error: "small": the small model's answer stands in; "raise": the error is raised for that input.
         tier: The `source` of an answer that this branch keeps.
 
@@ -270,6 +271,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             "confidence": prediction.confidence,
             "threshold": threshold_for(self.threshold, prediction),
             "label": prediction.label,
+            **({} if self.max_ood_score is None else {"ood_score": prediction.ood_score}),
         }
 
 

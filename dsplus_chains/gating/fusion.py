@@ -11,7 +11,16 @@ from pydantic import BeforeValidator, model_validator
 from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
-from dsplus_chains.schema import InvalidInputError, Labels, LargeAnswer, Prediction, ShuntRecord, WiringError, as_label
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Labels,
+    LargeAnswer,
+    Prediction,
+    ShuntRecord,
+    WiringError,
+    as_label,
+    check_labels,
+)
 
 SMALLEST_PROBABILITY = 1e-12
 
@@ -33,7 +42,11 @@ class AnswerFusion(BatchRunnable[Any, Any]):
     Comes after a branch: ``scorer | branch | fusion``. In: the branch's record. Out: the same, where the large model
     has answered with ``source="fused"``, the `answer` that both together make likeliest, and under `fused` a
     `Prediction` with its probability. Records that the small model answered alone, fallbacks, and answers where the
-    small model gives no probabilities pass as they are. What the large model itself said stays under `large`.
+    small model gives no probabilities pass as they are. What the large model itself said stays under `large`. The
+    event "dsplus_decision" goes out before, from the branch, and says "large".
+
+    It weighs the record's latest `prediction`, so in a chain of several small models it belongs where the one that it
+    was fitted with stands: ``first | ConfidenceBranch(large=second | branch | fusion, ...)``.
 
     Made by `AnswerFusion.fit`, usually through ``tune_threshold(..., fusion="posterior")``.
 
@@ -76,6 +89,7 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         large_answers: Sequence[Any],
         *,
         large_confidences: Sequence[float | None] | None = None,
+        names: Sequence[Any] | None = None,
     ) -> Self:
         """Learn from rows whose label and large answer are known how much each model's word is worth.
 
@@ -84,31 +98,29 @@ class AnswerFusion(BatchRunnable[Any, Any]):
             labels: The true labels.
             large_answers: What the large model answered; None where it failed.
             large_confidences: How sure it was, where its provider tells.
+            names: The labels; those that the predictions give probabilities of if left out.
 
         Raises:
-            InvalidInputError: Lengths differ, there are no probabilities, or no row was answered.
+            InvalidInputError: Lengths differ, there are no probabilities, or no row was answered with a label.
         """
-        names = _names(predictions)
-        truth, answers = [as_label(label) for label in labels], [as_label(answer) for answer in large_answers]
-        confidences = large_confidences if large_confidences is not None else [None] * len(answers)
-        if not len(predictions) == len(truth) == len(answers) == len(confidences):
-            msg = (
-                f"Got {len(predictions)} predictions, {len(truth)} labels, {len(answers)} large answers and "
-                f"{len(confidences)} confidences but expected one of each for every row"
-            )
-            raise InvalidInputError(msg)
-        columns = {label: column for column, label in enumerate(names)}
-        usable = [row for row, label in enumerate(truth) if label in columns and predictions[row].probabilities]
-        heard = [row for row in usable if answers[row] in columns]
+        confidences = large_confidences if large_confidences is not None else [None] * len(large_answers)
+        _check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
+        names = check_labels(list(names)) if names is not None else _names(predictions)
+        truth, answers = _columns(labels, names), _columns(large_answers, names)
+        heard = [
+            row
+            for row, prediction in enumerate(predictions)
+            if truth[row] >= 0 and answers[row] >= 0 and prediction.probabilities is not None
+        ]
         if not heard:
-            msg = "Got no row with a known label, probabilities of the small model, and an answer of the large one"
+            msg = "Got no row with a known label, probabilities of the small model, and a label from the large one"
             raise InvalidInputError(msg)
         from dsplus_chains.calibration.posterior import fit_posterior
 
         posterior = fit_posterior(
             _logs([predictions[row] for row in heard], names),
-            np.array([columns[truth[row]] for row in heard]),
-            np.array([columns[answers[row]] for row in heard]),
+            truth[heard],
+            answers[heard],
             np.array([np.nan if (value := confidences[row]) is None else value for row in heard]),
         )
         return cls(labels=names, posterior=posterior)
@@ -119,26 +131,39 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         large_answers: Sequence[Any],
         large_confidences: Sequence[float | None] | None = None,
     ) -> list[Prediction]:
-        """What both models together make of each row; the small model's prediction where the large one said no label.
+        """What both models together make of each row; the small model's prediction where there is nothing to weigh.
 
         Args:
             predictions: The small model's.
             large_answers: What the large model answered.
             large_confidences: How sure it was, where its provider tells.
+
+        Raises:
+            InvalidInputError: Lengths differ.
+            WiringError: A prediction gives probabilities of other labels than the fusion was fitted for.
         """
-        confidences = large_confidences if large_confidences is not None else [None] * len(predictions)
-        columns = {label: column for column, label in enumerate(self.labels)}
-        results = list(predictions)
-        rows = [
-            row
-            for row, answer in enumerate(large_answers)
-            if as_label(answer) in columns and predictions[row].probabilities is not None
-        ]
+        weighed = self.weigh(predictions, large_answers, large_confidences)
+        return [alone if both is None else both for alone, both in zip(predictions, weighed, strict=True)]
+
+    def weigh(
+        self,
+        predictions: Sequence[Prediction],
+        large_answers: Sequence[Any],
+        large_confidences: Sequence[float | None] | None = None,
+    ) -> list[Prediction | None]:
+        """The same as `fuse`, with None where the large model said no label or the small one gives no probabilities."""
+        confidences = large_confidences if large_confidences is not None else [None] * len(large_answers)
+        _check_lengths(predictions=predictions, large_answers=large_answers, confidences=confidences)
+        answers = _columns(large_answers, self.labels)
+        results: list[Prediction | None] = [None] * len(predictions)
+        rows = [row for row, found in enumerate(predictions) if answers[row] >= 0 and found.probabilities is not None]
         if not rows:
             return results
+        for row in rows:
+            self._check_labels_of(predictions[row])
         logs = self.posterior.log_proba(
             _logs([predictions[row] for row in rows], self.labels),
-            np.array([columns[as_label(large_answers[row])] for row in rows]),
+            answers[rows],
             np.array([np.nan if (value := confidences[row]) is None else value for row in rows]),
         )
         for row, probabilities in zip(rows, np.exp(logs), strict=True):
@@ -189,13 +214,14 @@ class AnswerFusion(BatchRunnable[Any, Any]):
             except InvalidInputError as error:
                 results.append(error)
         records = [inputs[row] for row in rows]
-        fused = self.fuse(
+        fused = self.weigh(
             [record["prediction"] for record in records],
             [record["large"].value for record in records],
             [record["large"].confidence for record in records],
         )
-        for row, record, prediction in zip(rows, records, fused, strict=True):
-            results[row] = {**record, "answer": prediction.label, "source": "fused", "fused": prediction}
+        for row, record, both in zip(rows, records, fused, strict=True):
+            if both is not None:
+                results[row] = {**record, "answer": both.label, "source": "fused", "fused": both}
         return results
 
     def _both_spoke(self, value: Any) -> bool:
@@ -205,22 +231,46 @@ class AnswerFusion(BatchRunnable[Any, Any]):
             msg = f"Got {got} but expected the record of a branch, with answer and source: scorer | branch | fusion"
             raise InvalidInputError(msg)
         prediction, large = value.get("prediction"), value.get("large")
-        if value["source"] != "large" or not isinstance(large, LargeAnswer) or large.value not in self.labels:
+        if value["source"] != "large" or not isinstance(large, LargeAnswer) or not isinstance(prediction, Prediction):
             return False
-        if not isinstance(prediction, Prediction) or prediction.probabilities is None:
-            return False
-        if strange := [label for label in prediction.probabilities if label not in self.labels]:
+        self._check_labels_of(prediction)
+        return True
+
+    def _check_labels_of(self, prediction: Prediction) -> None:
+        """Refuse a prediction about other labels: its probabilities could not be weighed.
+
+        Raises:
+            WiringError: It is about other labels.
+        """
+        if strange := [label for label in prediction.probabilities or () if label not in self.labels]:
             msg = f"Got probabilities of {strange[:5]} but the fusion was fitted for {list(self.labels)[:10]}; fit anew"
             raise WiringError(msg)
-        return True
 
 
 def _names(predictions: Sequence[Prediction]) -> tuple[Any, ...]:
-    names = next((tuple(row.probabilities) for row in predictions if row.probabilities is not None), None)
-    if names is None:
+    """Every label that some prediction gives a probability of, in the order in which they come."""
+    names = dict.fromkeys(label for row in predictions for label in row.probabilities or ())
+    if not names:
         msg = "Got no prediction with probabilities but fusion weighs them; use a scorer that gives some"
         raise InvalidInputError(msg)
-    return names
+    return check_labels(list(names))
+
+
+def _columns(answers: Sequence[Any], names: Sequence[Any]) -> NDArray[np.int64]:
+    """The number of the label that each answer is; -1 for whatever is none (True is not 1)."""
+    columns = {(type(label), label): column for column, label in enumerate(names)}
+    plain = [as_label(answer) for answer in answers]
+    return np.array(
+        [columns.get((type(value), value), -1) if isinstance(value, (str, int)) else -1 for value in plain],
+        dtype=np.int64,
+    )
+
+
+def _check_lengths(**given: Sequence[Any]) -> None:
+    if len({len(column) for column in given.values()}) > 1:
+        shown = ", ".join(f"{len(column)} {name.replace('_', ' ')}" for name, column in given.items())
+        msg = f"Got {shown} but expected one of each for every row"
+        raise InvalidInputError(msg)
 
 
 def _logs(predictions: Sequence[Prediction], names: Sequence[Any]) -> NDArray[np.float64]:

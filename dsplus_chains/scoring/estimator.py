@@ -123,6 +123,7 @@ def read_table(table: ArrayLike, labels: tuple[Any, ...], *, n_texts: int) -> li
             "those of a model that judges each label by itself, are no confidence"
         )
         raise InvalidInputError(msg)
+    rows = np.clip(rows, 0.0, 1.0)  # half precision overshoots; NaN stays
     best = rows.argmax(axis=1)
     return [
         Prediction(

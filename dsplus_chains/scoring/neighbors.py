@@ -72,12 +72,12 @@ class NeighborMember:
         return _mean_distance(self._nearest(batch)[0])
 
     def own_distances(self) -> NDArray[np.float64]:
-        """The same for each training example, itself left out."""
-        similarities, rows = self._search(self.vectors, CLOSEST + 1)
-        itself = rows == np.arange(len(rows))[:, None]
-        itself[~itself.any(axis=1), -1] = True  # a twin stands before it: then the last one goes
-        others = similarities[~itself].reshape(len(rows), -1)
-        return _mean_distance(others)
+        """The same for each training example, itself and its repetitions left out."""
+        from dsplus_chains.encoding.neighbors import neighbor_index
+
+        distinct = np.unique(self.vectors.round(5), axis=0)
+        similarities, _ = neighbor_index(distinct)(distinct, CLOSEST + 1)
+        return _mean_distance(similarities[:, 1:]) if len(distinct) > 1 else np.zeros(1)
 
     def _nearest(self, batch: TextBatch) -> Any:
         return batch.once(self, lambda: self._search(batch.vectors, self.k))

@@ -7,7 +7,7 @@ from typing import Any
 
 from dsplus_chains.schema import InvalidInputError, Prediction
 
-_OURS = ("prediction", "tiers", "answer", "source", "large", "error")
+_OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused")
 """The keys that a chain writes; a record that has been through a scorer may hold them, a caller's own dict may not."""
 
 

@@ -198,8 +198,7 @@ def _result(output: Any) -> SubtaskResult:
     if isinstance(output, SubtaskResult):
         return output
     if isinstance(output, Mapping) and "answer" in output and "source" in output:
-        large, prediction = output.get("large"), output.get("prediction")
-        speaker = large if output["source"] == "large" else prediction
+        speaker = output.get({"large": "large", "fused": "fused"}.get(output["source"], "prediction"))
         return SubtaskResult(
             value=output["answer"],
             confidence=getattr(speaker, "confidence", None),

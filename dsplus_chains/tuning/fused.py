@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, Prediction
 from dsplus_chains.tuning.rows import TuningRows
 
 FusionMode: TypeAlias = Literal["replace", "posterior", "auto"]
@@ -39,7 +39,7 @@ def fused_rows(
         InvalidInputError: Too few rows, or none with the small model's probabilities and an answer.
     """
     if isinstance(fusion, AnswerFusion):
-        return fusion, rows.answered(_answers(fusion, rows))
+        return fusion, rows.fused(_weighed(fusion, rows))
     if fusion not in get_args(FusionMode):
         msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}, or an AnswerFusion"
         raise ValueError(msg)
@@ -52,8 +52,8 @@ def fused_rows(
     if guaranteed:
         order = np.random.default_rng(seed).permutation(n)
         fitted, judged = _fit(rows.part(np.sort(order[: n // 2]))), rows.part(np.sort(order[n // 2 :]))
-        return fitted, judged.answered(_answers(fitted, judged))
-    crossed = rows.answered(_cross_fitted(rows, seed=seed))
+        return fitted, judged.fused(_weighed(fitted, judged))
+    crossed = rows.fused(_cross_fitted(rows, seed=seed))
     if fusion == "auto" and _mean_accuracy(crossed) <= _mean_accuracy(rows):
         return None, rows
     return _fit(rows), crossed
@@ -61,32 +61,33 @@ def fused_rows(
 
 def _usable(rows: TuningRows) -> int:
     """Rows on which both models have something to say."""
-    both = zip(rows.predictions, rows.answers, strict=True)
-    return sum(row.probabilities is not None and answer is not None for row, answer in both)
+    known = set(rows.all_labels)
+    return sum(
+        row.probabilities is not None and isinstance(answer, (str, int)) and answer in known
+        for row, answer in zip(rows.predictions, rows.answers, strict=True)
+    )
 
 
 def _fit(rows: TuningRows) -> AnswerFusion:
-    return AnswerFusion.fit(rows.predictions, rows.labels, rows.answers)
+    names = [label for label in rows.all_labels if label is not None]
+    return AnswerFusion.fit(rows.predictions, rows.labels, rows.answers, names=names)
 
 
-def _answers(fusion: AnswerFusion, rows: TuningRows) -> list[Any]:
-    """What a deferred row is answered; where there is nothing to weigh, what is answered without fusion."""
-    fused = fusion.fuse(rows.predictions, rows.answers)
-    return [
-        large if large is not None and prediction.probabilities is None else both.label
-        for prediction, large, both in zip(rows.predictions, rows.answers, fused, strict=True)
-    ]
+def _weighed(fusion: AnswerFusion, rows: TuningRows) -> list[Prediction | None]:
+    return fusion.weigh(rows.predictions, rows.answers)
 
 
-def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Any]:
+def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Prediction | None]:
+    """What fusion makes of each row, from a fit on nine tenths that do not hold it."""
+    names = [label for label in rows.all_labels if label is not None]
     fold = np.random.default_rng(seed).permutation(len(rows.labels)) % FOLDS
-    answers: list[Any] = [None] * len(rows.labels)
+    results: list[Prediction | None] = [None] * len(rows.labels)
     for number in range(FOLDS):
-        outside = np.flatnonzero(fold == number)
-        fusion = _fit(rows.part(np.flatnonzero(fold != number)))
-        for row, answer in zip(outside.tolist(), _answers(fusion, rows.part(outside)), strict=True):
-            answers[row] = answer
-    return answers
+        inside, outside = rows.part(np.flatnonzero(fold != number)), np.flatnonzero(fold == number)
+        fusion = AnswerFusion.fit(inside.predictions, inside.labels, inside.answers, names=names)
+        for row, both in zip(outside.tolist(), _weighed(fusion, rows.part(outside)), strict=True):
+            results[row] = both
+    return results
 
 
 def _mean_accuracy(rows: TuningRows) -> float:

@@ -88,6 +88,8 @@ class TunedThreshold:
         cost: Mean cost of an input, in the unit of `large_cost`.
         curve: All candidate points, from "defer everything" to "keep everything".
         fusion: What has the last word on deferred inputs; None: the large model.
+        fusion_rows: Further rows, which fitted the fusion and are not among the n; 0 where those n fitted it.
+        max_ood_score: What the chain defers by beside the threshold; None: nothing.
         set_coverage: How often the true label of a deferred input is among those that label pruning leaves, at least.
         set_level: What `HintPromptBuilder` prunes by to keep that; None where it was not asked for.
     """
@@ -108,6 +110,8 @@ class TunedThreshold:
     cost: float
     curve: tuple[OperatingPoint, ...]
     fusion: AnswerFusion | None = None
+    fusion_rows: int = 0
+    max_ood_score: float | None = None
     set_coverage: float | None = None
     set_level: float | None = None
 
@@ -122,10 +126,13 @@ class TunedThreshold:
             keeps = "Every answer of the small model that has a confidence is kept"
         else:
             keeps = f"Answers of the small model with a confidence of at least {self.threshold:g} are kept"
+        if self.max_ood_score is not None:
+            keeps += f" for inputs within {self.max_ood_score:g} of the training examples"
         shares = f"{_percent(self.escalation_rate)} of {self.n} tuning rows went to the large model"
         right = f"{_percent(self.chain_accuracy)} of answers were right (95 % interval {_range(self.chain_accuracy)})"
         if self.fusion is not None:
-            shares += ", whose answer was weighed with the small one's,"
+            fitted = f" ({self.fusion_rows} others fitted the weights)" if self.fusion_rows else ""
+            shares += f", whose answer was weighed with the small one's{fitted},"
         sentence = f"{keeps}: {shares} and {right}, against {_percent(self.small_accuracy)} for the small model alone"
         sentence += f" and {_percent(self.large_accuracy)} for the large model alone"
         if self.set_level is not None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.evaluation.labels import check_readable, clean_answers, clean_labels, right_answers
+from dsplus_chains.evaluation.labels import check_readable, clean_answers, clean_labels, right_answers, same_label
 from dsplus_chains.schema import InvalidInputError, Label, Prediction
 
 Flags = NDArray[np.bool_]
@@ -66,9 +66,19 @@ class TuningRows:
                 chosen[column.name] = [values[row] for row in numbers]
         return replace(self, **chosen)
 
-    def answered(self, answers: Sequence[Any]) -> Self:
-        """The same rows, were these the answers to deferred ones."""
-        return replace(self, deferred_right=right_answers(list(answers), self.labels, what="fused answers"))
+    def within(self, max_ood_score: float) -> Self:
+        """The same rows, those without a confidence for the gate that lie further out, or do not say how far."""
+        scores = [prediction.ood_score for prediction in self.predictions]
+        near = np.array([score is not None and score <= max_ood_score for score in scores], dtype=np.bool_)
+        return replace(self, confidence=np.where(near, self.confidence, np.nan))
+
+    def fused(self, weighed: Sequence[Prediction | None]) -> Self:
+        """The same rows, were deferred ones answered by both models together; as they are where there is None."""
+        right = [
+            as_before if both is None else same_label(both.label, label)
+            for both, label, as_before in zip(weighed, self.labels, self.replaced_right.tolist(), strict=True)
+        ]
+        return replace(self, deferred_right=np.array(right, dtype=np.bool_))
 
 
 def read_rows(

@@ -41,6 +41,7 @@ def tune_threshold(
     model_hash: str | None = None,
     fusion: FusionMode | AnswerFusion = "replace",
     set_coverage: float | None = None,
+    max_ood_score: float | None = None,
     seed: int = 0,
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
@@ -64,6 +65,8 @@ def tune_threshold(
     is chosen for that chain; the result holds it as `fusion`. What is estimated of it comes from fusions that had not
     seen the row; with `max_risk` a random half of the rows fits it and the other half certifies the chain, so that the
     guarantee holds for the very fusion that is kept. One fitted on other rows can be given, and then all rows certify.
+
+    The command `dsplus tune` does the same, with "auto" as its fusion.
 
     A row without a confidence is always deferred. Where the large answer is None the small one stands in, as in the
     chain itself.
@@ -90,6 +93,8 @@ def tune_threshold(
             `AnswerFusion` that was fitted on other rows.
         set_coverage: For label pruning: how often the true label of a deferred input is to be among those offered, in
             (0, 1). Then the result holds a `set_level` for `HintPromptBuilder`, from the rows that were deferred.
+        max_ood_score: What the branch will defer by, beside the threshold: rows that lie further out, or have no
+            `ood_score`, are deferred here too. It changes who answers, so give it here or not at all.
         seed: Of the bootstrap and the folds.
 
     Raises:
@@ -115,6 +120,9 @@ def tune_threshold(
         msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
         raise ValueError(msg)
     rows = read_rows(predictions, labels, large_answers, costs=_costs(large_cost, small_cost, len(predictions)))
+    if max_ood_score is not None:
+        rows = rows.within(max_ood_score)
+    n_given = len(rows.labels)
     last_word, rows = fused_rows(rows, fusion, guaranteed=max_risk is not None, seed=seed)
     replacing = last_word is None
     costs = rows.costs
@@ -139,7 +147,9 @@ def tune_threshold(
         certified = certified_points(curve, risk=risk, max_risk=max_risk, delta=delta, replacing=replacing)
     meets = allowed if certified is None else allowed & certified
     if not meets.any():
-        raise _infeasible(curve, allowed, bounds, risk=risk, delta=delta, replacing=replacing)
+        raise _infeasible(
+            curve, allowed, bounds, risk=risk, delta=delta, replacing=replacing, matching=objective == "match_large"
+        )
     if objective == "accuracy":
         chosen = stably_accurate(
             curve,
@@ -187,6 +197,8 @@ def tune_threshold(
         cost=small_cost + float(costs[~kept].sum()) / n,
         curve=_points(curve, certified),
         fusion=last_word,
+        fusion_rows=n_given - n if last_word is not None else 0,
+        max_ood_score=max_ood_score,
         set_coverage=set_coverage,
         set_level=None if set_coverage is None else pruning_level(rows.part(np.flatnonzero(~kept)), set_coverage),
     )
@@ -233,8 +245,19 @@ def _infeasible(
     risk: Risk,
     delta: float,
     replacing: bool,
+    matching: bool,
 ) -> InfeasibleTargetError:
-    wanted = ", ".join(f"{name}={value:g}" for name, value in bounds.items())
+    wanted = ", ".join(
+        [*(["objective='match_large'"] if matching else []), *(f"{name}={value:g}" for name, value in bounds.items())]
+    )
+    if not allowed.any() and matching:
+        nearest = most_accurate(curve, np.ones_like(allowed))
+        point = _points(curve, None)[nearest]
+        reason = (
+            f"no point that these allow is as accurate as the large model on these rows; the most accurate one of all "
+            f"is right on {point.accuracy:.1%} at {point.escalation_rate:.1%} escalated"
+        )
+        return InfeasibleTargetError(f"Got {wanted}, but {reason}", target=bounds, nearest=point)
     if not allowed.any():
         nearest = cheapest(curve, np.ones_like(allowed))
         point = _points(curve, None)[nearest]

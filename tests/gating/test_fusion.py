@@ -5,7 +5,16 @@ import pytest
 from fakes import Recording
 from pydantic import ValidationError
 
-from dsplus_chains import AnswerFusion, ConfidenceBranch, InvalidInputError, Prediction, WiringError
+from dsplus_chains import (
+    AnswerFusion,
+    ConfidenceBranch,
+    InvalidInputError,
+    Prediction,
+    RunnableScorer,
+    Subtask,
+    SubtaskDecomposer,
+    WiringError,
+)
 from dsplus_chains.schema import LargeAnswer
 
 LABELS = ("a", "b", "c")
@@ -122,3 +131,29 @@ def test_bad_parts_are_refused(fusion):
         AnswerFusion(labels=("a", "b"), posterior=fusion.posterior)
     with pytest.raises(ValueError, match="cannot be read"):
         AnswerFusion.from_dict({"labels": ["a"]})
+
+
+def test_true_is_not_one():
+    views = [Prediction(label=True, confidence=0.6, probabilities={False: 0.4, True: 0.6})] * 10
+    fusion = AnswerFusion.fit(views, [True, False] * 5, [True, False] * 5)
+    assert fusion.weigh(views[:3], [1, 1.0, True])[:2] == [None, None]
+    untouched = {"prediction": views[0], "answer": 1, "source": "large", "large": LargeAnswer(value=1)}
+    assert fusion.invoke(untouched) == untouched
+
+
+def test_lengths_that_differ_are_refused(fusion):
+    with pytest.raises(InvalidInputError, match="2 predictions, 1 large answers"):
+        fusion.fuse([TORN, TORN], ["a"])
+
+
+def test_a_key_of_the_callers_own_is_not_lost():
+    with pytest.raises(InvalidInputError, match="fused"):
+        RunnableScorer(run=lambda _: TORN).invoke({"input": "x", "fused": "mine"})
+
+
+def test_a_subtask_tells_how_sure_both_are(fusion):
+    shunt = RunnableScorer(run=lambda _: TORN) | ConfidenceBranch(large=lambda _: "b", threshold=0.8) | fusion
+    decomposer = SubtaskDecomposer(subtasks=[Subtask(name="s", run=shunt)], combine=lambda record: "done")
+    result = decomposer.invoke("x")["subtasks"]["s"]
+    assert (result.value, result.source) == ("b", "fused")
+    assert result.confidence == fusion.fuse([TORN], ["b"])[0].confidence

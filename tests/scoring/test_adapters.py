@@ -620,3 +620,10 @@ def test_an_unknown_keyword_is_refused(tmp_path, number):
     assert type(adapter)(**dict(adapter)).invoke("good")["prediction"].label in SENTIMENTS
     with pytest.raises(ValueError, match="lables"):
         type(adapter)(**dict(adapter), lables=["a"])
+
+
+def test_half_precision_may_overshoot():
+    from dsplus_chains.scoring.estimator import read_table
+
+    (row,) = read_table(np.array([[1.0005, 0.0]], dtype=np.float16), ("a", "b"), n_texts=1)
+    assert row.confidence == 1.0

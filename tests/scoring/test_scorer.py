@@ -18,6 +18,7 @@ from dsplus_chains import (
     Prediction,
     SmallModelScorer,
     TrainingDataError,
+    data_shunt,
 )
 from dsplus_chains.scoring.head import fit_head, logits
 from dsplus_chains.scoring.member import log_softmax
@@ -267,8 +268,22 @@ def test_the_distance_is_one_less_the_mean_similarity_of_the_nearest_by_hand():
     batch.vectors = vectors[:1]
     assert member.distances(batch) == pytest.approx([1 - np.cos(angles[:5]).mean()], abs=1e-6)
     assert member.own_distances()[0] == pytest.approx(1 - np.cos(angles[1:6]).mean(), abs=1e-6)
-    twins = NeighborMember.fit(np.ones((9, 2), dtype=np.float32), np.zeros(9, dtype=np.int64), 1)
-    assert twins.own_distances() == pytest.approx(np.zeros(9), abs=1e-6)
+    alike = NeighborMember.fit(np.ones((9, 2), dtype=np.float32), np.zeros(9, dtype=np.int64), 1)
+    assert alike.own_distances() == pytest.approx([0.0])
+
+
+def test_examples_that_are_repeated_do_not_narrow_what_is_familiar():
+    texts = [f"{word} thing number {i}" for i in range(20) for word in ("good", "bad", "odd")]
+    labels = ["positive", "negative", "neutral"] * 20
+    once, often = (
+        SmallModelScorer.fit(texts * n, labels * n, encoder=TinyEncoder(), model="auto").ood_limit() for n in (1, 4)
+    )
+    assert often == pytest.approx(once, abs=1e-3)
+
+
+def test_a_distance_that_nobody_measures_is_refused_where_it_is_wired():
+    with pytest.raises(ValueError, match="looks for no neighbours"):
+        data_shunt(fit(), lambda _: "large", instruction="?", threshold=0.5, max_ood_score=0.3)
 
 
 def test_a_scorer_without_neighbours_says_so():

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from dsplus_chains import AnswerFusion, InvalidInputError, Prediction, tune_threshold
+from dsplus_chains import (
+    AnswerFusion,
+    ConfidenceBranch,
+    InfeasibleTargetError,
+    InvalidInputError,
+    Prediction,
+    data_shunt,
+    tune_threshold,
+)
 from dsplus_chains.tuning.result import TunedThreshold
 
 LABELS = tuple("abcde")
@@ -125,3 +133,72 @@ def test_the_guarantee_holds_for_the_fused_chain():
         violations.append(1 - np.mean(right) > alpha)
     share = np.mean(violations)
     assert share <= delta + 3 * np.sqrt(delta * (1 - delta) / 200)
+
+
+def chain_accuracy(tuned, predictions, truth, said):
+    """What the chain itself is right on, on these rows: scored, branched, fused."""
+    known = dict(enumerate(said))
+    branch = ConfidenceBranch(large=lambda record: known[record["input"]], threshold=tuned.threshold)
+    chain = branch if tuned.fusion is None else branch | tuned.fusion
+    records = chain.batch([{"input": row, "prediction": found} for row, found in enumerate(predictions)])
+    return np.mean([record["answer"] == label for record, label in zip(records, truth, strict=True)])
+
+
+@pytest.mark.parametrize("mode", ["replace", "posterior", "auto"])
+def test_tuning_judges_the_chain_as_the_chain_answers_also_where_an_answer_is_no_label(mode):
+    predictions, truth, said = rows(1200)
+    said = ["cannot say" if row % 4 == 0 else answer for row, answer in enumerate(said)]
+    tuned = tune_threshold(predictions, truth, said, fusion=mode)
+    new = rows(6000, seed=9)
+    spoilt = ["cannot say" if row % 4 == 0 else answer for row, answer in enumerate(new[2])]
+    found = chain_accuracy(tuned, new[0], new[1], spoilt)
+    assert tuned.chain_accuracy.low - 0.01 <= found <= tuned.chain_accuracy.high + 0.01
+
+
+def test_labels_come_from_all_rows_not_from_the_first():
+    votes = [{"a": 1.0}, {"b": 0.8, "a": 0.2}, {"c": 0.6, "b": 0.4}] * 20
+    predictions = [Prediction(label=next(iter(row)), confidence=0.5, probabilities=row) for row in votes]
+    tuned = tune_threshold(predictions, ["a", "b", "c"] * 20, ["a", "b", "c"] * 20, fusion="posterior")
+    assert set(tuned.fusion.labels) == {"a", "b", "c"}
+
+
+def test_answers_that_are_no_labels_at_all_leave_auto_with_replace():
+    predictions, truth, said = rows(100)
+    assert tune_threshold(predictions, truth, ["no idea"] * 100, fusion="auto").fusion is None
+    odd = [{"x": 1}, *said[1:]]
+    assert tune_threshold(predictions, truth, odd, fusion="auto").n == 100
+
+
+def test_a_fusion_for_other_labels_is_refused_before_any_call():
+    fusion = tune_threshold(*rows(100), fusion="posterior").fusion
+    stranger = Prediction(label="z", confidence=0.6, probabilities={"z": 0.6, "a": 0.4})
+    with pytest.raises(ValueError, match="fit anew"):
+        tune_threshold([stranger] * 30, ["z"] * 30, ["a", "z"] * 15, fusion=fusion)
+    with pytest.raises(ValueError, match="fit it anew"):
+        data_shunt(
+            lambda _: stranger, lambda _: "a", labels=[*LABELS, "z"], instruction="?", threshold=0.5, fusion=fusion
+        )
+
+
+def test_what_lies_too_far_out_is_deferred_in_tuning_as_in_the_chain():
+    predictions, truth, _ = rows(400)
+    placed = [
+        Prediction(**{**dict(row), "ood_score": None if number % 3 == 0 else number % 3 / 10})
+        for number, row in enumerate(predictions)
+    ]
+    tuned = tune_threshold(placed, truth, truth, objective="max_escalation", max_escalation=1.0, max_ood_score=0.1)
+    assert tuned.escalation_rate.value >= 2 / 3
+    assert "within 0.1 of the training examples" in tuned.meaning
+    assert TunedThreshold.from_dict(tuned.to_dict()) == tuned
+
+
+def test_a_target_that_only_match_large_makes_impossible_is_told():
+    predictions, truth, _ = rows(60)
+    with pytest.raises(InfeasibleTargetError, match=r"objective='match_large', max_escalation=0\.1, but no point"):
+        tune_threshold(predictions, truth, truth, objective="match_large", max_escalation=0.1)
+
+
+def test_json_gives_back_an_equal_result_and_says_who_fitted_the_weights():
+    tuned = tune_threshold(*rows(300), fusion="posterior", objective="max_risk", max_risk=0.5)
+    assert TunedThreshold.from_dict(json.loads(tuned.to_json())) == tuned
+    assert "150 others fitted the weights" in tuned.meaning
