@@ -25,6 +25,7 @@ from rich.table import Table
 from dsplus_chains import Prediction, SmallModelScorer, tune_threshold
 from dsplus_chains.calibration.metrics import expected_calibration_error
 from dsplus_chains.encoding.sentence import SentenceEncoder
+from dsplus_chains.prompting.hints import offered_labels
 
 HELD_OUT = 2000
 FOLDS = 5
@@ -68,6 +69,21 @@ def draw(labels: list[str], per_class: int, seed: int) -> tuple[list[int], list[
 def predict(scorer: SmallModelScorer, texts: list[str]) -> list[Prediction]:
     """The small model's predictions."""
     return [record["prediction"] for record in scorer.batch(texts)] if texts else []
+
+
+def pruned(predictions: list[Prediction], labels: list[str], said: list[str]) -> tuple[float, float, float]:
+    """Of deferred rows not tuned on: how often pruned labels hold the true one, how many there are, of how many."""
+    fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    held, sizes, names = [], [], list(predictions[0].probabilities or ())
+    for number in range(FOLDS):
+        known = [[column[row] for row in np.flatnonzero(fold != number)] for column in (predictions, labels, said)]
+        tuned = tune_threshold(*known, objective="max_escalation", max_escalation=0.25, set_coverage=0.95)
+        for row in np.flatnonzero(fold == number):
+            if not predictions[row].confidence >= (np.inf if tuned.threshold is None else tuned.threshold):
+                offered = offered_labels(predictions[row], names, top_k=5, set_level=tuned.set_level)
+                held.append(labels[row] in offered)
+                sizes.append(len(offered))
+    return float(np.mean(held)), float(np.mean(sizes)), float(len(names))
 
 
 def chain(predictions: list[Prediction], labels: list[str], said: list[str], **objective: Any) -> tuple[float, float]:
@@ -132,6 +148,9 @@ def main() -> None:
         }.items():
             accuracy, escalated = chain(predictions, truth, said, **objective)
             figures[f"chain, {name}"], figures[f"  escalated, {name}"] = accuracy, escalated
+        figures["deferred: true label among those offered"], figures["  labels offered"], figures["  of"] = pruned(
+            predictions, truth, said
+        )
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
     table = Table(title=f"{options.per_class or 'all'} rows of each label, {len(encoder.known)} texts")
