@@ -28,6 +28,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.utils import AddableDict
 from typing_extensions import override
 
+from dsplus_chains._logprobs import told_confidence
 from dsplus_chains._runnable import add_chunks
 from dsplus_chains.schema import DSPlusError, LargeAnswer, WiringError, as_label
 
@@ -47,6 +48,8 @@ class EmptyAnswerError(DSPlusError):
 class UsageCollector(BaseCallbackHandler):
     """Adds up the tokens of all chat model calls under one run; None as soon as one call does not tell its own.
 
+    It also keeps how sure the last call was of its answer, where the provider tells.
+
     LangChain's own `UsageMetadataCallbackHandler` groups by model name and drops the tokens of a message that does
     not name its model.
     """
@@ -57,6 +60,8 @@ class UsageCollector(BaseCallbackHandler):
     def __init__(self) -> None:
         self._total: UsageMetadata | None = None
         self._untold = False
+        self.confidence: float | None = None
+        """The probability of the last call's message; None where its provider does not tell."""
         self._lock = Lock()
 
     @property
@@ -75,6 +80,7 @@ class UsageCollector(BaseCallbackHandler):
                 message = generation.message if isinstance(generation, ChatGeneration) else None
                 told = message.usage_metadata if isinstance(message, AIMessage) else None
                 with self._lock:
+                    self.confidence = told_confidence(message)
                     if told is None:
                         self._untold = True
                     else:
@@ -162,7 +168,7 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
         **record,
         "answer": output,
         "source": source,
-        "large": LargeAnswer(value=output, usage=collector.usage),
+        "large": LargeAnswer(value=output, confidence=collector.confidence, usage=collector.usage),
     }
 
 
@@ -230,7 +236,8 @@ class AnswerStream:
             return
         if not self.started:
             yield AddableDict(answer=total, source=self.source)
-        yield AddableDict(large=LargeAnswer(value=total, usage=self._collector.usage))
+        large = LargeAnswer(value=total, confidence=self._collector.confidence, usage=self._collector.usage)
+        yield AddableDict(large=large)
 
     @property
     def _repeats_input(self) -> bool:

@@ -107,6 +107,7 @@ def tune(
         loaded = Bundle.load(bundle)
         labels = table.labels(label, known=loaded.scorer.labels)
         answers: list[Any]
+        sure: list[float | None] | None = None
         if large_column is not None:
             recorded = recorded_answers(table, large_column, loaded.scorer.labels)
             answers = [answer.value for answer in recorded]
@@ -116,6 +117,7 @@ def tune(
             records = in_batches(everything, texts, "Asking the large model", quiet=quiet)
             check_answered(records)
             answers = [answer_of(record) for record in records]
+            sure = [record["large"].confidence for record in records]
         tuned = tune_threshold(
             [record["prediction"] for record in records],
             labels,
@@ -127,6 +129,7 @@ def tune(
             delta=delta,
             large_cost=large_cost,
             fusion=fusion.value,
+            large_confidences=sure,
             model_hash=read_manifest(bundle).scorer_sha256,
         )
         settings = settings_of(large, base_url, large_column, data)

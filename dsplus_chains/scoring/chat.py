@@ -18,8 +18,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import override
 
 from dsplus_chains._arm import feed, leading_prompt
+from dsplus_chains._logprobs import told_confidence
 from dsplus_chains._runnable import AsyncManagers, Configs, Managers
-from dsplus_chains.schema import ROUNDING, BundleError, InvalidInputError, Labels, Prediction, as_label
+from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction, as_label
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.record import with_prediction
 
@@ -255,15 +256,7 @@ def from_logprobs(message: Any, answer: Any, *, labels: Sequence[Any] | None = N
         if answer in names and whole:
             table = {name: math.exp(choices[str(name)]) for name in names}
             return Prediction(label=answer, confidence=table[answer], probabilities=table)
-        log = choices.get(str(message.text))
-        return Prediction(label=answer, confidence=None if log is None else math.exp(log))
-    logprobs = told.get("logprobs")
-    tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    try:
-        total = math.fsum(token["logprob"] for token in tokens) if tokens else math.nan
-    except (KeyError, TypeError, ValueError, OverflowError):  # another provider's idea of log-probabilities
-        total = math.nan
-    return Prediction(label=answer, confidence=math.exp(min(total, 0.0)) if total <= ROUNDING else None)
+    return Prediction(label=answer, confidence=told_confidence(message))
 
 
 def from_votes(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -68,13 +69,18 @@ def _usable(rows: TuningRows) -> int:
     )
 
 
-def _fit(rows: TuningRows) -> AnswerFusion:
-    names = [label for label in rows.all_labels if label is not None]
-    return AnswerFusion.fit(rows.predictions, rows.labels, rows.answers, names=names)
+def _fit(rows: TuningRows, names: Sequence[Any] | None = None) -> AnswerFusion:
+    return AnswerFusion.fit(
+        rows.predictions,
+        rows.labels,
+        rows.answers,
+        large_confidences=rows.large_confidences,
+        names=[label for label in rows.all_labels if label is not None] if names is None else names,
+    )
 
 
 def _weighed(fusion: AnswerFusion, rows: TuningRows) -> list[Prediction | None]:
-    return fusion.weigh(rows.predictions, rows.answers)
+    return fusion.weigh(rows.predictions, rows.answers, rows.large_confidences)
 
 
 def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Prediction | None]:
@@ -84,7 +90,7 @@ def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Prediction | None]:
     results: list[Prediction | None] = [None] * len(rows.labels)
     for number in range(FOLDS):
         inside, outside = rows.part(np.flatnonzero(fold != number)), np.flatnonzero(fold == number)
-        fusion = AnswerFusion.fit(inside.predictions, inside.labels, inside.answers, names=names)
+        fusion = _fit(inside, names)
         for row, both in zip(outside.tolist(), _weighed(fusion, rows.part(outside)), strict=True):
             results[row] = both
     return results

@@ -25,6 +25,7 @@ class TuningRows:
         predictions: The small model's.
         labels: The true labels.
         answers: The large model's; None where it failed.
+        large_confidences: How sure it was, where its provider tells.
         confidence: The small model's; NaN where it is missing.
         small_right: Whether the small model is right.
         large_right: Whether the large model is; a missing answer is wrong.
@@ -37,6 +38,7 @@ class TuningRows:
     predictions: list[Prediction]
     labels: list[Any]
     answers: list[Any]
+    large_confidences: list[float | None]
     confidence: NDArray[np.float64]
     small_right: Flags
     large_right: Flags
@@ -86,6 +88,7 @@ def read_rows(
     labels: Sequence[Label],
     large_answers: Sequence[Any],
     *,
+    large_confidences: Sequence[float | None] | None = None,
     costs: NDArray[np.float64],
 ) -> TuningRows:
     """Take tuning rows as a user gives them.
@@ -94,15 +97,18 @@ def read_rows(
         predictions: The small model's, or the records that hold them.
         labels: The true labels.
         large_answers: What the large model answered; None where it failed.
+        large_confidences: How sure it was, where its provider tells.
         costs: Of deferring each row.
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
     """
     true, large = clean_labels(labels), clean_answers(large_answers)
-    if not len(true) == len(predictions) == len(large) or not true:
+    sure: list[float | None] = [None] * len(large) if large_confidences is None else list(large_confidences)
+    if not len(true) == len(predictions) == len(large) == len(sure) or not true:
+        told = "" if large_confidences is None else f" and {len(sure)} large confidences"
         msg = (
-            f"Got {len(predictions)} predictions, {len(true)} labels and {len(large)} large answers but expected"
+            f"Got {len(predictions)} predictions, {len(true)} labels and {len(large)} large answers{told} but expected"
             " one of each for every tuning row, and at least one row"
         )
         raise InvalidInputError(msg)
@@ -122,6 +128,7 @@ def read_rows(
         predictions=list(predictions),
         labels=true,
         answers=large,
+        large_confidences=sure,
         confidence=np.array([np.nan if value is None else value for value in known], dtype=np.float64),
         small_right=small_right,
         large_right=large_right,

@@ -8,14 +8,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
-from dsplus_chains.evaluation.labels import number
+from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import InfeasibleTargetError, Label, Prediction
-from dsplus_chains.tuning.certify import GRID, Risk, certified_points, smallest_certifiable
+from dsplus_chains.schema import Label, Prediction
+from dsplus_chains.tuning.certify import GRID, Risk, certified_points
 from dsplus_chains.tuning.fused import FusionMode, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
-from dsplus_chains.tuning.result import Estimate, OperatingPoint, TunedThreshold
+from dsplus_chains.tuning.points import infeasible, operating_points
+from dsplus_chains.tuning.result import Estimate, TunedThreshold
 from dsplus_chains.tuning.rows import read_rows
 from dsplus_chains.tuning.select import cheapest, most_accurate, stably_accurate
 from dsplus_chains.tuning.sets import pruning_level
@@ -42,6 +42,7 @@ def tune_threshold(
     fusion: FusionMode | AnswerFusion = "replace",
     set_coverage: float | None = None,
     max_ood_score: float | None = None,
+    large_confidences: Sequence[float | None] | None = None,
     seed: int = 0,
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
@@ -95,6 +96,8 @@ def tune_threshold(
             (0, 1). Then the result holds a `set_level` for `HintPromptBuilder`, from the rows that were deferred.
         max_ood_score: What the branch will defer by, beside the threshold: rows that lie further out, or have no
             `ood_score`, are deferred here too. It changes who answers, so give it here or not at all.
+        large_confidences: How sure the large model was, where its provider tells (`record["large"].confidence`): fusion
+            weighs a sure answer more, if that has paid on these rows.
         seed: Of the bootstrap and the folds.
 
     Raises:
@@ -119,7 +122,13 @@ def tune_threshold(
         given = f"objective={objective!r} and {bounds or 'no bound'}"
         msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
         raise ValueError(msg)
-    rows = read_rows(predictions, labels, large_answers, costs=_costs(large_cost, small_cost, len(predictions)))
+    rows = read_rows(
+        predictions,
+        labels,
+        large_answers,
+        large_confidences=large_confidences,
+        costs=_costs(large_cost, small_cost, len(predictions)),
+    )
     if max_ood_score is not None:
         rows = rows.within(max_ood_score)
     n_given = len(rows.labels)
@@ -147,7 +156,7 @@ def tune_threshold(
         certified = certified_points(curve, risk=risk, max_risk=max_risk, delta=delta, replacing=replacing)
     meets = allowed if certified is None else allowed & certified
     if not meets.any():
-        raise _infeasible(
+        raise infeasible(
             curve, allowed, bounds, risk=risk, delta=delta, replacing=replacing, matching=objective == "match_large"
         )
     if objective == "accuracy":
@@ -195,7 +204,7 @@ def tune_threshold(
         small_accuracy=Estimate.of(rows.small_right.sum(), n),
         large_accuracy=Estimate.of(rows.large_right.sum(), n),
         cost=small_cost + float(costs[~kept].sum()) / n,
-        curve=_points(curve, certified),
+        curve=operating_points(curve, certified),
         fusion=last_word,
         fusion_rows=n_given - n if last_word is not None else 0,
         max_ood_score=max_ood_score,
@@ -235,66 +244,3 @@ def _costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> ND
         msg = f"Got large_cost={large_cost}, small_cost={small_cost} but expected numbers of at least 0 (one, or {n})"
         raise ValueError(msg)
     return np.broadcast_to(costs, (n,))
-
-
-def _infeasible(
-    curve: OperatingCurve,
-    allowed: NDArray[np.bool_],
-    bounds: dict[str, float],
-    *,
-    risk: Risk,
-    delta: float,
-    replacing: bool,
-    matching: bool,
-) -> InfeasibleTargetError:
-    wanted = ", ".join(
-        [*(["objective='match_large'"] if matching else []), *(f"{name}={value:g}" for name, value in bounds.items())]
-    )
-    if not allowed.any() and matching:
-        nearest = most_accurate(curve, np.ones_like(allowed))
-        point = _points(curve, None)[nearest]
-        reason = (
-            f"no point that these allow is as accurate as the large model on these rows; the most accurate one of all "
-            f"is right on {point.accuracy:.1%} at {point.escalation_rate:.1%} escalated"
-        )
-        return InfeasibleTargetError(f"Got {wanted}, but {reason}", target=bounds, nearest=point)
-    if not allowed.any():
-        nearest = cheapest(curve, np.ones_like(allowed))
-        point = _points(curve, None)[nearest]
-        reason = f"the cheapest point escalates {point.escalation_rate:.1%} at a cost of {point.cost:g} an input"
-        return InfeasibleTargetError(f"Got {wanted}, but {reason}", target=bounds, nearest=point)
-    found = smallest_certifiable(curve, allowed, risk=risk, delta=delta, replacing=replacing)
-    if found is None:
-        nearest = most_accurate(curve, allowed)
-        reason = f"{curve.n} rows certify no risk below 1; use more rows"
-        return InfeasibleTargetError(
-            f"Got {wanted}, but {reason}", target=bounds, nearest=_points(curve, None)[nearest]
-        )
-    least, points = found
-    nearest = cheapest(curve, points)
-    reason = f"the least risk that {curve.n} rows can certify (risk={risk!r}, delta={delta:g}) is {least:.4f}"
-    message = f"Got {wanted}, but {reason}, at threshold {curve.thresholds[nearest]}; relax the bound or use more rows"
-    return InfeasibleTargetError(message, target=bounds, nearest=_points(curve, points)[nearest])
-
-
-def _points(curve: OperatingCurve, certified: NDArray[np.bool_] | None) -> tuple[OperatingPoint, ...]:
-    columns = zip(
-        curve.thresholds,
-        curve.escalation_rate.tolist(),
-        curve.accuracy.tolist(),
-        curve.kept_accuracy.tolist(),
-        curve.cost.tolist(),
-        [None] * len(curve.thresholds) if certified is None else certified.tolist(),
-        strict=True,
-    )
-    return tuple(
-        OperatingPoint(
-            threshold=threshold,
-            escalation_rate=escalation_rate,
-            accuracy=accuracy,
-            kept_accuracy=number(kept_accuracy),
-            cost=cost,
-            certified=is_certified,
-        )
-        for threshold, escalation_rate, accuracy, kept_accuracy, cost, is_certified in columns
-    )

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import operator
 import warnings
+from functools import reduce
 
 import pytest
 from fakes import Recording, record_of
@@ -9,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumps, loads
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel, RunnablePassthrough
 
@@ -496,3 +500,24 @@ def test_many_inputs_at_once_take_the_time_of_a_few():
     results, ours = asyncio.run(timed(ConfidenceBranch(large=large, threshold=None)))
     assert all(r["source"] == "large" for r in results)
     assert ours < 2 * bare + 0.5
+
+
+@pytest.mark.parametrize(
+    "told", [{"logprobs": {"content": [{"token": "a", "logprob": -0.5}]}}, {}], ids=["told", "not"]
+)
+def test_the_large_models_own_confidence_is_kept_where_its_provider_tells(told):
+    class Telling(FakeListChatModel):
+        def _generate(self, messages, *args, **kwargs):
+            result = super()._generate(messages, *args, **kwargs)
+            result.generations[0].message.response_metadata.update(told)
+            return result
+
+        def _stream(self, messages, *args, **kwargs):
+            yield ChatGenerationChunk(message=AIMessageChunk("positive", response_metadata=told))
+
+    prompt = HintPromptBuilder(labels=["positive", "negative"], instruction="?", hints="none")
+    arm = prompt | Telling(responses=["positive"]) | LabelParser(labels=["positive", "negative"])
+    branch = ConfidenceBranch(large=arm, threshold=None)
+    expected = pytest.approx(math.exp(-0.5)) if told else None
+    assert branch.invoke(record_of("good?"))["large"].confidence == expected
+    assert reduce(operator.add, branch.stream(record_of("good?")))["large"].confidence == expected

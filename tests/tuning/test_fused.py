@@ -202,3 +202,19 @@ def test_json_gives_back_an_equal_result_and_says_who_fitted_the_weights():
     tuned = tune_threshold(*rows(300), fusion="posterior", objective="max_risk", max_risk=0.5)
     assert TunedThreshold.from_dict(json.loads(tuned.to_json())) == tuned
     assert "150 others fitted the weights" in tuned.meaning
+
+
+def test_a_large_model_that_knows_when_it_is_right_is_worth_more():
+    rng = np.random.default_rng(3)
+    predictions, truth, _ = rows(1500)
+    sure = rng.random(1500) < 0.5
+    said = [
+        label if rng.random() < (0.97 if known else 0.35) else LABELS[rng.integers(5)]
+        for label, known in zip(truth, sure, strict=True)
+    ]
+    confidences = np.where(sure, 0.95, 0.5).tolist()
+    deaf = tune_threshold(predictions, truth, said, fusion="posterior")
+    heard = tune_threshold(predictions, truth, said, fusion="posterior", large_confidences=confidences)
+    assert heard.chain_accuracy.value > deaf.chain_accuracy.value + 0.01
+    with pytest.raises(InvalidInputError, match="1 large confidences"):
+        tune_threshold(predictions, truth, said, large_confidences=[0.5])
