@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import InvalidInputError, Prediction
+from dsplus_chains.schema import InfeasibleTargetError, InvalidInputError, Prediction
+from dsplus_chains.tuning.result import TunedThreshold
 from dsplus_chains.tuning.rows import TuningRows
 
 FusionMode: TypeAlias = Literal["replace", "posterior", "auto"]
 FOLDS = 10
 FEWEST_ROWS = 20
 """With fewer rows than this nothing can be said of what fusion is worth."""
+
+
+def better_of_both(tune: Callable[[FusionMode], TunedThreshold], *, objective: str, min_gain: float) -> TunedThreshold:
+    """The better of two tuned chains: the large model's answer replaces the small one's, or both are weighed.
+
+    Better is what the objective asks for: the cheaper one for "match_large", else the more accurate one, each call
+    priced at `min_gain` right answers. Where both are as good, or fusion has too little to learn from, it is the one
+    that replaces.
+
+    Args:
+        tune: Tunes the chain with or without fusion.
+        objective: What is optimised.
+        min_gain: What a call must be worth.
+    """
+    try:
+        replaced = tune("replace")
+    except InfeasibleTargetError as error:
+        try:
+            return tune("posterior")
+        except (InfeasibleTargetError, InvalidInputError):
+            raise error from None
+    try:
+        weighed = tune("posterior")
+    except (InfeasibleTargetError, InvalidInputError):
+        return replaced
+
+    def worth(tuned: TunedThreshold) -> float:
+        if objective == "match_large":
+            return -tuned.cost
+        return (tuned.chain_accuracy.value or 0.0) - min_gain * (tuned.escalation_rate.value or 0.0)
+
+    return weighed if worth(weighed) > worth(replaced) else replaced
 
 
 def fused_rows(
@@ -29,35 +61,33 @@ def fused_rows(
 
     Args:
         rows: The tuning rows.
-        fusion: "replace": none; "posterior": fit one; "auto": fit one, and use it if it makes the better chain, by the
-            accuracy averaged over all escalation rates, but none with a guarantee, which it would cost half its rows,
-            or with too few rows to tell; or one that was fitted on other rows.
+        fusion: "replace": none; "posterior": fit one; or one that was fitted on other rows.
         guaranteed: Whether a guarantee will be made from the rows.
         seed: Of the split and the folds.
 
     Raises:
         ValueError: An unknown mode.
-        InvalidInputError: Too few rows, or none with the small model's probabilities and an answer.
+        InvalidInputError: Too few rows with the small model's probabilities and a label from the large one.
     """
     if isinstance(fusion, AnswerFusion):
         return fusion, rows.fused(_weighed(fusion, rows))
-    if fusion not in get_args(FusionMode):
+    if fusion == "replace":
+        return None, rows
+    if fusion != "posterior":
         msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}, or an AnswerFusion"
         raise ValueError(msg)
-    n = len(rows.labels)
-    if fusion == "replace" or (fusion == "auto" and (guaranteed or _usable(rows) < FEWEST_ROWS)):
-        return None, rows
-    if n < FEWEST_ROWS:
-        msg = f"Got {n} tuning rows but fusion takes at least {FEWEST_ROWS}; use more, or fusion='replace'"
+    if (usable := _usable(rows)) < FEWEST_ROWS:
+        msg = (
+            f"Got {usable} tuning rows with the small model's probabilities and a label from the large model but "
+            f"fusion takes at least {FEWEST_ROWS}; use more, or fusion='replace'"
+        )
         raise InvalidInputError(msg)
     if guaranteed:
+        n = len(rows.labels)
         order = np.random.default_rng(seed).permutation(n)
         fitted, judged = _fit(rows.part(np.sort(order[: n // 2]))), rows.part(np.sort(order[n // 2 :]))
         return fitted, judged.fused(_weighed(fitted, judged))
-    crossed = rows.fused(_cross_fitted(rows, seed=seed))
-    if fusion == "auto" and _mean_accuracy(crossed) <= _mean_accuracy(rows):
-        return None, rows
-    return _fit(rows), crossed
+    return _fit(rows), rows.fused(_cross_fitted(rows, seed=seed))
 
 
 def _usable(rows: TuningRows) -> int:
@@ -94,8 +124,3 @@ def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Prediction | None]:
         for row, both in zip(outside.tolist(), _weighed(fusion, rows.part(outside)), strict=True):
             results[row] = both
     return results
-
-
-def _mean_accuracy(rows: TuningRows) -> float:
-    curve = operating_curve(rows.confidence, rows.small_right, rows.deferred_right)
-    return float(curve.accuracy.mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -12,7 +13,7 @@ from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import Label, Prediction
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points
-from dsplus_chains.tuning.fused import FusionMode, fused_rows
+from dsplus_chains.tuning.fused import FusionMode, better_of_both, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
 from dsplus_chains.tuning.result import Estimate, TunedThreshold
@@ -122,6 +123,31 @@ def tune_threshold(
         given = f"objective={objective!r} and {bounds or 'no bound'}"
         msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
         raise ValueError(msg)
+    if fusion == "auto":
+        tune = partial(
+            tune_threshold,
+            predictions,
+            labels,
+            large_answers,
+            objective=objective,
+            max_escalation=max_escalation,
+            max_cost=max_cost,
+            max_risk=max_risk,
+            delta=delta,
+            risk=risk,
+            min_gain=min_gain,
+            per_label=per_label,
+            large_cost=large_cost,
+            small_cost=small_cost,
+            model_hash=model_hash,
+            set_coverage=set_coverage,
+            max_ood_score=max_ood_score,
+            large_confidences=large_confidences,
+            seed=seed,
+        )
+        if max_risk is not None:  # fusion would cost the certificate half its rows
+            return tune(fusion="replace")
+        return better_of_both(lambda mode: tune(fusion=mode), objective=objective, min_gain=min_gain)
     rows = read_rows(
         predictions,
         labels,

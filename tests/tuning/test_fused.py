@@ -218,3 +218,23 @@ def test_a_large_model_that_knows_when_it_is_right_is_worth_more():
     assert heard.chain_accuracy.value > deaf.chain_accuracy.value + 0.01
     with pytest.raises(InvalidInputError, match="1 large confidences"):
         tune_threshold(predictions, truth, said, large_confidences=[0.5])
+
+
+def test_auto_is_the_better_of_both_by_what_the_objective_asks_for():
+    data = rows(600, seed=2)
+    for settings in ({}, {"objective": "match_large"}, {"objective": "max_escalation", "max_escalation": 0.3}):
+        replaced, weighed, auto = (
+            tune_threshold(*data, fusion=mode, **settings) for mode in ("replace", "posterior", "auto")
+        )
+        assert auto in (replaced, weighed)
+        if settings.get("objective") == "match_large":
+            assert auto.cost == min(replaced.cost, weighed.cost)
+        else:
+            worth = [t.chain_accuracy.value - 0.05 * t.escalation_rate.value for t in (replaced, weighed, auto)]
+            assert worth[2] == max(worth)
+
+
+def test_auto_is_refused_only_where_both_are():
+    predictions, truth, _ = rows(60)
+    with pytest.raises(InfeasibleTargetError, match="match_large"):
+        tune_threshold(predictions, truth, truth, objective="match_large", max_escalation=0.1, fusion="auto")
