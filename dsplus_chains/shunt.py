@@ -25,7 +25,7 @@ def data_shunt(
     large_model: Runnable[LanguageModelInput, Any],
     *,
     instruction: str,
-    threshold: float | Mapping[Any, float | None] | None,
+    threshold: float | Mapping[Any, float | None] | Sequence[Any] | None,
     hints: Literal["none", "soft", "hard"] = "soft",
     labels: Sequence[Any] | None = None,
     descriptions: Mapping[Any, str] | None = None,
@@ -38,6 +38,7 @@ def data_shunt(
     max_ood_score: float | None = None,
     on_large_error: Literal["small", "raise"] = "small",
     fusion: AnswerFusion | None = None,
+    tier: str = "small",
     input_key: str | None = None,
 ) -> RunnableSerializable[Any, Any]:
     """The whole chain: scorer, then the small model's answer where it is sure, else the large model's.
@@ -46,12 +47,15 @@ def data_shunt(
     ``prompt | llm | parser``.
 
     Args:
-        scorer: A `SmallModelScorer`, or any Runnable (or function) from a text to a `Prediction`.
+        scorer: A `SmallModelScorer`, or any Runnable (or function) from a text to a `Prediction`. A list of them, or a
+            dict by name, makes tiers: each is asked about what those before it were not sure of, and the large model
+            about what is left. `source` names the tier ("small", "small-2", … for a list); the prompt, `fusion` and
+            `max_ood_score` are about the last one, and the earlier predictions stand under `tiers`.
         large_model: Any LangChain chat model, with whatever it has been given by ``with_retry``,
             ``with_structured_output`` and the like: it gets a prompt and answers with a message or a label.
         instruction: What to decide, in your words.
         threshold: The small model's answer is kept iff its confidence is at least this; by label as a dict; None
-            defers everything.
+            defers everything. For tiers a list with one for each.
         hints: What the large model is told of the small one's view: "soft", "hard" or "none".
         labels: The labels; those of the scorer if not given.
         descriptions: What a label means, by label.
@@ -68,6 +72,7 @@ def data_shunt(
         on_large_error: "small" (the small model's answer stands in) or "raise".
         fusion: What weighs the large model's answer with the small one's view, as `tune_threshold` fitted it; None:
             the large model's answer replaces the small one's.
+        tier: The `source` of an answer that the small model gives alone.
         input_key: The key of a dict under which the text is, if not the scorer's own.
 
     Raises:
@@ -88,14 +93,34 @@ def data_shunt(
         >>> chain.pick("answer").batch(["it broke at once", "well, it is a phone"])
         ['negative', 'positive']
     """
-    inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
-    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:
-        pass  # a scorer with a config of its own
-    elif not isinstance(scorer, BaseScorer):
-        scorer = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input")
-    elif input_key is not None:
-        scorer = type(scorer)(**{**dict(scorer), "input_key": input_key})
-    own = getattr(inner if isinstance(inner, BaseScorer) else scorer, "labels", None)
+    if isinstance(scorer, (list, tuple, Mapping)):
+        name, first, level, rest, levels = _first_tier(scorer, threshold)
+        arm = data_shunt(
+            rest if len(rest) > 1 else next(iter(rest.values())),
+            large_model,
+            instruction=instruction,
+            threshold=levels if len(rest) > 1 else levels[0],
+            hints=hints,
+            labels=labels,
+            descriptions=descriptions,
+            aliases=aliases,
+            top_k=top_k,
+            set_level=set_level,
+            exemplars=exemplars,
+            reask=reask,
+            template=template,
+            max_ood_score=max_ood_score,
+            on_large_error=on_large_error,
+            fusion=fusion,
+            tier=next(iter(rest)),
+            input_key="input",  # what comes here is a record
+        )
+        small, _ = _scorer(first, labels, input_key)
+        branch = ConfidenceBranch(large=arm, threshold=level, on_large_error=on_large_error, tier=name)
+        tiers: RunnableSerializable[Any, Any] = small | branch
+        return tiers
+    scorer, inner = _scorer(scorer, labels, input_key)
+    own = getattr(inner, "labels", None)
     names = labels if labels is not None else own
     if names is None:
         msg = "Got no labels, and the scorer names none either; give labels=[...]"
@@ -135,6 +160,7 @@ def data_shunt(
         threshold=threshold,
         max_ood_score=max_ood_score,
         on_large_error=on_large_error,
+        tier=tier,
     )
     chain: RunnableSerializable[Any, Any] = scorer | branch
     return chain if fusion is None else chain | fusion
@@ -142,3 +168,33 @@ def data_shunt(
 
 def _labels_of(threshold: Any) -> Sequence[Any]:
     return list(threshold) if isinstance(threshold, Mapping) else ()
+
+
+def _scorer(scorer: Any, labels: Sequence[Any] | None, input_key: str | None) -> tuple[Any, BaseScorer]:
+    """What stands first in a chain, and the scorer inside it."""
+    inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
+    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:
+        return scorer, inner  # a scorer with a config of its own
+    if not isinstance(scorer, BaseScorer):
+        scorer = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input")
+    elif input_key is not None:
+        scorer = type(scorer)(**{**dict(scorer), "input_key": input_key})
+    return scorer, scorer
+
+
+def _first_tier(
+    scorers: Sequence[Any] | Mapping[str, Any], threshold: Any
+) -> tuple[str, Any, Any, dict[str, Any], list[Any]]:
+    """The first of several small models: its name, itself, its threshold; then the others by name, and theirs."""
+    if isinstance(scorers, Mapping):
+        named = dict(scorers)
+    else:
+        named = {"small" if not number else f"small-{number + 1}": scorer for number, scorer in enumerate(scorers)}
+    levels = list(threshold) if isinstance(threshold, (list, tuple)) else []
+    if len(named) < 2 or len(levels) != len(named):
+        told = f"threshold={threshold!r}" if not levels else f"{len(levels)} thresholds"
+        msg = f"Got {len(named)} scorers and {told} but expected two scorers or more, and a list of as many thresholds"
+        raise ValueError(msg)
+    name = next(iter(named))
+    first = named.pop(name)
+    return name, first, levels[0], named, levels[1:]

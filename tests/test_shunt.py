@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import operator
+from functools import reduce
+
+import pytest
+from fakes import Recording
+from langchain_core.messages import AIMessage
+
+from dsplus_chains import Prediction, SmallModelScorer, data_shunt
+
+LABELS = ["positive", "negative"]
+
+
+def small_model(sure_of):
+    """Sure of texts with a word in them, and of nothing else."""
+    return Recording(lambda text: Prediction(label="positive", confidence=0.95 if sure_of in text else 0.6))
+
+
+def tiers(scorers, thresholds, **more):
+    large = Recording(lambda _: AIMessage("negative"))
+    chain = data_shunt(scorers, large, labels=LABELS, instruction="Which?", threshold=thresholds, **more)
+    return chain, large
+
+
+def test_each_tier_is_asked_about_what_those_before_it_were_not_sure_of():
+    first, second = small_model("good"), small_model("fine")
+    chain, large = tiers({"small": first, "medium": second}, [0.9, 0.9])
+    records = chain.batch(["good", "fine", "so so", "good too"])
+    assert [record["source"] for record in records] == ["small", "medium", "large", "small"]
+    assert [record["answer"] for record in records] == ["positive", "positive", "negative", "positive"]
+    assert (first.sizes, second.sizes, large.sizes) == ([4], [2], [1])
+    assert [len(record.get("tiers", ())) for record in records] == [0, 1, 1, 0]
+
+
+def test_a_list_names_its_tiers_itself_and_three_nest():
+    chain, _ = tiers([small_model("a"), small_model("b"), small_model("c")], [0.9, 0.9, 0.9])
+    assert [record["source"] for record in chain.batch(["a", "b", "c", "d"])] == [
+        "small",
+        "small-2",
+        "small-3",
+        "large",
+    ]
+
+
+async def test_streams_and_async_agree_with_a_batch():
+    chain, _ = tiers([small_model("good"), small_model("fine")], [0.9, 0.9])
+    for text in ("good", "fine", "so so"):
+        expected = chain.invoke(text)
+        assert await chain.ainvoke(text) == expected
+        assert dict(reduce(operator.add, chain.stream(text))) == expected
+
+
+def test_a_dict_of_ones_own_reaches_the_last_tier():
+    chain, _ = tiers([small_model("good"), small_model("fine")], [0.9, 0.9], input_key="review")
+    record = chain.invoke({"review": "fine", "id": 7})
+    assert (record["source"], record["id"], record["input"]) == ("small-2", 7, "fine")
+
+
+def test_a_failing_large_model_leaves_the_last_tiers_answer(scorer):
+    def fail(_):
+        raise TimeoutError("no answer")
+
+    chain = data_shunt([scorer, scorer], fail, instruction="Which?", threshold=[None, None])
+    record = chain.invoke("good phone")
+    assert (record["answer"], record["source"]) == (record["prediction"].label, "fallback")
+    assert isinstance(scorer, SmallModelScorer)
+
+
+@pytest.mark.parametrize(
+    ("n", "threshold", "message"),
+    [(2, 0.9, "threshold=0.9"), (2, [0.9], "1 thresholds"), (1, [0.9], "1 scorers"), (0, [], "0 scorers")],
+)
+def test_tiers_want_a_threshold_each(n, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        tiers([small_model("x")] * n, threshold)
