@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -91,7 +91,7 @@ def _tokens(told: Mapping[str, Any]) -> UsageMetadata:
     """What a message tells of its tokens; an answer out of LangChain's cache may tell only that it cost nothing."""
     counts: dict[str, Any] = {name: told.get(name) or 0 for name in ("input_tokens", "output_tokens", "total_tokens")}
     details = {name: told[name] for name in ("input_token_details", "output_token_details") if told.get(name)}
-    return UsageMetadata(**{**counts, **details})  # type: ignore[typeddict-item]
+    return cast("UsageMetadata", {**counts, **details})
 
 
 def watched(config: RunnableConfig, run_manager: Any, tag: str, collector: UsageCollector) -> RunnableConfig:
@@ -128,10 +128,12 @@ def feed(prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whos
     Raises:
         WiringError: The prompt has a variable that the record does not hold.
     """
-    missing = [] if prompt is None else [name for name in prompt.input_variables if name not in record]
+    if prompt is None:
+        return record
+    missing = [name for name in prompt.input_variables if name not in record]
     if not missing:
         return record
-    if len(missing) == len(prompt.input_variables) == 1 and "input" in record:  # type: ignore[union-attr]
+    if len(missing) == len(prompt.input_variables) == 1 and "input" in record:
         asked = record["input"]
         messages = any(isinstance(part, MessagesPlaceholder) for part in getattr(prompt, "messages", ()))
         return {**record, missing[0]: [HumanMessage(str(asked))] if messages else asked}

@@ -155,7 +155,7 @@ def pairs(mapping: Mapping[Any, Any] | None) -> list[list[Any]] | None:
 
 def mapping(pairs: list[list[Any]] | None) -> dict[Any, Any] | None:
     """A mapping back from its pairs."""
-    return None if pairs is None else {key: value for key, value in pairs}  # noqa: C416  also checks for two
+    return None if pairs is None else dict(pairs)
 
 
 def parse(packed: bytes) -> Any:

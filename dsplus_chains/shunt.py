@@ -38,7 +38,6 @@ def data_shunt(
     max_ood_score: float | None = None,
     on_large_error: Literal["small", "raise"] = "small",
     fusion: AnswerFusion | None = None,
-    tier: str = "small",
     input_key: str | None = None,
 ) -> RunnableSerializable[Any, Any]:
     """The whole chain: scorer, then the small model's answer where it is sure, else the large model's.
@@ -72,7 +71,6 @@ def data_shunt(
         on_large_error: "small" (the small model's answer stands in) or "raise".
         fusion: What weighs the large model's answer with the small one's view, as `tune_threshold` fitted it; None:
             the large model's answer replaces the small one's.
-        tier: The `source` of an answer that the small model gives alone.
         input_key: The key of a dict under which the text is, if not the scorer's own.
 
     Raises:
@@ -93,33 +91,8 @@ def data_shunt(
         >>> chain.pick("answer").batch(["it broke at once", "well, it is a phone"])
         ['negative', 'positive']
     """
-    if isinstance(scorer, (list, tuple, Mapping)):
-        name, first, level, rest, levels = _first_tier(scorer, threshold)
-        arm = data_shunt(
-            rest if len(rest) > 1 else next(iter(rest.values())),
-            large_model,
-            instruction=instruction,
-            threshold=levels if len(rest) > 1 else levels[0],
-            hints=hints,
-            labels=labels,
-            descriptions=descriptions,
-            aliases=aliases,
-            top_k=top_k,
-            set_level=set_level,
-            exemplars=exemplars,
-            reask=reask,
-            template=template,
-            max_ood_score=max_ood_score,
-            on_large_error=on_large_error,
-            fusion=fusion,
-            tier=next(iter(rest)),
-            input_key="input",  # what comes here is a record
-        )
-        small, _ = _scorer(first, labels, input_key)
-        branch = ConfidenceBranch(large=arm, threshold=level, on_large_error=on_large_error, tier=name)
-        tiers: RunnableSerializable[Any, Any] = small | branch
-        return tiers
-    scorer, inner = _scorer(scorer, labels, input_key)
+    *earlier, (tier, last, level) = _tiers(scorer, threshold)
+    scorer, inner = _scorer(last, labels, "input" if earlier else input_key)  # a later tier gets a record
     own = getattr(inner, "labels", None)
     names = labels if labels is not None else own
     if names is None:
@@ -134,7 +107,7 @@ def data_shunt(
     fused = None if fusion is None else fusion.labels
     for what, used in (
         ("the scorer's labels", own),
-        ("the threshold's labels", _labels_of(threshold)),
+        ("the threshold's labels", _labels_of(level)),
         ("the fusion's labels", fused),
     ):
         if unknown := [label for label in used or () if label not in names]:
@@ -157,13 +130,18 @@ def data_shunt(
         arm = arm.with_fallbacks([everything | large_model | parser], exceptions_to_handle=(NoneOfTheseError,))
     branch = ConfidenceBranch(
         large=arm,
-        threshold=threshold,
+        threshold=level,
         max_ood_score=max_ood_score,
         on_large_error=on_large_error,
         tier=tier,
     )
     chain: RunnableSerializable[Any, Any] = scorer | branch
-    return chain if fusion is None else chain | fusion
+    if fusion is not None:
+        chain = chain | fusion
+    for number, (tier, small, level) in reversed(list(enumerate(earlier))):
+        first, _ = _scorer(small, labels, "input" if number else input_key)
+        chain = first | ConfidenceBranch(large=chain, threshold=level, on_large_error=on_large_error, tier=tier)
+    return chain
 
 
 def _labels_of(threshold: Any) -> Sequence[Any]:
@@ -182,19 +160,17 @@ def _scorer(scorer: Any, labels: Sequence[Any] | None, input_key: str | None) ->
     return scorer, scorer
 
 
-def _first_tier(
-    scorers: Sequence[Any] | Mapping[str, Any], threshold: Any
-) -> tuple[str, Any, Any, dict[str, Any], list[Any]]:
-    """The first of several small models: its name, itself, its threshold; then the others by name, and theirs."""
-    if isinstance(scorers, Mapping):
-        named = dict(scorers)
+def _tiers(scorer: Any, threshold: Any) -> list[tuple[str, Any, Any]]:
+    """The small models in the order in which they are asked: the name, the scorer and the threshold of each."""
+    if isinstance(scorer, Mapping):
+        named = list(scorer.items())
+    elif isinstance(scorer, (list, tuple)):
+        named = [(f"small-{number}" if number > 1 else "small", each) for number, each in enumerate(scorer, start=1)]
     else:
-        named = {"small" if not number else f"small-{number + 1}": scorer for number, scorer in enumerate(scorers)}
+        return [("small", scorer, threshold)]
     levels = list(threshold) if isinstance(threshold, (list, tuple)) else []
     if len(named) < 2 or len(levels) != len(named):
         told = f"threshold={threshold!r}" if not levels else f"{len(levels)} thresholds"
         msg = f"Got {len(named)} scorers and {told} but expected two scorers or more, and a list of as many thresholds"
         raise ValueError(msg)
-    name = next(iter(named))
-    first = named.pop(name)
-    return name, first, levels[0], named, levels[1:]
+    return [(name, each, level) for (name, each), level in zip(named, levels, strict=True)]

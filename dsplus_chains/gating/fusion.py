@@ -242,8 +242,11 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         Raises:
             WiringError: It is about other labels.
         """
-        if strange := [label for label in prediction.probabilities or () if label not in self.labels]:
-            msg = f"Got probabilities of {strange[:5]} but the fusion was fitted for {list(self.labels)[:10]}; fit anew"
+        if strange := (prediction.probabilities or {}).keys() - set(self.labels):
+            msg = (
+                f"Got probabilities of {sorted(strange)[:5]} but the fusion was fitted for {list(self.labels)[:10]}; "
+                "fit anew"
+            )
             raise WiringError(msg)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
+from dsplus_chains.calibration.conformal import in_set
 from dsplus_chains.schema import Prediction, percent
 
 NONE_OF_THESE = "none of these"
 """What the large model may answer if label pruning took the right label from it."""
-SLACK = 1e-9
-"""Rounding error of a sum of probabilities."""
 
 
 def ranked_labels(prediction: Prediction, labels: Sequence[Any]) -> list[tuple[Any, float | None]]:
@@ -83,9 +81,9 @@ def offered_labels(
         return [label for label, _ in ranked[:top_k]] or list(labels)
     if set_level >= 1 or len(ranked) < len(labels):
         return list(labels)  # a label that the small model does not speak of must not be lost
-    reach = accumulate(probability or 0.0 for _, probability in ranked)
-    held = max(1, sum(total <= set_level + SLACK for total in reach))
-    return [label for label, _ in ranked[:held]] if held < len(labels) else list(labels)
+    (held,) = in_set([[probability or 0.0 for _, probability in ranked]], set_level).tolist()
+    offered = [label for (label, _), is_held in zip(ranked, held, strict=True) if is_held]
+    return offered if len(offered) < len(labels) else list(labels)
 
 
 def label_list(labels: Sequence[Any], descriptions: Mapping[Any, str] | None, *, escape: bool = False) -> str:

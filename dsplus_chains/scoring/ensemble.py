@@ -159,12 +159,11 @@ class EnsembleClassifier:
             own_distances=None if near is None else np.sort(near.own_distances()),
         )
 
-    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Class probabilities of shape [n texts, classes]; one encode, however many members."""
-        return self.predict(texts)[0]
-
     def predict(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Class probabilities, and how far each text is from the training examples (None: nobody looks for that)."""
+        """Class probabilities of shape [n texts, classes], and how far each text is from the training examples.
+
+        One encode, however many members. The distances are None where no member looks for neighbours.
+        """
         batch = TextBatch(texts, self.encoder)
         logs = mix([member.log_proba(batch) for member in self.members], self.weights)
         probabilities = np.exp(logs if self.calibrator is None else self.calibrator.apply_log(logs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -85,9 +85,10 @@ def fused_rows(
     if guaranteed:
         n = len(rows.labels)
         order = np.random.default_rng(seed).permutation(n)
-        fitted, judged = _fit(rows.part(np.sort(order[: n // 2]))), rows.part(np.sort(order[n // 2 :]))
+        known, judged = rows.part(np.sort(order[: n // 2])), rows.part(np.sort(order[n // 2 :]))
+        fitted = _fit(known, rows.all_labels)
         return fitted, judged.fused(_weighed(fitted, judged))
-    return _fit(rows), rows.fused(_cross_fitted(rows, seed=seed))
+    return _fit(rows, rows.all_labels), rows.fused(_cross_fitted(rows, seed=seed))
 
 
 def _usable(rows: TuningRows) -> int:
@@ -99,13 +100,13 @@ def _usable(rows: TuningRows) -> int:
     )
 
 
-def _fit(rows: TuningRows, names: Sequence[Any] | None = None) -> AnswerFusion:
+def _fit(rows: TuningRows, names: Iterable[Any]) -> AnswerFusion:
     return AnswerFusion.fit(
         rows.predictions,
         rows.labels,
         rows.answers,
         large_confidences=rows.large_confidences,
-        names=[label for label in rows.all_labels if label is not None] if names is None else names,
+        names=list(names),
     )
 
 
@@ -115,12 +116,11 @@ def _weighed(fusion: AnswerFusion, rows: TuningRows) -> list[Prediction | None]:
 
 def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Prediction | None]:
     """What fusion makes of each row, from a fit on nine tenths that do not hold it."""
-    names = [label for label in rows.all_labels if label is not None]
     fold = np.random.default_rng(seed).permutation(len(rows.labels)) % FOLDS
     results: list[Prediction | None] = [None] * len(rows.labels)
     for number in range(FOLDS):
         inside, outside = rows.part(np.flatnonzero(fold != number)), np.flatnonzero(fold == number)
-        fusion = _fit(inside, names)
+        fusion = _fit(inside, rows.all_labels)
         for row, both in zip(outside.tolist(), _weighed(fusion, rows.part(outside)), strict=True):
             results[row] = both
     return results

@@ -55,7 +55,8 @@ class TuningRows:
     @property
     def all_labels(self) -> dict[Any, None]:
         """Every label that the small model may give, in its order."""
-        return dict.fromkeys(label for row in self.predictions for label in (*(row.probabilities or ()), row.label))
+        named = (label for row in self.predictions for label in (*(row.probabilities or ()), row.label))
+        return dict.fromkeys(label for label in named if label is not None)
 
     def part(self, numbers: NDArray[np.int64]) -> Self:
         """Some of the rows."""

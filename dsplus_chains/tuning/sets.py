@@ -23,8 +23,6 @@ def pruning_level(deferred: TuningRows, set_coverage: float) -> float:
     names = list(deferred.all_labels)
     columns = {label: column for column, label in enumerate(names)}
     spoken = [row for row, prediction in enumerate(deferred.predictions) if prediction.probabilities is not None]
-    if not spoken:
-        return 1.0
     table = np.zeros((len(spoken), len(names)))
     for number, row in enumerate(spoken):
         for label, probability in (deferred.predictions[row].probabilities or {}).items():

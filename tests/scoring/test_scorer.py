@@ -323,3 +323,14 @@ def test_other_calibrations_are_fitted_out_of_fold_and_kept(tmp_path, calibratio
 def test_a_calibration_with_many_parameters_wants_examples():
     with pytest.raises(TrainingDataError, match="takes at least 500"):
         fit(calibration="isotonic")
+
+
+@pytest.mark.local
+def test_predictions_do_not_depend_on_the_size_of_the_batch():
+    texts = [f"{word} thing number {i}" for i in range(20) for word in ("good", "bad", "odd")]
+    scorer = SmallModelScorer.fit(texts, ["positive", "negative", "neutral"] * 20)
+    asked = ["good", "a bad thing, and a long story about how it came to be so", "odd", "well " * 60, "nothing at all"]
+    for together, alone in zip(scorer.batch(asked), map(scorer.invoke, asked), strict=True):
+        assert together["prediction"].label == alone["prediction"].label
+        for label, probability in together["prediction"].probabilities.items():
+            assert probability == pytest.approx(alone["prediction"].probabilities[label], abs=1e-5)

@@ -93,3 +93,10 @@ def test_none_of_these_falls_back_where_asking_again_is_not_wanted():
     record = chain.invoke("even")
     assert (record["answer"], record["source"], model.sizes) == ("a", "fallback", [1])
     assert "NoneOfTheseError" in record["error"]
+
+
+def test_a_coverage_out_of_range_is_refused_also_where_nothing_is_deferred():
+    predictions, truth, said = rows(60)
+    for bound in ({"max_escalation": 0.0}, {"max_escalation": 1.0}):
+        with pytest.raises(ValueError, match="set_coverage=2"):
+            tune_threshold(predictions, truth, said, objective="max_escalation", **bound, set_coverage=2)
