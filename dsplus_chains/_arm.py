@@ -6,7 +6,7 @@ of a decomposer. It gets the record. It may answer with a plain value or with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 from typing import Any, cast
 
@@ -46,7 +46,7 @@ class EmptyAnswerError(DSPlusError):
 
 
 class UsageCollector(BaseCallbackHandler):
-    """Adds up the tokens of all chat model calls under one run; None as soon as one call does not tell its own.
+    """Counts all chat model calls under one run, and their tokens: None as soon as one call does not tell its own.
 
     It also keeps how sure the last call was of its answer, where the provider tells.
 
@@ -60,6 +60,8 @@ class UsageCollector(BaseCallbackHandler):
     def __init__(self) -> None:
         self._total: UsageMetadata | None = None
         self._untold = False
+        self.calls = 0
+        """How many calls were begun, those that failed among them."""
         self.confidence: float | None = None
         """The probability of the last call's message; None where its provider does not tell."""
         self._lock = Lock()
@@ -69,9 +71,22 @@ class UsageCollector(BaseCallbackHandler):
         """The tokens of all calls so far; None if there was no call, or one that did not tell."""
         return None if self._untold else self._total
 
+    def add(self, other: UsageCollector) -> None:
+        """Count what another run spent as well; how sure its last call was is not taken over."""
+        with self._lock:
+            self.calls += other.calls
+            self._untold |= other._untold
+            self._total = add_usage(self._total, other._total) if self._total or other._total else None
+
     @override
     def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing to count yet (the default would warn that it is not implemented)."""
+        with self._lock:
+            self.calls += 1
+
+    @override
+    def on_llm_start(self, *_args: Any, **_kwargs: Any) -> None:
+        with self._lock:
+            self.calls += 1
 
     @override
     def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
@@ -153,8 +168,9 @@ def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:
 def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector: UsageCollector) -> dict[str, Any]:
     """The record with an arm's output in it.
 
-    A plain value becomes the `answer`; a record (`answer` and `source` present) is merged, and what it says of
-    answer, source, large model, error, predictions and subtasks wins.
+    A plain value becomes the `answer`, and what the large model said, unless the source is "small". A record (`answer`
+    and `source` present) is merged, and what it says of answer, source, large model, error, predictions and subtasks
+    wins.
 
     Raises:
         EmptyAnswerError: The output is None.
@@ -166,12 +182,14 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
         told = {key: value for key, value in output.items() if key in _RETOLD_KEYS or key not in record}
         return {**record, **_recounted(told, collector)}
     output = as_label(output)  # StrOutputParser hands on a kind of string
-    return {
-        **record,
-        "answer": output,
-        "source": source,
-        "large": LargeAnswer(value=output, confidence=collector.confidence, usage=collector.usage),
-    }
+    return {**record, "answer": output, "source": source, **_said(output, source, collector)}
+
+
+def _said(answer: Any, source: str, collector: UsageCollector) -> dict[str, Any]:
+    """What the large model said, where the answer is its own."""
+    if source == "small":
+        return {}
+    return {"large": LargeAnswer(value=answer, confidence=collector.confidence, usage=collector.usage)}
 
 
 def _recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:
@@ -187,11 +205,11 @@ class AnswerStream:
 
     Args:
         record: What has been yielded of the record so far.
-        source: Who answers, if the arm does not say.
+        source: Who answers, if the arm does not say; a function is asked when the answer begins.
         collector: Counts the arm's tokens.
     """
 
-    def __init__(self, record: dict[str, Any], *, source: str, collector: UsageCollector) -> None:
+    def __init__(self, record: dict[str, Any], *, source: str | Callable[[], str], collector: UsageCollector) -> None:
         self._record = record
         self._collector = collector
         self._total: Any = _MISSING
@@ -199,7 +217,8 @@ class AnswerStream:
         self._waiting: list[Mapping[str, Any]] = []
         self.started = False
         """Whether any of the answer is out. Until then nothing is, and the caller may still fall back."""
-        self.source = source
+        self._whose = source
+        self.source = source if isinstance(source, str) else ""
         """Who answered, as far as the chunks so far tell."""
 
     def push(self, chunk: Any) -> Iterator[AddableDict]:
@@ -214,7 +233,7 @@ class AnswerStream:
         chunk = as_label(chunk)
         self._total = chunk if self._total is _MISSING else add_chunks(self._total, chunk)
         if isinstance(chunk, (str, BaseMessage)):
-            yield AddableDict(answer=chunk) if self.started else AddableDict(answer=chunk, source=self.source)
+            yield AddableDict(answer=chunk) if self.started else self._first(chunk)
             self.started = True
         elif isinstance(chunk, Mapping):
             self._waiting.append(chunk)
@@ -237,9 +256,15 @@ class AnswerStream:
                 yield AddableDict(_recounted(self._news(total), self._collector))
             return
         if not self.started:
-            yield AddableDict(answer=total, source=self.source)
-        large = LargeAnswer(value=total, confidence=self._collector.confidence, usage=self._collector.usage)
-        yield AddableDict(large=large)
+            yield self._first(total)
+        if said := _said(total, self.source, self._collector):
+            yield AddableDict(said)
+
+    def _first(self, answer: Any) -> AddableDict:
+        """The chunk with which the answer begins, or which holds all of it."""
+        if not isinstance(self._whose, str):
+            self.source = self._whose()
+        return AddableDict(answer=answer, source=self.source)
 
     @property
     def _repeats_input(self) -> bool:

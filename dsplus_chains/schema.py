@@ -12,6 +12,7 @@ from langchain_core.runnables.utils import AddableDict
 from pydantic import (
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     StrictBool,
     StrictInt,
@@ -22,6 +23,10 @@ from typing_extensions import TypedDict, override
 
 ROUNDING = 1e-6
 """How far beyond [0, 1] a probability may lie and still count as rounding error (a sum of float32)."""
+
+
+SKIPPED = "skipped"
+"""The source of the result of a subtask that was not run for an input."""
 
 
 class DSPlusError(Exception):
@@ -272,10 +277,16 @@ class SubtaskResult(_Value):
     """What one subtask found out.
 
     Args:
-        value: Its result; None if it failed.
+        value: Its result; None if it failed or was skipped.
         confidence: How sure whoever answered is, in [0, 1], or None if it does not say.
-        source: Who answered, as in the record's `source`; None if the subtask does not say.
+        source: Who answered, as in the record's `source`; "skipped" if the subtask was not run for this input; None if
+            nobody says.
         error: Why there is no result, or only the small model's (``"TimeoutError: …"``), else None.
+        usage: The tokens of all chat model calls that the subtask made for this input; None if it made none, or one
+            that did not tell.
+        calls: How many these were.
+        seconds: How long it took: the time of the subtask's batch in equal shares for its inputs. Two results that
+            differ in this alone are equal.
 
     Example:
         >>> str(SubtaskResult(value="sport", confidence=0.97))
@@ -286,6 +297,20 @@ class SubtaskResult(_Value):
     confidence: Confidence = None
     source: str | None = None
     error: str | None = None
+    usage: UsageMetadata | None = None
+    calls: int = Field(default=0, ge=0)
+    seconds: float | None = Field(default=None, ge=0)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SubtaskResult) and self._said() == other._said()
+
+    @override
+    def __hash__(self) -> int:
+        return hash((self.source, self.confidence, self.error, self.calls))  # a value may be a list
+
+    def _said(self) -> dict[str, Any]:
+        return {name: value for name, value in self if name != "seconds"}
 
     @override
     def __str__(self) -> str:
@@ -295,7 +320,10 @@ class SubtaskResult(_Value):
 
 
 class SubtaskResults(AddableDict):
-    """The results of subtasks by name; as text one line each, so that `{subtasks}` reads well in a prompt."""
+    """The results of subtasks by name; as text one line each, so that `{subtasks}` reads well in a prompt.
+
+    What was skipped has no line.
+    """
 
     @override
     def __add__(self, other: Any) -> SubtaskResults:
@@ -303,7 +331,9 @@ class SubtaskResults(AddableDict):
 
     @override
     def __str__(self) -> str:
-        return "\n".join(f"{name}: {result}" for name, result in self.items())
+        return "\n".join(
+            f"{name}: {result}" for name, result in self.items() if getattr(result, "source", None) != SKIPPED
+        )
 
 
 class ShuntRecord(TypedDict, total=False):

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import InstanceOf
 from typing_extensions import override
 
+from dsplus_chains._fence import fence
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.prompting.fence import fence
 from dsplus_chains.schema import InvalidInputError, Label, Prediction, as_label
 
 POOL = 5

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Annotated, Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.config import get_executor_for_config
 from langchain_core.runnables.graph import Graph
-from langchain_core.runnables.utils import ConfigurableFieldSpec, gather_with_concurrency, get_unique_config_specs
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import override
 
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.schema import ShuntRecord
+from dsplus_chains.subtasks.batching import arun_batch, run_batch
+from dsplus_chains.subtasks.combining import ResultTemplate, combining_step
+from dsplus_chains.subtasks.flow import afinished, finished
 from dsplus_chains.subtasks.graph import plan_graph
-from dsplus_chains.subtasks.plan import Subtask, levels
-from dsplus_chains.subtasks.running import PlanRun, ado, do
+from dsplus_chains.subtasks.plan import Subtask, sorted_plan
+from dsplus_chains.subtasks.running import PlanRun
 
 
 class SubtaskDecomposer(BatchRunnable[Any, Any]):
     """Runs subtasks over an input, then one combining step that knows their results.
 
     In: a text, or a record. Out: the record with `subtasks` (a `SubtaskResult` by name) and what `combine` says:
-    `answer`, `source`, `large`. Subtasks that need nothing of each other run concurrently; each one runs once a
-    batch, not once an input. Subtasks that are shunts of their own keep easy inputs away from the large model.
+    `answer`, `source`, `large`. A subtask starts as soon as all that it needs is done, beside those that need nothing
+    of it; each one runs once a batch, not once an input. Subtasks that are shunts of their own keep easy inputs away
+    from the large model.
 
     In `combine`'s prompt the variable `{subtasks}` reads as one line a result (`HintPromptBuilder` tells them without
-    being asked).
+    being asked). In a stream each result comes as soon as it is there, then the answer token by token.
+
+    For each input and each finished subtask a custom event "dsplus_subtask" goes out, `{name, source, confidence,
+    calls, tokens, seconds}`: who answered, how sure, and at what cost.
 
     Args:
         subtasks: The plan.
-        combine: What makes the answer of the results: any Runnable over the record.
-        source: The `source` of the answer, if `combine` does not say.
+        combine: What makes the answer of the results: any Runnable over the record, a function (`as_table`,
+            `majority_vote`), or a template over the results' values, ``"{domain}, {sentiment}"``.
+        source: The `source` of the answer, if `combine` returns no record of its own. None: "large" if `combine` has
+            called a chat model, or if a result is the large model's own ("large", "fused"), else "small". Of a small
+            answer there is no `large` in the record.
 
     Raises:
-        pydantic.ValidationError: A circle of needs, an unknown need, a name twice, an unknown keyword.
-        SubtaskError: A subtask failed; it names the subtask, and the cause is chained.
+        pydantic.ValidationError: A circle of needs, an unknown need, a name twice, a template of unknown names, an
+            unknown keyword.
+        SubtaskError: A subtask failed that is not optional; it names the subtask, and the cause is chained.
+        WiringError: The prompt of a step has a variable that the record lacks, be the subtask optional or not.
 
     Source: Data Shunt+ (arXiv 2406.15471), prompt transferring: small models do the simple subtasks, and what they
     found enters the large model's prompt. The wording is ours.
@@ -49,19 +60,27 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
         ...         Subtask(name="words", run=lambda record: len(record["input"].split())),
         ...         Subtask(name="long", run=lambda r: r["subtasks"]["words"].value > 3, needs=("words",)),
         ...     ],
-        ...     combine=lambda record: "long" if record["subtasks"]["long"].value else "short",
+        ...     combine="long: {long}, {words} words",
         ... )
         >>> decomposer.invoke("it broke at once")["answer"]
-        'long'
+        'long: True, 4 words'
     """
 
     subtasks: tuple[Subtask, ...]
-    combine: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
-    source: str = Field(default="large", min_length=1)
+    combine: Annotated[Runnable[Any, Any], BeforeValidator(combining_step)]
+    source: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _plan_is_sound(self) -> Self:
-        levels(self.subtasks)
+        if not self.subtasks:
+            msg = "Got no subtasks but expected at least one"
+            raise ValueError(msg)
+        sorted_plan(self.subtasks)
+        known = ["input", *(subtask.name for subtask in self.subtasks)]
+        template = self.combine.names if isinstance(self.combine, ResultTemplate) else []
+        if unknown := [name for name in template if name not in known]:
+            msg = f"Got a template that names {unknown} but expected some of {sorted(known)}; a function can say more"
+            raise ValueError(msg)
         return self
 
     @property
@@ -87,25 +106,20 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
         plan = PlanRun(self, inputs, run_manager, config)
-        for level in levels(self.subtasks):
-            jobs = plan.jobs(level)
-            with get_executor_for_config(config[0]) as executor:
-                plan.take(jobs, list(executor.map(do, jobs)))
+        for _ in finished(plan, config[0]):
+            pass
         rows, records, configs = plan.combining()
-        if rows:
-            plan.merge(rows, self.combine.batch(records, configs, return_exceptions=True, **kwargs))
+        plan.merge(rows, run_batch(self.combine, records, configs, **kwargs))
         return plan.results
 
     @override
     async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
         plan = PlanRun(self, inputs, run_manager, config)
-        for level in levels(self.subtasks):
-            jobs = plan.jobs(level)
-            limit = config[0].get("max_concurrency")
-            plan.take(jobs, await gather_with_concurrency(limit, *map(ado, jobs)))
+        async with aclosing(afinished(plan)) as flow:
+            async for _ in flow:
+                pass
         rows, records, configs = plan.combining()
-        if rows:
-            plan.merge(rows, await self.combine.abatch(records, configs, return_exceptions=True, **kwargs))
+        plan.merge(rows, await arun_batch(self.combine, records, configs, **kwargs))
         return plan.results
 
     @override
@@ -114,11 +128,8 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     ) -> Iterator[Any]:
         plan = PlanRun(self, [value], [run_manager], [config])
         yield plan.known()
-        for level in levels(self.subtasks):
-            jobs = plan.jobs(level)
-            with get_executor_for_config(config) as executor:
-                plan.take(jobs, list(executor.map(do, jobs)))
-            yield plan.found(level)
+        for subtask in finished(plan, config):
+            yield plan.found(subtask)
         stream, record, arm_config = plan.streaming()
         for piece in self.combine.stream(record, arm_config, **kwargs):
             yield from stream.push(piece)
@@ -130,10 +141,9 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     ) -> AsyncIterator[Any]:
         plan = PlanRun(self, [value], [run_manager], [config])
         yield plan.known()
-        for level in levels(self.subtasks):
-            jobs = plan.jobs(level)
-            plan.take(jobs, await gather_with_concurrency(config.get("max_concurrency"), *map(ado, jobs)))
-            yield plan.found(level)
+        async with aclosing(afinished(plan)) as flow:
+            async for subtask in flow:
+                yield plan.found(subtask)
         stream, record, arm_config = plan.streaming()
         async for piece in self.combine.astream(record, arm_config, **kwargs):
             for chunk in stream.push(piece):

@@ -17,7 +17,10 @@ def plan_graph(
     combine: Runnable[Any, Any],
     config: RunnableConfig | None,
 ) -> Graph:
-    """The graph of a plan; a subtask that nothing needs leads straight to the combining step."""
+    """The graph of a plan; a subtask that nothing needs leads straight to the combining step.
+
+    The way to a subtask that is not run for every input is dotted.
+    """
     graph = Graph()
     start = graph.add_node(decomposer.get_input_schema(config))
     lasts: dict[str, Node] = {}
@@ -25,7 +28,7 @@ def plan_graph(
         for subtask in level:
             first, last = _extend(graph, subtask.run, config, prefix=subtask.name)
             for before in [lasts[need] for need in subtask.needs] or [start]:
-                graph.add_edge(before, first, data=subtask.name)
+                graph.add_edge(before, first, data=subtask.name, conditional=subtask.when is not None)
             lasts[subtask.name] = last
     first, last = _extend(graph, combine, config, prefix="combine")
     needed = {need for subtask in subtasks for need in subtask.needs}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from dsplus_chains.schema import InvalidInputError
+
+NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+"""What a subtask may be called: a name that a prompt template can hold."""
 
 
 class Subtask(BaseModel):
@@ -20,38 +25,55 @@ class Subtask(BaseModel):
             model; its `answer`, confidence and `source` become the result. A scorer's prediction or any other value
             will do as well.
         needs: The names of the subtasks that run before; their results are in the record that `run` gets.
+        select: What of the record `run` gets: a key of the record, or a quick function of it. None: the record.
+        when: A quick function of the record (with the results that are needed) that says whether there is anything to
+            do. Where it says no, `run` is not called, and the result has no value and the source "skipped".
+        optional: Whether an input survives a failure; its result then has no value, and the `error`.
 
     Example:
-        >>> Subtask(name="length", run=lambda record: len(record["input"])).name
-        'length'
+        >>> Subtask(name="length", run=len, select="input").view({"input": "broke at once", "id": 7})
+        'broke at once'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    name: str = Field(pattern=NAME)
     run: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
     needs: tuple[str, ...] = ()
+    select: str | Callable[[dict[str, Any]], Any] | None = None
+    when: Callable[[dict[str, Any]], Any] | None = None
+    optional: bool = False
+
+    @property
+    def step(self) -> Runnable[Any, Any]:
+        """What is run, once a batch, over what `view` makes of each record."""
+        return self.run
+
+    def view(self, record: dict[str, Any]) -> Any:
+        """What of a record the step gets to see.
+
+        Raises:
+            InvalidInputError: The record lacks the key that is selected.
+        """
+        if self.select is None:
+            return record
+        if callable(self.select):
+            return self.select(record)
+        if self.select not in record:
+            msg = f"Got a record with the keys {sorted(record)} but expected {self.select!r}, which is selected"
+            raise InvalidInputError(msg)
+        return record[self.select]
 
 
-def levels(subtasks: Sequence[Subtask]) -> list[list[Subtask]]:
-    """The subtasks in the order in which they can run: those of one level need only earlier levels.
+def sorted_plan(subtasks: Sequence[Subtask]) -> TopologicalSorter[str]:
+    """The names of the subtasks, prepared to be taken in the order of their needs.
 
     Raises:
-        ValueError: No subtask, a name twice, a need that is no subtask, or needs that go round in a circle.
-
-    Example:
-        >>> def plan(**needs):
-        ...     return [Subtask(name=name, run=str, needs=need) for name, need in needs.items()]
-        >>> [[subtask.name for subtask in level] for level in levels(plan(topic=(), tone=(), reply=("topic", "tone")))]
-        [['topic', 'tone'], ['reply']]
-        >>> levels(plan(a=("b",), b=("a",)))
-        Traceback (most recent call last):
-        ...
-        ValueError: Got subtasks that need each other in a circle: a -> b -> a
+        ValueError: A name twice, a need that is no subtask, or needs that go round in a circle.
     """
     by_name = {subtask.name: subtask for subtask in subtasks}
-    if not subtasks or len(by_name) < len(subtasks):
-        msg = f"Got subtasks named {[subtask.name for subtask in subtasks]} but expected at least one, each name once"
+    if len(by_name) < len(subtasks):
+        msg = f"Got subtasks named {[subtask.name for subtask in subtasks]} but expected each name once"
         raise ValueError(msg)
     for subtask in subtasks:
         if unknown := [need for need in subtask.needs if need not in by_name]:
@@ -63,6 +85,26 @@ def levels(subtasks: Sequence[Subtask]) -> list[list[Subtask]]:
     except CycleError as error:
         msg = f"Got subtasks that need each other in a circle: {' -> '.join(reversed(error.args[1]))}"
         raise ValueError(msg) from error
+    return sorter
+
+
+def levels(subtasks: Sequence[Subtask]) -> list[list[Subtask]]:
+    """The subtasks in an order in which they can run: those of one level need only earlier levels.
+
+    Raises:
+        ValueError: A name twice, a need that is no subtask, or needs that go round in a circle.
+
+    Example:
+        >>> def plan(**needs):
+        ...     return [Subtask(name=name, run=str, needs=need) for name, need in needs.items()]
+        >>> [[subtask.name for subtask in level] for level in levels(plan(topic=(), tone=(), reply=("topic", "tone")))]
+        [['topic', 'tone'], ['reply']]
+        >>> levels(plan(a=("b",), b=("a",)))
+        Traceback (most recent call last):
+        ...
+        ValueError: Got subtasks that need each other in a circle: a -> b -> a
+    """
+    sorter = sorted_plan(subtasks)
     ordered: list[list[Subtask]] = []
     while sorter.is_active():
         ready = set(sorter.get_ready())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from langchain_core.prompts import ChatPromptTemplate
 
 from dsplus_chains import HintPromptBuilder, InvalidInputError, Prediction, SubtaskResult
-from dsplus_chains.prompting.fence import fence
+from dsplus_chains._fence import fence
 from dsplus_chains.prompting.hints import offered_labels, ranked_labels
 
 LABELS = ["card lost", "card stolen", "refund", "top up"]

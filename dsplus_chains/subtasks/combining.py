@@ -1,0 +1,122 @@
+"""Combining results without a model: a template over them, a table, a vote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import Formatter
+from typing import Any
+
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import coerce_to_runnable
+from pydantic import field_validator
+from typing_extensions import override
+
+from dsplus_chains._runnable import BatchRunnable, Configs, Managers
+from dsplus_chains.schema import SKIPPED, DSPlusError, InvalidInputError, SubtaskResult
+
+
+class NoVoteError(DSPlusError):
+    """No subtask found a value, so there is nothing to vote on."""
+
+
+class ResultTemplate(BatchRunnable[dict[str, Any], str]):
+    """Fills a template with the values of results, by the subtasks' names, and with the record's `input`.
+
+    Values are only ever inserted: braces in them mean nothing. What was skipped is left empty, and what failed reads
+    "unknown".
+
+    Args:
+        template: A text with plain names in braces, ``"{domain}, {sentiment}"``; braces that are meant are doubled.
+
+    Raises:
+        pydantic.ValidationError: The template reaches into values (``{a.b}``, ``{a[0]}``), formats them (``{a!r}``,
+            ``{a:>9}``), or its braces do not match.
+
+    Example:
+        >>> found = {"domain": SubtaskResult(value="cards"), "tone": SubtaskResult(value="{angry}")}
+        >>> ResultTemplate(template="{domain}, {tone}").invoke({"input": "…", "subtasks": found})
+        'cards, {angry}'
+    """
+
+    template: str
+
+    @field_validator("template")
+    @classmethod
+    def _plain_names(cls, template: str) -> str:
+        for _, name, form, conversion in Formatter().parse(template):
+            if name is not None and (form or conversion or not name.isidentifier()):
+                told = "".join([name, f"!{conversion}" if conversion else "", f":{form}" if form else ""])
+                msg = f"Got {{{told}}} in a template of results but expected the plain name of a subtask, or {{input}}"
+                raise ValueError(msg)
+        return template
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the template."""
+        return [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
+
+    @override
+    def _run(
+        self, inputs: list[dict[str, Any]], run_manager: Managers, config: Configs, **kwargs: Any
+    ) -> list[str | Exception]:
+        return [self._fill(record) for record in inputs]
+
+    def _fill(self, record: Mapping[str, Any]) -> str | Exception:
+        results = record.get("subtasks", {})
+        values = {"input": record.get("input")} | {name: _read(result) for name, result in results.items()}
+        if missing := [name for name in self.names if name not in values]:
+            return InvalidInputError(
+                f"Got no result of {missing}, which the template names; there are {sorted(values)}"
+            )
+        return self.template.format_map(values)
+
+
+def combining_step(value: Any) -> Runnable[Any, Any]:
+    """What combines results, as a Runnable: a text is a template over them."""
+    return ResultTemplate(template=value) if isinstance(value, str) else coerce_to_runnable(value)
+
+
+def as_table(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of all results by name, None where a subtask failed or was skipped: a `combine` without a model.
+
+    Example:
+        >>> as_table({"subtasks": {"topic": SubtaskResult(value="cards"), "tone": SubtaskResult(source="skipped")}})
+        {'topic': 'cards', 'tone': None}
+    """
+    return {name: result.value for name, result in record["subtasks"].items()}
+
+
+def majority_vote(record: Mapping[str, Any]) -> Any:
+    """The value that most results have: a `combine` without a model.
+
+    Of values with as many votes, the one that somebody is most confident of; of these, the one declared first.
+
+    Raises:
+        NoVoteError: No result has a value.
+
+    Example:
+        >>> votes = [("spam", 0.6), ("ham", 0.9), ("spam", 0.7), (None, None), ("ham", None)]
+        >>> results = {f"v{i}": SubtaskResult(value=v, confidence=c) for i, (v, c) in enumerate(votes)}
+        >>> majority_vote({"subtasks": results})
+        'ham'
+    """
+    ballots: list[list[SubtaskResult]] = []
+    for result in record["subtasks"].values():
+        if result.value is None:
+            continue
+        for ballot in ballots:
+            if type(ballot[0].value) is type(result.value) and ballot[0].value == result.value:  # True is not 1
+                ballot.append(result)
+                break
+        else:
+            ballots.append([result])
+    if not ballots:
+        msg = f"Got no value of {sorted(record['subtasks'])} but expected at least one to vote on"
+        raise NoVoteError(msg)
+    return max(ballots, key=lambda ballot: (len(ballot), max(vote.confidence or 0.0 for vote in ballot)))[0].value
+
+
+def _read(result: SubtaskResult) -> Any:
+    if result.value is not None:
+        return result.value
+    return "" if result.source == SKIPPED else "unknown"

@@ -1,0 +1,146 @@
+"""What a plan can declare beside needs: what a subtask sees, when it runs, whether it may fail, what combines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from fakes import Recording
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+
+from dsplus_chains import Subtask, SubtaskDecomposer, SubtaskError, SubtaskResult
+from dsplus_chains.subtasks.combining import as_table, majority_vote
+
+
+def test_select_picks_what_a_subtask_sees_by_key_or_by_function():
+    by_key, by_function = Recording(str.upper), Recording(len)
+    plan = SubtaskDecomposer(
+        subtasks=[
+            Subtask(name="loud", run=by_key, select="title"),
+            Subtask(name="size", run=by_function, select=lambda record: record["input"].split()),
+        ],
+        combine="{loud} {size}",
+    )
+    assert plan.invoke({"input": "it broke", "title": "no"})["answer"] == "NO 2"
+    with pytest.raises(SubtaskError, match="expected 'title'"):
+        plan.invoke("it broke")
+
+
+def test_a_subtask_that_is_not_called_for_makes_no_call_and_leaves_no_line():
+    run = Recording(lambda record: record["input"] * 2)
+    plan = SubtaskDecomposer(
+        subtasks=[
+            Subtask(name="size", run=lambda record: len(record["input"])),
+            Subtask(name="twice", run=run, needs=("size",), when=lambda record: record["subtasks"]["size"].value < 3),
+        ],
+        combine=lambda record: str(record["subtasks"]),
+    )
+    short, long = plan.batch(["ab", "abcd"])
+    assert short["answer"] == "size: 2\ntwice: abab"
+    assert long["answer"] == "size: 4"
+    assert long["subtasks"]["twice"] == SubtaskResult(source="skipped")
+    assert run.sizes == [1]
+
+
+def test_an_optional_subtask_may_fail_and_its_reason_stays():
+    def fragile(record):
+        raise TimeoutError("no answer in 5 s")
+
+    needed = Subtask(name="shown", run=lambda record: str(record["subtasks"]["topic"]), needs=("topic",))
+    for optional in (True, False):
+        plan = SubtaskDecomposer(
+            subtasks=[Subtask(name="topic", run=fragile, optional=optional), needed], combine=as_table
+        )
+        (found,) = plan.batch(["a"], return_exceptions=True)
+        if optional:
+            assert found["subtasks"]["topic"].error == "TimeoutError: no answer in 5 s"
+            assert found["answer"] == {"topic": None, "shown": "unknown (TimeoutError: no answer in 5 s)"}
+        else:
+            assert isinstance(found, SubtaskError)
+            assert found.subtask == "topic"
+
+
+def test_a_condition_that_raises_fails_its_row_alone():
+    plan = SubtaskDecomposer(
+        subtasks=[Subtask(name="a", run=str, when=lambda record: 1 / record["n"])], combine=lambda record: "done"
+    )
+    good, poisoned = plan.batch([{"input": "x", "n": 1}, {"input": "y", "n": 0}], return_exceptions=True)
+    assert good["answer"] == "done"
+    assert isinstance(poisoned, SubtaskError)
+
+
+def test_a_plain_combination_is_small_and_one_by_a_chat_model_is_large():
+    sizes = Subtask(name="size", run=lambda record: len(record["input"]))
+    plain = SubtaskDecomposer(subtasks=[sizes], combine="{size} letters in {input}").invoke("{size}")
+    assert (plain["answer"], plain["source"]) == ("6 letters in {size}", "small")
+    assert "large" not in plain
+    model = FakeListChatModel(responses=["many"])
+    arm = ChatPromptTemplate.from_template("{subtasks}") | model | StrOutputParser()
+    asked = SubtaskDecomposer(subtasks=[sizes], combine=arm).invoke("abc")
+    assert (asked["answer"], asked["source"], asked["large"].value) == ("many", "large", "many")
+    inside = Subtask(name="tone", run=ChatPromptTemplate.from_template("{input}") | model | StrOutputParser())
+    within = SubtaskDecomposer(subtasks=[sizes, inside], combine=as_table).invoke("abc")
+    assert within["source"] == "large"
+    assert (within["subtasks"]["tone"].calls, within["subtasks"]["size"].calls) == (1, 0)
+
+
+@pytest.mark.parametrize("template", ["{size.__class__}", "{size[0]}", "{size!r}", "{size:>9}", "{", "{unknown}"])
+def test_a_template_holds_plain_known_names_only(template):
+    with pytest.raises(ValueError, match="template|expected|Single"):
+        SubtaskDecomposer(subtasks=[Subtask(name="size", run=str)], combine=template)
+
+
+def test_a_vote_goes_to_the_most_then_to_the_surest():
+    def vote(*votes):
+        results = {f"v{number}": SubtaskResult(value=v, confidence=c) for number, (v, c) in enumerate(votes)}
+        return majority_vote({"subtasks": results})
+
+    assert vote(("a", 0.5), ("b", 0.9), ("a", 0.5)) == "a"
+    assert vote(("a", 0.5), ("b", 0.9)) == "b"
+    assert vote(("a", None), ("b", None)) == "a"
+    assert vote((1, 0.5), (True, 0.9)) is True
+
+
+def test_a_subtask_starts_as_soon_as_what_it_needs_is_done_not_level_by_level():
+    finished = {}
+
+    def lasting(name, seconds):
+        async def run(record):
+            await asyncio.sleep(seconds)
+            finished[name] = time.perf_counter()
+            return name
+
+        return run
+
+    plan = SubtaskDecomposer(
+        subtasks=[
+            Subtask(name="slow", run=lasting("slow", 0.3)),
+            Subtask(name="quick", run=lasting("quick", 0.01)),
+            Subtask(name="after", run=lasting("after", 0.01), needs=("quick",)),
+        ],
+        combine="{slow} {after}",
+    )
+
+    async def names():
+        chunks = [chunk async for chunk in plan.astream("x")]
+        return [name for chunk in chunks for name in chunk.get("subtasks", {})]
+
+    assert asyncio.run(names()) == ["quick", "after", "slow"]
+    assert finished["after"] < finished["slow"]
+
+
+def test_what_each_subtask_cost_is_told_to_whoever_listens():
+    async def events():
+        plan = SubtaskDecomposer(subtasks=[Subtask(name="size", run=len, select="input")], combine="{size}")
+        return [
+            event["data"]
+            async for event in plan.astream_events("abc", version="v2")
+            if event["event"] == "on_custom_event" and event["name"] == "dsplus_subtask"
+        ]
+
+    (told,) = asyncio.run(events())
+    assert told.pop("seconds") >= 0
+    assert told == {"name": "size", "source": None, "confidence": None, "calls": 0, "tokens": 0}
