@@ -11,9 +11,10 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 from typing_extensions import override
 
+from dsplus_chains._fence import fence
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
+from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector, exemplar_block
-from dsplus_chains.prompting.fence import fence
 from dsplus_chains.prompting.hints import label_list, offered_labels, soft_hint
 from dsplus_chains.schema import InvalidInputError, Label, Labels, Prediction, SubtaskResults, WiringError
 
@@ -39,12 +40,20 @@ def _from_pairs(value: Any) -> Any:
     return dict(value) if isinstance(value, list) else value
 
 
+def _from_data(value: Any) -> Any:
+    return TrackRecord.from_dict(value) if isinstance(value, Mapping) else value
+
+
 class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     """Builds the large model's prompt from a record: instruction, labels, the fenced input, the small model's view.
 
     In: a record with `input` and, unless ``hints="none"``, `prediction` (a bare string is taken as the `input`).
     Results of subtasks in the record are told as well. Out: a `ChatPromptValue`; what is the same for every input
     comes first, in the system message.
+
+    What a soft hint costs is bounded: a sentence, at most `top_k` lines of a label and its probability, and two
+    sentences. Beside the labels' names that is 29 tokens, or up to 36 with a track record, and up to 6 a line (as
+    MiniLM's tokenizer counts them). It adds no call of any model.
 
     Args:
         labels: The labels to choose from, in the order in which they are listed.
@@ -53,8 +62,12 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         hints: "soft": the small model's probabilities; "hard": only its most likely labels are offered, and "none of
             these" (on which `LabelParser` raises and the branch falls back); "none": nothing.
         top_k: How many labels a hint names at most.
+        track_record: With "soft": how often the small model was right when it was about this sure, which is then told
+            in place of "It was not sure enough to answer alone."
         set_level: With "hard": how many labels are offered is not `top_k` but what it takes to have the true one among
             them as often as promised; from `tune_threshold(..., set_coverage=0.95)`.
+        strong_labels: With "hard": all labels but these are offered, and they are the same for every input; from
+            `strong_labels`. Not together with `set_level`.
         exemplars: Finds solved examples for each input, which are shown before it, each with the small model's view of
             it and its label; one search a batch.
         template: A prompt of your own: a `ChatPromptTemplate`, its messages, or the text of one. Its variables:
@@ -62,7 +75,8 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             prefer `fenced_input` to `input`, so that the text cannot pose as part of your prompt.
 
     Raises:
-        pydantic.ValidationError: No labels, a label twice, a description of an unknown label, an unknown keyword.
+        pydantic.ValidationError: No labels, a label twice, a description of an unknown label, an unknown keyword, two
+            ways to prune, or one that would leave nothing.
         InvalidInputError: The record lacks `input`.
         WiringError: The record lacks `prediction`, or a variable of the template.
 
@@ -92,7 +106,9 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     descriptions: Annotated[dict[Label, str] | None, BeforeValidator(_from_pairs)] = None
     hints: Literal["none", "soft", "hard"] = "soft"
     top_k: int = Field(default=5, ge=1)
+    track_record: Annotated[InstanceOf[TrackRecord] | None, BeforeValidator(_from_data)] = None
     set_level: float | None = Field(default=None, gt=0, le=1)
+    strong_labels: tuple[Label, ...] | None = None
     exemplars: InstanceOf[ExemplarSelector] | None = None
     template: Annotated[ChatPromptTemplate | None, BeforeValidator(_template)] = None
 
@@ -100,6 +116,24 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     def _descriptions_agree(self) -> Self:
         if unknown := [label for label in self.descriptions or {} if label not in self.labels]:
             msg = f"Got descriptions of {unknown}, which are not among the labels {list(self.labels)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_prune(self) -> Self:
+        if self.strong_labels is None:
+            return self
+        strong = list(self.strong_labels)
+        if self.set_level is not None:
+            msg = (
+                f"Got strong_labels={strong} and set_level={self.set_level}, which both prune, but expected one of them"
+            )
+            raise ValueError(msg)
+        if unknown := [label for label in strong if label not in self.labels]:
+            msg = f"Got strong_labels={unknown}, which are not among the labels {list(self.labels)}"
+            raise ValueError(msg)
+        if set(strong) == set(self.labels):
+            msg = f"Got strong_labels={strong}, which are all labels, but expected at least one that is left to offer"
             raise ValueError(msg)
         return self
 
@@ -111,8 +145,12 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     @property
     @override
     def lc_attributes(self) -> dict[str, Any]:
-        # As pairs: the keys of a JSON object could not be numbers.
-        return {} if self.descriptions is None else {"descriptions": [list(pair) for pair in self.descriptions.items()]}
+        plain: dict[str, Any] = {}
+        if self.descriptions is not None:  # as pairs: the keys of a JSON object could not be numbers
+            plain["descriptions"] = [list(pair) for pair in self.descriptions.items()]
+        if self.track_record is not None:
+            plain["track_record"] = self.track_record.to_dict()
+        return plain
 
     @property
     @override
@@ -172,7 +210,8 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
                 },
             )
         labels_block = f"The labels are:\n{listed}"
-        pruned = self.hints == "hard"  # then the list differs from input to input and goes to what differs
+        # Labels pruned input by input go to what differs; the strong ones are missing from all prompts alike.
+        pruned = self.hints == "hard" and self.strong_labels is None
         system = [self.instruction, *([] if pruned else [labels_block]), RULES]
         human = [solved, fenced, _told(record), labels_block if pruned else "", hint, "Label:"]
         return ChatPromptValue(
@@ -194,9 +233,16 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             )
             raise WiringError(msg)
         if self.hints == "hard":
-            offered = offered_labels(prediction, self.labels, top_k=self.top_k, set_level=self.set_level)
+            offered = offered_labels(
+                prediction,
+                self.labels,
+                top_k=self.top_k,
+                set_level=self.set_level,
+                strong=self.strong_labels,
+            )
             return offered, len(offered) < len(self.labels), ""
-        return list(self.labels), False, soft_hint(prediction, self.labels, top_k=self.top_k)
+        hint = soft_hint(prediction, self.labels, top_k=self.top_k, track_record=self.track_record)
+        return list(self.labels), False, hint
 
     @staticmethod
     def _fill(template: ChatPromptTemplate, values: dict[str, Any]) -> ChatPromptValue:

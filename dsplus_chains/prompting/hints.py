@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsplus_chains.calibration.conformal import in_set
+from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.schema import Prediction, percent
 
 NONE_OF_THESE = "none of these"
@@ -29,10 +30,18 @@ def ranked_labels(prediction: Prediction, labels: Sequence[Any]) -> list[tuple[A
     return [(label, prediction.confidence) for label in labels if label == prediction.label]
 
 
-def soft_hint(prediction: Prediction, labels: Sequence[Any], *, top_k: int) -> str:
+def soft_hint(
+    prediction: Prediction, labels: Sequence[Any], *, top_k: int, track_record: TrackRecord | None = None
+) -> str:
     """The small model's view as a prior for the large one: at most `top_k` labels, most likely first.
 
     Empty if the small model has no view. The wording is ours; the paper prints only its image prompt.
+
+    Args:
+        prediction: The small model's.
+        labels: All labels.
+        top_k: How many to name at most.
+        track_record: How often it was right when it was about this sure, which is then told.
 
     Source: Data Shunt (AAAI 2024), S4L, soft prompt pruning: the label probabilities enter the prompt.
 
@@ -45,35 +54,51 @@ def soft_hint(prediction: Prediction, labels: Sequence[Any], *, top_k: int) -> s
     ranked = ranked_labels(prediction, labels)[:top_k]
     if not ranked:
         return ""
+    share = None if track_record is None else track_record.at(prediction.confidence)
+    worth = (
+        "It was not sure enough to answer alone."
+        if share is None
+        else f"When it is this sure, it is right {percent(share)} of the time."
+    )
     return "\n".join(
         [
             "A small model trained for this task read the input and estimates:",
             *(f"- {label}: {percent(probability)}" for label, probability in ranked),
-            "It was not sure enough to answer alone. Weigh its estimate, but decide yourself.",
+            f"{worth} Weigh its estimate, but decide yourself.",
         ]
     )
 
 
 def offered_labels(
-    prediction: Prediction, labels: Sequence[Any], *, top_k: int, set_level: float | None = None
+    prediction: Prediction,
+    labels: Sequence[Any],
+    *,
+    top_k: int,
+    set_level: float | None = None,
+    strong: Sequence[Any] | None = None,
 ) -> list[Any]:
-    """The labels that label pruning leaves, most likely first: the `top_k` most likely, or a conformal set.
+    """The labels that label pruning leaves: a conformal set or the `top_k` most likely, or all but the strong ones.
 
-    All of them, in their own order, if there is nothing to prune by or nothing to prune.
+    The most likely comes first, if it is the small model that tells which. All of them, in their own order, if there
+    is nothing to prune by or nothing to prune.
 
     Args:
         prediction: The small model's.
         labels: All labels.
-        top_k: How many to leave, without a level.
+        top_k: How many to leave, where nothing else is given.
         set_level: The labels are taken until their probabilities sum to this; see `conformal_level`.
+        strong: Labels that are not offered, whatever the prediction is, while all others are; see `strong_labels`.
 
-    Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning; here per input, by the small model's probabilities.
+    Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning: the strong labels are dropped. Pruning per input, by the
+    small model's probabilities, is ours.
 
     Example:
         >>> prediction = Prediction(label="b", confidence=0.7, probabilities={"a": 0.1, "b": 0.7, "c": 0.2})
         >>> offered_labels(prediction, ["a", "b", "c"], top_k=2)
         ['b', 'c']
     """
+    if strong is not None:
+        return [label for label in labels if label not in strong]
     if prediction.probabilities is None or (set_level is None and len(labels) <= top_k):
         return list(labels)
     ranked = ranked_labels(prediction, labels)

@@ -33,6 +33,10 @@ class NoneOfTheseError(OutputParserException):
     """The large model chose "none of these": label pruning may have taken the right label from it."""
 
 
+class RefusalError(OutputParserException):
+    """The large model refused to answer, and said so in the way that its provider has for it."""
+
+
 class LabelParser(BatchRunnable[Any, Any]):
     """Reads a chat model's answer as exactly one of the labels.
 
@@ -52,6 +56,7 @@ class LabelParser(BatchRunnable[Any, Any]):
         pydantic.ValidationError: No labels, an alias of an unknown label, an unknown keyword.
         OutputParserException: The answer is not exactly one of the labels; `llm_output` holds it.
         NoneOfTheseError: The answer is "none of these".
+        RefusalError: The message says that the model refused.
 
     Example:
         >>> parser = LabelParser(labels=["positive", "negative"])
@@ -121,7 +126,7 @@ class LabelParser(BatchRunnable[Any, Any]):
     def _parse_message(self, message: AIMessage) -> Any:
         if refusal := message.additional_kwargs.get("refusal"):
             msg = f"The large model refused: {refusal}"
-            raise OutputParserException(msg, llm_output=str(refusal))
+            raise RefusalError(msg, llm_output=str(refusal))
         if not message.text and message.tool_calls:
             return self._parse_object(message.tool_calls[0]["args"])
         return self.parse(str(message.text))

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from pydantic import InstanceOf
 from typing_extensions import override
 
+from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.base import Encoder
 from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.examples import check_examples
 from dsplus_chains.scoring.storage import read_state, write_state
+
+ENOUGH_TO_TELL = 100
+"""From how many examples on there is a track record: with fewer, one or two bins would say the same of all inputs."""
 
 
 class SmallModelScorer(BaseScorer):
@@ -31,6 +35,8 @@ class SmallModelScorer(BaseScorer):
     Args:
         labels: The labels, in the order of the classifier's columns.
         classifier: What turns texts into class probabilities.
+        track_record: How often it was right when it was about this sure, on training examples that it had not seen;
+            `HintPromptBuilder` tells the large model. None with fewer than 100 examples.
         input_key: The key of a dict under which the text is.
 
     Raises:
@@ -45,6 +51,7 @@ class SmallModelScorer(BaseScorer):
 
     labels: Labels
     classifier: InstanceOf[EnsembleClassifier]
+    track_record: InstanceOf[TrackRecord] | None = None
 
     @classmethod
     def fit(
@@ -92,7 +99,8 @@ class SmallModelScorer(BaseScorer):
             calibration=calibration,
             seed=seed,
         )
-        return cls(labels=names, classifier=classifier, input_key=input_key)
+        record = _track_record(classifier, targets)
+        return cls(labels=names, classifier=classifier, track_record=record, input_key=input_key)
 
     @override
     def _predict(self, texts: list[str]) -> list[Prediction]:
@@ -172,6 +180,7 @@ class SmallModelScorer(BaseScorer):
             {
                 "labels": list(self.labels),
                 "input_key": self.input_key,
+                "track_record": None if self.track_record is None else self.track_record.to_dict(),
                 "classifier": settings,
             },
             arrays,
@@ -203,7 +212,17 @@ class SmallModelScorer(BaseScorer):
         classifier = EnsembleClassifier.from_state(
             settings, arrays, encoder=_encoder(encoder or settings["encoder"], device)
         )
-        return cls(labels=state["labels"], classifier=classifier, input_key=state["input_key"])
+        told = state.get("track_record")  # None also in a folder from before there were any
+        record = None if told is None else TrackRecord.from_dict(told)
+        return cls(labels=state["labels"], classifier=classifier, track_record=record, input_key=state["input_key"])
+
+
+def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) -> TrackRecord | None:
+    """From the calibrated predictions of the training examples, each by members that had not seen it."""
+    logs = classifier.out_of_fold
+    if logs is None or np.isfinite(logs).all(axis=1).sum() < ENOUGH_TO_TELL:
+        return None
+    return TrackRecord.fit(np.exp(logs.max(axis=1)), logs.argmax(axis=1) == targets)
 
 
 def _encoder(encoder: str | Encoder | Embeddings, device: str | None) -> Encoder:

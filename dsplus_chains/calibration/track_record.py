@@ -1,0 +1,132 @@
+"""The track record of a small model: how often it was right when it was about this sure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+ROWS = 30
+"""How many rows a bin holds at least: a share of fewer says little."""
+BINS = 20
+"""How many bins there are at most; further rows make them larger, and so surer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackRecord:
+    """How often a model was right, by its confidence: a rising curve through bins of equally many rows.
+
+    Args:
+        confidences: The mean confidence of each bin; never falling.
+        shares: The share of each bin's rows that was right; never falling.
+
+    Raises:
+        ValueError: No bin, lists of unequal length, or numbers that fall or leave [0, 1].
+
+    Source: histogram binning (Zadrozny and Elkan, ICML 2001) with pooled violators (Ayer et al. 1955), and between the
+    bins a straight line.
+
+    Example:
+        >>> record = TrackRecord.fit([0.6] * 40 + [0.9] * 40, [True, False] * 20 + [True] * 39 + [False])
+        >>> round(record.at(0.6), 2), round(record.at(0.75), 2), round(record.at(0.9), 2), record.at(None)
+        (0.5, 0.73, 0.95, None)
+    """
+
+    confidences: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what is no rising curve."""
+        sound = all(
+            a <= b
+            for numbers in (self.confidences, self.shares)
+            for a, b in zip((0.0, *numbers), (*numbers, 1.0), strict=True)
+        )
+        if not self.confidences or len(self.confidences) != len(self.shares) or not sound:
+            msg = (
+                f"Got confidences={self.confidences} and shares={self.shares} but expected as many of both, rising "
+                "within [0, 1]; TrackRecord.fit makes them"
+            )
+            raise ValueError(msg)
+
+    @classmethod
+    def fit(cls, confidences: ArrayLike, right: ArrayLike) -> Self:
+        """Count how often a model was right, on rows that it was not trained on.
+
+        Each share is shrunk towards one half by two rows (Laplace's rule of succession), so that a short record
+        without an error does not promise that there will be none.
+
+        Args:
+            confidences: Of each row, in [0, 1]; rows where it is not known (NaN) are left out.
+            right: Whether the label was the true one.
+
+        Raises:
+            ValueError: The lengths differ, or there are fewer than `ROWS` rows.
+        """
+        sure, hits = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
+        if sure.ndim != 1 or sure.shape != hits.shape:
+            msg = (
+                f"Got confidences of shape {sure.shape} and right of shape {hits.shape} but expected one of each a row"
+            )
+            raise ValueError(msg)
+        known = ~np.isnan(sure)
+        sure, hits = sure[known], hits[known]
+        if len(sure) < ROWS:
+            msg = f"Got {len(sure)} rows with a confidence but expected at least {ROWS}: fewer make no track record"
+            raise ValueError(msg)
+        from scipy.optimize import isotonic_regression  # reading a record takes numpy alone
+
+        values, row_of, counts = np.unique(sure, return_inverse=True, return_counts=True)
+        bins = _equal_bins(counts.tolist(), max(ROWS, math.ceil(len(sure) / BINS)))[row_of]
+        rows = np.bincount(bins)
+        shares = (np.bincount(bins, weights=hits) + 1) / (rows + 2)
+        centers = np.bincount(bins, weights=values[row_of]) / rows
+        centers = np.minimum(np.maximum.accumulate(centers), 1.0)  # confidences at 1 differ by less than a sum rounds
+        pooled = isotonic_regression(shares, weights=rows).x
+        return cls(confidences=tuple(centers.tolist()), shares=tuple(pooled.tolist()))
+
+    def at(self, confidence: float | None) -> float | None:
+        """How often the model is right when it is this sure; None where its confidence is not known.
+
+        Beyond the first and last bin it is what it is in them.
+
+        Args:
+            confidence: In [0, 1].
+        """
+        if confidence is None or math.isnan(confidence):
+            return None
+        return float(np.interp(confidence, self.confidences, self.shares))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+        return {"confidences": list(self.confidences), "shares": list(self.shares)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what `to_dict` wrote.
+
+        Raises:
+            ValueError: Something is missing, or is no rising curve.
+        """
+        try:
+            confidences, shares = (tuple(map(float, data[name])) for name in ("confidences", "shares"))
+        except (KeyError, TypeError) as error:
+            msg = f"Got a track record that cannot be read ({error!r}) but expected what to_dict() writes"
+            raise ValueError(msg) from error
+        return cls(confidences=confidences, shares=shares)
+
+
+def _equal_bins(counts: list[int], size: int) -> Any:
+    """The bin of each distinct value, rising: a bin closes once it holds `size` rows, so that ties stay together."""
+    bins, current, held = [], 0, 0
+    for count in counts:
+        bins.append(current)
+        held += count
+        if held >= size:
+            current, held = current + 1, 0
+    found = np.array(bins)
+    return np.minimum(found, current - 1) if held else found  # too few are left for a bin of their own

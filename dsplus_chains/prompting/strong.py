@@ -1,0 +1,65 @@
+"""Strong labels: those that the small model handles by itself, so that what it defers is unlikely to be one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsplus_chains.schema import InvalidInputError, Prediction, as_label
+
+
+def strong_labels(
+    predictions: Sequence[Prediction], labels: Sequence[Any], *, threshold: Any, min_share: float = 0.9
+) -> tuple[Any, ...]:
+    """The labels that need not be offered to the large model, as the small one keeps nearly all of their inputs.
+
+    A label is strong if, of the rows that truly have it, at least `min_share` were kept by the threshold, and kept
+    with that label. Never all labels: if all are strong, the weakest is not. The share of a label with few rows says
+    little; leave such a label out.
+
+    Args:
+        predictions: What the small model says of each row, none of which it was trained on
+            (`SmallModelScorer.out_of_fold`).
+        labels: The true labels.
+        threshold: What the chain will keep answers by: a number, a dict by label, or None, with which nothing is kept
+            and no label is strong.
+        min_share: In (0, 1]; lower drops more labels.
+
+    Returns:
+        In the order in which they first occur, for ``HintPromptBuilder(hints="hard", strong_labels=...)``.
+
+    Raises:
+        InvalidInputError: Lengths that differ, or a share out of range.
+
+    Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning: "remove the candidate classes that the small model
+    performs well on". That its code names the first classes by hand, and this counts, is our choice.
+
+    Example:
+        >>> sure, unsure = (Prediction(label="spam", confidence=value) for value in (0.95, 0.6))
+        >>> strong_labels([sure, sure, unsure, sure], ["spam", "spam", "ham", "ham"], threshold=0.9)
+        ('spam',)
+    """
+    truth = [as_label(label) for label in labels]
+    if len(predictions) != len(truth):
+        msg = f"Got {len(predictions)} predictions and {len(truth)} labels but expected one of each a row"
+        raise InvalidInputError(msg)
+    if not 0 < min_share <= 1:
+        msg = f"Got min_share={min_share} but expected a share in (0, 1], such as 0.9"
+        raise InvalidInputError(msg)
+    rows = Counter(truth)
+    solved = Counter(
+        label
+        for prediction, label in zip(predictions, truth, strict=True)
+        if prediction.label == label and _is_kept(prediction, threshold)
+    )
+    shares = {label: solved[label] / n for label, n in rows.items()}
+    strong = [label for label, share in shares.items() if share >= min_share]
+    if strong and len(strong) == len(rows):
+        strong.remove(min(shares, key=shares.__getitem__))
+    return tuple(strong)
+
+
+def _is_kept(prediction: Prediction, threshold: Any) -> bool:
+    limit = threshold.get(prediction.label) if isinstance(threshold, Mapping) else threshold
+    return limit is not None and prediction.confidence is not None and prediction.confidence >= limit
