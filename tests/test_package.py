@@ -31,6 +31,7 @@ PUBLIC = [
     "PipelineScorer",
     "Prediction",
     "RunnableScorer",
+    "SQLiteAnswerCache",
     "ShuntRecord",
     "SmallModelScorer",
     "Subtask",

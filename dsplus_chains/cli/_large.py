@@ -24,6 +24,12 @@ Large: TypeAlias = Annotated[
 BaseUrl: TypeAlias = Annotated[
     str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server, for --large openai:NAME.")
 ]
+AnswerFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--answers", metavar="FILE", help="Keep the large model's answers here, and ask for none that is there already."
+    ),
+]
 LargeColumn: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="COL", help="The column with logged answers of a large model; an empty cell: it failed."),
@@ -55,17 +61,21 @@ def check_source(large: str | None, large_column: str | None) -> None:
         raise ValueError(msg)
 
 
-def large_model(name: str, base_url: str | None) -> Any:
+def large_model(name: str, base_url: str | None, answers: Path | None = None) -> Any:
     """The chat model of that name.
 
     Args:
         name: "smollm2" or "openai:NAME".
         base_url: An OpenAI-compatible server.
+        answers: The file in which its answers are kept.
 
     Raises:
         ValueError: There is no such model, or no key for it.
     """
     if name == "smollm2":
+        if answers is not None:
+            msg = "Got --answers with the embedded model, whose answers cost nothing; leave it out"
+            raise ValueError(msg)
         from dsplus_chains.demo.weights import load_smollm2
 
         return load_smollm2()
@@ -81,6 +91,10 @@ def large_model(name: str, base_url: str | None) -> Any:
     from langchain_openai import ChatOpenAI
 
     settings: dict[str, Any] = {"model": model, "base_url": base_url, "api_key": key, "temperature": 0}
+    if answers is not None:
+        from dsplus_chains.integrations.answer_cache import SQLiteAnswerCache
+
+        settings["cache"] = SQLiteAnswerCache(answers)
     return ChatOpenAI(**settings)
 
 

@@ -23,6 +23,7 @@ from dsplus_chains.cli._console import (
     write_json,
 )
 from dsplus_chains.cli._large import (
+    AnswerFile,
     BaseUrl,
     Large,
     LargeColumn,
@@ -46,6 +47,7 @@ def evaluate(
     large_column: LargeColumn = None,
     large: Large = None,
     base_url: BaseUrl = None,
+    answer_file: AnswerFile = None,
     baselines: Annotated[
         bool, typer.Option(help="With --large: ask the large model alone about every row too, to compare with.")
     ] = True,
@@ -67,7 +69,7 @@ def evaluate(
 
         table = read_table(data)
         texts = table.texts(text)
-        model = None if large is None else large_model(large, base_url)
+        model = None if large is None else large_model(large, base_url, answer_file)
         from dsplus_chains.bundle import Bundle
         from dsplus_chains.evaluation.evaluate import evaluate as measure
 

@@ -20,6 +20,7 @@ from dsplus_chains.cli._console import (
     write_json,
 )
 from dsplus_chains.cli._large import (
+    AnswerFile,
     BaseUrl,
     Large,
     LargeColumn,
@@ -58,6 +59,7 @@ def tune(
     large_column: LargeColumn = None,
     large: Large = None,
     base_url: BaseUrl = None,
+    answer_file: AnswerFile = None,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.ACCURACY,
     max_escalation: Annotated[
         float | None, typer.Option(metavar="E", help="At most this share of rows goes to the large model.")
@@ -99,7 +101,7 @@ def tune(
 
         table = read_table(data)
         texts = table.texts(text)
-        model = None if large is None else large_model(large, base_url)
+        model = None if large is None else large_model(large, base_url, answer_file)
         from dsplus_chains._bundle_files import read_manifest
         from dsplus_chains.bundle import Bundle
         from dsplus_chains.tuning.threshold import tune_threshold

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -227,3 +228,24 @@ def test_all_commands_with_the_real_encoder(table, dsplus, server, tmp_path):
     code, said = dsplus("run", bundle, *given, "--out", tmp_path / "out.csv", "--quiet")
     assert code == 0, said
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 11
+
+
+def test_answers_that_were_kept_are_not_asked_for_again(fitted, dev, dsplus, server, tmp_path):
+    given = ("--data", dev, *COLUMNS, "--large", "openai:fake", "--base-url", server.base_url, "-q")
+    kept = ("--answers", tmp_path / "answers.sqlite")
+    first = dsplus("tune", fitted, *given, *kept)
+    assert first[0] == 0, first[1]
+    asked = len(server.asked)  # a text that stands in several rows may be asked about once
+    assert set(server.asked) == {row["text"] for row in csv.DictReader(dev.read_text().splitlines())}
+    assert dsplus("tune", fitted, *given, *kept) == first
+    code, said = dsplus("evaluate", fitted, *given, *kept, "--no-baselines")
+    assert code == 0, said
+    assert len(server.asked) == asked
+
+
+def test_answers_of_the_embedded_model_are_not_kept(fitted, dev, dsplus, tmp_path):
+    given = ("--data", dev, *COLUMNS, "--large", "smollm2", "--answers", tmp_path / "answers.sqlite")
+    code, said = dsplus("tune", fitted, *given)
+    assert code == 2
+    assert "--answers with the embedded model" in said
+    assert not (tmp_path / "answers.sqlite").exists()
