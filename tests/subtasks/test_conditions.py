@@ -89,7 +89,7 @@ def test_a_plain_combination_is_small_and_one_by_a_chat_model_is_large():
 
 @pytest.mark.parametrize("template", ["{size.__class__}", "{size[0]}", "{size!r}", "{size:>9}", "{", "{unknown}"])
 def test_a_template_holds_plain_known_names_only(template):
-    with pytest.raises(ValueError, match="template|expected|Single"):
+    with pytest.raises(ValueError, match=r"template|expected|Single"):
         SubtaskDecomposer(subtasks=[Subtask(name="size", run=str)], combine=template)
 
 
