@@ -1,0 +1,244 @@
+"""`LabelAsker`: a chat model is asked for a label, and once more where its answer is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Annotated, Any, Literal, Self
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.output_parsers import BaseOutputParser
+from langchain_core.prompt_values import ChatPromptValue, ChatPromptValueConcrete, PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
+from langchain_core.runnables.base import RunnableBindingBase, coerce_to_runnable
+from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from pydantic import BeforeValidator, model_validator
+from typing_extensions import override
+
+from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
+from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
+from dsplus_chains.prompting.matching import without_thoughts
+from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError, RefusalError
+
+_ANSWERS = (NoneOfTheseError, RefusalError)
+"""What a model may answer in place of a label; asking it again would not change its mind."""
+
+QUOTED, REPEATED = 80, 1000
+"""How many characters of an answer that is no label are quoted, and how many are repeated as the model's own words."""
+
+
+class LabelAsker(BatchRunnable[Any, Any]):
+    """Asks a chat model for a label, a whole batch at a time; what is no label is asked for once more.
+
+    In: a prompt (a `ChatPromptValue` as `HintPromptBuilder` gives it, messages, a string). Out: the label, in its own
+    type.
+
+    Answers that cannot be read as exactly one label go back in one further batch: the conversation so far, then what
+    was wrong and what the labels are, as a `ChatPromptValue`. A refusal and "none of these" are answers, and are not
+    asked again; nor is a call that failed, for which LangChain has `with_retry`.
+
+    Args:
+        model: A chat model, or any Runnable from a prompt to a message or a label.
+        parser: What reads its answers, and knows the labels.
+        structured: Ask for the label as structured output, which most providers hold the model to. A model that has
+            none is asked for text.
+        escape: Whether the prompts offer "none of these" and perhaps not all of the labels, as hard hints do.
+        retries: 1, or 0 for taking the first answer as it is.
+
+    Raises:
+        pydantic.ValidationError: A number of retries other than 0 and 1, a model whose structured output cannot be a
+            label, an unknown keyword.
+        OutputParserException: The answer is not exactly one of the labels; `llm_output` holds it.
+        NoneOfTheseError: The answer is "none of these".
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> model = FakeListChatModel(responses=["Hard to say.", "Negative."])
+        >>> LabelAsker(model=model, parser=LabelParser(labels=["positive", "negative"])).invoke("It broke. Sentiment?")
+        'negative'
+    """
+
+    model: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    parser: LabelParser
+    structured: bool = False
+    escape: bool = False
+    retries: Literal[0, 1] = 1
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        self._messenger()
+        return self
+
+    @classmethod
+    @override
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+    @property
+    @override
+    def InputType(self) -> Any:
+        return str | ChatPromptValueConcrete | list[AnyMessage]
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return str | int | bool
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return get_unique_config_specs([*self.model.config_specs, *self.parser.config_specs])
+
+    @override
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        return (self.model | self.parser).get_graph(config)
+
+    @override
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+        model, results, prompts = self._messenger(), [None] * len(inputs), dict(enumerate(inputs))
+        for turn in range(1 + self.retries):
+            if not prompts:
+                break
+            configs = _children(config, run_manager, prompts, f"ask:{turn + 1}")
+            try:
+                answers: Any = model.batch(list(prompts.values()), configs, return_exceptions=True, **kwargs)
+            except Exception as error:  # a batch of one's own that does not heed return_exceptions
+                answers = [error] * len(prompts)
+            heard = _heard(results, prompts, answers)
+            configs = _children(config, run_manager, heard, f"read:{turn + 1}")
+            labels = self.parser.batch(list(heard.values()), configs, return_exceptions=True)
+            prompts = self._open(results, prompts, heard, labels)
+        return results
+
+    @override
+    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
+        model, results, prompts = self._messenger(), [None] * len(inputs), dict(enumerate(inputs))
+        for turn in range(1 + self.retries):
+            if not prompts:
+                break
+            configs = _children(config, run_manager, prompts, f"ask:{turn + 1}")
+            try:
+                answers: Any = await model.abatch(list(prompts.values()), configs, return_exceptions=True, **kwargs)
+            except Exception as error:
+                answers = [error] * len(prompts)
+            heard = _heard(results, prompts, answers)
+            configs = _children(config, run_manager, heard, f"read:{turn + 1}")
+            labels = await self.parser.abatch(list(heard.values()), configs, return_exceptions=True)
+            prompts = self._open(results, prompts, heard, labels)
+        return results
+
+    def _messenger(self) -> Runnable[Any, Any]:
+        """The model as it is asked."""
+        if not self.structured:
+            return self.model
+        choices = [str(label) for label in self.parser.labels]
+        if self.escape and NONE_OF_THESE not in choices:
+            choices.append(NONE_OF_THESE)
+        return choosing(self.model, choices) or self.model
+
+    def _open(
+        self, results: list[Any], prompts: Mapping[int, Any], heard: Mapping[int, Any], labels: list[Any]
+    ) -> dict[int, Any]:
+        """Keep what was read; the prompts with which the rest is asked again."""
+        again = {}
+        for (row, answer), label in zip(heard.items(), labels, strict=True):
+            results[row] = label
+            is_answer = not isinstance(label, OutputParserException) or isinstance(label, _ANSWERS)
+            if not is_answer and isinstance(prompts[row], (PromptValue, str, list)):
+                again[row] = self._again(prompts[row], answer)
+        return again
+
+    def _again(self, prompt: Any, answer: Any) -> ChatPromptValue:
+        said = _said(answer)
+        quoted = json.dumps(_cut(" ".join(said.split()), QUOTED), ensure_ascii=False) if said else "An empty answer"
+        wanted = (
+            f'Answer with one of the labels that are offered above, or with "{NONE_OF_THESE}".'
+            if self.escape
+            else f"Answer with one of:\n{label_list(self.parser.labels, None)}"
+        )
+        return ChatPromptValue(
+            messages=[
+                *_messages(prompt),
+                AIMessage(_cut(said, REPEATED) or "…"),  # not every provider takes an empty message
+                HumanMessage(f"{quoted} is not exactly one of the labels. {wanted}"),
+            ]
+        )
+
+
+def choosing(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, Any] | None:
+    """The model, held to one of the choices; None if it has no structured output.
+
+    Where the model is followed by a parser of its own, that is left off: the message tells more, such as a refusal.
+
+    Args:
+        model: A chat model, or one in a binding (`bind`, `with_retry`, `with_config`).
+        choices: The texts to choose from.
+    """
+    if isinstance(model, RunnableBindingBase):
+        bound = choosing(model.bound, choices)
+        return None if bound is None else type(model)(**{**dict(model), "bound": bound})
+    if not hasattr(model, "with_structured_output"):
+        return None
+    schema = {
+        "title": "Answer",
+        "description": "The one label that fits the input.",
+        "type": "object",
+        "properties": {"label": {"type": "string", "enum": list(choices)}},
+        "required": ["label"],
+        "additionalProperties": False,
+    }
+    # Some models do not know `strict`; LocalChatModel chooses among the members of an Enum class alone, of which others
+    # would make a nonsensical schema, so it comes last.
+    named = [(f"choice_{number}", choice) for number, choice in enumerate(choices)]
+    members = Enum("Answer", named)  # type: ignore[misc]  # mypy wants the members written out
+    found = None
+    for shape, more in ((schema, {"strict": True}), (schema, {}), (members, {})):
+        try:
+            found = model.with_structured_output(shape, **more)
+            break
+        except NotImplementedError:
+            return None
+        except (TypeError, ValueError):
+            if shape is members:
+                raise
+    if isinstance(found, RunnableSequence) and isinstance(found.last, BaseOutputParser):
+        first, *between = found.steps[:-1]
+        return RunnableSequence(first, *between) if between else first
+    return found
+
+
+def _children(config: Configs, managers: Any, rows: Mapping[int, Any], tag: str) -> Configs:
+    """The config of a child run for each row."""
+    return [patch_config(config[row], callbacks=managers[row].get_child(tag)) for row in rows]
+
+
+def _heard(results: list[Any], prompts: Mapping[int, Any], answers: list[Any]) -> dict[int, Any]:
+    """The answers that came; a call that failed is the row's result, unless that says why it was asked again."""
+    heard = {}
+    for row, answer in zip(prompts, answers, strict=True):
+        if not isinstance(answer, Exception):
+            heard[row] = answer
+        elif results[row] is None:
+            results[row] = answer
+    return heard
+
+
+def _messages(prompt: Any) -> list[BaseMessage]:
+    if isinstance(prompt, PromptValue):
+        return prompt.to_messages()
+    return convert_to_messages([prompt] if isinstance(prompt, str) else prompt)
+
+
+def _said(answer: Any) -> str:
+    """An answer in words: a message's text, or what it would call a tool with."""
+    if isinstance(answer, AIMessage) and not answer.text and answer.tool_calls:
+        return json.dumps(answer.tool_calls[0]["args"], ensure_ascii=False)
+    return without_thoughts(str(answer.text if isinstance(answer, BaseMessage) else answer)).strip()
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
