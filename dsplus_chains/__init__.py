@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dsplus_chains.bundle import Bundle as Bundle
+    from dsplus_chains.calibration.track_record import TrackRecord as TrackRecord
     from dsplus_chains.evaluation.evaluate import evaluate as evaluate
     from dsplus_chains.evaluation.report import write_report as write_report
     from dsplus_chains.evaluation.result import Evaluation as Evaluation
     from dsplus_chains.gating.branch import ConfidenceBranch as ConfidenceBranch
     from dsplus_chains.gating.fusion import AnswerFusion as AnswerFusion
     from dsplus_chains.integrations.local_chat import LocalChatModel as LocalChatModel
+    from dsplus_chains.prompting.asking import LabelAsker as LabelAsker
     from dsplus_chains.prompting.builder import HintPromptBuilder as HintPromptBuilder
     from dsplus_chains.prompting.exemplars import ExemplarSelector as ExemplarSelector
     from dsplus_chains.prompting.parser import LabelParser as LabelParser
     from dsplus_chains.prompting.parser import NoneOfTheseError as NoneOfTheseError
+    from dsplus_chains.prompting.strong import strong_labels as strong_labels
     from dsplus_chains.schema import BundleError as BundleError
     from dsplus_chains.schema import DSPlusError as DSPlusError
     from dsplus_chains.schema import InfeasibleTargetError as InfeasibleTargetError
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from dsplus_chains.scoring.base import BaseScorer as BaseScorer
     from dsplus_chains.scoring.chat import ChatModelScorer as ChatModelScorer
     from dsplus_chains.scoring.estimator import EstimatorScorer as EstimatorScorer
+    from dsplus_chains.scoring.masking import LabelMask as LabelMask
     from dsplus_chains.scoring.pipeline import PipelineScorer as PipelineScorer
     from dsplus_chains.scoring.runnable import RunnableScorer as RunnableScorer
     from dsplus_chains.scoring.scorer import SmallModelScorer as SmallModelScorer
@@ -60,6 +64,8 @@ _HOMES = {
     "HintPromptBuilder": "prompting.builder",
     "InfeasibleTargetError": "schema",
     "InvalidInputError": "schema",
+    "LabelAsker": "prompting.asking",
+    "LabelMask": "scoring.masking",
     "LabelParser": "prompting.parser",
     "LargeAnswer": "schema",
     "LocalChatModel": "integrations.local_chat",
@@ -74,11 +80,13 @@ _HOMES = {
     "SubtaskDecomposer": "subtasks.decomposer",
     "SubtaskError": "schema",
     "SubtaskResult": "schema",
+    "TrackRecord": "calibration.track_record",
     "TrainingDataError": "schema",
     "TunedThreshold": "tuning.result",
     "WiringError": "schema",
     "data_shunt": "shunt",
     "evaluate": "evaluation.evaluate",
+    "strong_labels": "prompting.strong",
     "tune_threshold": "tuning.threshold",
     "write_report": "evaluation.report",
 }
@@ -98,6 +106,8 @@ __all__ = [
     "HintPromptBuilder",
     "InfeasibleTargetError",
     "InvalidInputError",
+    "LabelAsker",
+    "LabelMask",
     "LabelParser",
     "LargeAnswer",
     "LocalChatModel",
@@ -112,11 +122,13 @@ __all__ = [
     "SubtaskDecomposer",
     "SubtaskError",
     "SubtaskResult",
+    "TrackRecord",
     "TrainingDataError",
     "TunedThreshold",
     "WiringError",
     "data_shunt",
     "evaluate",
+    "strong_labels",
     "tune_threshold",
     "write_report",
 ]

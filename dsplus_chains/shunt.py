@@ -10,8 +10,10 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableSerializable
 from langchain_core.runnables.base import RunnableBindingBase
 
+from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.prompting.asking import LabelAsker
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
@@ -31,8 +33,12 @@ def data_shunt(
     descriptions: Mapping[Any, str] | None = None,
     aliases: Mapping[str, Any] | None = None,
     top_k: int = 5,
+    track_record: TrackRecord | Literal["auto"] | None = "auto",
     set_level: float | None = None,
+    strong_labels: Sequence[Any] | None = None,
     exemplars: ExemplarSelector | None = None,
+    structured: bool = False,
+    retries: Literal[0, 1] = 1,
     reask: bool = False,
     template: ChatPromptTemplate | str | None = None,
     max_ood_score: float | None = None,
@@ -49,20 +55,27 @@ def data_shunt(
         scorer: A `SmallModelScorer`, or any Runnable (or function) from a text to a `Prediction`. A list of them, or a
             dict by name, makes tiers: each is asked about what those before it were not sure of, and the large model
             about what is left. `source` names the tier ("small", "small-2", … for a list); the prompt, `fusion` and
-            `max_ood_score` are about the last one, and the earlier predictions stand under `tiers`.
-        large_model: Any LangChain chat model, with whatever it has been given by ``with_retry``,
-            ``with_structured_output`` and the like: it gets a prompt and answers with a message or a label.
+            `max_ood_score` are about the last one, and the earlier predictions stand under `tiers`. A tier may end in
+            a `LabelMask`.
+        large_model: Any LangChain chat model, with whatever it has been given by ``with_retry`` and the like, or any
+            Runnable: it gets a prompt and answers with a message or a label.
         instruction: What to decide, in your words.
         threshold: The small model's answer is kept iff its confidence is at least this; by label as a dict; None
             defers everything. For tiers a list with one for each.
         hints: What the large model is told of the small one's view: "soft", "hard" or "none".
-        labels: The labels; those of the scorer if not given.
+        labels: The labels; those of the scorer if not given, or of the last tier that names any.
         descriptions: What a label means, by label.
         aliases: Further writings of labels that the large model may use.
         top_k: How many labels a hint names at most.
+        track_record: How often the small model was right when it was about this sure, which a soft hint then tells;
+            "auto" takes the scorer's own, if it has one.
         set_level: With ``hints="hard"``: offer as many labels as it takes to have the true one among them, instead of
             `top_k`; from ``tune_threshold(..., set_coverage=0.95)``.
+        strong_labels: With ``hints="hard"``: offer all labels but these, which the small model handles by itself; see
+            `strong_labels`. Not together with `set_level`.
         exemplars: Finds solved examples for each deferred input, to be shown to the large model.
+        structured: Ask for the label as structured output, if the large model has it.
+        retries: 1 asks once more where the answer is no label, and says so; 0 takes the first answer as it is.
         reask: With ``hints="hard"``: ask again, over all labels, where the large model answers "none of these"; else
             the small model's answer stands in.
         template: A prompt of your own; see `HintPromptBuilder`.
@@ -94,7 +107,8 @@ def data_shunt(
     *earlier, (tier, last, level) = _tiers(scorer, threshold)
     scorer, inner = _scorer(last, labels, "input" if earlier else input_key)  # a later tier gets a record
     own = getattr(inner, "labels", None)
-    names = labels if labels is not None else own
+    named = [labels, own, *(getattr(small, "labels", None) for _, small, _ in reversed(earlier))]
+    names = next((found for found in named if found is not None), None)
     if names is None:
         msg = "Got no labels, and the scorer names none either; give labels=[...]"
         raise ValueError(msg)
@@ -119,15 +133,19 @@ def data_shunt(
         descriptions=descriptions,
         hints=hints,
         top_k=top_k,
+        track_record=getattr(inner, "track_record", None) if track_record == "auto" else track_record,
         set_level=set_level,
+        strong_labels=strong_labels,
         exemplars=exemplars,
         template=template,
     )
     parser = LabelParser(labels=names, aliases=aliases)
-    arm = prompt | large_model | parser
+    asker = LabelAsker(model=large_model, parser=parser, structured=structured, retries=retries, escape=hints == "hard")
+    arm = prompt | asker
     if reask and hints == "hard":
         everything = HintPromptBuilder(**{**dict(prompt), "hints": "soft"})
-        arm = arm.with_fallbacks([everything | large_model | parser], exceptions_to_handle=(NoneOfTheseError,))
+        again = everything | LabelAsker(**{**dict(asker), "escape": False})
+        arm = arm.with_fallbacks([again], exceptions_to_handle=(NoneOfTheseError,))
     branch = ConfidenceBranch(
         large=arm,
         threshold=level,

@@ -28,6 +28,8 @@ from dsplus_chains import (
     ConfidenceBranch,
     EstimatorScorer,
     HintPromptBuilder,
+    LabelAsker,
+    LabelMask,
     LabelParser,
     LargeAnswer,
     PipelineScorer,
@@ -153,6 +155,15 @@ def make_builder():
     return HintPromptBuilder(labels=SENTIMENTS, instruction="Which sentiment?"), []
 
 
+def make_asker():
+    large = Recording(large_model)
+    return LabelAsker(model=large, parser=LabelParser(labels=SENTIMENTS)), [large]
+
+
+def make_mask():
+    return LabelMask(labels=["positive"]), []
+
+
 def make_parser():
     return LabelParser(labels=SENTIMENTS), []
 
@@ -192,6 +203,8 @@ CASES = {
         AnswerFusion,
     ),
     "HintPromptBuilder": Case(make_builder, [record_of("good?"), record_of("bad?")], {"input": "x"}, HintPromptBuilder),
+    "LabelAsker": Case(make_asker, ["good?", "bad?", "so so"], "outage", LabelAsker),
+    "LabelMask": Case(make_mask, [record_of("good?"), predict("bad")], {"input": "x"}, LabelMask),
     "LabelParser": Case(
         make_parser, ["Positive.", '{"label": "negative"}', AIMessage("**negative**")], "perhaps", LabelParser
     ),

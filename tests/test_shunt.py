@@ -7,7 +7,7 @@ import pytest
 from fakes import Recording
 from langchain_core.messages import AIMessage
 
-from dsplus_chains import Prediction, SmallModelScorer, data_shunt
+from dsplus_chains import Prediction, SmallModelScorer, TrackRecord, data_shunt
 
 LABELS = ["positive", "negative"]
 
@@ -74,3 +74,64 @@ def test_a_failing_large_model_leaves_the_last_tiers_answer(scorer):
 def test_tiers_want_a_threshold_each(n, threshold, message):
     with pytest.raises(ValueError, match=message):
         tiers([small_model("x")] * n, threshold)
+
+
+def unsure_of(text):
+    return Prediction(label="positive", confidence=0.6, probabilities={"positive": 0.6, "negative": 0.4})
+
+
+def shunt(answer, small=unsure_of, **settings):
+    large = Recording(answer)
+    return data_shunt(small, large, labels=LABELS, instruction="Which?", threshold=None, **settings), large
+
+
+def test_an_answer_that_is_no_label_is_asked_for_once_more_and_then_falls_back():
+    chain, large = shunt(lambda prompt: AIMessage("maybe"))
+    assert [record["source"] for record in chain.batch(["a", "b"])] == ["fallback"] * 2
+    assert large.sizes == [2, 2]
+    chain, large = shunt(lambda prompt: AIMessage("maybe"), retries=0)
+    assert chain.invoke("a")["large"].value == "maybe"
+    assert large.sizes == [1]
+    chain, large = shunt(lambda prompt: AIMessage("negative" if len(prompt.messages) > 2 else "maybe"))
+    assert (chain.invoke("a")["answer"], large.sizes) == ("negative", [1, 1])
+
+
+def test_none_of_these_is_asked_again_over_all_labels_where_that_is_wanted():
+    def answer(prompt):
+        return AIMessage("none of these" if "none of these" in prompt.to_string() else "negative")
+
+    chain, large = shunt(answer, hints="hard", top_k=1)
+    assert (chain.invoke("a")["source"], large.sizes) == ("fallback", [1])
+    chain, large = shunt(answer, hints="hard", top_k=1, reask=True)
+    assert [record["answer"] for record in chain.batch(["a", "b"])] == ["negative"] * 2
+    assert large.sizes == [2, 2]
+    assert "- positive: 60 %" in large.inputs[-1].to_string()
+
+
+def test_strong_labels_are_not_offered_and_have_to_be_known():
+    chain, large = shunt(lambda prompt: AIMessage("negative"), hints="hard", strong_labels=["positive"])
+    assert chain.invoke("a")["answer"] == "negative"
+    assert "- positive" not in large.inputs[0].to_string()
+    with pytest.raises(ValueError, match="not among the labels"):
+        shunt(lambda prompt: "negative", hints="hard", strong_labels=["neutral"])
+
+
+def test_the_scorers_track_record_is_told_unless_another_or_none_is_given(encoder):
+    texts = [f"{word} thing number {i}" for i in range(60) for word in ("good", "bad")]
+    scorer = SmallModelScorer.fit(texts, ["positive", "negative"] * 60, encoder=encoder, model="linear")
+    own = TrackRecord(confidences=(0.5,), shares=(0.31,))
+    for settings, said in (
+        ({}, "When it is this sure, it is right"),
+        ({"track_record": own}, "it is right 31 % of the time"),
+        ({"track_record": None}, "It was not sure enough to answer alone"),
+    ):
+        chain, large = shunt(lambda prompt: AIMessage("negative"), scorer, **settings)
+        chain.invoke("so so")
+        assert said in large.inputs[0].to_string()
+
+
+def test_tiers_take_their_labels_from_whichever_names_them(scorer):
+    chain = data_shunt([scorer, unsure_of], lambda _: "negative", instruction="Which?", threshold=[None, None])
+    assert chain.invoke("good phone")["source"] == "large"
+    with pytest.raises(ValueError, match="Got no labels"):
+        data_shunt([unsure_of, unsure_of], lambda _: "negative", instruction="Which?", threshold=[None, None])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from enum import Enum
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
-from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.prompt_values import ChatPromptValue, ChatPromptValueConcrete, PromptValue
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
-from langchain_core.runnables.base import RunnableBindingBase, coerce_to_runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
@@ -23,6 +21,7 @@ from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Manag
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
 from dsplus_chains.prompting.matching import without_thoughts
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError, RefusalError
+from dsplus_chains.prompting.structured import held_to
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
 """What a model may answer in place of a label; asking it again would not change its mind."""
@@ -138,7 +137,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
         choices = [str(label) for label in self.parser.labels]
         if self.escape and NONE_OF_THESE not in choices:
             choices.append(NONE_OF_THESE)
-        return choosing(self.model, choices) or self.model
+        held = held_to(self.model, choices)
+        return self.model if held is None else held
 
     def _open(
         self, results: list[Any], prompts: Mapping[int, Any], heard: Mapping[int, Any], labels: list[Any]
@@ -147,8 +147,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
         again = {}
         for (row, answer), label in zip(heard.items(), labels, strict=True):
             results[row] = label
-            is_answer = not isinstance(label, OutputParserException) or isinstance(label, _ANSWERS)
-            if not is_answer and isinstance(prompts[row], (PromptValue, str, list)):
+            unread = isinstance(label, OutputParserException) and not isinstance(label, _ANSWERS)
+            if unread and isinstance(prompts[row], (PromptValue, str, list)):
                 again[row] = self._again(prompts[row], answer)
         return again
 
@@ -169,55 +169,13 @@ class LabelAsker(BatchRunnable[Any, Any]):
         )
 
 
-def choosing(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, Any] | None:
-    """The model, held to one of the choices; None if it has no structured output.
-
-    Where the model is followed by a parser of its own, that is left off: the message tells more, such as a refusal.
-
-    Args:
-        model: A chat model, or one in a binding (`bind`, `with_retry`, `with_config`).
-        choices: The texts to choose from.
-    """
-    if isinstance(model, RunnableBindingBase):
-        bound = choosing(model.bound, choices)
-        return None if bound is None else type(model)(**{**dict(model), "bound": bound})
-    if not hasattr(model, "with_structured_output"):
-        return None
-    schema = {
-        "title": "Answer",
-        "description": "The one label that fits the input.",
-        "type": "object",
-        "properties": {"label": {"type": "string", "enum": list(choices)}},
-        "required": ["label"],
-        "additionalProperties": False,
-    }
-    # Some models do not know `strict`; LocalChatModel chooses among the members of an Enum class alone, of which others
-    # would make a nonsensical schema, so it comes last.
-    named = [(f"choice_{number}", choice) for number, choice in enumerate(choices)]
-    members = Enum("Answer", named)  # type: ignore[misc]  # mypy wants the members written out
-    found = None
-    for shape, more in ((schema, {"strict": True}), (schema, {}), (members, {})):
-        try:
-            found = model.with_structured_output(shape, **more)
-            break
-        except NotImplementedError:
-            return None
-        except (TypeError, ValueError):
-            if shape is members:
-                raise
-    if isinstance(found, RunnableSequence) and isinstance(found.last, BaseOutputParser):
-        first, *between = found.steps[:-1]
-        return RunnableSequence(first, *between) if between else first
-    return found
-
-
 def _children(config: Configs, managers: Any, rows: Mapping[int, Any], tag: str) -> Configs:
     """The config of a child run for each row."""
     return [patch_config(config[row], callbacks=managers[row].get_child(tag)) for row in rows]
 
 
 def _heard(results: list[Any], prompts: Mapping[int, Any], answers: list[Any]) -> dict[int, Any]:
-    """The answers that came; a call that failed is the row's result, unless that says why it was asked again."""
+    """The answers that came. A call that failed is the row's result, but a second one leaves the first one's error."""
     heard = {}
     for row, answer in zip(prompts, answers, strict=True):
         if not isinstance(answer, Exception):

@@ -52,7 +52,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     comes first, in the system message.
 
     What a soft hint costs is bounded: a sentence, at most `top_k` lines of a label and its probability, and two
-    sentences. Beside the labels' names that is 29 tokens, or up to 36 with a track record, and up to 6 a line (as
+    sentences. Beside the labels' names that is 30 tokens, or up to 37 with a track record, and up to 6 a line (as
     MiniLM's tokenizer counts them). It adds no call of any model.
 
     Args:

@@ -325,6 +325,25 @@ def test_a_calibration_with_many_parameters_wants_examples():
         fit(calibration="isotonic")
 
 
+def test_the_track_record_is_what_was_right_out_of_fold_and_is_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    words = rng.choice(["good", "bad"], 600)
+    labels = ["positive" if (word == "good") != (rng.random() < 0.2) else "negative" for word in words]
+    texts = [f"{word} thing number {i % 7}" for i, word in enumerate(words)]
+    scorer = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model="linear")
+    right = np.mean([view.label == label for view, label in zip(scorer.out_of_fold, labels, strict=True)])
+    told = [scorer.track_record.at(view.confidence) for view in scorer.out_of_fold]
+    assert np.mean(told) == pytest.approx(right, abs=0.02)
+    assert right == pytest.approx(0.8, abs=0.05)
+    scorer.save(tmp_path)
+    assert SmallModelScorer.load(tmp_path, encoder=TinyEncoder()).track_record == scorer.track_record
+    settings_ = json.loads((tmp_path / "scorer.json").read_text())
+    del settings_["track_record"]  # as an earlier version wrote it
+    (tmp_path / "scorer.json").write_text(json.dumps(settings_))
+    assert SmallModelScorer.load(tmp_path, encoder=TinyEncoder()).track_record is None
+    assert fit().track_record is None, "six examples are no record"
+
+
 @pytest.mark.local
 def test_predictions_do_not_depend_on_the_size_of_the_batch():
     texts = [f"{word} thing number {i}" for i in range(20) for word in ("good", "bad", "odd")]

@@ -48,7 +48,8 @@ def test_invoke_and_batch_share_the_work_and_count_tokens(scorer: SmallModelScor
     deferred = [record for record in records if record["source"] != "small"]
     assert {record["source"] for record in deferred} <= ANSWERED
     assert all(record["large"].usage["input_tokens"] > 50 for record in deferred)
-    assert all(1 <= record["large"].usage["output_tokens"] <= 4 for record in deferred)
+    # Four a call; an answer that is no label is asked for once more, and both calls count.
+    assert all(1 <= record["large"].usage["output_tokens"] <= 8 for record in deferred)
     again = chain.invoke(deferred[0]["input"])
     assert (again["answer"], again["source"]) == (deferred[0]["answer"], deferred[0]["source"])
 
