@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import nbformat
@@ -21,10 +20,6 @@ def test_the_readme_runs_as_pasted(example: CodeExample, eval_example: EvalExamp
     assert eval_example.run_print_check(example), "it names nothing"
 
 
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
-"""A figure in an output. Another processor rounds otherwise, which moves a fitted model's figures a little."""
-
-
 @pytest.mark.local
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own machinery
@@ -35,9 +30,7 @@ def test_a_notebook_runs_and_its_outputs_are_committed(path: Path):
     assert len(path.read_bytes()) < 500_000, "outputs should be small"
     committed = [_text(cell) for cell in code]
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
-    for now, then in zip([_text(cell) for cell in code], committed, strict=True):
-        assert NUMBER.split(now) == NUMBER.split(then)
-        assert [*map(float, NUMBER.findall(now))] == pytest.approx([*map(float, NUMBER.findall(then))], rel=0.05)
+    assert [_text(cell) for cell in code] == committed
 
 
 def _text(cell) -> str:
@@ -48,6 +41,7 @@ def _text(cell) -> str:
 
 
 def test_no_file_names_a_machine_or_an_index():
+    import re
     import subprocess
 
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -107,12 +106,13 @@ class LexicalMember:
             n_classes: How many classes there are.
             c: The inverse strength of the L2 penalty.
         """
-        head = fit_head(features.reduced, targets, n_classes, c=c, dtype=torch.float32, max_iter=100)
+        head = fit_head(features.reduced, targets, n_classes, c=c)
+        weight, bias = (part.numpy().astype(np.float32) for part in (head.weight, head.bias))
         return cls(
             vocabularies=features.vocabularies,
             idf=features.idf,
-            weight=features.basis @ head.weight.numpy().T,
-            bias=head.bias.numpy(),
+            weight=features.basis @ weight.T,
+            bias=bias,
         )
 
     @cached_property

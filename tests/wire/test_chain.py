@@ -33,14 +33,14 @@ def chat(server: Any, **settings: Any) -> ChatOpenAI:
     return ChatOpenAI(model=server.model, base_url=server.base_url, api_key="none", **given)
 
 
-def shunt(scorer: SmallModelScorer, server: Any, threshold: float | None) -> Any:
+def shunt(scorer: SmallModelScorer, server: Any, threshold: float | None, **settings: Any) -> Any:
     instruction = "Is this review positive or negative?"
-    return data_shunt(scorer, chat(server), instruction=instruction, threshold=threshold)
+    return data_shunt(scorer, chat(server), instruction=instruction, threshold=threshold, **settings)
 
 
 def test_invoke_and_batch_share_the_work_and_count_tokens(scorer: SmallModelScorer, openai_server: Any) -> None:
     confidences = sorted(record["prediction"].confidence for record in scorer.batch(INPUTS[:8]))
-    chain = shunt(scorer, openai_server, confidences[4])
+    chain = shunt(scorer, openai_server, confidences[4], retries=0)
     records = chain.batch(INPUTS[:8], {"max_concurrency": 4})
 
     assert [record["input"] for record in records] == INPUTS[:8]
@@ -48,8 +48,7 @@ def test_invoke_and_batch_share_the_work_and_count_tokens(scorer: SmallModelScor
     deferred = [record for record in records if record["source"] != "small"]
     assert {record["source"] for record in deferred} <= ANSWERED
     assert all(record["large"].usage["input_tokens"] > 50 for record in deferred)
-    # Four a call; an answer that is no label is asked for once more, and both calls count.
-    assert all(1 <= record["large"].usage["output_tokens"] <= 8 for record in deferred)
+    assert all(1 <= record["large"].usage["output_tokens"] <= 4 for record in deferred)
     again = chain.invoke(deferred[0]["input"])
     assert (again["answer"], again["source"]) == (deferred[0]["answer"], deferred[0]["source"])
 
