@@ -30,7 +30,8 @@ from typing_extensions import override
 
 from dsplus_chains._logprobs import told_confidence
 from dsplus_chains._runnable import add_chunks
-from dsplus_chains.schema import DSPlusError, LargeAnswer, WiringError, as_label
+from dsplus_chains.labels import as_label
+from dsplus_chains.schema import DSPlusError, LargeAnswer, WiringError
 
 ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
 """The keys that whoever answers writes, so that a record on its way in must not keep old ones."""

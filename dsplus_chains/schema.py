@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, Self, TypeAlias
 
 from langchain_core.load.serializable import Serializable
@@ -14,16 +14,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    StrictBool,
-    StrictInt,
-    StrictStr,
     field_validator,
 )
 from typing_extensions import TypedDict, override
 
+from dsplus_chains.labels import Label, as_label
+
 ROUNDING = 1e-6
 """How far beyond [0, 1] a probability may lie and still count as rounding error (a sum of float32)."""
-
 
 SKIPPED = "skipped"
 """The source of the result of a subtask that was not run for an input."""
@@ -66,25 +64,6 @@ class BundleError(DSPlusError, ValueError):
     """A saved model is damaged, incompatible, or holds something that cannot be saved without pickle."""
 
 
-def as_label(value: Any) -> Any:
-    """Turn a numpy scalar, or a kind of string or integer (an enum member, the text of a message), into a plain value.
-
-    Anything else passes unchanged.
-
-    Example:
-        >>> import numpy as np
-        >>> as_label(np.int64(3)), as_label(np.str_("spam")), as_label("spam")
-        (3, 'spam', 'spam')
-    """
-    if hasattr(value, "dtype") and hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, str) and type(value) is not str:
-        return str.__str__(value)
-    if isinstance(value, int) and type(value) not in {int, bool}:
-        return int(value)
-    return value
-
-
 def describe_error(error: BaseException) -> str:
     """Name an error in one line, as it stands in a record: ``"TimeoutError: no answer in 5 s"``."""
     text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
@@ -104,40 +83,6 @@ def percent(confidence: float | None) -> str:
     if rounded == 100 and confidence < 1:
         return "over 99 %"
     return "under 1 %" if rounded == 0 and confidence > 0 else f"{rounded} %"
-
-
-Label: TypeAlias = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(as_label)]
-"""A class label. One scorer uses one type: `True` and `1` never mix."""
-
-
-def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
-    """The labels as a tuple, if there is at least one, each comes once, and all are of one type.
-
-    Raises:
-        ValueError: They are not.
-
-    Example:
-        >>> check_labels([True, 1])
-        Traceback (most recent call last):
-        ...
-        ValueError: Got labels of the types bool, int but expected one type: [True, 1]
-    """
-    plain = tuple(as_label(label) for label in labels)
-    types = sorted({type(label).__name__ for label in plain})
-    if len(types) > 1:
-        msg = f"Got labels of the types {', '.join(types)} but expected one type: {list(plain)[:10]}"
-        raise ValueError(msg)
-    if not plain or types[0] not in {"str", "int", "bool"}:
-        msg = f"Got labels={list(plain)[:10]} but expected at least one string, integer or boolean"
-        raise ValueError(msg)
-    if twice := sorted({str(label) for label in plain if plain.count(label) > 1}):
-        msg = f"Got the labels {twice} more than once but expected each label once"
-        raise ValueError(msg)
-    return plain
-
-
-Labels: TypeAlias = Annotated[tuple[Label, ...], BeforeValidator(check_labels)]
-"""At least one label, each once, all of one type."""
 
 
 class _ReadOnlyDict(dict[Any, Any]):

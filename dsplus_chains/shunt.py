@@ -13,11 +13,11 @@ from langchain_core.runnables.base import RunnableBindingBase
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.labels import check_labels
 from dsplus_chains.prompting.asking import LabelAsker
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
-from dsplus_chains.schema import check_labels
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.runnable import RunnableScorer
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from langchain_core.load import dumps, loads
 from langchain_core.prompts import ChatPromptTemplate
 
+from dsplus_chains.labels import check_labels
 from dsplus_chains.schema import (
     LargeAnswer,
     Prediction,
     SubtaskResult,
     SubtaskResults,
-    check_labels,
     describe_error,
     percent,
 )

@@ -14,7 +14,8 @@ from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.labels import clean_answers, clean_labels, right_answers
 from dsplus_chains.evaluation.models import confidences, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.result import Baseline, ErrorRow, Evaluation, LabelReport, Latency
-from dsplus_chains.schema import InvalidInputError, Label, Prediction
+from dsplus_chains.labels import Label
+from dsplus_chains.schema import InvalidInputError, Prediction
 
 Flags = NDArray[np.bool_]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.labels import as_label
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import InvalidInputError, as_label
+from dsplus_chains.schema import InvalidInputError
 
 
 def clean_answers(values: Iterable[Any]) -> list[Any]:

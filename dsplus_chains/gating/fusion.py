@@ -11,16 +11,8 @@ from pydantic import BeforeValidator, model_validator
 from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
-from dsplus_chains.schema import (
-    InvalidInputError,
-    Labels,
-    LargeAnswer,
-    Prediction,
-    ShuntRecord,
-    WiringError,
-    as_label,
-    check_labels,
-)
+from dsplus_chains.labels import Labels, as_label, check_labels
+from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord, WiringError
 
 SMALLEST_PROBABILITY = 1e-12
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator
 
-from dsplus_chains.schema import Prediction, as_label, check_labels
+from dsplus_chains.labels import as_label, check_labels
+from dsplus_chains.schema import Prediction
 
 
 def _number(value: Any, where: str) -> float | None:
@@ -46,7 +47,8 @@ def threshold_for(threshold: Any, prediction: Prediction) -> float | None:
         True
     """
     if not isinstance(threshold, dict):
-        return threshold  # type: ignore[no-any-return]
+        common: float | None = threshold
+        return common
     for label in threshold:  # all of one type; True must not find 1
         return threshold.get(prediction.label) if type(label) is type(prediction.label) else None
     return None

@@ -14,9 +14,10 @@ from typing_extensions import override
 from dsplus_chains._fence import fence
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.calibration.track_record import TrackRecord
+from dsplus_chains.labels import Label, Labels
 from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector, exemplar_block
 from dsplus_chains.prompting.hints import label_list, offered_labels, soft_hint
-from dsplus_chains.schema import InvalidInputError, Label, Labels, Prediction, SubtaskResults, WiringError
+from dsplus_chains.schema import InvalidInputError, Prediction, SubtaskResults, WiringError
 
 RULES = (
     "Answer with exactly one of these labels, written as it is here, and nothing else. "

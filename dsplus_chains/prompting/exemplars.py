@@ -19,7 +19,8 @@ from typing_extensions import override
 
 from dsplus_chains._fence import fence
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.schema import InvalidInputError, Label, Prediction, as_label
+from dsplus_chains.labels import Label, as_label
+from dsplus_chains.schema import InvalidInputError, Prediction
 
 POOL = 5
 """From how many times k nearest examples the chosen ones come, where they are to differ."""

@@ -15,9 +15,10 @@ from pydantic import BaseModel, model_validator
 from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
+from dsplus_chains.labels import Label, Labels, as_label
 from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.matching import Forms, forms_of, segments, takes_back, without_thoughts
-from dsplus_chains.schema import Label, Labels, as_label, describe_error
+from dsplus_chains.schema import describe_error
 
 _ANSWER_KEYS = (
     *("label", "answer", "final_answer", "category", "class", "classification", "prediction", "result", "output"),

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsplus_chains.schema import InvalidInputError, Prediction, as_label
+from dsplus_chains.labels import as_label
+from dsplus_chains.schema import InvalidInputError, Prediction
 
 
 def strong_labels(

@@ -53,8 +53,10 @@ def _with_schema(model: Any, choices: Sequence[str]) -> Runnable[Any, Any]:
     }
     for settings in ({"strict": True}, {}):
         try:
-            return model.with_structured_output(schema, **settings)  # type: ignore[no-any-return]
+            held: Runnable[Any, Any] = model.with_structured_output(schema, **settings)
         except (TypeError, ValueError):
             continue
+        return held
     members = Enum("Answer", [(f"choice_{number}", choice) for number, choice in enumerate(choices)])  # type: ignore[misc]
-    return model.with_structured_output(members)  # type: ignore[no-any-return]
+    chosen: Runnable[Any, Any] = model.with_structured_output(members)
+    return chosen

@@ -20,7 +20,8 @@ from typing_extensions import override
 from dsplus_chains._arm import feed, leading_prompt
 from dsplus_chains._logprobs import told_confidence
 from dsplus_chains._runnable import AsyncManagers, Configs, Managers
-from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction, as_label
+from dsplus_chains.labels import Labels, as_label
+from dsplus_chains.schema import BundleError, InvalidInputError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.record import with_prediction
 

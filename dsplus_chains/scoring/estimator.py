@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import model_validator
 from typing_extensions import override
 
-from dsplus_chains.schema import ROUNDING, BundleError, InvalidInputError, Prediction, check_labels
+from dsplus_chains.labels import check_labels
+from dsplus_chains.schema import ROUNDING, BundleError, InvalidInputError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 
 SUM_TOLERANCE = 1e-3

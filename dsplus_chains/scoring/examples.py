@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import TrainingDataError, as_label, check_labels
+from dsplus_chains.labels import as_label, check_labels
+from dsplus_chains.schema import TrainingDataError
 
 
 def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[str], tuple[Any, ...], NDArray[np.int64]]:

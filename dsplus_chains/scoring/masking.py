@@ -8,7 +8,8 @@ from typing import Any
 from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
-from dsplus_chains.schema import InvalidInputError, Label, Labels, Prediction, ShuntRecord
+from dsplus_chains.labels import Label, Labels
+from dsplus_chains.schema import InvalidInputError, Prediction, ShuntRecord
 
 
 class LabelMask(BatchRunnable[Any, Any]):

@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from dsplus_chains.schema import BundleError, InvalidInputError, Label, Prediction, check_labels
+from dsplus_chains.labels import Label, check_labels
+from dsplus_chains.schema import BundleError, InvalidInputError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.estimator import read_table
 

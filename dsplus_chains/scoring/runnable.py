@@ -13,7 +13,8 @@ from pydantic import BeforeValidator
 from typing_extensions import override
 
 from dsplus_chains._runnable import AsyncManagers, Configs, Managers
-from dsplus_chains.schema import InvalidInputError, Labels, Prediction
+from dsplus_chains.labels import Labels
+from dsplus_chains.schema import InvalidInputError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.record import with_prediction
 

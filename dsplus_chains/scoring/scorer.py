@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction
+from dsplus_chains.labels import Labels
+from dsplus_chains.schema import BundleError, InvalidInputError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.examples import check_examples

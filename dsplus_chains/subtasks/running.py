@@ -19,6 +19,7 @@ from dsplus_chains._arm import (
     without_answer,
 )
 from dsplus_chains._runnable import Configs
+from dsplus_chains.labels import as_label
 from dsplus_chains.schema import (
     SKIPPED,
     InvalidInputError,
@@ -27,7 +28,6 @@ from dsplus_chains.schema import (
     SubtaskResult,
     SubtaskResults,
     WiringError,
-    as_label,
     describe_error,
 )
 from dsplus_chains.subtasks.batching import Outcome

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.evaluation.labels import check_readable, clean_answers, clean_labels, right_answers, same_label
-from dsplus_chains.schema import InvalidInputError, Label, Prediction
+from dsplus_chains.labels import Label
+from dsplus_chains.schema import InvalidInputError, Prediction
 
 Flags = NDArray[np.bool_]
 

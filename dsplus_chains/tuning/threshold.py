@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import Label, Prediction
+from dsplus_chains.labels import Label
+from dsplus_chains.schema import Prediction
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points
 from dsplus_chains.tuning.fused import FusionMode, better_of_both, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label

@@ -1,0 +1,61 @@
+"""Class labels: plain values, each once, all of one type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
+
+
+def as_label(value: Any) -> Any:
+    """Turn a numpy scalar, or a kind of string or integer (an enum member, the text of a message), into a plain value.
+
+    Anything else passes unchanged.
+
+    Example:
+        >>> import numpy as np
+        >>> as_label(np.int64(3)), as_label(np.str_("spam")), as_label("spam")
+        (3, 'spam', 'spam')
+    """
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, str) and type(value) is not str:
+        return str.__str__(value)
+    if isinstance(value, int) and type(value) not in {int, bool}:
+        return int(value)
+    return value
+
+
+Label: TypeAlias = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(as_label)]
+"""A class label. One scorer uses one type: `True` and `1` never mix."""
+
+
+def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
+    """The labels as a tuple, if there is at least one, each comes once, and all are of one type.
+
+    Raises:
+        ValueError: They are not.
+
+    Example:
+        >>> check_labels([True, 1])
+        Traceback (most recent call last):
+        ...
+        ValueError: Got labels of the types bool, int but expected one type: [True, 1]
+    """
+    plain = tuple(as_label(label) for label in labels)
+    types = sorted({type(label).__name__ for label in plain})
+    if len(types) > 1:
+        msg = f"Got labels of the types {', '.join(types)} but expected one type: {list(plain)[:10]}"
+        raise ValueError(msg)
+    if not plain or types[0] not in {"str", "int", "bool"}:
+        msg = f"Got labels={list(plain)[:10]} but expected at least one string, integer or boolean"
+        raise ValueError(msg)
+    if twice := sorted({str(label) for label in plain if plain.count(label) > 1}):
+        msg = f"Got the labels {twice} more than once but expected each label once"
+        raise ValueError(msg)
+    return plain
+
+
+Labels: TypeAlias = Annotated[tuple[Label, ...], BeforeValidator(check_labels)]
+"""At least one label, each once, all of one type."""
