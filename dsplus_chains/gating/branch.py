@@ -17,7 +17,6 @@ from typing_extensions import override
 
 from dsplus_chains._arm import (
     AnswerStream,
-    EmptyAnswerError,
     UsageCollector,
     feed,
     leading_prompt,
@@ -25,6 +24,7 @@ from dsplus_chains._arm import (
     watched,
     without_answer,
 )
+from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.gating.graph import branch_graph
 from dsplus_chains.gating.threshold import Threshold, keeps, threshold_for
@@ -136,11 +136,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         results, calls = self._decide(inputs, run_manager, config)
         if calls:
             records, configs = [call.arm_input for call in calls], [call.config for call in calls]
-            try:
-                outputs: Any = self.large.batch(records, configs, return_exceptions=True, **kwargs)
-            except Exception as error:  # a batch of one's own that does not heed return_exceptions
-                outputs = [error] * len(calls)
-            self._resolve(results, calls, outputs)
+            self._resolve(results, calls, run_batch(self.large, records, configs, **kwargs).outputs)
         for value, result, manager in zip(inputs, results, run_manager, strict=True):
             if manager.handlers and not isinstance(result, Exception):
                 event = self._event(value, result["source"])
@@ -152,11 +148,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         results, calls = self._decide(inputs, run_manager, config)
         if calls:
             records, configs = [call.arm_input for call in calls], [call.config for call in calls]
-            try:
-                outputs: Any = await self.large.abatch(records, configs, return_exceptions=True, **kwargs)
-            except Exception as error:
-                outputs = [error] * len(calls)
-            self._resolve(results, calls, outputs)
+            outcome = await arun_batch(self.large, records, configs, **kwargs)
+            self._resolve(results, calls, outcome.outputs)
         for value, result, manager in zip(inputs, results, run_manager, strict=True):
             if manager.handlers and not isinstance(result, Exception):
                 event = self._event(value, result["source"])
@@ -237,9 +230,6 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
 
     def _resolve(self, results: list[Any], calls: list[_Call], outputs: list[Any]) -> None:
         """Put the large arm's outputs, or what stands in for them, into their rows."""
-        if len(outputs) != len(calls):
-            error = EmptyAnswerError(f"the large arm got {len(calls)} inputs but returned {len(outputs)} answers")
-            outputs = [error] * len(calls)
         for call, output in zip(calls, outputs, strict=True):
             try:
                 if isinstance(output, Exception):

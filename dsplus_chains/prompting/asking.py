@@ -17,6 +17,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BeforeValidator, model_validator
 from typing_extensions import override
 
+from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
 from dsplus_chains.prompting.matching import without_thoughts
@@ -103,10 +104,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
             if not prompts:
                 break
             configs = _children(config, run_manager, prompts, f"ask:{turn + 1}")
-            try:
-                answers: Any = model.batch(list(prompts.values()), configs, return_exceptions=True, **kwargs)
-            except Exception as error:  # a batch of one's own that does not heed return_exceptions
-                answers = [error] * len(prompts)
+            answers = run_batch(model, list(prompts.values()), configs, **kwargs).outputs
             heard = _heard(results, prompts, answers)
             configs = _children(config, run_manager, heard, f"read:{turn + 1}")
             labels = self.parser.batch(list(heard.values()), configs, return_exceptions=True)
@@ -120,10 +118,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
             if not prompts:
                 break
             configs = _children(config, run_manager, prompts, f"ask:{turn + 1}")
-            try:
-                answers: Any = await model.abatch(list(prompts.values()), configs, return_exceptions=True, **kwargs)
-            except Exception as error:
-                answers = [error] * len(prompts)
+            answers = (await arun_batch(model, list(prompts.values()), configs, **kwargs)).outputs
             heard = _heard(results, prompts, answers)
             configs = _children(config, run_manager, heard, f"read:{turn + 1}")
             labels = await self.parser.abatch(list(heard.values()), configs, return_exceptions=True)

@@ -13,9 +13,9 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import override
 
+from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.schema import ShuntRecord
-from dsplus_chains.subtasks.batching import arun_batch, run_batch
 from dsplus_chains.subtasks.combining import ResultTemplate, combining_step
 from dsplus_chains.subtasks.flow import afinished, finished
 from dsplus_chains.subtasks.graph import plan_graph

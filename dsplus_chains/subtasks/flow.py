@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_executor_for_config
 
-from dsplus_chains.subtasks.batching import Outcome, arun_batch, run_batch
+from dsplus_chains._batching import Outcome, arun_batch, run_batch
 from dsplus_chains.subtasks.plan import Subtask
 from dsplus_chains.subtasks.running import Job, PlanRun
 

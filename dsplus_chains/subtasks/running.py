@@ -18,6 +18,7 @@ from dsplus_chains._arm import (
     watched,
     without_answer,
 )
+from dsplus_chains._batching import Outcome
 from dsplus_chains._runnable import Configs
 from dsplus_chains.labels import as_label
 from dsplus_chains.schema import (
@@ -30,7 +31,6 @@ from dsplus_chains.schema import (
     WiringError,
     describe_error,
 )
-from dsplus_chains.subtasks.batching import Outcome
 from dsplus_chains.subtasks.plan import Subtask, sorted_plan
 
 ASKED_LARGE = ("large", "fused")

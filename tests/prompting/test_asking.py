@@ -283,3 +283,15 @@ def test_a_structured_output_that_cannot_be_a_label_is_refused_where_it_is_wired
 
     with pytest.raises(ValueError, match="only trees"):
         LabelAsker(model=Other(responses=["?"]), parser=PARSER, structured=True)
+
+
+class Short(RunnableLambda):
+    """A Runnable whose batch loses a row."""
+
+    def batch(self, inputs, config=None, **kwargs):
+        return ["positive"]
+
+
+def test_a_model_that_loses_a_row_is_an_error_of_each_row_and_never_a_wrong_label():
+    found = LabelAsker(model=Short(str), parser=PARSER).batch(["a", "b"], return_exceptions=True)
+    assert ["got 2 inputs but returned 1" in str(error) for error in found] == [True, True]
