@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dsplus_chains.bundle import Bundle as Bundle
     from dsplus_chains.calibration.track_record import TrackRecord as TrackRecord
+    from dsplus_chains.encoding.language_model import LanguageModelEncoder as LanguageModelEncoder
     from dsplus_chains.evaluation.evaluate import evaluate as evaluate
     from dsplus_chains.evaluation.report import write_report as write_report
     from dsplus_chains.evaluation.result import Evaluation as Evaluation
@@ -67,6 +68,7 @@ _HOMES = {
     "LabelAsker": "prompting.asking",
     "LabelMask": "scoring.masking",
     "LabelParser": "prompting.parser",
+    "LanguageModelEncoder": "encoding.language_model",
     "LargeAnswer": "schema",
     "LocalChatModel": "integrations.local_chat",
     "NoneOfTheseError": "prompting.parser",
@@ -109,6 +111,7 @@ __all__ = [
     "LabelAsker",
     "LabelMask",
     "LabelParser",
+    "LanguageModelEncoder",
     "LargeAnswer",
     "LocalChatModel",
     "NoneOfTheseError",

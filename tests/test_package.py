@@ -27,6 +27,7 @@ PUBLIC = [
     "LabelAsker",
     "LabelMask",
     "LabelParser",
+    "LanguageModelEncoder",
     "LargeAnswer",
     "LocalChatModel",
     "NoneOfTheseError",

@@ -1,0 +1,152 @@
+"""`LanguageModelEncoder`: what goes on inside a small language model as it reads a text and is asked about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.encoding.quiet import no_progress_bar
+from dsplus_chains.schema import InvalidInputError
+
+DEPTH = 2 / 3
+"""Where in the stack of layers a text's tokens are looked at: deep enough for meaning, before all is next words."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LanguageModelEncoder:
+    """A small language model as an `Encoder`: its hidden states, instead of the words it would say.
+
+    A sentence encoder is trained to tell topics apart; a language model also follows what is said about them. Its
+    hidden states know more than its answers do: a linear head on those of a model of 135 million parameters tells
+    sentiment far better than the model itself when it is asked (`tests/bench/reviews.py` prints both).
+
+    A vector is two unit vectors side by side: the mean over the text's tokens two thirds up the layers, and the last
+    token at the top after `question`, where the model is about to answer. The very first token is left out of the
+    mean, since language models park attention there whatever the text is.
+
+    Args:
+        model: The model without its language head (``AutoModel``), or a causal language model.
+        tokenizer: Its tokenizer.
+        question: Is asked after every text, and should end where the answer would begin: "… The sentiment is".
+        name: What a saved scorer calls it. The question is not saved: load with ``encoder=``.
+        batch_size: How many texts go through the model at a time, those of like length together.
+        max_tokens: How many tokens of a text are read at most, from its beginning; fewer if the model reads fewer.
+
+    Raises:
+        InvalidInputError: The question fills the model's window, or a number is below 1.
+
+    Source: reading a prompted last token follows PromptEOL (Jiang et al. 2023, arXiv 2307.16645); that middle layers
+    carry more than the last, Skean et al. 2025 (arXiv 2502.02013).
+
+    Example:
+        >>> encoder = LanguageModelEncoder.from_pretrained(  # doctest: +SKIP
+        ...     "HuggingFaceTB/SmolLM2-135M-Instruct", question="Is this review negative or positive? It is"
+        ... )
+        >>> encoder.encode(["great phone", "broke at once"]).shape  # doctest: +SKIP
+        (2, 1152)
+    """
+
+    model: Any
+    tokenizer: Any
+    question: str
+    name: str = "language model"
+    batch_size: int = 8
+    max_tokens: int = 1024
+    _lock: Any = field(default_factory=Lock, repr=False, init=False)
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.max_tokens) < 1:
+            msg = f"Got batch_size={self.batch_size}, max_tokens={self.max_tokens} but expected at least 1 of each"
+            raise InvalidInputError(msg)
+        if self._room() < 1:
+            msg = f"Got the question {self.question[:80]!r}, which fills the model's window; ask something shorter"
+            raise InvalidInputError(msg)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        *,
+        question: str,
+        device: str | None = None,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        batch_size: int = 8,
+        max_tokens: int = 1024,
+    ) -> LanguageModelEncoder:
+        """Load a language model by its name on the hub, or from a folder.
+
+        Args:
+            name: A hub name, or a folder that transformers can load.
+            question: Is asked after every text.
+            device: Where it runs ("cpu", "cuda", ...); None takes a GPU if there is one.
+            dtype: "bfloat16" is several times faster on processors that know it, and rounds: a confidence then
+                depends a little, about 0.01, on which texts share a batch.
+            batch_size: How many texts go through the model at a time.
+            max_tokens: How many tokens of a text are read at most.
+        """
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        with no_progress_bar():
+            model: Any = AutoModel.from_pretrained(name, dtype=getattr(torch, dtype))
+        return cls(
+            model=model.to(where).eval(),
+            tokenizer=AutoTokenizer.from_pretrained(name),
+            question=question,
+            name=name,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+        )
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One vector a text: an array of shape [n texts, 2 x the model's hidden size]."""
+        vectors = np.zeros((len(texts), 2 * self.model.config.hidden_size), dtype=np.float32)
+        with self._lock:  # fast tokenizers refuse to be used from two threads at once
+            question = self._question()
+            coded = [self._coded(text) for text in texts]
+            for rows in self._batches(coded):
+                vectors[rows] = self._read([coded[row] for row in rows], question)
+        return vectors
+
+    def _coded(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, truncation=True, max_length=self._room())["input_ids"]
+        return ids
+
+    def _room(self) -> int:
+        """How many tokens of a text are read: the question has to fit into the model's window too."""
+        window: int | None = getattr(self.model.config, "max_position_embeddings", None)
+        return self.max_tokens if window is None else min(self.max_tokens, window - len(self._question()))
+
+    def _question(self) -> list[int]:
+        ids: list[int] = self.tokenizer(f"\n{self.question}", add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _batches(self, coded: list[list[int]]) -> Iterator[list[int]]:
+        """Row numbers, those of texts of like length together: the less padding, the less is computed for nothing."""
+        order = sorted(range(len(coded)), key=lambda row: len(coded[row]))
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    def _read(self, coded: list[list[int]], question: list[int]) -> NDArray[np.float32]:
+        import torch
+
+        rows = [[*code, *question] for code in coded]
+        width = max(map(len, rows))
+        # Padding on the right needs no mask: what comes later is never seen by what comes before.
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.model.device)
+        with torch.inference_mode():
+            layers = self.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
+        within, top = layers[round(DEPTH * (len(layers) - 1))], layers[-1]
+        means = torch.stack(
+            [within[n, min(1, len(code) - 1) : len(code)].float().mean(0) for n, code in enumerate(coded)]
+        )
+        lasts = torch.stack([top[n, len(row) - 1].float() for n, row in enumerate(rows)])
+        unit = torch.nn.functional.normalize
+        vectors: NDArray[np.float32] = torch.cat([unit(means), unit(lasts)], dim=1).cpu().numpy()
+        return vectors
