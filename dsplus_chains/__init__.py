@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from dsplus_chains.shunt import data_shunt as data_shunt
     from dsplus_chains.subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer
     from dsplus_chains.subtasks.plan import Subtask as Subtask
+    from dsplus_chains.subtasks.plan_schema import PlanError as PlanError
+    from dsplus_chains.subtasks.plan_schema import SubtaskPlan as SubtaskPlan
+    from dsplus_chains.subtasks.planner import SubtaskPlanner as SubtaskPlanner
+    from dsplus_chains.subtasks.skill import Skill as Skill
     from dsplus_chains.tuning.result import TunedThreshold as TunedThreshold
     from dsplus_chains.tuning.threshold import tune_threshold as tune_threshold
 
@@ -73,14 +77,18 @@ _HOMES = {
     "LocalChatModel": "integrations.local_chat",
     "NoneOfTheseError": "prompting.parser",
     "PipelineScorer": "scoring.pipeline",
+    "PlanError": "subtasks.plan_schema",
     "Prediction": "schema",
     "RunnableScorer": "scoring.runnable",
     "SQLiteAnswerCache": "integrations.answer_cache",
     "ShuntRecord": "schema",
+    "Skill": "subtasks.skill",
     "SmallModelScorer": "scoring.scorer",
     "Subtask": "subtasks.plan",
     "SubtaskDecomposer": "subtasks.decomposer",
     "SubtaskError": "schema",
+    "SubtaskPlan": "subtasks.plan_schema",
+    "SubtaskPlanner": "subtasks.planner",
     "SubtaskResult": "schema",
     "TrackRecord": "calibration.track_record",
     "TrainingDataError": "schema",
@@ -116,14 +124,18 @@ __all__ = [
     "LocalChatModel",
     "NoneOfTheseError",
     "PipelineScorer",
+    "PlanError",
     "Prediction",
     "RunnableScorer",
     "SQLiteAnswerCache",
     "ShuntRecord",
+    "Skill",
     "SmallModelScorer",
     "Subtask",
     "SubtaskDecomposer",
     "SubtaskError",
+    "SubtaskPlan",
+    "SubtaskPlanner",
     "SubtaskResult",
     "TrackRecord",
     "TrainingDataError",

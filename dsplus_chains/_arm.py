@@ -181,7 +181,7 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
         raise EmptyAnswerError(msg)
     if isinstance(output, Mapping) and "answer" in output and "source" in output:
         told = {key: value for key, value in output.items() if key in _RETOLD_KEYS or key not in record}
-        return {**record, **_recounted(told, collector)}
+        return {**record, **recounted(told, collector)}
     output = as_label(output)  # StrOutputParser hands on a kind of string
     return {**record, "answer": output, "source": source, **_said(output, source, collector)}
 
@@ -193,7 +193,7 @@ def _said(answer: Any, source: str, collector: UsageCollector) -> dict[str, Any]
     return {"large": LargeAnswer(value=answer, confidence=collector.confidence, usage=collector.usage)}
 
 
-def _recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:
+def recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:
     """An arm's own record, whose `large` counts its last call alone, with the tokens of all the arm's calls."""
     large = told.get("large")
     if not isinstance(large, LargeAnswer):
@@ -254,7 +254,7 @@ class AnswerStream:
         if isinstance(total, Mapping) and "answer" in total and "source" in total:
             if not self.started:
                 self.source = total["source"]
-                yield AddableDict(_recounted(self._news(total), self._collector))
+                yield AddableDict(recounted(self._news(total), self._collector))
             return
         if not self.started:
             yield self._first(total)
@@ -278,7 +278,7 @@ class AnswerStream:
         for chunk in self._waiting:
             self._held += self._news(chunk)
         self._waiting.clear()
-        self._held = AddableDict(_recounted(self._held, self._collector))
+        self._held = AddableDict(recounted(self._held, self._collector))
         self.source = self._held.get("source", self.source)
         if self._held and (self.started or ("answer" in self._held and "source" in self._held)):
             self.started = True

@@ -302,6 +302,12 @@ class ShuntRecord(TypedDict, total=False):
     fused: NotRequired[Prediction]
     """What both models together believe, where the two were weighed."""
     error: NotRequired[str]
-    """Why `source` is "fallback"."""
+    """Why `source` is "fallback", or why there is no `plan`."""
     subtasks: NotRequired[dict[str, SubtaskResult]]
     """Results of subtasks by name."""
+    request: NotRequired[str]
+    """What a planner is asked about `input`; without it, `input` is the request."""
+    plan: NotRequired[Any]
+    """The plan that a planner has run; None if the large model answered without one."""
+    planning: NotRequired[Any]
+    """How the plan came about, and at what cost."""

@@ -35,9 +35,11 @@ from dsplus_chains import (
     PipelineScorer,
     Prediction,
     RunnableScorer,
+    Skill,
     SmallModelScorer,
     Subtask,
     SubtaskDecomposer,
+    SubtaskPlanner,
     data_shunt,
 )
 
@@ -174,6 +176,18 @@ def make_decomposer():
     return SubtaskDecomposer(subtasks=subtasks, combine=last), [words, long, last]
 
 
+def plan_large(prompt: Any) -> AIMessage:
+    """A stub large model that plans the same for every request."""
+    steps = '[{"name": "size", "skill": "words"}]'
+    return AIMessage(f'{{"steps": {steps}, "combine": "template", "template": "{{size}} words"}}')
+
+
+def make_planner():
+    words, large = Recording(count_words), Recording(plan_large)
+    skill = Skill(name="words", description="Counts the words.", run=words)
+    return SubtaskPlanner(large, skills=[skill], cache=None), [words, large]
+
+
 def make_shunt():
     small, large = Recording(predict), Recording(large_model)
     chain = data_shunt(small, large, labels=SENTIMENTS, instruction="Which sentiment?", threshold=0.9)
@@ -210,6 +224,12 @@ CASES = {
     ),
     "SubtaskDecomposer": Case(
         make_decomposer, ["broke at once, sadly", "good", {"input": "so so", "id": 3}], "poison", SubtaskDecomposer
+    ),
+    "SubtaskPlanner": Case(
+        make_planner,
+        ["How long is this?", {"input": "so so", "request": "How many words?", "id": 3}, "Is it long?"],
+        "poison",
+        SubtaskPlanner,
     ),
     "data_shunt": Case(make_shunt, TEXT_INPUTS, 7, SmallModelScorer),
 }

@@ -17,10 +17,10 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BeforeValidator, model_validator
 from typing_extensions import override
 
+from dsplus_chains._answers import without_thoughts
 from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
-from dsplus_chains.prompting.matching import without_thoughts
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError, RefusalError
 from dsplus_chains.prompting.structured import held_to
 

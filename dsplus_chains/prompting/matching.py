@@ -91,25 +91,6 @@ def _strip(text: str) -> str:
     return f".{stripped}" if stripped[:1].isdigit() and text.lstrip(" \t\"'`*_(").startswith((".", ",")) else stripped
 
 
-def without_thoughts(text: str) -> str:
-    """The text behind a model's thoughts; nothing, if it was cut off while it was thinking.
-
-    Example:
-        >>> without_thoughts("<think>positive?</think>negative"), without_thoughts("<think>positive? Or")
-        ('negative', '')
-    """
-    lowered = text.casefold() if text.isascii() else text.lower()
-    if len(lowered) != len(text):  # a few letters change their length with their case
-        lowered = text
-    for tag in ("think", "thinking"):
-        end = lowered.rfind(f"</{tag}>")
-        if end >= 0:
-            cut = end + len(tag) + 3
-            text, lowered = text[cut:], lowered[cut:]
-    starts = [start for tag in ("<think>", "<thinking>") if (start := lowered.find(tag)) >= 0]
-    return text[: min(starts)] if starts else text
-
-
 def _alike(text: str) -> str:
     return unicodedata.normalize("NFKC", text.translate(_SIGNS)).casefold().translate(_SIGNS)
 

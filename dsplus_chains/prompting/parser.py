@@ -14,10 +14,11 @@ from langchain_core.messages import AIMessage, BaseMessage
 from pydantic import BaseModel, model_validator
 from typing_extensions import override
 
+from dsplus_chains._answers import unique_keys, without_thoughts
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.labels import Label, Labels, as_label
 from dsplus_chains.prompting.hints import NONE_OF_THESE
-from dsplus_chains.prompting.matching import Forms, forms_of, segments, takes_back, without_thoughts
+from dsplus_chains.prompting.matching import Forms, forms_of, segments, takes_back
 from dsplus_chains.schema import describe_error
 
 _ANSWER_KEYS = (
@@ -152,7 +153,7 @@ class LabelParser(BatchRunnable[Any, Any]):
         inner = found[1] if found else said
         if inner.lstrip()[:1] in {"{", "["}:
             try:
-                return self._parse_object(json.loads(inner, object_pairs_hook=_unique))
+                return self._parse_object(json.loads(inner, object_pairs_hook=unique_keys))
             except (json.JSONDecodeError, RecursionError):
                 pass  # prose that happens to start with a bracket
             except ValueError as error:
@@ -208,15 +209,6 @@ class LabelParser(BatchRunnable[Any, Any]):
     def _shown(self) -> str:
         shown = ", ".join(repr(label) for label in self.labels[:10])
         return f"[{shown}]" if len(self.labels) <= 10 else f"[{shown}, … ({len(self.labels)} in all)]"
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, unless it names a key twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        msg = "a key stands twice in an object"
-        raise ValueError(msg)
-    return found
 
 
 def _short(text: str) -> str:

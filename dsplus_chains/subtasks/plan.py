@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
@@ -65,7 +65,19 @@ class Subtask(BaseModel):
         return record[self.select]
 
 
-def sorted_plan(subtasks: Sequence[Subtask]) -> TopologicalSorter[str]:
+class Step(Protocol):
+    """What the order of a plan depends on."""
+
+    @property
+    def name(self) -> str:
+        """What the step is called."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the steps that come before."""
+
+
+def sorted_plan(subtasks: Sequence[Step]) -> TopologicalSorter[str]:
     """The names of the subtasks, prepared to be taken in the order of their needs.
 
     Raises:

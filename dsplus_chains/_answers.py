@@ -1,0 +1,44 @@
+"""Reading what a chat model wrote, whatever it was asked: thoughts are no answer, JSON says each thing once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def without_thoughts(text: str) -> str:
+    """The text behind a model's thoughts; nothing, if it was cut off while it was thinking.
+
+    Example:
+        >>> without_thoughts("<think>positive?</think>negative"), without_thoughts("<think>positive? Or")
+        ('negative', '')
+    """
+    lowered = text.casefold() if text.isascii() else text.lower()
+    if len(lowered) != len(text):  # a few letters change their length with their case
+        lowered = text
+    for tag in ("think", "thinking"):
+        end = lowered.rfind(f"</{tag}>")
+        if end >= 0:
+            cut = end + len(tag) + 3
+            text, lowered = text[cut:], lowered[cut:]
+    starts = [start for tag in ("<think>", "<thinking>") if (start := lowered.find(tag)) >= 0]
+    return text[: min(starts)] if starts else text
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, unless it names a key twice; an `object_pairs_hook`.
+
+    Raises:
+        ValueError: It does.
+
+    Example:
+        >>> import json
+        >>> json.loads('{"label": "good", "label": "bad"}', object_pairs_hook=unique_keys)
+        Traceback (most recent call last):
+        ...
+        ValueError: a key stands twice in an object
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        msg = "a key stands twice in an object"
+        raise ValueError(msg)
+    return found

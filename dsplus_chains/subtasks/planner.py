@@ -1,0 +1,326 @@
+"""`SubtaskPlanner`: for a free-form request the large model picks and wires skills; its plan is checked data."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Annotated, Any, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.messages import BaseMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables.config import get_executor_for_config
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from langchain_core.stores import BaseStore
+from pydantic import BeforeValidator, Field, model_validator
+from typing_extensions import override
+
+from dsplus_chains._arm import AnswerStream
+from dsplus_chains._batching import Outcome, arun_batch, run_batch
+from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
+from dsplus_chains.schema import ShuntRecord
+from dsplus_chains.subtasks.combining import as_table
+from dsplus_chains.subtasks.decomposer import SubtaskDecomposer
+from dsplus_chains.subtasks.graph import plan_graph
+from dsplus_chains.subtasks.plan import Subtask
+from dsplus_chains.subtasks.plan_cache import PlanCache
+from dsplus_chains.subtasks.plan_prompt import RequestPrompt, planning_messages, planning_rules
+from dsplus_chains.subtasks.plan_schema import PlannedStep, SubtaskPlan, check_plan, read_plan
+from dsplus_chains.subtasks.planning import Group, PlanningRun
+from dsplus_chains.subtasks.shape import placed, question_of, request_shape
+from dsplus_chains.subtasks.skill import Skill
+
+TURNS = 2
+"""How often the large model is asked for a plan: once, and once more with what was wrong."""
+
+
+class SubtaskPlanner(BatchRunnable[Any, Any]):
+    """Answers free-form requests: the large model plans which skills to run, a `SubtaskDecomposer` runs them.
+
+    In: a record with `input` (the text) and `request` (what is wanted of it), or a text, which is then both. Out: the
+    record with `plan` (a `SubtaskPlan`), `planning` (how it came about, and at what cost), `subtasks`, `answer`,
+    `source` and, where the large model has spoken, `large`, whose tokens count those of the planning.
+
+    A plan is data: JSON, checked for known skills, needs without circles, and size, and never executed. One that
+    cannot be run goes back once with what was wrong. If the second cannot be run either, or the call fails, the large
+    model is given the request and the input, and answers itself: `plan` is then None, and `error` says why.
+
+    Plans are kept by the shape of the request, so a request that differs in numbers and quotations alone needs no
+    planning call; the model sees places in their stead. In a batch, all missing plans are asked for in one call, and
+    inputs with the same plan go through it as one batch. A record that holds a `plan` already (one that you have
+    looked at, or changed) is run by that.
+
+    Args:
+        llm: The large model: any chat model. It plans, and combines the results where the plan wants it.
+        skills: What plans may use.
+        max_steps: How many steps a plan may have.
+        max_answer: How many characters of an answer are read as a plan; a longer one is refused unread.
+        shape: The requests for which this function gives the same text share a plan, questions included, and the
+            model sees the first of them as it is (`str`: each request has a plan of its own). None: `request_shape`.
+        cache: Where plans are kept, any LangChain store of bytes; they are checked again when read. None: nowhere.
+
+    Raises:
+        pydantic.ValidationError: No skill, a skill's name twice, a bound that is out of its own, an unknown keyword.
+        InvalidInputError: An input is no record, or its request no text.
+        PlanError: A plan that was given cannot be run; from `plan`, also if the large model makes none that can.
+        SubtaskError: A skill failed that is not optional.
+
+    Source: Data Shunt+ (arXiv 2406.15471), prompt transferring, for tasks that nobody has declared. Ours.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> plan = '{"steps": [{"name": "size", "skill": "words"}], "combine": "template", "template": "{size} words"}'
+        >>> def count(text):
+        ...     return len(text.split())
+        >>> words = Skill(name="words", description="Counts the words.", run=count, select="input")
+        >>> planner = SubtaskPlanner(FakeListChatModel(responses=[plan]), skills=[words])
+        >>> print(planner.plan("How long is it?"))
+        1. size: words
+        answer: "{size} words"
+        >>> planner.invoke({"input": "broke at once", "request": "How long is it?"})["answer"]
+        '3 words'
+    """
+
+    llm: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    skills: tuple[Skill, ...] = Field(min_length=1)
+    max_steps: int = Field(default=8, ge=1, le=32)
+    max_answer: int = Field(default=50_000, ge=100, le=1_000_000)
+    shape: Callable[[str], str] | None = None
+    cache: BaseStore[str, bytes] | None = Field(default_factory=PlanCache)
+
+    def __init__(self, llm: Any, **settings: Any) -> None:
+        super().__init__(**{"llm": llm, **settings})
+
+    @model_validator(mode="after")
+    def _skills_differ(self) -> Self:
+        names = [skill.name for skill in self.skills]
+        if len({*names}) < len(names):
+            msg = f"Got skills named {names} but expected each name once"
+            raise ValueError(msg)
+        return self
+
+    @property
+    @override
+    def InputType(self) -> Any:
+        return str | dict[str, Any]
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return ShuntRecord
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        runs = [self.llm, *(skill.run for skill in self.skills)]
+        return get_unique_config_specs(spec for run in runs for spec in run.config_specs)
+
+    @override
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        """Any plan that may come: the planning, each skill behind it (dotted), the large model's answer.
+
+        The picture of one plan is ``planner.decomposer(plan).get_graph()``.
+        """
+        first = "plan"
+        while any(skill.name == first for skill in self.skills):
+            first += "_"
+        perhaps = [Subtask(name=skill.name, run=skill.run, needs=(first,), when=bool) for skill in self.skills]
+        return plan_graph(self, [Subtask(name=first, run=self.llm), *perhaps], self.llm, config)
+
+    def plan(self, request: str | dict[str, Any], config: RunnableConfig | None = None) -> SubtaskPlan:
+        """The plan for a request, to be looked at; given back in a record's `plan`, it is run as it is.
+
+        Args:
+            request: A request, or a record with one.
+            config: LangChain's config of the run.
+
+        Raises:
+            PlanError: The large model made no plan that can be run, nor with the faults of the first before it.
+            Exception: Whatever the large model failed with.
+        """
+        plan: SubtaskPlan = self._batch_with_config(self._plan_only, [request], config)[0]
+        return plan
+
+    async def aplan(self, request: str | dict[str, Any], config: RunnableConfig | None = None) -> SubtaskPlan:
+        """The same under async."""
+        plan: SubtaskPlan = (await self._abatch_with_config(self._aplan_only, [request], config))[0]
+        return plan
+
+    def decomposer(self, plan: SubtaskPlan) -> SubtaskDecomposer:
+        """A plan as a `SubtaskDecomposer`: what runs it, draws it, and can be kept in its stead.
+
+        Args:
+            plan: A plan for these skills.
+
+        Raises:
+            PlanError: It cannot be run.
+        """
+        checked, skills = self.check(plan), {skill.name: skill for skill in self.skills}
+        if checked.combine == "large_model":
+            return SubtaskDecomposer(
+                subtasks=[self._subtask(step, skills) for step in checked.steps],
+                combine=self._answering,
+                source="large",
+            )
+        return SubtaskDecomposer(
+            subtasks=[self._subtask(step, skills) for step in checked.steps], combine=checked.template or as_table
+        )
+
+    def check(self, plan: Any) -> SubtaskPlan:
+        """A plan, its data or its JSON, if it can be run with these skills.
+
+        Raises:
+            PlanError: It cannot.
+        """
+        if isinstance(plan, str):
+            return self.read(plan)
+        return check_plan(plan, skills=self._names, max_steps=self.max_steps)
+
+    def read(self, text: str) -> SubtaskPlan:
+        """The plan in a text, if it can be run with these skills.
+
+        Raises:
+            PlanError: There is none.
+        """
+        return read_plan(text, skills=self._names, max_steps=self.max_steps, longest=self.max_answer)
+
+    def conversation(self, request: str) -> list[BaseMessage]:
+        """What the large model is asked for a plan."""
+        shown = request if self.shape is not None else placed(request)[0]
+        return planning_messages(self._rules, shown)
+
+    def key(self, request: str) -> str:
+        """Under what the plan of a request is kept: a hash of its shape, of the skills and of `max_steps`."""
+        shape = (self.shape or request_shape)(request)
+        return hashlib.sha256(f"{self._rules}\0{shape}".encode()).hexdigest()
+
+    @override
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+        run = PlanningRun(self, inputs, run_manager, config)
+        self._find(run)
+        groups = run.groups()
+
+        def answer(group: Group) -> Outcome:
+            return run_batch(self._arm(group.plan), group.records, group.configs, **kwargs)
+
+        if len(groups) == 1 or config[0].get("max_concurrency"):  # a limit holds for all groups together
+            outcomes = [answer(group) for group in groups]
+        else:
+            with get_executor_for_config(config[0]) as executor:
+                outcomes = list(executor.map(answer, groups))
+        for group, outcome in zip(groups, outcomes, strict=True):
+            run.merge(group.rows, outcome.outputs)
+        return run.results
+
+    @override
+    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
+        run = PlanningRun(self, inputs, run_manager, config)
+        await self._afind(run)
+        groups = run.groups()
+
+        async def answer(group: Group) -> Outcome:
+            return await arun_batch(self._arm(group.plan), group.records, group.configs, **kwargs)
+
+        if config[0].get("max_concurrency"):
+            outcomes = [await answer(group) for group in groups]
+        else:
+            outcomes = await asyncio.gather(*map(answer, groups))
+        for group, outcome in zip(groups, outcomes, strict=True):
+            run.merge(group.rows, outcome.outputs)
+        return run.results
+
+    @override
+    def _run_stream(
+        self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Iterator[Any]:
+        run = PlanningRun(self, [value], [run_manager], [config])
+        yield run.known()
+        self._find(run)
+        yield run.planned()
+        (group,) = run.groups()
+        pieces = self._arm(group.plan).stream(group.records[0], group.configs[0], **kwargs)
+        if group.plan is not None:
+            next(pieces)  # the record, which is out
+            for piece in pieces:
+                yield run.retold(piece)
+            return
+        stream = AnswerStream(group.records[0], source="large", collector=run.spent)
+        for piece in pieces:
+            yield from stream.push(piece)
+        yield from stream.finish()
+
+    @override
+    async def _arun_stream(
+        self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        run = PlanningRun(self, [value], [run_manager], [config])
+        yield run.known()
+        await self._afind(run)
+        yield run.planned()
+        (group,) = run.groups()
+        pieces = self._arm(group.plan).astream(group.records[0], group.configs[0], **kwargs)
+        if group.plan is not None:
+            await anext(pieces)  # the record, which is out
+            async for piece in pieces:
+                yield run.retold(piece)
+            return
+        stream = AnswerStream(group.records[0], source="large", collector=run.spent)
+        async for piece in pieces:
+            for chunk in stream.push(piece):
+                yield chunk
+        for chunk in stream.finish():
+            yield chunk
+
+    def _find(self, run: PlanningRun) -> None:
+        """A plan for each row, or why there is none."""
+        if self.cache is not None and run.keys:
+            run.recall(self.cache.mget(run.keys))
+        for _ in range(TURNS):
+            prompts, configs = run.asking()
+            run.hear(run_batch(self.llm, prompts, configs).outputs)
+        if self.cache is not None and run.learned:
+            self.cache.mset(run.learned)
+
+    async def _afind(self, run: PlanningRun) -> None:
+        if self.cache is not None and run.keys:
+            run.recall(await self.cache.amget(run.keys))
+        for _ in range(TURNS):
+            prompts, configs = run.asking()
+            run.hear((await arun_batch(self.llm, prompts, configs)).outputs)
+        if self.cache is not None and run.learned:
+            await self.cache.amset(run.learned)
+
+    def _plan_only(self, inputs: list[Any], run_manager: Managers, config: Configs) -> list[Any]:
+        run = PlanningRun(self, inputs, run_manager, config)
+        self._find(run)
+        return run.plans()
+
+    async def _aplan_only(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs) -> list[Any]:
+        run = PlanningRun(self, inputs, run_manager, config)
+        await self._afind(run)
+        return run.plans()
+
+    def _arm(self, plan: SubtaskPlan | None) -> Runnable[Any, Any]:
+        """What answers the rows with a plan; without one the large model does all of it."""
+        return self._answering if plan is None else self.decomposer(plan)
+
+    @property
+    def _answering(self) -> Runnable[Any, Any]:
+        return RequestPrompt() | self.llm | StrOutputParser()
+
+    def _subtask(self, step: PlannedStep, skills: dict[str, Skill]) -> Subtask:
+        question = partial(question_of, question=step.question, places=self.shape is None)
+        return skills[step.skill].subtask(step.name, needs=step.needs, question=question)
+
+    @property
+    def _names(self) -> list[str]:
+        return [skill.name for skill in self.skills]
+
+    @property
+    def _rules(self) -> str:
+        return planning_rules(self.skills, self.max_steps)
