@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dsplus_chains.schema import InfeasibleTargetError as InfeasibleTargetError
     from dsplus_chains.schema import InvalidInputError as InvalidInputError
     from dsplus_chains.schema import LargeAnswer as LargeAnswer
+    from dsplus_chains.schema import Passage as Passage
     from dsplus_chains.schema import Prediction as Prediction
     from dsplus_chains.schema import ShuntRecord as ShuntRecord
     from dsplus_chains.schema import SubtaskError as SubtaskError
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from dsplus_chains.scoring.scorer import SmallModelScorer as SmallModelScorer
     from dsplus_chains.shunt import data_shunt as data_shunt
     from dsplus_chains.subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer
+    from dsplus_chains.subtasks.keeping import Keep as Keep
+    from dsplus_chains.subtasks.mapping import MapParts as MapParts
+    from dsplus_chains.subtasks.mapping import MapSubtask as MapSubtask
     from dsplus_chains.subtasks.plan import Subtask as Subtask
     from dsplus_chains.tuning.result import TunedThreshold as TunedThreshold
     from dsplus_chains.tuning.threshold import tune_threshold as tune_threshold
@@ -64,12 +68,16 @@ _HOMES = {
     "HintPromptBuilder": "prompting.builder",
     "InfeasibleTargetError": "schema",
     "InvalidInputError": "schema",
+    "Keep": "subtasks.keeping",
     "LabelAsker": "prompting.asking",
     "LabelMask": "scoring.masking",
     "LabelParser": "prompting.parser",
     "LargeAnswer": "schema",
     "LocalChatModel": "integrations.local_chat",
+    "MapParts": "subtasks.mapping",
+    "MapSubtask": "subtasks.mapping",
     "NoneOfTheseError": "prompting.parser",
+    "Passage": "schema",
     "PipelineScorer": "scoring.pipeline",
     "Prediction": "schema",
     "RunnableScorer": "scoring.runnable",
@@ -106,12 +114,16 @@ __all__ = [
     "HintPromptBuilder",
     "InfeasibleTargetError",
     "InvalidInputError",
+    "Keep",
     "LabelAsker",
     "LabelMask",
     "LabelParser",
     "LargeAnswer",
     "LocalChatModel",
+    "MapParts",
+    "MapSubtask",
     "NoneOfTheseError",
+    "Passage",
     "PipelineScorer",
     "Prediction",
     "RunnableScorer",

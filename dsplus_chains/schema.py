@@ -218,6 +218,33 @@ class LargeAnswer(_Value):
     usage: UsageMetadata | None = None
 
 
+class Passage(_Value):
+    """A piece of a longer text, verbatim, and where it stands there.
+
+    Args:
+        text: The piece.
+        start: The offset of its first character; None where the piece is not found in the text as it is.
+        number: Its place among the pieces, from 1; None if they are not counted.
+
+    Example:
+        >>> str(Passage(text="It broke at once.", start=120, number=3))
+        '[3] It broke at once.'
+    """
+
+    text: str
+    start: int | None = Field(default=None, ge=0)
+    number: int | None = Field(default=None, ge=1)
+
+    @property
+    def end(self) -> int | None:
+        """The offset behind its last character."""
+        return None if self.start is None else self.start + len(self.text)
+
+    @override
+    def __str__(self) -> str:
+        return self.text if self.number is None else f"[{self.number}] {self.text}"
+
+
 class SubtaskResult(_Value):
     """What one subtask found out.
 
@@ -227,6 +254,7 @@ class SubtaskResult(_Value):
         source: Who answered, as in the record's `source`; "skipped" if the subtask was not run for this input; None if
             nobody says.
         error: Why there is no result, or only the small model's (``"TimeoutError: …"``), else None.
+        passages: What of the input it rests on, where whoever answered can tell.
         usage: The tokens of all chat model calls that the subtask made for this input; None if it made none, or one
             that did not tell.
         calls: How many these were.
@@ -242,6 +270,7 @@ class SubtaskResult(_Value):
     confidence: Confidence = None
     source: str | None = None
     error: str | None = None
+    passages: tuple[Passage, ...] = ()
     usage: UsageMetadata | None = None
     calls: int = Field(default=0, ge=0)
     seconds: float | None = Field(default=None, ge=0)
