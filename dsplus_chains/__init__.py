@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from dsplus_chains.scoring.runnable import RunnableScorer as RunnableScorer
     from dsplus_chains.scoring.scorer import SmallModelScorer as SmallModelScorer
     from dsplus_chains.shunt import data_shunt as data_shunt
+    from dsplus_chains.skills.patterns import PatternExtractor as PatternExtractor
+    from dsplus_chains.skills.ranking import SentenceRanker as SentenceRanker
     from dsplus_chains.subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer
     from dsplus_chains.subtasks.keeping import Keep as Keep
     from dsplus_chains.subtasks.mapping import MapParts as MapParts
@@ -78,10 +80,12 @@ _HOMES = {
     "MapSubtask": "subtasks.mapping",
     "NoneOfTheseError": "prompting.parser",
     "Passage": "schema",
+    "PatternExtractor": "skills.patterns",
     "PipelineScorer": "scoring.pipeline",
     "Prediction": "schema",
     "RunnableScorer": "scoring.runnable",
     "SQLiteAnswerCache": "integrations.answer_cache",
+    "SentenceRanker": "skills.ranking",
     "ShuntRecord": "schema",
     "SmallModelScorer": "scoring.scorer",
     "Subtask": "subtasks.plan",
@@ -124,10 +128,12 @@ __all__ = [
     "MapSubtask",
     "NoneOfTheseError",
     "Passage",
+    "PatternExtractor",
     "PipelineScorer",
     "Prediction",
     "RunnableScorer",
     "SQLiteAnswerCache",
+    "SentenceRanker",
     "ShuntRecord",
     "SmallModelScorer",
     "Subtask",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from dsplus_chains.schema import InvalidInputError, Passage
@@ -19,6 +19,9 @@ class TextSplitter(Protocol):
 
 Split: TypeAlias = Literal["sentences", "paragraphs"] | TextSplitter | Callable[[str], Iterable[str]]
 """How to cut a text: at the ends of its sentences or paragraphs, by a text splitter, or by a function."""
+
+NOTHING_TO_READ = "there is nothing to read"
+"""Why nothing was found in a text without a passage."""
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*|\n\s*\n")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
@@ -52,6 +55,29 @@ def cut(text: str, split: Split) -> list[Passage]:
     else:
         pieces = _located(text, split.split_text(text) if isinstance(split, TextSplitter) else split(text))
     return [Passage(text=piece, start=start, number=number) for number, (piece, start) in enumerate(pieces, start=1)]
+
+
+def read_text(value: Any, *, purpose: str) -> str:
+    """The text of an input, which is a text or a record.
+
+    Args:
+        value: What came.
+        purpose: What the text is for, as an error tells it.
+
+    Raises:
+        InvalidInputError: There is none.
+
+    Example:
+        >>> read_text({"input": "broke at once", "id": 7}, purpose="search")
+        'broke at once'
+    """
+    text = value.get("input") if isinstance(value, Mapping) else value
+    if isinstance(text, str):
+        return text
+    shown = f"{text!r:.80} ({type(text).__name__})"
+    got = f"a record with input={shown}" if isinstance(value, Mapping) else shown
+    msg = f"Got {got} but expected a text to {purpose}, or a record with one as its 'input'"
+    raise InvalidInputError(msg)
 
 
 def _sentence_ends(text: str) -> list[int]:

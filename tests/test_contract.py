@@ -34,9 +34,11 @@ from dsplus_chains import (
     LabelParser,
     LargeAnswer,
     MapParts,
+    PatternExtractor,
     PipelineScorer,
     Prediction,
     RunnableScorer,
+    SentenceRanker,
     SmallModelScorer,
     Subtask,
     SubtaskDecomposer,
@@ -187,6 +189,15 @@ def make_map():
     return MapParts(split="sentences", run=step, keep=Keep(drop={"negative"}, threshold=0.9), reduce=last), [step, last]
 
 
+def make_extractor():
+    return PatternExtractor(patterns={"order": r"[A-Z]-\d+"}), []
+
+
+def make_ranker():
+    encoder = TinyEncoder()
+    return SentenceRanker(encoder=encoder), [encoder]
+
+
 def make_decomposer():
     words, long, last = Recording(count_words), Recording(is_long), Recording(combine)
     subtasks = [Subtask(name="words", run=words), Subtask(name="long", run=long, needs=("words",))]
@@ -233,6 +244,14 @@ CASES = {
         "Good. A poison.",
         MapParts,
         parts=3,
+    ),
+    "PatternExtractor": Case(make_extractor, ["A-12", "A-1 or B-2?", {"input": "none"}], 7, PatternExtractor),
+    "SentenceRanker": Case(
+        make_ranker,
+        [{"input": text, "question": "What broke?"} for text in ("Nice. It broke. Sad.", "It broke.", "")],
+        "no question",
+        SentenceRanker,
+        parts=4,
     ),
     "SubtaskDecomposer": Case(
         make_decomposer, ["broke at once, sadly", "good", {"input": "so so", "id": 3}], "poison", SubtaskDecomposer

@@ -17,8 +17,8 @@ from typing_extensions import override
 from dsplus_chains._arm import UsageCollector, feed, leading_prompt, watched, without_answer
 from dsplus_chains._batching import Outcome, arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
-from dsplus_chains.passages import Split, cut
-from dsplus_chains.schema import DSPlusError, InvalidInputError, Passage, SubtaskResult, WiringError, describe_error
+from dsplus_chains.passages import NOTHING_TO_READ, Split, cut, read_text
+from dsplus_chains.schema import DSPlusError, Passage, SubtaskResult, WiringError, describe_error
 from dsplus_chains.subtasks.graph import map_graph
 from dsplus_chains.subtasks.keeping import Keep, PartResult
 from dsplus_chains.subtasks.plan import Subtask
@@ -228,7 +228,7 @@ class _Batch:
 
     def _nothing(self, row: int) -> SubtaskResult:
         n = len(self._found[row])
-        reason = f"nothing relevant among {n} parts" if n else "there is nothing to read"
+        reason = f"nothing relevant among {n} parts" if n else NOTHING_TO_READ
         return SubtaskResult(source=_source(self._found[row]), error=reason)
 
     def _reduced(self, row: int, said: SubtaskResult) -> SubtaskResult:
@@ -242,13 +242,9 @@ class _Batch:
 
 def _record(value: Any) -> dict[str, Any]:
     """The record whose text is cut; the text stands under `document` as well."""
-    record = {"input": value} if isinstance(value, str) else value
-    if isinstance(record, Mapping) and isinstance(record.get("input"), str):
-        plain = {key: item for key, item in without_answer(record).items() if key not in {"prediction", "tiers"}}
-        return {**plain, "document": record["input"]}
-    got = sorted(map(str, value)) if isinstance(value, Mapping) else f"{value!r:.80} ({type(value).__name__})"
-    msg = f"Got {got} but expected a text to cut into parts, or a record with one as its 'input'"
-    raise InvalidInputError(msg)
+    text = read_text(value, purpose="cut into parts")
+    record = without_answer(value) if isinstance(value, Mapping) else {"input": text}
+    return {**{key: item for key, item in record.items() if key not in {"prediction", "tiers"}}, "document": text}
 
 
 def _of_part(record: dict[str, Any], passage: Passage) -> dict[str, Any]:
