@@ -18,7 +18,7 @@ from dsplus_chains._arm import UsageCollector, feed, leading_prompt, watched, wi
 from dsplus_chains._batching import Outcome, arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.passages import NOTHING_TO_READ, Split, cut, read_text
-from dsplus_chains.schema import DSPlusError, Passage, SubtaskResult, WiringError, describe_error
+from dsplus_chains.schema import ASKED_LARGE, DSPlusError, Passage, SubtaskResult, WiringError, describe_error
 from dsplus_chains.subtasks.graph import map_graph
 from dsplus_chains.subtasks.keeping import Keep, PartResult
 from dsplus_chains.subtasks.plan import Subtask
@@ -121,6 +121,7 @@ class MapSubtask(Subtask):
             the rest of the record. None: its `input`.
         when: Whether there is anything to do.
         optional: Whether an input survives a part that fails.
+        threshold: From what confidence on its result counts as known.
 
     Example:
         >>> from dsplus_chains.schema import Prediction
@@ -254,7 +255,7 @@ def _of_part(record: dict[str, Any], passage: Passage) -> dict[str, Any]:
 def _source(parts: Sequence[PartResult]) -> str | None:
     """Who has spoken of the parts: the large model, if it has of any; None if nobody says, or several have."""
     sources = {part.result.source for part in parts}
-    if sources & {"large", "fused"}:
+    if sources.intersection(ASKED_LARGE):
         return "large"
     if "fallback" in sources:
         return "fallback"

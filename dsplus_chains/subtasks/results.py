@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from dsplus_chains.labels import as_label
-from dsplus_chains.schema import Prediction, SubtaskResult
+from dsplus_chains.schema import ASKED_LARGE, Prediction, SubtaskResult
 
 
 def read_result(output: Any) -> SubtaskResult:
@@ -38,4 +38,4 @@ def read_prediction(output: Any) -> Prediction | None:
 def _speaker(record: Mapping[str, Any]) -> Any:
     """What is behind a record's answer: the large model, both models together, or the small one."""
     source = record["source"] if "answer" in record and "source" in record else None
-    return record.get(source if source in ("large", "fused") else "prediction")
+    return record.get(source if source in ASKED_LARGE else "prediction")

@@ -20,6 +20,7 @@ from dsplus_chains._arm import (
 from dsplus_chains._batching import Outcome
 from dsplus_chains._runnable import Configs
 from dsplus_chains.schema import (
+    ASKED_LARGE,
     SKIPPED,
     InvalidInputError,
     SubtaskError,
@@ -30,9 +31,6 @@ from dsplus_chains.schema import (
 )
 from dsplus_chains.subtasks.plan import Subtask, sorted_plan
 from dsplus_chains.subtasks.results import read_result
-
-ASKED_LARGE = ("large", "fused")
-"""The sources of a result in which the large model has spoken."""
 
 
 class Job(NamedTuple):
@@ -109,7 +107,7 @@ class PlanRun:
             try:
                 if isinstance(output, Exception):
                     raise output
-                self._put(row, job.subtask, _result(output, spent, seconds))
+                self._put(row, job.subtask, job.subtask.judge(_result(output, spent, seconds)))
             except Exception as error:
                 self._fail(row, job.subtask, error, spent=spent, seconds=seconds)
 
