@@ -23,7 +23,8 @@ Split: TypeAlias = Literal["sentences", "paragraphs"] | TextSplitter | Callable[
 NOTHING_TO_READ = "there is nothing to read"
 """Why nothing was found in a text without a passage."""
 
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*|\n\s*\n")
+# A run of marks is tried once, from its first one: a text of nothing but full stops must not take forever.
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*|\n\s*\n")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 _LAST_WORD = re.compile(r"[^\W\d_](?:[\w.]*\w)?$")
 _TITLES = "capt|col|dr|gen|gov|hon|jr|lt|mr|mrs|ms|prof|rep|rev|sen|sgt|sr|st"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,3 +72,11 @@ def test_a_piece_that_the_splitter_changed_has_no_offset():
 def test_a_splitter_that_returns_no_texts_is_named():
     with pytest.raises(InvalidInputError, match=r"Got 7 \(int\) from a splitter"):
         cut("x", lambda text: [7])
+
+
+@pytest.mark.parametrize("pattern", [".", "x.", ".'", "\n", " ", "\n ", "a.b", "Mr."])
+@pytest.mark.parametrize("split", ["sentences", "paragraphs"])
+def test_no_text_takes_longer_than_its_length_deserves(pattern, split):
+    started = time.perf_counter()
+    cut(pattern * 200_000 + "x", split)
+    assert time.perf_counter() - started < 5
