@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dsplus_chains.schema import InfeasibleTargetError as InfeasibleTargetError
     from dsplus_chains.schema import InvalidInputError as InvalidInputError
     from dsplus_chains.schema import LargeAnswer as LargeAnswer
+    from dsplus_chains.schema import Passage as Passage
     from dsplus_chains.schema import Prediction as Prediction
     from dsplus_chains.schema import ShuntRecord as ShuntRecord
     from dsplus_chains.schema import SubtaskError as SubtaskError
@@ -44,7 +45,12 @@ if TYPE_CHECKING:
     from dsplus_chains.scoring.runnable import RunnableScorer as RunnableScorer
     from dsplus_chains.scoring.scorer import SmallModelScorer as SmallModelScorer
     from dsplus_chains.shunt import data_shunt as data_shunt
+    from dsplus_chains.skills.patterns import PatternExtractor as PatternExtractor
+    from dsplus_chains.skills.ranking import SentenceRanker as SentenceRanker
     from dsplus_chains.subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer
+    from dsplus_chains.subtasks.keeping import Keep as Keep
+    from dsplus_chains.subtasks.mapping import MapParts as MapParts
+    from dsplus_chains.subtasks.mapping import MapSubtask as MapSubtask
     from dsplus_chains.subtasks.plan import Subtask as Subtask
     from dsplus_chains.subtasks.plan_schema import PlanError as PlanError
     from dsplus_chains.subtasks.plan_schema import SubtaskPlan as SubtaskPlan
@@ -69,18 +75,24 @@ _HOMES = {
     "HintPromptBuilder": "prompting.builder",
     "InfeasibleTargetError": "schema",
     "InvalidInputError": "schema",
+    "Keep": "subtasks.keeping",
     "LabelAsker": "prompting.asking",
     "LabelMask": "scoring.masking",
     "LabelParser": "prompting.parser",
     "LanguageModelEncoder": "encoding.language_model",
     "LargeAnswer": "schema",
     "LocalChatModel": "integrations.local_chat",
+    "MapParts": "subtasks.mapping",
+    "MapSubtask": "subtasks.mapping",
     "NoneOfTheseError": "prompting.parser",
+    "Passage": "schema",
+    "PatternExtractor": "skills.patterns",
     "PipelineScorer": "scoring.pipeline",
     "PlanError": "subtasks.plan_schema",
     "Prediction": "schema",
     "RunnableScorer": "scoring.runnable",
     "SQLiteAnswerCache": "integrations.answer_cache",
+    "SentenceRanker": "skills.ranking",
     "ShuntRecord": "schema",
     "Skill": "subtasks.skill",
     "SmallModelScorer": "scoring.scorer",
@@ -116,18 +128,24 @@ __all__ = [
     "HintPromptBuilder",
     "InfeasibleTargetError",
     "InvalidInputError",
+    "Keep",
     "LabelAsker",
     "LabelMask",
     "LabelParser",
     "LanguageModelEncoder",
     "LargeAnswer",
     "LocalChatModel",
+    "MapParts",
+    "MapSubtask",
     "NoneOfTheseError",
+    "Passage",
+    "PatternExtractor",
     "PipelineScorer",
     "PlanError",
     "Prediction",
     "RunnableScorer",
     "SQLiteAnswerCache",
+    "SentenceRanker",
     "ShuntRecord",
     "Skill",
     "SmallModelScorer",

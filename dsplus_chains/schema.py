@@ -27,6 +27,10 @@ SKIPPED = "skipped"
 """The source of the result of a subtask that was not run for an input."""
 
 
+ASKED_LARGE = ("large", "fused")
+"""The sources of a result in which the large model has spoken."""
+
+
 class DSPlusError(Exception):
     """Base of all errors that this package raises on its own account."""
 
@@ -68,6 +72,11 @@ def describe_error(error: BaseException) -> str:
     """Name an error in one line, as it stands in a record: ``"TimeoutError: no answer in 5 s"``."""
     text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shorten(text: str, width: int) -> str:
+    """The beginning of a text that is longer than `width` characters, and a sign that it goes on."""
+    return text if len(text) <= width else f"{text[:width].rstrip()}…"
 
 
 def percent(confidence: float | None) -> str:
@@ -218,6 +227,33 @@ class LargeAnswer(_Value):
     usage: UsageMetadata | None = None
 
 
+class Passage(_Value):
+    """A piece of a longer text, verbatim, and where it stands there.
+
+    Args:
+        text: The piece.
+        start: The offset of its first character; None where the piece is not found in the text as it is.
+        number: Its place among the pieces, from 1; None if they are not counted.
+
+    Example:
+        >>> str(Passage(text="It broke at once.", start=120, number=3))
+        '[3] It broke at once.'
+    """
+
+    text: str
+    start: int | None = Field(default=None, ge=0)
+    number: int | None = Field(default=None, ge=1)
+
+    @property
+    def end(self) -> int | None:
+        """The offset behind its last character."""
+        return None if self.start is None else self.start + len(self.text)
+
+    @override
+    def __str__(self) -> str:
+        return self.text if self.number is None else f"[{self.number}] {self.text}"
+
+
 class SubtaskResult(_Value):
     """What one subtask found out.
 
@@ -227,6 +263,8 @@ class SubtaskResult(_Value):
         source: Who answered, as in the record's `source`; "skipped" if the subtask was not run for this input; None if
             nobody says.
         error: Why there is no result, or only the small model's (``"TimeoutError: …"``), else None.
+        doubtful: Whether the subtask's own threshold asks for more confidence than there is.
+        passages: What of the input it rests on, where whoever answered can tell.
         usage: The tokens of all chat model calls that the subtask made for this input; None if it made none, or one
             that did not tell.
         calls: How many these were.
@@ -242,9 +280,16 @@ class SubtaskResult(_Value):
     confidence: Confidence = None
     source: str | None = None
     error: str | None = None
+    doubtful: bool = False
+    passages: tuple[Passage, ...] = ()
     usage: UsageMetadata | None = None
     calls: int = Field(default=0, ge=0)
     seconds: float | None = Field(default=None, ge=0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the question is left to whoever combines the results: no value, a doubtful one, or a stand-in."""
+        return self.value is None or self.doubtful or self.source == "fallback"
 
     @override
     def __eq__(self, other: object) -> bool:
@@ -259,15 +304,23 @@ class SubtaskResult(_Value):
 
     @override
     def __str__(self) -> str:
-        if self.value is None and self.error is not None:
-            return f"unknown ({self.error})"
+        if self.value is None:
+            return "unknown" if self.error is None else f"unknown ({self.error})"
         return f"{self.value}" if self.confidence is None else f"{self.value} ({percent(self.confidence)})"
 
 
 class SubtaskResults(AddableDict):
-    """The results of subtasks by name; as text one line each, so that `{subtasks}` reads well in a prompt.
+    """The results of subtasks by name; as text they tell the large model what is known, from whom, and what is not.
 
     What was skipped has no line.
+
+    Example:
+        >>> found = {"topic": SubtaskResult(value="sport", confidence=0.97, source="small"), "team": SubtaskResult()}
+        >>> print(SubtaskResults(found))
+        Known from specialised models:
+        topic = sport (97 % sure)
+        Still open:
+        team = unknown
     """
 
     @override
@@ -276,9 +329,29 @@ class SubtaskResults(AddableDict):
 
     @override
     def __str__(self) -> str:
-        return "\n".join(
-            f"{name}: {result}" for name, result in self.items() if getattr(result, "source", None) != SKIPPED
-        )
+        known: list[str] = []
+        large: list[str] = []
+        still_open: list[str] = []
+        for name, value in self.items():
+            result = value if isinstance(value, SubtaskResult) else SubtaskResult(value=value)
+            if result.source != SKIPPED:
+                group = still_open if result.is_open else large if result.source in ASKED_LARGE else known
+                group.append(_told(name, result))
+        groups = {
+            "Known from specialised models:": known,
+            "Known from the large model:": large,
+            "Still open:": still_open,
+        }
+        return "\n".join("\n".join([title, *lines]) for title, lines in groups.items() if lines)
+
+
+def _told(name: str, result: SubtaskResult) -> str:
+    """One result in a prompt; a value of several lines stands below its name."""
+    if result.value is None:
+        return f"{name} = unknown" if result.error is None else f"{name} = unknown ({shorten(result.error, 80)})"
+    sure = "" if result.confidence is None else f" ({percent(result.confidence)} sure)"
+    value = str(result.value)
+    return f"{name}{sure}:\n{value}" if "\n" in value else f"{name} = {value}{sure}"
 
 
 class ShuntRecord(TypedDict, total=False):

@@ -28,13 +28,17 @@ from dsplus_chains import (
     ConfidenceBranch,
     EstimatorScorer,
     HintPromptBuilder,
+    Keep,
     LabelAsker,
     LabelMask,
     LabelParser,
     LargeAnswer,
+    MapParts,
+    PatternExtractor,
     PipelineScorer,
     Prediction,
     RunnableScorer,
+    SentenceRanker,
     Skill,
     SmallModelScorer,
     Subtask,
@@ -67,6 +71,14 @@ def combine(record: dict[str, Any]) -> str:
     return "long" if record["subtasks"]["long"].value else "short"
 
 
+def predict_part(record: dict[str, Any]) -> Prediction:
+    return predict(record["input"])
+
+
+def count_parts(parts: list[Any]) -> int:
+    return len(parts)
+
+
 def answer_large(record: dict[str, Any]) -> str:
     if "poison" in record["input"]:
         raise RuntimeError("the large model choked")
@@ -95,12 +107,16 @@ class TinyPipeline:
 
 @dataclass
 class Case:
-    """A Runnable with inputs it can work on and one it cannot; `models` are the stubs whose calls count."""
+    """A Runnable with inputs it can work on and one it cannot; `models` are the stubs whose calls count.
+
+    Of an input they see so many `parts` at most.
+    """
 
     make: Callable[[], tuple[Any, list[Any]]]
     inputs: list[Any]
     bad: Any
     kind: type
+    parts: int = 1
 
     def build(self) -> tuple[Any, list[Any]]:
         return self.make()
@@ -170,6 +186,20 @@ def make_parser():
     return LabelParser(labels=SENTIMENTS), []
 
 
+def make_map():
+    step, last = Recording(predict_part), Recording(count_parts)
+    return MapParts(split="sentences", run=step, keep=Keep(drop={"negative"}, threshold=0.9), reduce=last), [step, last]
+
+
+def make_extractor():
+    return PatternExtractor(patterns={"order": r"[A-Z]-\d+"}), []
+
+
+def make_ranker():
+    encoder = TinyEncoder()
+    return SentenceRanker(encoder=encoder), [encoder]
+
+
 def make_decomposer():
     words, long, last = Recording(count_words), Recording(is_long), Recording(combine)
     subtasks = [Subtask(name="words", run=words), Subtask(name="long", run=long, needs=("words",))]
@@ -221,6 +251,21 @@ CASES = {
     "LabelMask": Case(make_mask, [record_of("good?"), predict("bad")], {"input": "x"}, LabelMask),
     "LabelParser": Case(
         make_parser, ["Positive.", '{"label": "negative"}', AIMessage("**negative**")], "perhaps", LabelParser
+    ),
+    "MapParts": Case(
+        make_map,
+        ["Good. It is bad. Is it good?", "so so", {"input": "Good. So so.", "id": 3}],
+        "Good. A poison.",
+        MapParts,
+        parts=3,
+    ),
+    "PatternExtractor": Case(make_extractor, ["A-12", "A-1 or B-2?", {"input": "none"}], 7, PatternExtractor),
+    "SentenceRanker": Case(
+        make_ranker,
+        [{"input": text, "question": "What broke?"} for text in ("Nice. It broke. Sad.", "It broke.", "")],
+        "no question",
+        SentenceRanker,
+        parts=4,
     ),
     "SubtaskDecomposer": Case(
         make_decomposer, ["broke at once, sadly", "good", {"input": "so so", "id": 3}], "poison", SubtaskDecomposer
@@ -323,7 +368,7 @@ async def test_one_batch_is_one_call_of_each_model(case):
     for model in models:
         sizes = model.calls if isinstance(model, TinyEncoder) else model.sizes
         assert len(sizes) == 2, "one call for batch, one for abatch"
-        assert sizes[0] == sizes[1] <= len(case.inputs)
+        assert sizes[0] == sizes[1] <= len(case.inputs) * case.parts
 
 
 async def test_input_is_not_changed(case, runnable):

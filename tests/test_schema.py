@@ -120,7 +120,7 @@ def test_only_certainty_reads_as_certainty(confidence):
 def test_results_of_subtasks_read_as_lines_and_add_up():
     first = SubtaskResults(topic=SubtaskResult(value="sport", confidence=0.97, source="small"))
     both = first + SubtaskResults(tone=SubtaskResult(value="angry"))
-    assert str(both) == "topic: sport (97 %)\ntone: angry"
+    assert str(both) == "Known from specialised models:\ntopic = sport (97 % sure)\ntone = angry"
     assert str(SubtaskResult(error="TimeoutError")) == "unknown (TimeoutError)"
 
 

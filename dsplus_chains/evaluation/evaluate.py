@@ -14,6 +14,7 @@ from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.labels import clean_answers, clean_labels, right_answers
 from dsplus_chains.evaluation.models import confidences, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.result import Baseline, ErrorRow, Evaluation, LabelReport, Latency
+from dsplus_chains.evaluation.subtasks import report_subtasks
 from dsplus_chains.labels import Label
 from dsplus_chains.schema import InvalidInputError, Prediction
 
@@ -41,7 +42,7 @@ def evaluate(
 
     Args:
         records: What the chain returned: dicts with `input`, `prediction`, `answer`, `source` and, where the large
-            model was asked, `large` and `error`.
+            model was asked, `large` and `error`; of a decomposer also `subtasks`.
         labels: The true labels.
         large_answers: What the large model alone answers to each row, None where it fails. Without it there are no
             baselines with a large model.
@@ -120,6 +121,7 @@ def evaluate(
         large_only_cost_usd=spent.large_only_cost_usd,
         break_even_escalation_rate=spent.break_even_escalation_rate,
         latency=None if latencies is None else _latency(latencies),
+        subtasks=report_subtasks(records),
         fixed=fixed,
         broke=broke,
         sign_test_p=sign_test(fixed, broke),

@@ -162,9 +162,28 @@ def _sections(result: Evaluation) -> list[_Section]:
             ],
         ),
     ]
+    if result.subtasks:
+        sections.append(_subtask_section(result))
     if result.notes:
         sections.append(_Section(title="Notes", header=["what is missing"], rows=[[note] for note in result.notes]))
     return sections
+
+
+def _subtask_section(result: Evaluation) -> _Section:
+    header = ["subtask", "calls", "tokens", "seconds", "escalation rate", "skipped", "without a value"]
+    rows = [
+        [
+            row.name,
+            _count(row.calls),
+            _count(row.tokens),
+            "unknown" if row.seconds is None else f"{row.seconds:.3g}",
+            _percent(row.escalation_rate),
+            _percent(row.skipped_rate),
+            _percent(row.failed_rate),
+        ]
+        for row in result.subtasks
+    ]
+    return _Section(title="Subtasks", header=header, rows=rows)
 
 
 def _html(title: str, lead: str, plots: dict[str, str], sections: Sequence[_Section]) -> str:

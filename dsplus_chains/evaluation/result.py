@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dsplus_chains.calibration.intervals import Interval
+from dsplus_chains.evaluation.subtasks import SubtaskReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,7 @@ class Evaluation:
         break_even_escalation_rate: The escalation rate above which the chain costs more than the large model alone,
             as its prompts may be longer; None unless large-only usage was given.
         latency: Seconds an input; None if not given.
+        subtasks: What each subtask cost; empty without subtasks.
         fixed: Rows where the large model was asked and the chain is right and the small model wrong.
         broke: Rows where it was asked and the chain is wrong and the small model right.
         sign_test_p: Two-sided p-value of the exact sign test of fixed against broke.
@@ -160,6 +162,7 @@ class Evaluation:
     large_only_cost_usd: float | None
     break_even_escalation_rate: float | None
     latency: Latency | None
+    subtasks: tuple[SubtaskReport, ...]
     fixed: int
     broke: int
     sign_test_p: float

@@ -270,4 +270,4 @@ def _told(record: Mapping[str, Any]) -> str:
     results = record.get("subtasks")
     if not results:
         return ""
-    return "Specialised models found out:\n" + fence(str(SubtaskResults(results)), tag="known")
+    return "Found out so far:\n" + fence(str(SubtaskResults(results)), tag="known")

@@ -96,7 +96,7 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:
-        runs = [*(subtask.run for subtask in self.subtasks), self.combine]
+        runs = [*(subtask.step for subtask in self.subtasks), self.combine]
         return get_unique_config_specs(spec for run in runs for spec in run.config_specs)
 
     @override

@@ -1,4 +1,4 @@
-"""The picture of a plan: the input, each subtask behind those it needs, the combining step, the output."""
+"""Pictures: of a plan (the input, each subtask behind those it needs, the combining step, the output), of a map."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plan_graph(
     lasts: dict[str, Node] = {}
     for level in levels(subtasks):
         for subtask in level:
-            first, last = _extend(graph, subtask.run, config, prefix=subtask.name)
+            first, last = _extend(graph, subtask.step, config, prefix=subtask.name)
             for before in [lasts[need] for need in subtask.needs] or [start]:
                 graph.add_edge(before, first, data=subtask.name, conditional=subtask.when is not None)
             lasts[subtask.name] = last
@@ -36,6 +36,21 @@ def plan_graph(
         if name not in needed:
             graph.add_edge(before, first, data="combine")
     graph.add_edge(last, graph.add_node(decomposer.get_output_schema(config)))
+    return graph
+
+
+def map_graph(
+    parts: Runnable[Any, Any], run: Runnable[Any, Any], reduce: Runnable[Any, Any], config: RunnableConfig | None
+) -> Graph:
+    """The graph of a map: the input, the step that each of its parts goes through, the reduction, the output."""
+    graph = Graph()
+    start, split = graph.add_node(parts.get_input_schema(config)), graph.add_node(parts)
+    first, last = _extend(graph, run, config, prefix="part")
+    reduce_first, reduce_last = _extend(graph, reduce, config, prefix="reduce")
+    graph.add_edge(start, split)
+    graph.add_edge(split, first, data="each part")
+    graph.add_edge(last, reduce_first, data="what is kept")
+    graph.add_edge(reduce_last, graph.add_node(parts.get_output_schema(config)))
     return graph
 
 

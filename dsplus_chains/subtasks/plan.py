@@ -10,7 +10,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import ASKED_LARGE, InvalidInputError, SubtaskResult
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 """What a subtask may be called: a name that a prompt template can hold."""
@@ -29,6 +29,8 @@ class Subtask(BaseModel):
         when: A quick function of the record (with the results that are needed) that says whether there is anything to
             do. Where it says no, `run` is not called, and the result has no value and the source "skipped".
         optional: Whether an input survives a failure; its result then has no value, and the `error`.
+        threshold: From what confidence on its result counts as known; below it, or without one, the combining prompt
+            lists it as an open question. What the large model said is known all the same. None: any value is known.
 
     Example:
         >>> Subtask(name="length", run=len, select="input").view({"input": "broke at once", "id": 7})
@@ -43,6 +45,7 @@ class Subtask(BaseModel):
     select: str | Callable[[dict[str, Any]], Any] | None = None
     when: Callable[[dict[str, Any]], Any] | None = None
     optional: bool = False
+    threshold: float | None = Field(default=None, ge=0, le=1)
 
     @property
     def step(self) -> Runnable[Any, Any]:
@@ -63,6 +66,13 @@ class Subtask(BaseModel):
             msg = f"Got a record with the keys {sorted(record)} but expected {self.select!r}, which is selected"
             raise InvalidInputError(msg)
         return record[self.select]
+
+    def judge(self, result: SubtaskResult) -> SubtaskResult:
+        """The result, marked where it is less sure than this subtask asks for."""
+        if self.threshold is None or result.value is None or result.source in ASKED_LARGE:
+            return result
+        sure = result.confidence is not None and result.confidence >= self.threshold
+        return SubtaskResult(**{**dict(result), "doubtful": not sure})
 
 
 class Step(Protocol):

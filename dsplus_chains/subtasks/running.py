@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 
@@ -20,11 +19,10 @@ from dsplus_chains._arm import (
 )
 from dsplus_chains._batching import Outcome
 from dsplus_chains._runnable import Configs
-from dsplus_chains.labels import as_label
 from dsplus_chains.schema import (
+    ASKED_LARGE,
     SKIPPED,
     InvalidInputError,
-    Prediction,
     SubtaskError,
     SubtaskResult,
     SubtaskResults,
@@ -32,9 +30,7 @@ from dsplus_chains.schema import (
     describe_error,
 )
 from dsplus_chains.subtasks.plan import Subtask, sorted_plan
-
-ASKED_LARGE = ("large", "fused")
-"""The sources of a result in which the large model has spoken."""
+from dsplus_chains.subtasks.results import read_result
 
 
 class Job(NamedTuple):
@@ -111,7 +107,7 @@ class PlanRun:
             try:
                 if isinstance(output, Exception):
                     raise output
-                self._put(row, job.subtask, _result(output, spent, seconds))
+                self._put(row, job.subtask, job.subtask.judge(_result(output, spent, seconds)))
             except Exception as error:
                 self._fail(row, job.subtask, error, spent=spent, seconds=seconds)
 
@@ -275,22 +271,3 @@ def _result(output: Any, spent: UsageCollector, seconds: float) -> SubtaskResult
     source = said.source or ("large" if spent.calls else None)  # a chat model that nobody calls small
     costs = {"usage": spent.usage, "calls": spent.calls, "seconds": seconds}
     return SubtaskResult(**{**dict(said), "source": source, **costs})
-
-
-def read_result(output: Any) -> SubtaskResult:
-    """What a Runnable's output says: a record's answer, a scorer's prediction, or any other value."""
-    if isinstance(output, SubtaskResult):
-        return output
-    if isinstance(output, Mapping) and "answer" in output and "source" in output:
-        speaker = output.get({"large": "large", "fused": "fused"}.get(output["source"], "prediction"))
-        return SubtaskResult(
-            value=output["answer"],
-            confidence=getattr(speaker, "confidence", None),
-            source=output["source"],
-            error=output.get("error"),
-        )
-    if isinstance(output, Mapping) and isinstance(output.get("prediction"), Prediction):
-        output = output["prediction"]
-    if isinstance(output, Prediction):
-        return SubtaskResult(value=output.label, confidence=output.confidence, source="small")
-    return SubtaskResult(value=as_label(output.text if isinstance(output, BaseMessage) else output))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dsplus_chains.calibration.intervals import wilson_interval
 from dsplus_chains.evaluation.evaluate import evaluate
-from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction
+from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, SubtaskResult
 
 KEYS = [
     "n",
@@ -229,3 +229,26 @@ def test_with_tiers_the_small_model_is_the_first():
         {"input": "y", "prediction": second, "tiers": [first], "answer": "b", "source": "medium"},
     ]
     assert evaluate(records, ["a", "b"]).small_accuracy == 0.5
+
+
+def test_what_each_subtask_cost_by_hand():
+    topics = [
+        SubtaskResult(value="a", source="small", seconds=0.5),
+        SubtaskResult(value="b", source="large", calls=2, usage=USAGE, seconds=0.5),
+        SubtaskResult(value="b", source="fused", calls=1, usage=USAGE, seconds=1.0),
+        SubtaskResult(source="skipped"),
+        SubtaskResult(error="TimeoutError", calls=1, usage=USAGE, seconds=2.0),
+        SubtaskResult(value="a", source="small", seconds=0.0),
+    ]
+    quote = SubtaskResult(value="q", source="large", calls=1, seconds=1.0)  # tells no tokens
+    records = [{**row, "subtasks": {"topic": topic}} for row, topic in zip(RECORDS, topics, strict=True)]
+    records[0]["subtasks"]["quote"] = quote
+    records[1]["subtasks"]["never"] = SubtaskResult(source="skipped")
+    topic, quoted, never = evaluate(records, LABELS).subtasks
+    assert (topic.name, topic.n, topic.calls, topic.tokens, topic.seconds) == ("topic", 6, 4, 300, 4.0)
+    assert (topic.escalation_rate, topic.failed_rate) == pytest.approx((2 / 5, 1 / 5))
+    assert topic.skipped_rate == pytest.approx(1 / 6)
+    assert (quoted.n, quoted.calls, quoted.tokens, quoted.escalation_rate) == (1, 1, None, 1.0)
+    assert (never.escalation_rate, never.skipped_rate, never.failed_rate) == (None, 1.0, None)
+    assert json.loads(evaluate(records, LABELS).to_json())["subtasks"][0]["name"] == "topic"
+    assert evaluate(RECORDS, LABELS).subtasks == ()

@@ -10,7 +10,7 @@ import pytest
 
 from dsplus_chains.evaluation.evaluate import evaluate
 from dsplus_chains.evaluation.report import summary, write_report
-from dsplus_chains.schema import LargeAnswer, Prediction
+from dsplus_chains.schema import LargeAnswer, Prediction, SubtaskResult
 
 
 def evaluation(n=60):
@@ -88,3 +88,13 @@ def test_a_missing_matplotlib_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match="extra `report`"):
         write_report(evaluation(), tmp_path)
+
+
+def test_subtasks_have_a_table_of_their_own(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = SubtaskResult(value="sport", source="small", seconds=0.25)
+    flow = {"prediction": Prediction(label="a"), "answer": "a", "source": "small", "subtasks": {"topic": found}}
+    text = write_report(evaluate([flow], ["a"]), tmp_path).markdown.read_text(encoding="utf-8")
+    assert "## Subtasks" in text
+    assert "| topic | 0 | 0 | 0.25 | 0.0 % | 0.0 % | 0.0 % |" in text
+    assert "## Subtasks" not in write_report(evaluation(), tmp_path).markdown.read_text(encoding="utf-8")

@@ -236,10 +236,12 @@ def test_what_subtasks_found():
 It never came.
 </input>
 
-Specialised models found out:
+Found out so far:
 <known>
-language: English (97 %)
-order: unknown (no number)
+Known from specialised models:
+language = English (97 % sure)
+Still open:
+order = unknown (no number)
 </known>
 
 Label:"""
@@ -399,9 +401,10 @@ def test_an_example_changes_nothing_outside_of_its_fence(text):
 def test_what_a_subtask_found_changes_nothing_outside_of_its_fence(text):
     record = {**RECORD, "subtasks": {"quote": SubtaskResult(value=text, confidence=0.9)}}
     found = read(record, hints="none")
-    known = found[found.index("Specialised models found out:\n") :].partition("\n")[2]
+    known = found[found.index("Found out so far:\n") :].partition("\n")[2]
     tag = known[1 : known.index(">")]
-    assert known == f"<{tag}>\nquote: {text} (90 %)\n</{tag}>\n\nLabel:"
+    line = f"quote (90 % sure):\n{text}" if "\n" in text else f"quote = {text} (90 % sure)"
+    assert known == f"<{tag}>\nKnown from specialised models:\n{line}\n</{tag}>\n\nLabel:"
     assert known.lower().count(f"</{tag}>") == 1
 
 

@@ -12,6 +12,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
 from dsplus_chains import Subtask, SubtaskDecomposer, SubtaskError, SubtaskResult
+from dsplus_chains.schema import SubtaskResults
 from dsplus_chains.subtasks.combining import as_table, majority_vote
 
 
@@ -39,8 +40,8 @@ def test_a_subtask_that_is_not_called_for_makes_no_call_and_leaves_no_line():
         combine=lambda record: str(record["subtasks"]),
     )
     short, long = plan.batch(["ab", "abcd"])
-    assert short["answer"] == "size: 2\ntwice: abab"
-    assert long["answer"] == "size: 4"
+    assert short["answer"] == "Known from specialised models:\nsize = 2\ntwice = abab"
+    assert long["answer"] == "Known from specialised models:\nsize = 4"
     assert long["subtasks"]["twice"] == SubtaskResult(source="skipped")
     assert run.sizes == [1]
 
@@ -144,3 +145,52 @@ def test_what_each_subtask_cost_is_told_to_whoever_listens():
     (told,) = asyncio.run(events())
     assert told.pop("seconds") >= 0
     assert told == {"name": "size", "source": None, "confidence": None, "calls": 0, "tokens": 0}
+
+
+def test_what_is_doubtful_failed_or_a_stand_in_is_told_as_still_open():
+    found = {
+        "topic": SubtaskResult(value="sport", confidence=0.97, source="small"),
+        "tone": SubtaskResult(value="angry", source="large"),
+        "team": SubtaskResult(value="Leeds", confidence=0.5, source="small", doubtful=True),
+        "score": SubtaskResult(error="TimeoutError: " + "x" * 90),
+        "year": SubtaskResult(value=2004, confidence=0.6, source="fallback", error="TimeoutError"),
+        "facts": SubtaskResult(value="[1] One.\n[3] Three.", confidence=0.8),
+        "never": SubtaskResult(source="skipped"),
+        "count": SubtaskResult(value=3),
+    }
+    assert str(SubtaskResults(found)) == (
+        "Known from specialised models:\n"
+        "topic = sport (97 % sure)\n"
+        "facts (80 % sure):\n"
+        "[1] One.\n"
+        "[3] Three.\n"
+        "count = 3\n"
+        "Known from the large model:\n"
+        "tone = angry\n"
+        "Still open:\n"
+        "team = Leeds (50 % sure)\n"
+        f"score = unknown (TimeoutError: {'x' * 66}…)\n"
+        "year = 2004 (60 % sure)"
+    )
+    assert str(SubtaskResults()) == ""
+
+
+@pytest.mark.parametrize(
+    ("confidence", "threshold", "source", "doubtful"),
+    [
+        (0.9, 0.9, "small", False),
+        (0.89, 0.9, "small", True),
+        (None, 0.0, "small", True),
+        (0.0, 0.0, "small", False),
+        (None, 0.9, "large", False),
+        (0.1, None, "small", False),
+    ],
+)
+def test_a_subtask_says_from_what_confidence_on_its_result_is_known(confidence, threshold, source, doubtful):
+    said = SubtaskResult(value="x", confidence=confidence, source=source)
+    plan = SubtaskDecomposer(
+        subtasks=[Subtask(name="a", run=lambda record: said, threshold=threshold)], combine=lambda r: str(r["subtasks"])
+    )
+    found = plan.invoke("text")
+    assert found["subtasks"]["a"].doubtful is doubtful
+    assert found["answer"].startswith("Still open:" if doubtful else "Known")

@@ -103,7 +103,9 @@ def test_results_enter_the_combining_prompt():
         subtasks=[subtask("tone", run=RunnableScorer(run=predict)), subtask("n", run=lambda r: 7)],
         combine=prompt | RunnableLambda(lambda p: p.messages[0].content),
     )
-    assert decomposer.invoke("good")["answer"] == "good\ntone: positive (95 %)\nn: 7"
+    assert decomposer.invoke("good")["answer"] == (
+        "good\nKnown from specialised models:\ntone = positive (95 % sure)\nn = 7"
+    )
 
 
 def test_a_failing_subtask_names_itself_and_fails_its_row_alone():

@@ -1,0 +1,262 @@
+"""`MapSubtask`, `MapParts`: one step over all parts of a long input, and only what is relevant goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from pydantic import BeforeValidator, Field
+from typing_extensions import override
+
+from dsplus_chains._arm import UsageCollector, feed, leading_prompt, watched, without_answer
+from dsplus_chains._batching import Outcome, arun_batch, run_batch
+from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
+from dsplus_chains.passages import NOTHING_TO_READ, Split, cut, read_text
+from dsplus_chains.schema import ASKED_LARGE, DSPlusError, Passage, SubtaskResult, WiringError, describe_error
+from dsplus_chains.subtasks.graph import map_graph
+from dsplus_chains.subtasks.keeping import Keep, PartResult
+from dsplus_chains.subtasks.plan import Subtask
+from dsplus_chains.subtasks.reducing import numbered
+from dsplus_chains.subtasks.results import read_prediction, read_result
+
+Step = Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+
+
+class PartError(DSPlusError):
+    """A step failed on a part of a long input; `part` is the passage, the cause is chained."""
+
+    def __init__(self, message: str, *, part: Passage | None = None) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+class MapParts(BatchRunnable[Any, SubtaskResult]):
+    """Cuts long inputs into parts, runs one step over all parts of the whole batch at once, reduces what is relevant.
+
+    In: a text, or a record. Out: a `SubtaskResult`: the reduction as its `value`, the parts it rests on as its
+    `passages` (number, offset, text). Its confidence is that of the reduction; failing that, where parts can be left
+    out, the relevance of the most relevant part kept: if the step's confidences are probabilities, something relevant
+    was kept at least so likely. If nothing is left, the value is None, and the `error` says why.
+
+    The step gets a record for each part: all that the input's record holds, so that a question in it is there too, but
+    with the part as its `input`, the `Passage` as `part`, and the whole text as `document`. What an earlier model said
+    of the whole text (`prediction`, `answer`, …) is not in it.
+
+    Args:
+        split: Where to cut: "sentences", "paragraphs", a text splitter, or a function from a text to its pieces.
+        run: The step, any Runnable (or function) over a part's record.
+        keep: Which parts are kept.
+        reduce: Any Runnable (or function) over the list of the kept parts' `PartResult`s. Of nothing it is not called.
+
+    Raises:
+        InvalidInputError: The input holds no text.
+        PartError: The step failed on a part, which fails its input; other inputs are not touched.
+
+    Source: The long-document protocol of MinionS (arXiv 2502.15964), declared instead of written by a model.
+
+    Example:
+        >>> def mentions(record):
+        ...     return record["question"] in record["input"].lower()
+        >>> def values(parts):
+        ...     return [part.result.value for part in parts]
+        >>> facts = MapParts(split="sentences", run=mentions, reduce=values)
+        >>> facts.invoke({"input": "The battery died. I like it. No battery!", "question": "battery"}).value
+        [True, False, True]
+    """
+
+    split: Split = "paragraphs"
+    run: Step
+    keep: Keep = Keep()
+    reduce: Step = Field(default=numbered, validate_default=True)
+
+    @property
+    @override
+    def InputType(self) -> Any:
+        return str | dict[str, Any]
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return SubtaskResult
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return get_unique_config_specs(spec for run in (self.run, self.reduce) for spec in run.config_specs)
+
+    @override
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        return map_graph(self, self.run, self.reduce, config)
+
+    @override
+    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+        batch = _Batch(self, inputs, run_manager, config)
+        rows, kept, configs = batch.take(run_batch(self.run, *batch.calls, **kwargs))
+        return batch.finish(rows, run_batch(self.reduce, kept, configs))
+
+    @override
+    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
+        batch = _Batch(self, inputs, run_manager, config)
+        rows, kept, configs = batch.take(await arun_batch(self.run, *batch.calls, **kwargs))
+        return batch.finish(rows, await arun_batch(self.reduce, kept, configs))
+
+
+class MapSubtask(Subtask):
+    """A subtask that reads a long input part by part: `MapParts` under a name.
+
+    Args:
+        name: What its result is called in the record's `subtasks`.
+        split: Where to cut: "sentences", "paragraphs", a text splitter, or a function from a text to its pieces.
+        run: The step, any Runnable (or function) over a part's record; see `MapParts`.
+        keep: Which parts are kept.
+        reduce: What makes one value of the kept parts; by default one text, each part behind its number.
+        needs: The names of the subtasks that run before.
+        select: What is cut: a key of the record, or a quick function of it; if that is a text, the step still sees
+            the rest of the record. None: its `input`.
+        when: Whether there is anything to do.
+        optional: Whether an input survives a part that fails.
+        threshold: From what confidence on its result counts as known.
+
+    Example:
+        >>> from dsplus_chains.schema import Prediction
+        >>> from dsplus_chains.subtasks.decomposer import SubtaskDecomposer
+        >>> def relevant(record):
+        ...     return Prediction(label="battery" in record["input"].lower(), confidence=0.9)
+        >>> facts = MapSubtask(name="facts", split="sentences", run=relevant, keep=Keep(drop={False}, threshold=0.8))
+        >>> chain = SubtaskDecomposer(subtasks=[facts], combine="{facts}")
+        >>> print(chain.invoke("The battery died. I like it. No battery!")["answer"])
+        [1] The battery died.
+        [3] No battery!
+    """
+
+    split: Split = "paragraphs"
+    keep: Keep = Keep()
+    reduce: Step = Field(default=numbered, validate_default=True)
+
+    @cached_property
+    def _parts(self) -> MapParts:
+        return MapParts(split=self.split, run=self.run, keep=self.keep, reduce=self.reduce)
+
+    @override
+    def view(self, record: dict[str, Any]) -> Any:
+        seen = super().view(record)
+        return {**record, "input": seen} if isinstance(seen, str) else seen
+
+    @property
+    @override
+    def step(self) -> Runnable[Any, Any]:
+        return self._parts
+
+
+class _Batch:
+    """One run of `MapParts`; a row that is done holds its result, one that failed its error."""
+
+    def __init__(self, runnable: MapParts, inputs: Sequence[Any], managers: Sequence[Any], config: Configs) -> None:
+        self._keep = runnable.keep
+        self._managers = managers
+        self._config = config
+        self._results: list[Any] = [None] * len(inputs)
+        self._wanted: list[Any] = [None] * len(inputs)
+        self._found: list[list[PartResult]] = [[] for _ in inputs]
+        self._kept: list[list[PartResult]] = [[] for _ in inputs]
+        self._spent = [UsageCollector() for _ in inputs]
+        self._parts: list[tuple[int, Passage]] = []
+        self.calls: tuple[list[dict[str, Any]], Configs] = ([], [])
+        """What the step gets: the record of each part of each row, with its config."""
+        prompt = leading_prompt(runnable.run)
+        for row, value in enumerate(inputs):
+            try:
+                record = _record(value)
+                passages = cut(record["document"], runnable.split)
+                self._wanted[row] = self._keep.wanted(record)
+                records = [feed(prompt, _of_part(record, passage), whose="a map's step") for passage in passages]
+            except Exception as error:
+                self._results[row] = error
+                continue
+            self._parts += [(row, passage) for passage in passages]
+            self.calls[0].extend(records)
+            self.calls[1].extend(self._traced(row, passage) for passage in passages)
+
+    def take(self, outcome: Outcome) -> tuple[list[int], list[list[PartResult]], Configs]:
+        """Take what the step said of each part; return the rows to reduce, with what was kept of each."""
+        for (row, passage), output in zip(self._parts, outcome.outputs, strict=True):
+            try:
+                if isinstance(output, Exception):
+                    raise output
+                result = read_result(output)
+                relevance = self._keep.relevance(result, read_prediction(output), self._wanted[row])
+                self._found[row].append(PartResult(passage=passage, result=result, relevance=relevance))
+            except Exception as error:
+                self._fail(row, passage, error)
+        rows = []
+        for row, result in enumerate(self._results):
+            if result is None:
+                self._kept[row] = self._keep.choose(self._found[row])
+                if self._kept[row]:
+                    rows.append(row)
+                else:
+                    self._results[row] = self._nothing(row)
+        configs = [watched(self._config[row], self._managers[row], "reduce", self._spent[row]) for row in rows]
+        return rows, [self._kept[row] for row in rows], configs
+
+    def finish(self, rows: Sequence[int], outcome: Outcome) -> list[Any]:
+        """Take the reductions; return the result of each row."""
+        for row, output in zip(rows, outcome.outputs, strict=True):
+            try:
+                if isinstance(output, Exception):
+                    raise output
+                self._results[row] = self._reduced(row, read_result(output))
+            except Exception as error:
+                self._results[row] = error
+        return self._results
+
+    def _traced(self, row: int, passage: Passage) -> RunnableConfig:
+        return patch_config(self._config[row], callbacks=self._managers[row].get_child(f"part:{passage.number}"))
+
+    def _fail(self, row: int, passage: Passage, error: Exception) -> None:
+        """The first part that fails fails its row; parts of a chain that do not fit each other are named as such."""
+        if self._results[row] is None:
+            where = "" if passage.start is None else f" (from character {passage.start})"
+            failure = PartError(f"part {passage.number}{where} failed: {describe_error(error)}", part=passage)
+            failure.__cause__ = error
+            self._results[row] = error if isinstance(error, WiringError) else failure
+
+    def _nothing(self, row: int) -> SubtaskResult:
+        n = len(self._found[row])
+        reason = f"nothing relevant among {n} parts" if n else NOTHING_TO_READ
+        return SubtaskResult(source=_source(self._found[row]), error=reason)
+
+    def _reduced(self, row: int, said: SubtaskResult) -> SubtaskResult:
+        kept, confidence = self._kept[row], said.confidence
+        if confidence is None and self._keep.selects:
+            confidence = max((part.relevance for part in kept if part.relevance is not None), default=None)
+        source = said.source or ("large" if self._spent[row].calls else _source(self._found[row]))
+        passages = said.passages or tuple(part.passage for part in kept)
+        return SubtaskResult(**{**dict(said), "confidence": confidence, "source": source, "passages": passages})
+
+
+def _record(value: Any) -> dict[str, Any]:
+    """The record whose text is cut; the text stands under `document` as well."""
+    text = read_text(value, purpose="cut into parts")
+    record = without_answer(value) if isinstance(value, Mapping) else {"input": text}
+    return {**{key: item for key, item in record.items() if key not in {"prediction", "tiers"}}, "document": text}
+
+
+def _of_part(record: dict[str, Any], passage: Passage) -> dict[str, Any]:
+    return {**record, "input": passage.text, "part": passage}
+
+
+def _source(parts: Sequence[PartResult]) -> str | None:
+    """Who has spoken of the parts: the large model, if it has of any; None if nobody says, or several have."""
+    sources = {part.result.source for part in parts}
+    if sources.intersection(ASKED_LARGE):
+        return "large"
+    if "fallback" in sources:
+        return "fallback"
+    return sources.pop() if len(sources) == 1 else None
