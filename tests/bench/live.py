@@ -1,0 +1,81 @@
+"""What the live benches share: a chat model behind an OpenAI-compatible server, and reviews split once by a seed."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.runnables import Runnable
+from langchain_openai import ChatOpenAI
+from rich.console import Console
+from rich.progress import track
+
+from dsplus_chains import LanguageModelEncoder
+from dsplus_chains.calibration.intervals import paired_difference_interval, sign_test
+from dsplus_chains.demo.weights import smollm2_folder
+from dsplus_chains.integrations.answer_cache import SQLiteAnswerCache
+
+Records = list[dict[str, Any]]
+
+
+def arguments(description: str | None, data: str) -> argparse.ArgumentParser:
+    """The options that all live benches have; `data` is what the positional argument names."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(data)
+    parser.add_argument("--base-url", required=True, help="an OpenAI-compatible server")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--answers", required=True, help="file in which answers are kept: a second run asks nothing")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def chat_model(options: argparse.Namespace, *, max_tokens: int, logprobs: bool = False) -> ChatOpenAI:
+    """The large model, greedy, with every answer kept."""
+    return ChatOpenAI(
+        model=options.model,
+        base_url=options.base_url,
+        api_key="none",
+        temperature=0,
+        max_tokens=max_tokens,
+        max_retries=5,
+        timeout=300,
+        cache=SQLiteAnswerCache(options.answers),
+        **({"logprobs": True} if logprobs else {}),
+    )
+
+
+def small_encoder(question: str, dtype: str = "bfloat16") -> LanguageModelEncoder:
+    """The hidden states of SmolLM2-135M, whose weights come inside a package."""
+    return LanguageModelEncoder.from_pretrained(str(smollm2_folder()), question=question, dtype=dtype)
+
+
+def split_rows(path: str, sizes: Sequence[int], seed: int) -> list[list[dict[str, str]]]:
+    """The rows of a CSV file in parts of the given sizes, drawn once."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    order = np.random.default_rng(seed).permutation(len(rows))[: sum(sizes)]
+    return [[rows[row] for row in part] for part in np.split(order, np.cumsum(sizes)[:-1])]
+
+
+def one_by_one(chain: Runnable[Any, Any], inputs: Sequence[Any], title: str) -> Records:
+    """A record for each input, one at a time so that progress shows and what is answered is kept."""
+    return [chain.invoke(value) for value in track(inputs, title, console=Console(stderr=True))]
+
+
+def spent(records: Records) -> int:
+    """Tokens of the large model."""
+    return sum(record["large"].usage["total_tokens"] for record in records if "large" in record)
+
+
+def versus(ours: Sequence[bool], theirs: Sequence[bool]) -> str:
+    """The paired difference of two systems' shares of right answers with its 95 % interval, and the exact sign test."""
+    wins = sum(a and not b for a, b in zip(ours, theirs, strict=True))
+    losses = sum(b and not a for a, b in zip(ours, theirs, strict=True))
+    interval = paired_difference_interval(wins, losses, len(ours))
+    difference = (wins - losses) / len(ours)
+    sign = sign_test(wins, losses)
+    return f"{difference:+.2%} ({interval.low:+.2%} to {interval.high:+.2%}), {wins} : {losses}, p = {sign:.2g}"
