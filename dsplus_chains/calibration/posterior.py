@@ -1,9 +1,13 @@
 """What to believe once both models have spoken: p(label | small model's distribution, large model's answer).
 
 The score of a label is a weighted sum of two log-likelihoods: what the small model says of it, and how often the large
-model answers what it has just answered where that label is true. The first weight lowers a small model that is too
-sure, the second accounts for both models finding the same inputs hard. It is stacking (Wolpert 1992) of a probabilistic
+model answers what it has just answered where that label is true. It is stacking (Wolpert 1992) of a probabilistic
 classifier with one that gives labels only, the latter read through its confusion matrix (Dawid and Skene 1979).
+
+Both weights move with the small model's entropy: where it knows least, the little it says is worth less than elsewhere,
+and the large model's word more. And what the tuning rows tell about the small model is used too: a linear map from its
+distribution to the labels, pulled hard to zero, mends what it regularly takes for something else (matrix scaling,
+Kull et al. 2019, arXiv 1910.12656).
 """
 
 from __future__ import annotations
@@ -24,10 +28,14 @@ Integers = NDArray[np.int64]
 SMOOTHINGS = (3.0, 10.0, 30.0, 100.0, 1e6)
 """How many rows of a label the expectation from all labels may count for; the last leaves nothing else."""
 SMALLEST_PROBABILITY = 1e-12
-BOUNDS = ((0.05, 3.0), (0.0, 3.0), (-1.0, 1.0))
-"""Where the three weights are sought. Without bounds, rows that the models answer perfectly would drive them away."""
-PULL = 1e-2
-"""How strongly the weight of the large model's confidence is pulled to zero."""
+BOUNDS = ((0.05, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 3.0), (-1.0, 1.0))
+"""Where the weights are sought. Without bounds, rows that the models answer perfectly would drive them away."""
+PULL = 3.0
+"""In nats over all rows: how strongly both weights are pulled to be the same everywhere, that of confidence to zero."""
+CORRECTION_PULL = 5.0
+"""In nats over all rows: how strongly each entry of the correction is pulled to zero."""
+MOST_STEPS = 60
+"""Of the last fit: with a pull that strong it has settled by then."""
 
 
 def answer_likelihood(counts: ArrayLike, smoothing: float) -> Floats:
@@ -67,18 +75,22 @@ class Posterior:
     Args:
         counts: Rows of the tuning split by true label and answer, of shape [labels, labels].
         smoothing: See `answer_likelihood`.
-        small_weight: Of the small model's log-probabilities.
-        large_weight: Of the large model's answer.
+        small_weights: Of the small model's log-probabilities: where it knows all, and where it knows nothing. Between
+            the two the weight is linear in its entropy.
+        large_weights: Of the large model's answer, likewise.
+        correction: What the small model's view of each label (first axis; the root of its probability) adds to the
+            score of each label (second axis).
         confidence_weight: What a unit more of the large model's own confidence, on the standardised log-odds scale,
-            adds to `large_weight`.
+            adds to its weight.
         confidence_center: The mean of that confidence, in log-odds.
         confidence_scale: Its standard deviation.
     """
 
     counts: Integers
     smoothing: float
-    small_weight: float
-    large_weight: float
+    small_weights: tuple[float, float]
+    large_weights: tuple[float, float]
+    correction: Floats
     confidence_weight: float = 0.0
     confidence_center: float = 0.0
     confidence_scale: float = 1.0
@@ -89,7 +101,7 @@ class Posterior:
 
     def __hash__(self) -> int:
         """By its weights."""
-        return hash((len(self.counts), self.smoothing, self.small_weight, self.large_weight, self.confidence_weight))
+        return hash((len(self.counts), self.smoothing, self.small_weights, self.large_weights, self.confidence_weight))
 
     @cached_property
     def evidence(self) -> Floats:
@@ -107,12 +119,14 @@ class Posterior:
         Returns:
             Of shape [n, labels].
         """
-        told = np.where((answers >= 0)[:, None], self.evidence[answers], 0.0)
-        weight = np.full(len(answers), self.large_weight)
+        small = np.asarray(log_small, dtype=np.float64)
+        unsure = _unsure(small)
+        small_weight, large_weight = (np.interp(unsure, (0, 1), at) for at in (self.small_weights, self.large_weights))
         if confidences is not None:
             shifted = (_log_odds(confidences) - self.confidence_center) / self.confidence_scale
-            weight = np.maximum(weight + self.confidence_weight * np.nan_to_num(shifted), 0.0)
-        return _normalised(self.small_weight * np.asarray(log_small, dtype=np.float64) + weight[:, None] * told)
+            large_weight = np.maximum(large_weight + self.confidence_weight * np.nan_to_num(shifted), 0.0)
+        told = large_weight[:, None] * self.evidence[answers] + _view(small) @ self.correction
+        return _normalised(small_weight[:, None] * small + np.where((answers >= 0)[:, None], told, 0.0))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON; of the counts only those that are not zero, as [true label, answer, count]."""
@@ -122,8 +136,9 @@ class Posterior:
             "n_labels": len(self.counts),
             "counts": cells,
             "smoothing": self.smoothing,
-            "small_weight": self.small_weight,
-            "large_weight": self.large_weight,
+            "small_weights": list(self.small_weights),
+            "large_weights": list(self.large_weights),
+            "correction": self.correction.tolist(),
             "confidence_weight": self.confidence_weight,
             "confidence_center": self.confidence_center,
             "confidence_scale": self.confidence_scale,
@@ -137,13 +152,17 @@ class Posterior:
         counts = np.zeros((n_labels, n_labels), dtype=np.int64)
         for row, column, count in own["counts"]:
             counts[row, column] = count
-        return cls(**{**own, "counts": counts})
+        own["small_weights"], own["large_weights"] = tuple(own["small_weights"]), tuple(own["large_weights"])
+        correction = np.array(own["correction"], dtype=np.float64).reshape(n_labels, n_labels)
+        return cls(**{**own, "counts": counts, "correction": correction})
 
 
 def fit_posterior(
     log_small: ArrayLike, targets: Integers, answers: Integers, confidences: ArrayLike | None = None
 ) -> Posterior:
-    """Fit the weights and the smoothing by the log loss, each row judged by the confusions of all other rows.
+    """Fit weights, smoothing and correction by the log loss, each row judged by the confusions of all other rows.
+
+    The smoothing is chosen without the correction; then all but the smoothing is fitted together, which is convex.
 
     Args:
         log_small: The small model's log-probabilities on rows that it was not trained on, of shape [n, labels].
@@ -164,19 +183,21 @@ def fit_posterior(
     small, truth, said = small[heard], targets[heard], answers[heard]
     counts = np.zeros((n_labels, n_labels), dtype=np.int64)
     np.add.at(counts, (truth, said), 1)
-    center, scale, shifted = 0.0, 1.0, None
+    center, scale, shifted = 0.0, 1.0, np.zeros(len(heard))
     if known is not None and np.isfinite(known).any():
         center, scale = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
         shifted = np.nan_to_num((known - center) / scale)
-    fits = [_fit_weights(small, truth, _left_out(counts, truth, said, value), shifted) for value in SMOOTHINGS]
-    best = int(np.argmin([loss for loss, _ in fits]))
-    weights = fits[best][1]
+    tables = {value: _parts(small, _left_out(counts, truth, said, value), shifted) for value in SMOOTHINGS}
+    fits = {value: _fit_weights(parts, truth) for value, parts in tables.items()}
+    smoothing = min(fits, key=lambda value: fits[value][0])
+    weights, correction = _fit_all(tables[smoothing], _view(small), truth, fits[smoothing][1])
     return Posterior(
         counts=counts,
-        smoothing=SMOOTHINGS[best],
-        small_weight=float(weights[0]),
-        large_weight=float(weights[1]),
-        confidence_weight=float(weights[2]),
+        smoothing=smoothing,
+        small_weights=(float(weights[0]), float(weights[1])),
+        large_weights=(float(weights[2]), float(weights[3])),
+        correction=correction,
+        confidence_weight=float(weights[4]),
         confidence_center=center,
         confidence_scale=scale,
     )
@@ -192,20 +213,73 @@ def _left_out(counts: Integers, truth: Integers, said: Integers, smoothing: floa
     return np.log(evidence)
 
 
-def _fit_weights(small: Floats, truth: Integers, told: Floats, shifted: Floats | None) -> tuple[float, Floats]:
+def _unsure(small: Floats) -> Floats:
+    """The entropy of each row as a share of its maximum: 0 where one label is certain, 1 where all are as likely."""
+    result: Floats = -(np.exp(small) * small).sum(axis=1) / max(np.log(small.shape[1]), SMALLEST_PROBABILITY)
+    return np.clip(result, 0.0, 1.0)
+
+
+def _view(small: Floats) -> Floats:
+    """What the correction sees of each row: bounded, however small a probability is."""
+    result: Floats = np.exp(small / 2)
+    return result
+
+
+def _parts(small: Floats, told: Floats, shifted: Floats) -> Floats:
+    """What the weights multiply, of shape [weights, n, labels]."""
+    unsure = _unsure(small)[:, None]
+    return np.stack([small * (1 - unsure), small * unsure, told * (1 - unsure), told * unsure, told * shifted[:, None]])
+
+
+def _fit_weights(parts: Floats, truth: Integers) -> tuple[float, Floats]:
+    """The loss and the weights without a correction."""
     rows = np.arange(len(truth))
-    extra = np.zeros_like(told) if shifted is None else shifted[:, None] * told
-    parts = np.stack([small, told, extra])
     right = parts[:, rows, truth]
 
     def loss(weights: Floats) -> tuple[float, Floats]:
         logs = _normalised(np.tensordot(weights, parts, 1))
-        slope = (np.einsum("nk,wnk->wn", np.exp(logs), parts) - right).mean(axis=1)
-        value = -logs[rows, truth].mean() + PULL * weights[2] ** 2
-        return float(value), slope + np.array([0.0, 0.0, 2 * PULL * weights[2]])
+        slope = (np.einsum("nk,wnk->wn", np.exp(logs), parts) - right).sum(axis=1)
+        pull, pull_slope = _pull(weights)
+        return float(pull - logs[rows, truth].sum()) / len(rows), (slope + pull_slope) / len(rows)
 
-    found = minimize(loss, [1.0, 0.5, 0.0], jac=True, method="L-BFGS-B", bounds=BOUNDS)
+    found = minimize(loss, [1.0, 1.0, 0.5, 0.5, 0.0], jac=True, method="L-BFGS-B", bounds=BOUNDS)
     return float(found.fun), found.x
+
+
+def _fit_all(parts: Floats, view: Floats, truth: Integers, start: Floats) -> tuple[Floats, Floats]:
+    """The weights, from where they are best without a correction, and the correction."""
+    n_weights, n, n_labels = parts.shape
+    rows = np.arange(n)
+
+    def loss(values: Floats) -> tuple[float, Floats]:
+        weights, correction = values[:n_weights], values[n_weights:].reshape(n_labels, n_labels)
+        logs = _normalised(np.tensordot(weights, parts, 1) + view @ correction)
+        pull, pull_slope = _pull(weights)
+        excess = np.exp(logs)
+        excess[rows, truth] -= 1
+        value = pull - logs[rows, truth].sum() + CORRECTION_PULL * (correction**2).sum()
+        slopes = [
+            np.tensordot(parts, excess, 2) + pull_slope,
+            (view.T @ excess + 2 * CORRECTION_PULL * correction).ravel(),
+        ]
+        return float(value) / n, np.concatenate(slopes) / n
+
+    found = minimize(
+        loss,
+        np.concatenate([start, np.zeros(n_labels**2)]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[*BOUNDS, *[(None, None)] * n_labels**2],
+        options={"maxiter": MOST_STEPS},
+    )
+    return found.x[:n_weights], found.x[n_weights:].reshape(n_labels, n_labels).round(4)
+
+
+def _pull(weights: Floats) -> tuple[float, Floats]:
+    """What the weights cost, in nats, and its slope."""
+    small, large, confidence = weights[1] - weights[0], weights[3] - weights[2], weights[4]
+    slope = 2 * PULL * np.array([-small, small, -large, large, confidence])
+    return float(PULL * (small**2 + large**2 + confidence**2)), slope
 
 
 def _log_odds(confidences: ArrayLike) -> Floats:

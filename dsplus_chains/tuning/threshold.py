@@ -19,7 +19,7 @@ from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
 from dsplus_chains.tuning.result import Estimate, TunedThreshold
 from dsplus_chains.tuning.rows import read_rows
-from dsplus_chains.tuning.select import cheapest, most_accurate, stably_accurate
+from dsplus_chains.tuning.select import cheapest, stably_accurate
 from dsplus_chains.tuning.sets import pruning_level
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
@@ -54,7 +54,7 @@ def tune_threshold(
     * ``"accuracy"``: the most accurate chain, where a call must lift the expected accuracy by at least `min_gain` of
       a right answer to be worth making, and the point is the mean over bootstrap resamples instead of the luckiest.
     * ``"match_large"``: the cheapest point that was not less accurate on these rows than the large model.
-    * ``"max_escalation"``, ``"max_cost"``: the most accurate point within the bound.
+    * ``"max_escalation"``, ``"max_cost"``: the same within the bound, which is the price: `min_gain` does not count.
     * ``"max_risk"``: the cheapest point of which it is certified, with probability at least 1 - delta over the tuning
       rows, that its true risk is at most `max_risk`.
 
@@ -186,18 +186,18 @@ def tune_threshold(
         raise infeasible(
             curve, allowed, bounds, risk=risk, delta=delta, replacing=replacing, matching=objective == "match_large"
         )
-    if objective == "accuracy":
+    if objective in {"match_large", "max_risk"}:
+        chosen = cheapest(curve, meets)
+    else:
         chosen = stably_accurate(
             curve,
             meets,
             rows.confidence,
             rows.small_right,
             rows.deferred_right,
-            min_gain=min_gain,
+            min_gain=min_gain if objective == "accuracy" else 0.0,
             seed=seed,
         )
-    else:
-        chosen = (cheapest if objective in {"match_large", "max_risk"} else most_accurate)(curve, meets)
     common = curve.thresholds[chosen]
     threshold: float | dict[Any, float | None] | None = common
     needed = np.full(curve.n, np.inf if common is None else common)

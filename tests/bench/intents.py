@@ -4,7 +4,8 @@
 
 For each draw of training rows: fit; accuracy and calibration on training rows that were not drawn (2,000 at most; none
 are left with --per-class 0, which trains on all) and on the dev rows. The chain needs logged answers, so it is tuned on
-four fifths of the dev rows and counted on the fifth, five times.
+four fifths of the dev rows and counted on the fifth, five times. Of the fused chain there is also the accuracy at other
+shares deferred, and how far the lowest of any above the tuned share falls below the tuned point.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import csv
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from dsplus_chains.prompting.hints import offered_labels
 
 HELD_OUT = 2000
 FOLDS = 5
+SHARES = (0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 1.0)
 Rows = tuple[list[str], list[str], list[str]]
 
 
@@ -86,10 +89,48 @@ def pruned(predictions: list[Prediction], labels: list[str], said: list[str]) ->
     return float(np.mean(held)), float(np.mean(sizes)), float(len(names))
 
 
-def chain(predictions: list[Prediction], labels: list[str], said: list[str], **objective: Any) -> tuple[float, float]:
-    """Accuracy and escalation rate of the chain on rows that it was not tuned on, fold by fold."""
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What a chain does on rows that it was not tuned on, one entry a row.
+
+    Args:
+        confidence: Of the small model.
+        asked: Whether the tuned chain defers it.
+        kept_right: Whether the small model is right.
+        deferred_right: Whether the last word would be right if it were deferred.
+    """
+
+    confidence: NDArray[np.float64]
+    asked: NDArray[np.bool_]
+    kept_right: NDArray[np.bool_]
+    deferred_right: NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> float:
+        """Of the tuned chain."""
+        return float(np.where(self.asked, self.deferred_right, self.kept_right).mean())
+
+    @property
+    def escalated(self) -> float:
+        """Share of rows that the tuned chain defers."""
+        return float(self.asked.mean())
+
+    def accuracy_at(self, share: float) -> float:
+        """Were this share of the rows deferred, the least sure first."""
+        order = np.argsort(self.confidence, kind="stable")
+        n = round(share * len(order))
+        return float((self.deferred_right[order[:n]].sum() + self.kept_right[order[n:]].sum()) / len(order))
+
+    @property
+    def worst_fall(self) -> float:
+        """The lowest accuracy at any share above the tuned one, less that of the tuned point."""
+        return min(self.accuracy_at(share) for share in np.linspace(self.escalated, 1.0, 200)) - self.accuracy
+
+
+def chain(predictions: list[Prediction], labels: list[str], said: list[str], **objective: Any) -> Counted:
+    """The chain on rows that it was not tuned on, fold by fold."""
     fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
-    right, deferred = [], []
+    asked, deferred_right = np.zeros((2, len(labels)), dtype=np.bool_)
     for number in range(FOLDS):
         counted = np.flatnonzero(fold == number)
         known = [[column[row] for row in np.flatnonzero(fold != number)] for column in (predictions, labels, said)]
@@ -100,10 +141,14 @@ def chain(predictions: list[Prediction], labels: list[str], said: list[str], **o
             answers = [row.label for row in tuned.fusion.fuse(own, answers)]
         level = np.inf if tuned.threshold is None else tuned.threshold
         for row, prediction, answer in zip(counted, own, answers, strict=True):
-            asked = not prediction.confidence >= level
-            deferred.append(asked)
-            right.append((answer if asked else prediction.label) == labels[row])
-    return float(np.mean(right)), float(np.mean(deferred))
+            asked[row] = not prediction.confidence >= level
+            deferred_right[row] = answer == labels[row]
+    return Counted(
+        confidence=np.array([row.confidence for row in predictions]),
+        asked=asked,
+        kept_right=np.array([row.label == label for row, label in zip(predictions, labels, strict=True)]),
+        deferred_right=deferred_right,
+    )
 
 
 def main() -> None:
@@ -146,8 +191,11 @@ def main() -> None:
             f"replaced, at most {options.max_escalation:.0%}": {"fusion": "replace", **capped},
             f"fused, at most {options.max_escalation:.0%}": {"fusion": "posterior", **capped},
         }.items():
-            accuracy, escalated = chain(predictions, truth, said, **objective)
-            figures[f"chain, {name}"], figures[f"  escalated, {name}"] = accuracy, escalated
+            counted = chain(predictions, truth, said, **objective)
+            figures[f"chain, {name}"], figures[f"  escalated, {name}"] = counted.accuracy, counted.escalated
+            if objective == {"fusion": "posterior", **capped}:
+                figures |= {f"  were {share:.0%} deferred": counted.accuracy_at(share) for share in SHARES}
+                figures["  lowest above the tuned share, less tuned"] = counted.worst_fall
         figures["deferred: true label among those offered"], figures["  labels offered"], figures["  of"] = pruned(
             predictions, truth, said
         )

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from dsplus_chains.calibration.posterior import Posterior, answer_likelihood, fit_posterior
@@ -40,7 +42,9 @@ def test_much_data_gives_the_rates_and_none_the_average_label():
 
 def test_without_weights_it_is_bayes_by_hand():
     counts = np.array([[8, 2], [1, 9]])
-    posterior = Posterior(counts=counts, smoothing=1e-9, small_weight=1.0, large_weight=1.0)
+    posterior = Posterior(
+        counts=counts, smoothing=1e-9, small_weights=(1.0, 1.0), large_weights=(1.0, 1.0), correction=np.zeros((2, 2))
+    )
     found = np.exp(posterior.log_proba(np.log([[0.4, 0.6]]), np.array([0])))
     assert found.tolist() == [[pytest.approx(0.4 * 0.8 / (0.4 * 0.8 + 0.6 * 0.1)), pytest.approx(0.06 / 0.38)]]
 
@@ -72,13 +76,13 @@ def test_an_answer_that_failed_leaves_the_small_models_ranking():
 
 def test_a_large_model_that_guesses_is_not_heard():
     logs, truth, _ = both_models(2000)
-    guesses = np.random.default_rng(9).integers(N_LABELS, size=2000)
+    guesses, others = np.random.default_rng(9).integers(N_LABELS, size=(2, 2000))
     posterior = fit_posterior(logs, truth, guesses)
-    fused = posterior.log_proba(logs, guesses)
-    assert (fused.argmax(axis=1) == logs.argmax(axis=1)).mean() > 0.99
+    fused, told_otherwise = (posterior.log_proba(logs, said).argmax(axis=1) for said in (guesses, others))
+    assert (fused == told_otherwise).mean() > 0.98
 
 
-def test_the_weights_are_those_of_a_logistic_regression():
+def test_where_weights_need_not_move_it_is_a_logistic_regression():
     """With two labels and one shared error rate the model is logistic in two log-odds; scikit-learn as the oracle."""
     rng = np.random.default_rng(3)
     truth = rng.integers(2, size=3000)
@@ -88,8 +92,55 @@ def test_the_weights_are_those_of_a_logistic_regression():
     posterior = fit_posterior(logs, truth, answers)
     told = posterior.evidence[answers]
     features = np.stack([logs[:, 1] - logs[:, 0], told[:, 1] - told[:, 0]], axis=1)
-    oracle = LogisticRegression(C=1e9, fit_intercept=False).fit(features, truth).coef_[0]
-    assert [posterior.small_weight, posterior.large_weight] == pytest.approx(oracle, abs=0.02)
+    oracle = LogisticRegression(C=1e9, fit_intercept=False).fit(features, truth).predict_proba(features)
+    assert np.abs(np.exp(posterior.log_proba(logs, answers)) - oracle).mean() < 0.01
+
+
+def test_the_small_model_weighs_less_and_the_large_one_more_where_the_small_one_knows_nothing():
+    rng = np.random.default_rng(6)
+    n = 3000
+    truth, lost = rng.integers(N_LABELS, size=n), rng.random(n) < 0.5
+    logits = rng.normal(size=(n, N_LABELS)) * np.where(lost, 1.0, 2.0)[:, None]  # of a lost row only noise
+    logits[~lost, truth[~lost]] += 5
+    logs = log_softmax(logits, axis=1)
+    answers = np.where(rng.random(n) < np.where(lost, 0.8, 0.5), truth, rng.integers(N_LABELS, size=n))
+    posterior = fit_posterior(logs, truth, answers)
+    assert posterior.small_weights[1] < posterior.small_weights[0] - 0.3
+    assert posterior.large_weights[1] > posterior.large_weights[0] + 0.3
+
+
+def test_what_the_small_model_regularly_takes_for_something_else_is_mended():
+    logs, truth, answers = both_models(4000, large=0.5)
+    swapped = np.where((truth == 3)[:, None], logs[:, [0, 1, 2, 4, 3, 5]], logs)  # takes most of label 3 for label 4
+    train, test = slice(0, 2000), slice(2000, None)
+    posterior = fit_posterior(swapped[train], truth[train], answers[train])
+    plain = replace(posterior, correction=np.zeros((N_LABELS, N_LABELS)))
+    mended, left = (
+        (found.log_proba(swapped[test], answers[test]).argmax(axis=1) == truth[test]).mean()
+        for found in (posterior, plain)
+    )
+    assert posterior.correction[4, 3] > 0.5
+    assert mended > left + 0.02
+
+
+def test_twenty_rows_of_fifty_labels_do_no_harm():
+    rng = np.random.default_rng(7)
+    truth = rng.integers(50, size=2000)
+    logits = rng.normal(size=(2000, 50))
+    logits[np.arange(2000), truth] += 3.5
+    logs = log_softmax(logits, axis=1)
+    answers = np.where(rng.random(2000) < 0.8, truth, rng.integers(50, size=2000))
+    posterior = fit_posterior(logs[:20], truth[:20], answers[:20])
+    fused = (posterior.log_proba(logs, answers).argmax(axis=1) == truth).mean()
+    assert fused > max((logs.argmax(axis=1) == truth).mean(), (answers == truth).mean()) + 0.03
+
+
+def test_one_label_and_a_certain_small_model_stay_finite():
+    one = fit_posterior(np.zeros((5, 1)), np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64))
+    assert one.log_proba([[0.0]], np.array([0])).tolist() == [[0.0]]
+    certain = np.log(np.maximum(np.eye(3), 1e-12))[[0, 1, 2] * 10]
+    truth = np.array([0, 1, 2] * 10)
+    assert np.isfinite(fit_posterior(certain, truth, truth).log_proba(certain, truth)).all()
 
 
 def test_a_sure_large_model_weighs_more_where_its_confidence_tells():
