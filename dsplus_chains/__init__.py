@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from dsplus_chains.shunt import data_shunt as data_shunt
     from dsplus_chains.subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer
     from dsplus_chains.subtasks.plan import Subtask as Subtask
+    from dsplus_chains.tuning.hint_search import HintSearch as HintSearch
+    from dsplus_chains.tuning.hints import tune_hints as tune_hints
     from dsplus_chains.tuning.result import TunedThreshold as TunedThreshold
     from dsplus_chains.tuning.threshold import tune_threshold as tune_threshold
 
@@ -62,6 +64,7 @@ _HOMES = {
     "Evaluation": "evaluation.result",
     "ExemplarSelector": "prompting.exemplars",
     "HintPromptBuilder": "prompting.builder",
+    "HintSearch": "tuning.hint_search",
     "InfeasibleTargetError": "schema",
     "InvalidInputError": "schema",
     "LabelAsker": "prompting.asking",
@@ -87,6 +90,7 @@ _HOMES = {
     "data_shunt": "shunt",
     "evaluate": "evaluation.evaluate",
     "strong_labels": "prompting.strong",
+    "tune_hints": "tuning.hints",
     "tune_threshold": "tuning.threshold",
     "write_report": "evaluation.report",
 }
@@ -104,6 +108,7 @@ __all__ = [
     "Evaluation",
     "ExemplarSelector",
     "HintPromptBuilder",
+    "HintSearch",
     "InfeasibleTargetError",
     "InvalidInputError",
     "LabelAsker",
@@ -129,6 +134,7 @@ __all__ = [
     "data_shunt",
     "evaluate",
     "strong_labels",
+    "tune_hints",
     "tune_threshold",
     "write_report",
 ]
