@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
+from dsplus_chains.evaluation.models import confidences
 from dsplus_chains.schema import Prediction
 from dsplus_chains.tuning.choice import Comparison
 from dsplus_chains.tuning.result import Estimate
 
 HintMode: TypeAlias = Literal["none", "soft", "hard"]
 
-HEADINGS = ("", "hints", "exemplars", "fusion", "right", "95 %", "large alone", "tokens", "fixed", "broke")
-"""Of the ablation table."""
+HEADINGS = ("hints", "exemplars", "fusion", "right", "95 %", "large", "tokens", "fixed", "broke")
+"""Of the ablation table; under "large", how often the large model itself was right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,7 @@ class HintCell:
     def line(self, *, taken: bool) -> tuple[str, ...]:
         """Its line of the ablation table."""
         return (
-            "→" if taken else "",
-            self.hints,
+            f"→ {self.hints}" if taken else self.hints,
             str(self.exemplars),
             self.fusion,
             *_share(self.accuracy),
@@ -112,9 +114,19 @@ class HintSearch:
         return sum(told) if len(told) == len(asked) else None
 
     @property
+    def tried_several(self) -> bool:
+        """Whether there was more than one way to ask."""
+        return len({(cell.hints, cell.exemplars) for cell in self.cells}) > 1 or bool(self.untried)
+
+    @property
     def max_escalation(self) -> float:
         """The share of tuning rows that were asked about: a threshold that defers more is not known to be good."""
         return len(self.rows) / len(self.predictions)
+
+    @property
+    def others(self) -> list[int]:
+        """The numbers of the rows that were not asked about, those of which the small model is least sure first."""
+        return least_sure(self.predictions)[len(self.rows) :]
 
     @property
     def large_answers(self) -> list[Any]:
@@ -153,14 +165,14 @@ class HintSearch:
                 f"{top.name[0].upper()}{top.name[1:]} was right on {versus.better - versus.worse} more, which is not "
                 f"told apart from chance on {n} rows (p = {versus.p:.2g} of one of {len(self.cells)} settings)."
             )
-        elif self.comparison is None and len({(cell.hints, cell.exemplars) for cell in self.cells}) > 1:
+        elif self.comparison is None and self.tried_several:
             said.append("Nothing dearer was more often right.")
         said += [f"Not tried: {what}." for what in self.untried]
         return " ".join(said)
 
     def table(self) -> list[tuple[str, ...]]:
         """The ablation as lines of text under `HEADINGS`; the first line is the small model alone."""
-        alone = ("", "small model alone", "", "", *_share(self.small_accuracy), "", "0", "", "")
+        alone = ("small alone", "", "", *_share(self.small_accuracy), "", "0", "", "")
         return [alone, *(cell.line(taken=cell is self.best) for cell in self.cells)]
 
     def __str__(self) -> str:
@@ -189,6 +201,17 @@ class HintSearch:
         return [found.get(row) for row in range(len(self.predictions))]
 
 
+def least_sure(predictions: Sequence[Prediction]) -> list[int]:
+    """The numbers of all rows, those of which the small model is least sure, or says nothing, first.
+
+    Example:
+        >>> least_sure([Prediction(label="a", confidence=0.9), Prediction(label="b", confidence=0.6)])
+        [1, 0]
+    """
+    found: list[int] = np.argsort(np.nan_to_num(confidences(predictions), nan=-1.0), kind="stable").tolist()
+    return found
+
+
 def setting_name(hints: HintMode, exemplars: int) -> str:
     """A way to ask, in words.
 
@@ -201,4 +224,4 @@ def setting_name(hints: HintMode, exemplars: int) -> str:
 
 
 def _share(estimate: Estimate) -> tuple[str, str]:
-    return str(estimate), estimate.span
+    return str(estimate), f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f} %"

@@ -18,7 +18,7 @@ from dsplus_chains.schema import DSPlusError, InvalidInputError
 from dsplus_chains.tuning.asking import Budget, Replies, Way
 from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
 from dsplus_chains.tuning.fused import FusionMode, fused_rows
-from dsplus_chains.tuning.hint_search import HintCell, HintMode, HintSearch, setting_name
+from dsplus_chains.tuning.hint_search import HintCell, HintMode, HintSearch, least_sure, setting_name
 from dsplus_chains.tuning.result import Estimate
 from dsplus_chains.tuning.rows import TuningRows, read_rows
 from dsplus_chains.tuning.sets import pruning_level
@@ -43,6 +43,7 @@ def tune_hints(
     descriptions: Mapping[Any, str] | None = None,
     aliases: Mapping[str, Any] | None = None,
     top_k: int = 5,
+    strong_labels: Sequence[Any] | None = None,
     structured: bool = False,
     retries: Literal[0, 1] = 1,
     config: RunnableConfig | None = None,
@@ -79,6 +80,7 @@ def tune_hints(
         descriptions: What a label means, by label.
         aliases: Further writings of labels that the large model may use.
         top_k: How many labels a hint names at most.
+        strong_labels: With "hard": offer all labels but these, instead of pruning them input by input.
         structured: Ask for the label as structured output, if the large model has it.
         retries: 1 asks once more where the answer is no label; 0 takes the first answer as it is.
         config: For the calls of the large model: `max_concurrency`, callbacks.
@@ -122,6 +124,7 @@ def tune_hints(
         instruction=instruction,
         descriptions=descriptions,
         top_k=top_k,
+        strong_labels=None if strong_labels is None else tuple(strong_labels),
         track_record=getattr(scorer, "track_record", None),
     )
     return search_hints(
@@ -162,11 +165,11 @@ def search_hints(
     everything = read_rows(
         [record["prediction"] for record in records], labels, [None] * len(records), costs=np.ones(len(records))
     )
-    asked = np.sort(least_sure(everything)[:max_rows])
+    asked = np.sort(least_sure(everything.predictions)[:max_rows])
     rows, untried = everything.part(asked), []
-    prunes = len(prompt.labels) > prompt.top_k
-    level = pruning_level(rows, set_coverage) if prunes and "hard" in hints else None
-    if "hard" in hints and len(set(hints)) > 1 and not prunes:
+    by_set = prompt.strong_labels is None and len(prompt.labels) > prompt.top_k
+    level = pruning_level(rows, set_coverage) if by_set and "hard" in hints else None
+    if "hard" in hints and len(set(hints)) > 1 and not by_set and not prompt.strong_labels:
         hints = [mode for mode in hints if mode != "hard"]
         untried.append(f"hard hints, which prune nothing among {len(prompt.labels)} labels")
     budget, cells = Budget(limit=max_tokens), list[HintCell]()
@@ -201,11 +204,6 @@ def search_hints(
         small_accuracy=Estimate.of(rows.small_right.sum(), len(asked)),
         untried=tuple(untried),
     )
-
-
-def least_sure(rows: TuningRows) -> Any:
-    """The numbers of all rows, those of which the small model is least sure, or says nothing, first."""
-    return np.argsort(np.nan_to_num(rows.confidence, nan=-1.0), kind="stable")
 
 
 def _measured(

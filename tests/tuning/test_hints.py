@@ -149,7 +149,7 @@ def test_where_the_large_model_fails_the_small_ones_answer_counts():
     assert (search.best.fixed, search.best.broke) == (0, 0)
     assert "TimeoutError: too slow" in search.best.error
     assert search.tokens is None
-    assert search.table()[1][7] == "?"
+    assert search.table()[1][6] == "?"
 
 
 def test_a_model_that_never_answers_is_an_error_and_asked_once():
@@ -272,8 +272,8 @@ def test_the_table_can_be_read_and_the_numbers_are_plain_data():
     texts, labels = rows(40)
     search = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK)
     lines = str(search).splitlines()
-    assert " ".join(lines[0].split()) == "hints exemplars fusion right 95 % large alone tokens fixed broke"
-    assert lines[1].split()[:3] == ["small", "model", "alone"]
+    assert " ".join(lines[0].split()) == "hints exemplars fusion right 95 % large tokens fixed broke"
+    assert lines[1].startswith("small alone")
     assert [line.startswith("→") for line in lines].count(True) == 1
     assert lines[-1] == search.meaning
     plain = json.loads(json.dumps(search.to_dict(), allow_nan=False))
