@@ -159,6 +159,7 @@ def ask_live(
     if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget any further
         left = 0 if search.tokens is None else max_tokens - search.tokens
     chosen = replace(bundle, hints=best.hints, exemplars=best.exemplars)
+    # Labels are pruned by a level from the rows asked so far; the threshold will find the one for the rows it defers.
     everything = chosen.chain(model, threshold=None, fusion=None, set_level=best.set_level)
     found = _ask(everything, texts, search.others, left=left, a_row=best.tokens_a_row or 1, quiet=quiet)
     answers, confidences = search.large_answers, search.large_confidences

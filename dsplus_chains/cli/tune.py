@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from dsplus_chains.cli._asking import ask_live, set_coverage_of, ways_to_ask
+from dsplus_chains.cli._asking import AUTO, ask_live, set_coverage_of, ways_to_ask
 from dsplus_chains.cli._console import (
     BundleFolder,
     Data,
@@ -201,6 +201,8 @@ def tune(
                 f"The chain will ask with {setting_name(chosen.hints, chosen.exemplars)}; the logged answers came from "
                 "whatever prompt they came from, so the threshold is right for that one."
             )
+        if exemplars == AUTO and loaded.examples is None:
+            say("The bundle holds no examples to show, so none were tried.")
         if failed := answers.count(None) - (len(texts) - asked):
             say(f"{failed} of {asked} rows have no answer of the large model; the small one stands in there.")
         if asked < len(texts):

@@ -96,20 +96,18 @@ def test_the_large_model_alone_gets_neither_hints_nor_exemplars(fitted, live, ds
 
 
 def test_within_a_budget_only_what_was_asked_about_is_deferred(fitted, live, dsplus, server):
-    budget = ("--max-tokens", "1800", "--max-rows", "8", "--objective", "max_escalation", "--max-escalation", "0.9")
-    code, said = dsplus("tune", fitted, *live, *budget)
+    budget = ("--hints", "none", "--max-tokens", "300", "--max-rows", "2")
+    code, said = dsplus("tune", fitted, *live, *budget, "--objective", "max_escalation", "--max-escalation", "0.9")
     assert code == 0, said
-    assert len(server.asked) == 36, "10 tokens a row: the budget is enough for all"
-    server.asked.clear()
-    code, said = dsplus("tune", fitted, *live, "--hints", "none", "--max-tokens", "1500", "--max-rows", "12")
-    assert code == 0, said
-    assert len(server.asked) == 36
-    server.asked.clear()
-    # Twelve rows of 10 tokens each are asked about first; the budget leaves room for a few more.
-    code, said = dsplus(
-        "tune", fitted, *live, *budget[4:], "--hints", "none", "--max-tokens", "1250", "--max-rows", "8"
-    )
-    assert code == 0, said
+    assert len(server.asked) == 30, "the server says that a row takes 10 tokens"
+    assert "The budget went as far as the 30 least sure of 36 rows; no more can be deferred." in said
+    assert "have no answer of the large model" not in said
+    bundle = Bundle.load(fitted)
+    assert bundle.tuned.constraints["max_escalation"] == pytest.approx(30 / 36)
+    scored = bundle.scorer.batch([text for text, *_ in ROWS])
+    deferred = [row["input"] for row in scored if row["prediction"].confidence < bundle.threshold]
+    assert len(deferred) <= 30
+    assert set(deferred) <= set(server.asked)
 
 
 def test_what_cannot_be_is_said_before_anything_is_asked(fitted, dev, live, dsplus, server, tmp_path, table):
@@ -158,6 +156,7 @@ def test_training_texts_stay_out_of_the_bundle_if_wanted(table, dsplus, live, tm
     assert not (tmp_path / "b" / "examples").exists()
     code, said = dsplus("tune", tmp_path / "b", *live, "--exemplars", "auto")
     assert code == 0, said
+    assert "The bundle holds no examples to show, so none were tried." in said
     assert Bundle.load(tmp_path / "b").exemplars == 0
     assert dsplus(*fit)[0] == 0
     assert (tmp_path / "b" / "examples" / "examples.json").is_file()
