@@ -57,7 +57,8 @@ def tune_hints(
     had not seen the row.
 
     What is taken is the cheapest way to ask, by its tokens a row, unless a dearer one is better by more than chance;
-    see `tuning.choice`. The figures of what was taken flatter it a little, as it was taken for them. Fusion costs nothing: of each way to ask, the better one of "replace" and "posterior" counts.
+    see `tuning.choice`. Fusion costs nothing: of each way to ask, the better one of "replace" and "posterior" counts.
+    The figures of what was taken flatter it a little, as it was taken for them.
 
     Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``), and every answer is paid for
     once, whatever happens.
