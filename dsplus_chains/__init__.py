@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from dsplus_chains.subtasks.plan_schema import SubtaskPlan as SubtaskPlan
     from dsplus_chains.subtasks.planner import SubtaskPlanner as SubtaskPlanner
     from dsplus_chains.subtasks.skill import Skill as Skill
+    from dsplus_chains.tuning.hint_search import HintSearch as HintSearch
+    from dsplus_chains.tuning.hints import tune_hints as tune_hints
     from dsplus_chains.tuning.result import TunedThreshold as TunedThreshold
     from dsplus_chains.tuning.threshold import tune_threshold as tune_threshold
 
@@ -73,6 +75,7 @@ _HOMES = {
     "Evaluation": "evaluation.result",
     "ExemplarSelector": "prompting.exemplars",
     "HintPromptBuilder": "prompting.builder",
+    "HintSearch": "tuning.hint_search",
     "InfeasibleTargetError": "schema",
     "InvalidInputError": "schema",
     "Keep": "subtasks.keeping",
@@ -109,6 +112,7 @@ _HOMES = {
     "data_shunt": "shunt",
     "evaluate": "evaluation.evaluate",
     "strong_labels": "prompting.strong",
+    "tune_hints": "tuning.hints",
     "tune_threshold": "tuning.threshold",
     "write_report": "evaluation.report",
 }
@@ -126,6 +130,7 @@ __all__ = [
     "Evaluation",
     "ExemplarSelector",
     "HintPromptBuilder",
+    "HintSearch",
     "InfeasibleTargetError",
     "InvalidInputError",
     "Keep",
@@ -162,6 +167,7 @@ __all__ = [
     "data_shunt",
     "evaluate",
     "strong_labels",
+    "tune_hints",
     "tune_threshold",
     "write_report",
 ]

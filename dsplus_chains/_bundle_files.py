@@ -16,7 +16,7 @@ from uuid import uuid4
 from dsplus_chains.schema import BundleError
 
 FORMAT = 1
-MANIFEST, SCORER, TUNED = "bundle.json", "scorer", "tuned.json"
+MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", "scorer", "examples", "tuned.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Manifest:
     @property
     def scorer_sha256(self) -> str:
         """One hash for all files of the small model."""
-        return hash_of(sorted(item for item in self.listed.items() if item[0] != TUNED))
+        return hash_of(sorted(item for item in self.listed.items() if item[0].startswith(f"{SCORER}/")))
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> str:
@@ -207,7 +207,7 @@ def _names(folder: Path) -> list[str]:
 def _belongs(name: str) -> bool:
     """Whether it is a file that a bundle has, and not one outside of it."""
     parts = name.split("/")
-    inside = parts[0] == SCORER and len(parts) > 1 and not any(part in {"", ".", ".."} for part in parts)
+    inside = parts[0] in {SCORER, EXAMPLES} and len(parts) > 1 and not any(part in {"", ".", ".."} for part in parts)
     return name == TUNED or (inside and "\\" not in name and "\0" not in name)
 
 

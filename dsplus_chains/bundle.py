@@ -14,8 +14,10 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnableSerializable
 
 from dsplus_chains import _bundle_files as files
+from dsplus_chains._bundle_examples import read_examples, write_examples
 from dsplus_chains.encoding.base import Encoder
 from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError
 from dsplus_chains.scoring.scorer import SmallModelScorer
 from dsplus_chains.shunt import data_shunt
@@ -49,11 +51,16 @@ class Bundle:
         aliases: Further writings of labels that the large model may use.
         hints: What the large model is told of the small one's view.
         top_k: How many labels a hint names at most.
+        strong_labels: With ``hints="hard"``: offer all labels but these; then `tuned.set_level` is not used.
+        exemplars: How many solved examples the large model is shown for each input.
+        examples: Where they are found: training examples, with the small model's view of each.
+        structured: Ask for the label as structured output, if the large model has it.
+        retries: 1 asks once more where the answer is no label; 0 takes the first answer as it is.
         large: Settings of the large model that it was tuned with, as plain data: its name, its server. No keys.
         metadata: Where it comes from, as plain data; see `provenance`.
 
     Raises:
-        BundleError: `large` holds what looks like a secret.
+        BundleError: `large` holds what looks like a secret, or there are exemplars to show but no examples.
 
     Example:
         >>> bundle = Bundle(scorer=scorer, instruction="Which intent is it?")  # doctest: +SKIP
@@ -69,12 +76,20 @@ class Bundle:
     aliases: Mapping[str, Any] | None = None
     hints: Literal["none", "soft", "hard"] = "soft"
     top_k: int = 5
+    strong_labels: tuple[Any, ...] | None = None
+    exemplars: int = 0
+    examples: ExemplarSelector | None = None
+    structured: bool = False
+    retries: Literal[0, 1] = 1
     large: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if found := [name for name in self.large if any(secret in name.lower() for secret in _SECRETS)]:
             msg = f"Got large={{{found[0]!r}: …}} but a bundle is no place for secrets; give it to the chat model"
+            raise BundleError(msg)
+        if self.exemplars and self.examples is None:
+            msg = f"Got exemplars={self.exemplars} but no examples to show; give examples=ExemplarSelector.fit(...)"
             raise BundleError(msg)
 
     @property
@@ -102,12 +117,17 @@ class Bundle:
         """What weighs both models' answers in the chain; None where the large model's is the last word."""
         return None if self.tuned is None else self.tuned.fusion
 
+    @property
+    def selector(self) -> ExemplarSelector | None:
+        """What finds the examples to be shown; None where none are."""
+        return replace(self.examples, k=self.exemplars) if self.examples is not None and self.exemplars else None
+
     def with_tuned(self, tuned: TunedThreshold, *, large: Mapping[str, Any] | None = None) -> Self:
         """The same bundle with a threshold, and with the large model's settings if they are given."""
         return replace(self, tuned=tuned, large=self.large if large is None else dict(large))
 
     def chain(self, large_model: Any, **overrides: Any) -> RunnableSerializable[Any, Any]:
-        """The whole chain, at the tuned threshold, with the fusion that was fitted with it.
+        """The whole chain, at the tuned threshold, with the fusion and the hints that were tuned with it.
 
         Args:
             large_model: Any LangChain chat model.
@@ -122,12 +142,18 @@ class Bundle:
             "aliases": self.aliases,
             "hints": self.hints,
             "top_k": self.top_k,
+            "strong_labels": self.strong_labels,
+            "exemplars": self.selector,
+            "structured": self.structured,
+            "retries": self.retries,
             **overrides,
         }
         if "threshold" not in settings:
             settings["threshold"] = self.threshold
         if self.tuned is not None:
             tuned = {name: getattr(self.tuned, name) for name in ("fusion", "set_level", "max_ood_score")}
+            if settings["strong_labels"] is not None:
+                del tuned["set_level"]  # labels are pruned one way or the other
             settings = {**tuned, **settings}
         return data_shunt(self.scorer, large_model, **settings)
 
@@ -152,11 +178,17 @@ class Bundle:
             "aliases": files.pairs(self.aliases),
             "hints": self.hints,
             "top_k": self.top_k,
+            "strong_labels": None if self.strong_labels is None else list(self.strong_labels),
+            "exemplars": self.exemplars,
+            "structured": self.structured,
+            "retries": self.retries,
             "large": dict(self.large),
         }
         content = {"versions": library_versions(), "settings": settings, "metadata": dict(self.metadata)}
         with files.replacing(Path(path)) as folder:
             self.scorer.save(folder / files.SCORER)
+            if self.examples is not None:
+                write_examples(folder / files.EXAMPLES, self.examples, known=self.scorer.example_vectors)
             if self.tuned is not None:
                 (folder / files.TUNED).write_text(self.tuned.to_json() + "\n", encoding="utf-8")
             return files.write_manifest(folder, content)
@@ -194,7 +226,11 @@ class Bundle:
             settings = dict(manifest.content["settings"])
             settings["descriptions"] = files.mapping(settings["descriptions"])
             settings["aliases"] = files.mapping(settings["aliases"])
-            return cls(scorer=scorer, tuned=tuned, metadata=manifest.content["metadata"], **settings)
+            if settings.get("strong_labels") is not None:
+                settings["strong_labels"] = tuple(settings["strong_labels"])
+            examples = read_examples(folder / files.EXAMPLES, encoder=scorer.encoder, known=scorer.example_vectors)
+            metadata = manifest.content["metadata"]
+            return cls(scorer=scorer, tuned=tuned, examples=examples, metadata=metadata, **settings)
         except BundleError:
             raise
         except (KeyError, TypeError, ValueError) as error:

@@ -9,8 +9,12 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import get_config_list
+from pydantic import Field
 
 from dsplus_chains.schema import Prediction
 
@@ -119,3 +123,26 @@ def predict(text: str) -> Prediction:
 def record_of(text: str) -> dict[str, Any]:
     """The record that a scorer would make of a text."""
     return {"input": text, "prediction": predict(text)}
+
+
+class CountingChat(BaseChatModel):
+    """A chat model over a function of the prompt's text: records batches and prompts, and tells its tokens."""
+
+    function: Any
+    sizes: list[int] = Field(default_factory=list)
+    asked: list[str] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self):
+        return "counting"
+
+    def batch(self, inputs, config=None, **kwargs):
+        self.sizes.append(len(inputs))
+        return super().batch(inputs, config, **kwargs)
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        text = "\n".join(str(message.content) for message in messages)
+        self.asked.append(text)
+        spent = {"input_tokens": len(text) // 4, "output_tokens": 1, "total_tokens": len(text) // 4 + 1}
+        message = AIMessage(self.function(text), usage_metadata=spent)
+        return ChatResult(generations=[ChatGeneration(message=message)])

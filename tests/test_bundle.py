@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from fakes import Recording, TinyEncoder
 from langchain_core.messages import AIMessage
 
 from dsplus_chains._bundle_files import check_target, read_manifest
 from dsplus_chains.bundle import Bundle, provenance
+from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError
 from dsplus_chains.scoring.scorer import SmallModelScorer
 from dsplus_chains.tuning.threshold import tune_threshold
@@ -220,3 +222,80 @@ def test_a_whole_bundle_that_cannot_be_understood_is_refused(bundle, tmp_path):
     manifest.write_text(json.dumps(content))
     with pytest.raises(BundleError, match=r"another version wrote \(KeyError: 'aliases'\); fit it anew"):
         load(tmp_path / "b")
+
+
+def solved(bundle, **settings):
+    predictions = [record["prediction"] for record in bundle.scorer.batch(TEXTS)]
+    labels = ["positive"] * 3 + ["negative"] * 3
+    encoder = bundle.scorer.encoder
+    return ExemplarSelector.fit(TEXTS, labels, encoder=encoder, predictions=predictions, **settings)
+
+
+def test_how_the_large_model_is_asked_comes_back(bundle, tmp_path):
+    asked = replace(
+        bundle, hints="hard", strong_labels=("positive",), exemplars=2, examples=solved(bundle, per_label=1),
+        structured=True, retries=0,
+    )  # fmt: skip
+    asked.save(tmp_path / "b")
+    again = load(tmp_path / "b")
+    assert replace(again, scorer=bundle.scorer, examples=asked.examples) == asked
+    assert again.examples.per_label == 1
+    assert list(map(str, again.examples.exemplars)) == list(map(str, asked.examples.exemplars))
+    prompts = []
+    for each in (asked, again):
+        large = Recording(lambda _: AIMessage("negative"))
+        assert each.chain(large, threshold=None).invoke("bad price")["answer"] == "negative"
+        prompts.append(large.inputs[0].to_string())
+    assert prompts[0] == prompts[1]
+    assert prompts[0].count("<example>") == 2
+    assert "- positive" not in prompts[0]
+    assert not [path for path in (tmp_path / "b").rglob("*") if path.suffix not in {".json", ".safetensors", ""}]
+
+
+def test_vectors_that_the_small_model_keeps_are_not_written_again(encoder, tmp_path):
+    texts = [f"{word} {number}" for number in range(30) for word in ("good", "bad")]
+    scorer = SmallModelScorer.fit(texts, ["positive", "negative"] * 30, encoder=encoder)
+    calls = len(encoder.calls)
+    examples = ExemplarSelector.fit(
+        texts,
+        ["positive", "negative"] * 30,
+        encoder=encoder,
+        predictions=scorer.out_of_fold,
+        vectors=scorer.example_vectors,
+    )
+    assert len(encoder.calls) == calls
+    Bundle(scorer=scorer, examples=examples, exemplars=3).save(tmp_path / "b")
+    assert [path.name for path in (tmp_path / "b" / "examples").iterdir()] == ["examples.json"]
+    again = load(tmp_path / "b").selector
+    assert np.array_equal(again.vectors, encoder.encode(texts))
+    assert [str(found) for found in again.select_batch(["bad 7"])[0]] == [
+        str(found) for found in replace(examples, k=3).select_batch(["bad 7"])[0]
+    ]
+
+
+def test_a_bundle_from_before_there_were_exemplars_still_loads(bundle, tmp_path):
+    bundle.save(tmp_path / "b")
+    manifest = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    for name in ("strong_labels", "exemplars", "structured", "retries"):
+        del manifest["settings"][name]
+    (tmp_path / "b" / "bundle.json").write_text(json.dumps(manifest))
+    again = load(tmp_path / "b")
+    assert replace(again, scorer=bundle.scorer) == bundle
+
+
+def test_the_hash_of_the_small_model_is_the_same_whatever_it_is_asked_with(bundle, tmp_path):
+    bundle.save(tmp_path / "a")
+    replace(bundle, tuned=None, examples=solved(bundle)).save(tmp_path / "b")
+    assert read_manifest(tmp_path / "a").scorer_sha256 == read_manifest(tmp_path / "b").scorer_sha256
+
+
+def test_exemplars_without_examples_are_refused(bundle):
+    with pytest.raises(BundleError, match="exemplars=4 but no examples to show"):
+        replace(bundle, exemplars=4)
+
+
+def test_strong_labels_take_the_place_of_the_tuned_sets(bundle):
+    tuned = replace(bundle.tuned, set_level=0.9, set_coverage=0.95)
+    both = replace(bundle, tuned=tuned, hints="hard", strong_labels=("positive",))
+    large = Recording(lambda _: AIMessage("negative"))
+    assert both.chain(large, threshold=None).invoke("bad price")["answer"] == "negative"

@@ -85,7 +85,7 @@ def evaluate(
         else:
             records = in_batches(loaded.chain(model), texts, "The chain", quiet=quiet)
             if baselines:
-                plain = loaded.chain(model, threshold=None, hints="none", fusion=None)
+                plain = loaded.chain(model, threshold=None, hints="none", exemplars=None, fusion=None)
                 asked = in_batches(plain, texts, "The large model alone", quiet=quiet)
                 check_answered(asked)
                 alone["large_answers"] = [answer_of(record) for record in asked]

@@ -33,6 +33,9 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="What the labels mean, for the large model: a JSON object by label."),
     ] = None,
+    examples: Annotated[
+        bool, typer.Option(help="Keep the training texts in the bundle, so that the large model can be shown some.")
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
     """Fit a small model on labelled examples, and save it as a bundle.
@@ -57,10 +60,20 @@ def fit(
         started = time.perf_counter()
         with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(texts)} rows"):
             from dsplus_chains.bundle import INSTRUCTION, Bundle, provenance
+            from dsplus_chains.prompting.exemplars import ExemplarSelector
             from dsplus_chains.scoring.scorer import SmallModelScorer
 
+            scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed)
+            solved = ExemplarSelector.fit(
+                texts,
+                labels,
+                encoder=scorer.encoder,
+                predictions=scorer.out_of_fold,
+                vectors=scorer.example_vectors,
+            )
             bundle = Bundle(
-                scorer=SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed),
+                scorer=scorer,
+                examples=solved if examples else None,
                 instruction=instruction or INSTRUCTION,
                 descriptions=meanings,
                 metadata=provenance(texts, labels, file=data.name, seed=seed, encoder=encoder),

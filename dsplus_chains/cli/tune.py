@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table as Grid
 
+from dsplus_chains.cli._asking import AUTO, ask_live, set_coverage_of, ways_to_ask
 from dsplus_chains.cli._console import (
     BundleFolder,
     Data,
@@ -24,13 +28,14 @@ from dsplus_chains.cli._large import (
     BaseUrl,
     Large,
     LargeColumn,
-    answer_of,
-    check_answered,
     check_source,
     large_model,
     recorded_answers,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    from dsplus_chains.tuning.hint_search import HintSearch
 
 
 class Objective(StrEnum):
@@ -48,6 +53,15 @@ class Fusion(StrEnum):
 
     REPLACE = "replace"
     POSTERIOR = "posterior"
+    AUTO = "auto"
+
+
+class Hints(StrEnum):
+    """What the large model is told of the small one's view."""
+
+    NONE = "none"
+    SOFT = "soft"
+    HARD = "hard"
     AUTO = "auto"
 
 
@@ -80,6 +94,26 @@ def tune(
     fusion: Annotated[
         Fusion, typer.Option(help="Whose word is the last: the large model's, both models', or whichever is better.")
     ] = Fusion.AUTO,
+    hints: Annotated[
+        Hints | None,
+        typer.Option(
+            help="What the large model is told of the small one's view; auto, with --large: whatever pays. As the "
+            "bundle has it, if not given."
+        ),
+    ] = None,
+    exemplars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K|auto",
+            help="How many solved training examples the large model is shown; auto, with --large: whatever pays.",
+        ),
+    ] = None,
+    max_rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="In each way to ask, at most N rows are asked about.")
+    ] = 100,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Spend at most about N tokens of the large model.")
+    ] = None,
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
@@ -93,10 +127,16 @@ def tune(
     [bold]dsplus tune intents --data dev.csv --text text --label label --large-column gpt --objective max_risk
     --max-risk 0.1 --delta 0.05[/bold]: with a guarantee.
 
+    [bold]dsplus tune intents --data dev.csv --text text --label label --large openai:gpt-4o-mini --hints auto
+    --exemplars auto --answers answers.sqlite[/bold]: each way to ask is tried on the rows that the small model is least
+    sure of, and the cheapest is taken unless a dearer one is better by more than chance.
+
     A bound given beside another objective is a constraint on it. Use the tuning rows once, and others to evaluate.
     """
     with user_errors():
         check_source(large, large_column)
+        if max_tokens is not None:
+            _check_budget(large_column, objective, max_risk)
         from dsplus_chains.tables.read import read_table
 
         table = read_table(data)
@@ -104,24 +144,38 @@ def tune(
         model = None if large is None else large_model(large, base_url, answer_file)
         from dsplus_chains._bundle_files import read_manifest
         from dsplus_chains.bundle import Bundle
+        from dsplus_chains.tuning.hint_search import setting_name
         from dsplus_chains.tuning.threshold import tune_threshold
 
         loaded = Bundle.load(bundle)
         labels = table.labels(label, known=loaded.scorer.labels)
-        answers: list[Any]
+        ways = ways_to_ask(loaded, hints, exemplars, live=model is not None)
+        search: HintSearch | None = None
         sure: list[float | None] | None = None
+        asked = len(texts)
         if large_column is not None:
             recorded = recorded_answers(table, large_column, loaded.scorer.labels)
             answers = [answer.value for answer in recorded]
-            records = in_batches(loaded.scorer, texts, "Scoring", quiet=quiet)
+            predictions = [record["prediction"] for record in in_batches(loaded.scorer, texts, "Scoring", quiet=quiet)]
+            chosen = replace(loaded, hints=ways.hints[0], exemplars=ways.exemplars[0])
         else:
-            everything = loaded.chain(model, threshold=None, fusion=None)
-            records = in_batches(everything, texts, "Asking the large model", quiet=quiet)
-            check_answered(records)
-            answers = [answer_of(record) for record in records]
-            sure = [record["large"].confidence for record in records]
+            live = ask_live(
+                loaded,
+                model,
+                texts,
+                labels,
+                ways,
+                fusion=fusion.value,
+                max_rows=max_rows,
+                max_tokens=max_tokens,
+                quiet=quiet,
+            )
+            chosen, search, predictions = live.bundle, live.search, list(live.search.predictions)
+            answers, sure, asked = live.answers, live.confidences, live.asked
+        if asked < len(texts):  # what was not asked about must not be deferred
+            max_escalation = min(asked / len(texts), 1.0 if max_escalation is None else max_escalation)
         tuned = tune_threshold(
-            [record["prediction"] for record in records],
+            predictions,
             labels,
             answers,
             objective=objective.value,
@@ -132,12 +186,52 @@ def tune(
             large_cost=large_cost,
             fusion=fusion.value,
             large_confidences=sure,
+            set_coverage=set_coverage_of(chosen),
             model_hash=read_manifest(bundle).scorer_sha256,
         )
-        settings = settings_of(large, base_url, large_column, data)
-        loaded.with_tuned(tuned, large=settings).save(bundle)
+        chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
+        tried = search is not None and search.tried_several
         if json is not None:
-            write_json(json, tuned.to_dict())
-        if failed := answers.count(None):
-            say(f"{failed} of {len(answers)} rows have no answer of the large model; the small one stands in there.")
+            ablation = {"ablation": search.to_dict()} if search is not None and tried else {}
+            write_json(json, {**tuned.to_dict(), **ablation})
+        if search is not None and tried:
+            _show(search)
+        elif large_column is not None and (hints, exemplars) != (None, None):
+            say(
+                f"The chain will ask with {setting_name(chosen.hints, chosen.exemplars)}; the logged answers came from "
+                "whatever prompt they came from, so the threshold is right for that one."
+            )
+        if exemplars == AUTO and loaded.examples is None:
+            say("The bundle holds no examples to show, so none were tried.")
+        if failed := answers.count(None) - (len(texts) - asked):
+            say(f"{failed} of {asked} rows have no answer of the large model; the small one stands in there.")
+        if asked < len(texts):
+            say(f"The budget went as far as the {asked} least sure of {len(texts)} rows; no more can be deferred.")
         say(tuned.meaning)
+
+
+def _check_budget(large_column: str | None, objective: Objective, max_risk: float | None) -> None:
+    """Refuse a budget where nothing is asked, or where every row has to be.
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    if large_column is not None:
+        msg = "Got --max-tokens with --large-column, which asks for nothing; leave it out"
+        raise ValueError(msg)
+    if objective in {Objective.MATCH_LARGE, Objective.MAX_RISK} or max_risk is not None:
+        wants = "--max-risk" if max_risk is not None else f"--objective {objective.value}"
+        msg = f"Got --max-tokens with {wants}, which needs the large model's answer to every row; leave one out"
+        raise ValueError(msg)
+
+
+def _show(search: HintSearch) -> None:
+    from dsplus_chains.tuning.hint_search import HEADINGS
+
+    grid = Grid(title=f"The {len(search.rows)} least sure of {len(search.predictions)} rows", box=None)
+    for heading in HEADINGS:
+        grid.add_column(heading, justify="left" if heading in {"hints", "fusion"} else "right")
+    for line in search.table():
+        grid.add_row(*line, style="bold" if line[0].startswith("→") else None)
+    Console().print(grid)
+    say(search.meaning)

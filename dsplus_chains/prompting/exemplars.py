@@ -102,6 +102,7 @@ class ExemplarSelector(BaseExampleSelector):
         *,
         encoder: Encoder,
         predictions: Sequence[Prediction | None] | None = None,
+        vectors: NDArray[np.float32] | None = None,
         k: int = 4,
         diversity: float = 0.0,
         per_label: int | None = None,
@@ -113,6 +114,7 @@ class ExemplarSelector(BaseExampleSelector):
             labels: Their true labels.
             encoder: What turns texts into vectors.
             predictions: What the small model says of each, from fits that had not seen it.
+            vectors: The examples' vectors, if the encoder has made them before (`SmallModelScorer.example_vectors`).
             k: How many to choose.
             diversity: 0 takes the nearest, 1 those that differ most.
             per_label: How many of one label at most.
@@ -125,11 +127,10 @@ class ExemplarSelector(BaseExampleSelector):
             Exemplar(input=text, label=as_label(label), prediction=view)
             for text, label, view in zip(texts, labels, views, strict=True)
         ]
-        vectors = encoder.encode(list(texts))
         return cls(
             encoder=encoder,
             exemplars=tuple(exemplars),
-            vectors=vectors,
+            vectors=encoder.encode(list(texts)) if vectors is None else vectors,
             k=k,
             diversity=diversity,
             per_label=per_label,

@@ -170,6 +170,12 @@ class EnsembleClassifier:
         near = _near(self.members)
         return probabilities, None if near is None else near.distances(batch)
 
+    @property
+    def example_vectors(self) -> NDArray[np.float32] | None:
+        """Of the training examples, in their order; None where no member looks for neighbours."""
+        near = _near(self.members)
+        return None if near is None else near.vectors
+
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """What has to be kept: settings as JSON values, and arrays."""
         by_name = bool(getattr(self.encoder, "by_name", False))

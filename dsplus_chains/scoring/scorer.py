@@ -157,6 +157,14 @@ class SmallModelScorer(BaseScorer):
         return None if logs is None else [self._prediction(row, None) for row in np.exp(logs)]
 
     @property
+    def example_vectors(self) -> NDArray[np.float32] | None:
+        """The training examples' vectors, in their order; None where the model looks for no neighbours.
+
+        `ExemplarSelector.fit` takes them, and so need not encode the examples again.
+        """
+        return self.classifier.example_vectors
+
+    @property
     def summary(self) -> str:
         """What each member of the model is worth, in lines of text.
 

@@ -1,1 +1,1 @@
-"""Operating points chosen from data: `threshold.tune_threshold` and the `TunedThreshold` it returns."""
+"""Chosen from data: operating points (`threshold.tune_threshold`), and how to ask (`hints.tune_hints`)."""

@@ -42,6 +42,15 @@ class Estimate:
         value = int(successes) / int(n) if n else None
         return cls(value=value, low=interval.low, high=interval.high, n=int(n), level=interval.level)
 
+    def __str__(self) -> str:
+        """The share for people."""
+        return "none" if self.value is None else f"{100 * self.value:.1f} %"
+
+    @property
+    def span(self) -> str:
+        """The interval for people."""
+        return f"{100 * self.low:.1f} to {100 * self.high:.1f} %"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
@@ -128,13 +137,13 @@ class TunedThreshold:
             keeps = f"Answers of the small model with a confidence of at least {self.threshold:g} are kept"
         if self.max_ood_score is not None:
             keeps += f" for inputs within {self.max_ood_score:g} of the training examples"
-        shares = f"{_percent(self.escalation_rate)} of {self.n} tuning rows went to the large model"
-        right = f"{_percent(self.chain_accuracy)} of answers were right (95 % interval {_range(self.chain_accuracy)})"
+        shares = f"{self.escalation_rate} of {self.n} tuning rows went to the large model"
+        right = f"{self.chain_accuracy} of answers were right (95 % interval {self.chain_accuracy.span})"
         if self.fusion is not None:
             fitted = f" ({self.fusion_rows} others fitted the weights)" if self.fusion_rows else ""
             shares += f", whose answer was weighed with the small one's{fitted},"
-        sentence = f"{keeps}: {shares} and {right}, against {_percent(self.small_accuracy)} for the small model alone"
-        sentence += f" and {_percent(self.large_accuracy)} for the large model alone"
+        sentence = f"{keeps}: {shares} and {right}, against {self.small_accuracy} for the small model alone"
+        sentence += f" and {self.large_accuracy} for the large model alone"
         if self.set_level is not None:
             sentence += (
                 f"; pruned labels hold the true one in at least {self.set_coverage:.1%} of deferred inputs".replace(
@@ -188,11 +197,3 @@ class TunedThreshold:
     def to_json(self) -> str:
         """As JSON text; numbers come back exactly."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
-
-
-def _percent(estimate: Estimate) -> str:
-    return "none" if estimate.value is None else f"{100 * estimate.value:.1f} %"
-
-
-def _range(estimate: Estimate) -> str:
-    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f} %"

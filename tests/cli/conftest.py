@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,15 @@ TRAIN = [(f"{word} {thing}", label) for label, words in
 
 @dataclass
 class Server:
-    """Answers what the text says; it counts who asked what, and remembers whom it answered."""
+    """Answers what the text says; it counts who asked what, and remembers whom it answered.
+
+    A trusting one takes the small model's estimate, if it is told of it.
+    """
 
     delay: float = 0.0
     failing: bool = False
+    trusting: bool = False
+    prompts: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -38,10 +44,13 @@ class Server:
         text = prompt.split("<input>\n", 1)[1].split("\n</input>", 1)[0]
         with self.lock:
             self.asked.append(text)
+            self.prompts.append("\n\n".join(message["content"] for message in body["messages"]))
         time.sleep(self.delay)
         if self.failing or "refuse" in text:
             return 400, {"error": {"message": "no, thank you", "type": "invalid_request_error"}}, text
         said = "who knows" if "shrug" in text else "negative" if "bad" in text else "positive"
+        if self.trusting and (told := re.search(r"estimates:\n- (\w+)", prompt)):
+            said = told[1]
         usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
         message = {"role": "assistant", "content": said}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}

@@ -1,0 +1,69 @@
+"""The solved examples of a bundle: texts, labels and what the small model said of them, as JSON and safetensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector
+from dsplus_chains.schema import Prediction
+
+ROWS, VECTORS = "examples.json", "vectors.safetensors"
+
+
+def write_examples(folder: Path, examples: ExemplarSelector, *, known: NDArray[np.float32] | None) -> None:
+    """Write examples into a folder, which is made.
+
+    Of the small model's view only the label and the confidence are kept, which is what a prompt shows.
+
+    Args:
+        folder: Where to.
+        examples: What to write.
+        known: The vectors that the small model keeps anyway; if they are the same, they are not written again.
+    """
+    folder.mkdir()
+    rows = [[example.input, example.label, *_view(example.prediction)] for example in examples.exemplars]
+    settings = {"diversity": examples.diversity, "per_label": examples.per_label, "rows": rows}
+    (folder / ROWS).write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+    if known is None or not np.array_equal(known, examples.vectors):
+        (folder / VECTORS).write_bytes(save({"vectors": np.ascontiguousarray(examples.vectors)}))
+
+
+def read_examples(folder: Path, *, encoder: Encoder, known: NDArray[np.float32] | None) -> ExemplarSelector | None:
+    """Read what `write_examples` wrote; None if there is nothing.
+
+    Args:
+        folder: Where from.
+        encoder: What turns texts into vectors.
+        known: The vectors that the small model keeps.
+
+    Raises:
+        KeyError: A field is missing.
+        ValueError: The rows are no JSON, or do not fit the vectors.
+    """
+    if not (folder / ROWS).is_file():
+        return None
+    settings = json.loads((folder / ROWS).read_text(encoding="utf-8"))
+    exemplars = [
+        Exemplar(input=text, label=label, prediction=Prediction(label=view[0], confidence=view[1]) if view else None)
+        for text, label, *view in settings["rows"]
+    ]
+    own = folder / VECTORS
+    vectors = load(own.read_bytes())["vectors"] if own.is_file() else known
+    return ExemplarSelector(
+        encoder=encoder,
+        exemplars=tuple(exemplars),
+        vectors=np.empty((0, 0), dtype=np.float32) if vectors is None else vectors,
+        diversity=settings["diversity"],
+        per_label=settings["per_label"],
+    )
+
+
+def _view(prediction: Prediction | None) -> list[Any]:
+    return [] if prediction is None else [prediction.label, prediction.confidence]

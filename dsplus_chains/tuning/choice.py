@@ -1,0 +1,77 @@
+"""Which of several settings, measured on the same rows, to take: the cheapest, unless a dearer one is truly better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dsplus_chains.calibration.intervals import sign_test
+
+LEVEL = 0.95
+"""With this probability nothing dearer is taken where nothing is better than the cheapest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How one setting did against another on the same rows.
+
+    Args:
+        better: Rows where it alone was right.
+        worse: Rows where the other alone was right.
+        p: Two-sided p-value of the exact sign test.
+    """
+
+    better: int
+    worse: int
+    p: float
+
+    @classmethod
+    def of(cls, right: ArrayLike, other_right: ArrayLike) -> Comparison:
+        """Compare two settings, row by row.
+
+        Args:
+            right: Whether the one was right, a flag a row.
+            other_right: Whether the other was.
+        """
+        first, second = np.asarray(right, dtype=np.bool_), np.asarray(other_right, dtype=np.bool_)
+        better, worse = int((first & ~second).sum()), int((~first & second).sum())
+        return cls(better=better, worse=worse, p=sign_test(better, worse))
+
+    def is_better(self, *, tests: int) -> bool:
+        """Whether it is better by more than chance, if it is one of several that might be.
+
+        Args:
+            tests: How many are compared.
+        """
+        return self.better > self.worse and self.p * tests <= 1 - LEVEL
+
+
+def cheapest_unless_better(costs: Sequence[float], right: Sequence[ArrayLike]) -> int:
+    """The setting to take.
+
+    From the cheapest up, a setting takes the place of the one held so far only if it is better by more than chance on
+    these rows: by the exact sign test at 5 %, divided by the number of dearer settings (Bonferroni), as the best of
+    many looks better than it is. With few rows that is the cheapest one, most of the time.
+
+    Args:
+        costs: Of each setting; among equals the earlier one is the cheaper.
+        right: For each setting, whether it was right, a flag a row.
+
+    Returns:
+        Its number.
+
+    Example:
+        >>> none, soft = [True] * 50 + [False] * 10, [True] * 60
+        >>> cheapest_unless_better([1.0, 1.2], [none, soft]), cheapest_unless_better([1.0, 1.2], [none, none[::-1]])
+        (1, 0)
+    """
+    flags: list[NDArray[np.bool_]] = [np.asarray(column, dtype=np.bool_) for column in right]
+    order = sorted(range(len(costs)), key=lambda number: costs[number])
+    held = order[0]
+    for number in order[1:]:
+        if Comparison.of(flags[number], flags[held]).is_better(tests=len(costs) - 1):
+            held = number
+    return held

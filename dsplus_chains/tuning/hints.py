@@ -1,0 +1,289 @@
+"""`tune_hints`: how to ask the large model, found by asking it, on tuning rows that a threshold could defer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from dsplus_chains.labels import Label, check_labels
+from dsplus_chains.prompting.asking import LabelAsker
+from dsplus_chains.prompting.builder import HintPromptBuilder
+from dsplus_chains.prompting.exemplars import ExemplarSelector
+from dsplus_chains.prompting.parser import LabelParser
+from dsplus_chains.schema import DSPlusError, InvalidInputError
+from dsplus_chains.tuning.asking import Budget, Replies, Way
+from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
+from dsplus_chains.tuning.fused import FusionMode, fused_rows
+from dsplus_chains.tuning.hint_search import HintCell, HintMode, HintSearch, least_sure, setting_name
+from dsplus_chains.tuning.result import Estimate
+from dsplus_chains.tuning.rows import TuningRows, read_rows
+from dsplus_chains.tuning.sets import pruning_level
+
+MODES: tuple[HintMode, ...] = get_args(HintMode)
+
+
+def tune_hints(
+    scorer: Runnable[Any, Any],
+    large_model: Runnable[LanguageModelInput, Any],
+    texts: Sequence[Any],
+    labels: Sequence[Label],
+    *,
+    instruction: str,
+    hints: Sequence[HintMode] = MODES,
+    exemplars: Sequence[int] | None = None,
+    examples: ExemplarSelector | None = None,
+    fusion: FusionMode = "auto",
+    max_rows: int = 100,
+    max_tokens: int | None = None,
+    set_coverage: float = 0.95,
+    descriptions: Mapping[Any, str] | None = None,
+    aliases: Mapping[str, Any] | None = None,
+    top_k: int = 5,
+    strong_labels: Sequence[Any] | None = None,
+    structured: bool = False,
+    retries: Literal[0, 1] = 1,
+    config: RunnableConfig | None = None,
+    seed: int = 0,
+) -> HintSearch:
+    """Ask a live large model about the same tuning rows in each way, and find out which ingredients are worth it.
+
+    The rows are those of which the small model is least sure, as no others could be deferred. Every combination of
+    hint mode and number of exemplars is one batch of the large model (and one more for answers that are no label);
+    with and without fusion are told apart on the same answers. What a fit with fusion is worth comes from weights that
+    had not seen the row.
+
+    What is taken is the cheapest way to ask, by its tokens a row, unless a dearer one is better by more than chance;
+    see `tuning.choice`. Fusion costs nothing: of each way to ask, the better one of "replace" and "posterior" counts.
+    The figures of what was taken flatter it a little, as it was taken for them.
+
+    Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``), and every answer is paid for
+    once, whatever happens.
+
+    Args:
+        scorer: The small model, not trained on these rows.
+        large_model: Any LangChain chat model.
+        texts: The tuning inputs, or the records that the scorer has made of them.
+        labels: The true labels.
+        instruction: What to decide, in your words.
+        hints: The hint modes to try. "hard" is left out where there are no more than `top_k` labels and another mode
+            is there to try: nothing would be pruned.
+        exemplars: The numbers of solved examples to try; None: 0 and, if there are `examples`, 4.
+        examples: Where solved examples are found; not among the tuning rows.
+        fusion: "replace", "posterior", or "auto" for both.
+        max_rows: As many rows are asked about in each way, at most.
+        max_tokens: As many tokens are spent, at most: a way to ask that is expected to exceed it is not tried. Answers
+            out of a cache count as well, so that the same budget gives the same result again.
+        set_coverage: With "hard": how often the true label of one of these rows is among those that are offered.
+        descriptions: What a label means, by label.
+        aliases: Further writings of labels that the large model may use.
+        top_k: How many labels a hint names at most.
+        strong_labels: With "hard": offer all labels but these, instead of pruning them input by input.
+        structured: Ask for the label as structured output, if the large model has it.
+        retries: 1 asks once more where the answer is no label; 0 takes the first answer as it is.
+        config: For the calls of the large model: `max_concurrency`, callbacks.
+        seed: Of the folds of fusion.
+
+    Returns:
+        All that was measured, the best of it, and the large model's answers when asked in that way.
+
+    Raises:
+        InvalidInputError: Lengths that differ, no labels known, exemplars without examples, a number out of range, or
+            a budget that is too small for any way to ask.
+        DSPlusError: The large model did not answer at all.
+
+    Example:
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> from dsplus_chains import Prediction, RunnableScorer
+        >>> unsure = Prediction(label="ham", confidence=0.6, probabilities={"ham": 0.6, "spam": 0.4})
+        >>> scorer = RunnableScorer(run=lambda text: unsure, labels=["ham", "spam"])
+        >>> reader = RunnableLambda(lambda prompt: "spam" if "win" in prompt.to_string() else "ham")
+        >>> texts, labels = ["win a car", "see you at six"] * 10, ["spam", "ham"] * 10
+        >>> search = tune_hints(scorer, reader, texts, labels, instruction="Spam or ham?", fusion="replace")
+        >>> search.best.name, search.best.fixed, len(search.cells)
+        ('no hints, replace', 10, 2)
+    """
+    names = getattr(scorer, "labels", None)
+    if names is None:
+        msg = "Got a scorer that names no labels; use RunnableScorer(run=..., labels=[...])"
+        raise InvalidInputError(msg)
+    names = check_labels(list(names))
+    scored = bool(texts) and all(isinstance(value, Mapping) and "prediction" in value for value in texts)
+    records = list(texts) if scored else scorer.batch(list(texts))
+    counts = [0, 4] if examples is not None else [0]
+    asker = LabelAsker(
+        model=large_model,
+        parser=LabelParser(labels=names, aliases=aliases),
+        structured=structured,
+        retries=retries,
+    )
+    prompt = HintPromptBuilder(
+        labels=names,
+        instruction=instruction,
+        descriptions=descriptions,
+        top_k=top_k,
+        strong_labels=None if strong_labels is None else tuple(strong_labels),
+        track_record=getattr(scorer, "track_record", None),
+    )
+    return search_hints(
+        records,
+        labels,
+        prompt=prompt,
+        asker=asker,
+        hints=hints,
+        exemplars=counts if exemplars is None else exemplars,
+        examples=examples,
+        fusion=fusion,
+        max_rows=max_rows,
+        max_tokens=max_tokens,
+        set_coverage=set_coverage,
+        config=config,
+        seed=seed,
+    )
+
+
+def search_hints(
+    records: Sequence[Mapping[str, Any]],
+    labels: Sequence[Label],
+    *,
+    prompt: HintPromptBuilder,
+    asker: LabelAsker,
+    hints: Sequence[HintMode],
+    exemplars: Sequence[int],
+    examples: ExemplarSelector | None,
+    fusion: FusionMode,
+    max_rows: int,
+    max_tokens: int | None,
+    set_coverage: float,
+    config: RunnableConfig | None,
+    seed: int,
+) -> HintSearch:
+    """The same from records and ready parts: the prompt and the asker whose hints are varied."""
+    _check(hints, exemplars, examples, fusion, max_rows=max_rows, max_tokens=max_tokens)
+    everything = read_rows(
+        [record["prediction"] for record in records], labels, [None] * len(records), costs=np.ones(len(records))
+    )
+    asked = np.sort(least_sure(everything.predictions)[:max_rows])
+    rows, untried = everything.part(asked), []
+    by_set = prompt.strong_labels is None and len(prompt.labels) > prompt.top_k
+    level = pruning_level(rows, set_coverage) if by_set and "hard" in hints else None
+    if "hard" in hints and len(set(hints)) > 1 and not by_set and not prompt.strong_labels:
+        hints = [mode for mode in hints if mode != "hard"]
+        untried.append(f"hard hints, which prune nothing among {len(prompt.labels)} labels")
+    budget, cells = Budget(limit=max_tokens), list[HintCell]()
+    for k in dict.fromkeys(exemplars):
+        for mode in dict.fromkeys(hints):
+            way = Way(hints=mode, exemplars=k, set_level=level if mode == "hard" else None)
+            prompts = way.prompts(prompt, [records[row] for row in asked], examples)
+            characters = sum(len(value.to_string()) for value in prompts)
+            if budget.is_exceeded_by(characters):
+                expected = budget.tokens_of(characters)
+                untried.append(
+                    f"{setting_name(mode, k)} (about {expected:,} tokens, of which {budget.left:,} are left)"
+                )
+                continue
+            replies = way.ask(asker, [records[row] for row in asked], prompts, config)
+            budget = budget.spend(replies.tokens, characters)
+            if not cells and replies.failed == len(asked):
+                msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
+                raise DSPlusError(msg)
+            cells += _measured(way, replies, rows, fusion=fusion, characters=characters, seed=seed)
+    if not cells:
+        tried = "; ".join(untried)
+        msg = f"Got max_tokens={max_tokens} but none of these can be tried with it: {tried}. Allow more, or fewer rows"
+        raise InvalidInputError(msg)
+    best, comparison = _best(cells)
+    return HintSearch(
+        cells=tuple(cells),
+        best=best,
+        comparison=comparison,
+        rows=tuple(asked.tolist()),
+        predictions=tuple(everything.predictions),
+        small_accuracy=Estimate.of(rows.small_right.sum(), len(asked)),
+        untried=tuple(untried),
+    )
+
+
+def _measured(
+    way: Way, replies: Replies, rows: TuningRows, *, fusion: FusionMode, characters: int, seed: int
+) -> list[HintCell]:
+    """What the chain would be worth on these rows, with and without fusion."""
+    answered = read_rows(
+        rows.predictions, rows.labels, replies.answers, large_confidences=replies.confidences, costs=rows.costs
+    )
+    judged: dict[Literal["replace", "posterior"], TuningRows] = {"replace": answered}
+    if fusion != "replace":
+        try:
+            _, judged["posterior"] = fused_rows(answered, "posterior", guaranteed=False, seed=seed)
+        except InvalidInputError:
+            pass  # too few answers to learn from: then they are the last word
+        else:
+            judged = judged if fusion == "auto" else {"posterior": judged["posterior"]}
+    n, small = len(rows.labels), rows.small_right
+    return [
+        HintCell(
+            hints=way.hints,
+            exemplars=way.exemplars,
+            fusion=mode,
+            set_level=way.set_level,
+            accuracy=Estimate.of(found.deferred_right.sum(), n),
+            large_accuracy=Estimate.of(found.large_right.sum(), n),
+            tokens=replies.tokens,
+            tokens_a_row=replies.tokens_a_row,
+            characters=characters,
+            failed=replies.failed,
+            error=replies.error,
+            fixed=int((found.deferred_right & ~small).sum()),
+            broke=int((~found.deferred_right & small).sum()),
+            right=tuple(found.deferred_right.tolist()),
+            answers=tuple(replies.answers),
+            confidences=tuple(replies.confidences),
+        )
+        for mode, found in judged.items()
+    ]
+
+
+def _best(cells: Sequence[HintCell]) -> tuple[HintCell, Comparison | None]:
+    """The cell to take, and how it did against the cheapest one, if that is another."""
+    ways: dict[tuple[HintMode, int], HintCell] = {}
+    for cell in cells:
+        held = ways.get((cell.hints, cell.exemplars))
+        if cell.failed < len(cell.answers) and (held is None or sum(cell.right) > sum(held.right)):
+            ways[cell.hints, cell.exemplars] = cell
+    candidates = list(ways.values())
+    told = [cell.tokens_a_row for cell in candidates]
+    costs = [float(cell.characters) for cell in candidates]
+    if None not in told:
+        costs = [tokens or 0.0 for tokens in told]
+    best = candidates[cheapest_unless_better(costs, [cell.right for cell in candidates])]
+    cheapest = candidates[int(np.argmin(costs))]
+    return best, None if best is cheapest else Comparison.of(best.right, cheapest.right)
+
+
+def _check(
+    hints: Sequence[HintMode],
+    exemplars: Sequence[int],
+    examples: ExemplarSelector | None,
+    fusion: FusionMode,
+    *,
+    max_rows: int,
+    max_tokens: int | None,
+) -> None:
+    if not hints or isinstance(hints, str) or any(mode not in MODES for mode in hints):
+        msg = f"Got hints={hints!r} but expected some of {MODES}, in a list"
+        raise InvalidInputError(msg)
+    if not exemplars or any(k < 0 for k in exemplars):
+        msg = f"Got exemplars={exemplars!r} but expected numbers of at least 0, such as (0, 4)"
+        raise InvalidInputError(msg)
+    if any(exemplars) and examples is None:
+        msg = f"Got exemplars={exemplars!r} but no examples to choose from; give examples=ExemplarSelector.fit(...)"
+        raise InvalidInputError(msg)
+    if fusion not in get_args(FusionMode):
+        msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}"
+        raise InvalidInputError(msg)
+    if max_rows < 1 or (max_tokens is not None and max_tokens < 1):
+        msg = f"Got max_rows={max_rows}, max_tokens={max_tokens} but expected at least 1 of each"
+        raise InvalidInputError(msg)

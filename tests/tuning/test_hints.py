@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import numpy as np
+import pytest
+from fakes import CountingChat, Recording, TinyEncoder
+from langchain_core.messages import AIMessage
+
+from dsplus_chains import (
+    DSPlusError,
+    ExemplarSelector,
+    InvalidInputError,
+    Prediction,
+    RunnableScorer,
+    SQLiteAnswerCache,
+    data_shunt,
+    tune_hints,
+    tune_threshold,
+)
+from dsplus_chains.calibration.intervals import sign_test
+from dsplus_chains.tuning.choice import cheapest_unless_better
+
+SENTIMENTS = ["positive", "negative"]
+ASK = {"instruction": "Praise or complaint?"}
+
+
+def small(text):
+    """Sure of "sure", says "positive" to whatever is left, with a confidence that is in the text."""
+    confidence = float(re.search(r"[\d.]+", text)[0])
+    label = "negative" if "hinted negative" in text else "positive"
+    other = "negative" if label == "positive" else "positive"
+    return Prediction(label=label, confidence=confidence, probabilities={label: confidence, other: 1 - confidence})
+
+
+SCORER = RunnableScorer(run=small, labels=SENTIMENTS)
+
+
+def rows(n, *, kept=0):
+    """Rows whose label the small model has right, but whose text does not tell; `kept` more of which it is sure."""
+    draw = random.Random(0)
+    labels = [draw.choice(SENTIMENTS) for _ in range(n + kept)]
+    sure = [0.51 + 0.2 * number / n for number in range(n)] + [0.99] * kept
+    texts = [f"{value:.4f} hinted {label}" for value, label in zip(sure, labels, strict=True)]
+    order = draw.sample(range(len(texts)), len(texts))
+    return [texts[row] for row in order], [labels[row] for row in order]
+
+
+def view_of(prompt):
+    """The small model's first guess, if the prompt tells of it."""
+    found = re.search(r"estimates:\n- (\w+)", prompt)
+    return found[1] if found else "positive"
+
+
+def test_a_model_that_profits_from_hints_gets_them_and_one_that_does_not_is_asked_without():
+    texts, labels = rows(80)
+    trusting, stubborn = CountingChat(function=view_of), CountingChat(function=lambda _: "positive")
+    search = tune_hints(SCORER, trusting, texts, labels, **ASK, fusion="replace")
+    assert (search.best.hints, search.best.accuracy.value) == ("soft", 1.0)
+    assert search.comparison.better > 20
+    assert "better than the cheapest" in search.meaning
+    search = tune_hints(SCORER, stubborn, texts, labels, **ASK, fusion="replace")
+    assert (search.best.hints, search.comparison) == ("none", None)
+    assert search.cells[0].tokens < search.cells[1].tokens
+    assert search.best.broke == labels.count("negative")
+
+
+def test_all_cells_see_the_same_rows_the_least_sure_ones_and_are_one_batch_each():
+    texts, labels = rows(60, kept=40)
+    examples = ExemplarSelector.fit(["0.9 fine", "0.9 poor"], SENTIMENTS, encoder=TinyEncoder())
+    model = CountingChat(function=view_of)
+    search = tune_hints(SCORER, model, texts, labels, **ASK, examples=examples, max_rows=50, exemplars=(0, 2))
+    assert model.sizes == [50] * 4  # none and soft, without and with exemplars
+    seen = [set(re.findall(r"<input>\n(.*)\n</input>", prompt)) for prompt in model.asked]
+    batches = [set().union(*seen[start : start + 50]) for start in range(0, 200, 50)]
+    least = sorted(range(100), key=lambda row: small(texts[row]).confidence)[:50]
+    assert batches == [{texts[row] for row in least}] * 4
+    assert search.rows == tuple(sorted(least))
+    assert search.max_escalation == 0.5
+    assert [(cell.hints, cell.exemplars, cell.fusion) for cell in search.cells] == [
+        (hints, k, fusion) for k in (0, 2) for hints in ("none", "soft") for fusion in ("replace", "posterior")
+    ]
+    assert all("Solved examples" in prompt for prompt in model.asked[100:])
+    assert not any("Solved examples" in prompt for prompt in model.asked[:100])
+    assert all(len(cell.right) == 50 and cell.accuracy.n == 50 for cell in search.cells)
+
+
+def test_the_prompts_are_those_that_the_chain_will_have():
+    texts, labels = rows(20)
+    model = CountingChat(function=view_of)
+    tune_hints(SCORER, model, texts, labels, **ASK, hints=["soft"])
+    chained = CountingChat(function=view_of)
+    data_shunt(SCORER, chained, **ASK, threshold=None, hints="soft").batch(texts)
+    assert sorted(model.asked) == sorted(chained.asked)
+
+
+def test_a_budget_is_kept_and_what_was_not_tried_is_said():
+    texts, labels = rows(40)
+    free = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK)
+    first = free.cells[0].tokens
+    assert free.tokens == first + free.cells[-1].tokens
+    model = CountingChat(function=view_of)
+    search = tune_hints(SCORER, model, texts, labels, **ASK, max_tokens=round(first * 1.9))
+    assert len(model.asked) == 40
+    assert {cell.hints for cell in search.cells} == {"none"}
+    assert search.tokens == first
+    assert any(what.startswith("soft hints (about ") for what in search.untried)
+    assert "Not tried: soft hints" in search.meaning
+    enough = tune_hints(
+        SCORER, CountingChat(function=view_of), texts, labels, **ASK, max_tokens=round(free.tokens * 1.5)
+    )
+    assert enough == free
+
+
+def test_a_budget_for_nothing_is_refused_before_anything_is_asked():
+    texts, labels = rows(20)
+    model = CountingChat(function=view_of)
+    with pytest.raises(InvalidInputError, match="max_tokens=10 but none of these can be tried"):
+        tune_hints(SCORER, model, texts, labels, **ASK, max_tokens=10)
+    assert not model.asked
+
+
+def test_a_second_run_asks_nothing():
+    texts, labels = rows(40)
+    cache = SQLiteAnswerCache(":memory:")
+    model = CountingChat(function=view_of, cache=cache)
+    first = tune_hints(SCORER, model, texts, labels, **ASK)
+    asked = len(model.asked)
+    again = tune_hints(SCORER, model, texts, labels, **ASK)
+    assert len(model.asked) == asked == 80
+    assert again == first
+    cache.close()
+
+
+def test_where_the_large_model_fails_the_small_ones_answer_counts():
+    texts, labels = rows(40)
+
+    def half(prompt):
+        if "0.5" in prompt.messages[-1].content:
+            raise TimeoutError("too slow")
+        return AIMessage(view_of(prompt.to_string()))
+
+    search = tune_hints(SCORER, Recording(half), texts, labels, **ASK, hints=["soft"], fusion="replace")
+    assert search.best.failed == sum("0.5" in text for text in texts) > 0
+    assert search.best.accuracy.value == 1.0  # the small model has them right
+    assert search.best.large_accuracy.value == 1 - search.best.failed / 40
+    assert (search.best.fixed, search.best.broke) == (0, 0)
+    assert "TimeoutError: too slow" in search.best.error
+    assert search.tokens is None
+    assert search.table()[1][6] == "?"
+
+
+def test_a_model_that_never_answers_is_an_error_and_asked_once():
+    texts, labels = rows(20)
+    model = Recording(lambda _: AIMessage("who knows"))
+    with pytest.raises(DSPlusError, match="answered none of 20 rows; the first failure was OutputParserException"):
+        tune_hints(SCORER, model, texts, labels, **ASK, retries=0)
+    assert model.sizes == [20]
+
+
+LETTERS = tuple("abcdefghijkl")
+
+
+def letters(n, seed=0):
+    rng = np.random.default_rng(seed)
+    table = rng.dirichlet(np.full(len(LETTERS), 0.3), size=n)
+    truth = [LETTERS[rng.choice(len(LETTERS), p=row)] for row in table]
+    records = [
+        {
+            "input": f"text {number} of {label}",
+            "prediction": Prediction(
+                label=LETTERS[int(row.argmax())],
+                confidence=float(row.max()),
+                probabilities=dict(zip(LETTERS, row.tolist(), strict=True)),
+            ),
+        }
+        for number, (row, label) in enumerate(zip(table, truth, strict=True))
+    ]
+    return records, truth
+
+
+def test_with_many_labels_hard_hints_offer_a_conformal_set_and_cost_less():
+    records, truth = letters(300)
+    scorer = RunnableScorer(run=small, labels=LETTERS)
+
+    def offered(prompt):
+        told = re.search(r"of (\w)\n</input>", prompt)[1]
+        return told if f"\n- {told}\n" in prompt else "none of these"
+
+    model = CountingChat(function=offered)
+    search = tune_hints(scorer, model, records, truth, **ASK, set_coverage=0.8, fusion="replace")
+    by_mode = {cell.hints: cell for cell in search.cells}
+    assert 0 < by_mode["hard"].set_level < 1
+    assert by_mode["hard"].large_accuracy.value >= 0.8
+    assert by_mode["hard"].tokens < by_mode["soft"].tokens
+    assert by_mode["none"].accuracy.value == 1.0
+    assert search.best.hints == "none", "hard hints cost less, but lose a fifth of the answers"
+    assert model.sizes == [100] * 3
+
+
+def test_hard_hints_are_left_out_where_there_is_nothing_to_prune():
+    texts, labels = rows(30)
+    search = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK)
+    assert {cell.hints for cell in search.cells} == {"none", "soft"}
+    assert "hard hints, which prune nothing among 2 labels" in search.untried
+    alone = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, hints=["hard"])
+    assert alone.best.hints == "hard"
+
+
+def test_fusion_is_judged_by_weights_that_had_not_seen_the_row_and_costs_nothing():
+    records, truth = letters(300)
+    scorer = RunnableScorer(run=small, labels=LETTERS)
+    draw = random.Random(1)
+    said = {
+        record["input"]: label if draw.random() < 0.6 else "a" for record, label in zip(records, truth, strict=True)
+    }
+    model = CountingChat(function=lambda prompt: said[re.search(r"<input>\n(.*)\n</input>", prompt)[1]])
+    search = tune_hints(scorer, model, records, truth, **ASK, hints=["none"])
+    replaced, fused = search.cells
+    assert model.sizes == [100]
+    assert fused.tokens == replaced.tokens
+    assert fused.accuracy.value > replaced.accuracy.value
+    assert search.best is fused
+    tuned = tune_threshold(
+        search.predictions, truth, search.large_answers, fusion="posterior", max_escalation=search.max_escalation
+    )
+    rows = {row for row in range(300) if search.predictions[row].confidence < tuned.threshold}
+    assert rows <= set(search.rows)
+    assert [search.large_answers[row] for row in search.rows] == list(fused.answers)
+    assert tune_hints(scorer, model, records, truth, **ASK, hints=["none"], fusion="posterior").cells == (fused,)
+
+
+def test_with_few_answers_there_is_no_fusion():
+    texts, labels = rows(12)
+    search = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, fusion="posterior")
+    assert {cell.fusion for cell in search.cells} == {"replace"}
+
+
+def test_a_dearer_setting_has_to_be_better_by_more_than_chance():
+    cheap = np.zeros(100, dtype=bool)
+    costs = [1.0, 2.0, 3.0]
+    for wins, taken in ((6, 0), (7, 1)):  # two dearer settings: p has to be at most 0.025
+        dear = np.arange(100) < wins
+        assert (sign_test(wins, 0) <= 0.025) == bool(taken)
+        assert cheapest_unless_better(costs, [cheap, dear, dear]) == taken
+    assert cheapest_unless_better([3.0, 2.0, 1.0], [np.arange(100) < 50, cheap, cheap]) == 0
+    assert cheapest_unless_better([1.0, 1.0], [cheap, cheap]) == 0
+
+
+def test_luck_alone_seldom_takes_anything_dearer():
+    rng = np.random.default_rng(0)
+    taken = [cheapest_unless_better(range(6), rng.random((6, 100)) < 0.8) for _ in range(300)]
+    assert np.mean([number > 0 for number in taken]) <= 0.05
+
+
+def test_what_is_not_told_apart_from_chance_is_said_so():
+    texts, labels = rows(80)
+    wrong = {text for text, label in zip(texts, labels, strict=True) if label == "negative"}
+    few = sorted(wrong)[:2]
+
+    def slightly(prompt):
+        return view_of(prompt) if any(text in prompt for text in few) else "positive"
+
+    search = tune_hints(SCORER, CountingChat(function=slightly), texts, labels, **ASK, fusion="replace")
+    assert search.best.hints == "none"
+    assert "Soft hints, replace was right on 2 more, which is not told apart from chance on 80 rows" in search.meaning
+
+
+def test_the_table_can_be_read_and_the_numbers_are_plain_data():
+    texts, labels = rows(40)
+    search = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK)
+    lines = str(search).splitlines()
+    assert " ".join(lines[0].split()) == "hints exemplars fusion right 95 % large tokens fixed broke"
+    assert lines[1].startswith("small alone")
+    assert [line.startswith("→") for line in lines].count(True) == 1
+    assert lines[-1] == search.meaning
+    plain = json.loads(json.dumps(search.to_dict(), allow_nan=False))
+    assert len(plain["cells"]) == 4
+    assert plain["best"]["hints"] == search.best.hints
+    assert {"accuracy", "tokens", "fixed", "broke", "large_accuracy"} <= set(plain["cells"][0])
+
+
+def test_rows_without_a_confidence_are_asked_about_first_and_integer_labels_stay_integers():
+    scorer = RunnableScorer(run=small, labels=[0, 1])
+    records = [{"input": f"t{n}", "prediction": Prediction(label=n % 2, confidence=0.5 + n / 100)} for n in range(30)]
+    records[29] = {"input": "t29", "prediction": Prediction(label=None)}
+    model = CountingChat(function=lambda prompt: str(int(re.search(r"t(\d+)\n", prompt)[1]) % 2))
+    search = tune_hints(scorer, model, records, [n % 2 for n in range(30)], **ASK, hints=["none"], max_rows=5)
+    assert search.rows == (0, 1, 2, 3, 29)
+    assert search.best.answers == (0, 1, 0, 1, 1)
+    assert search.best.fixed == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hints": ["loud"]}, r"hints=\['loud'\] but expected some of"),
+        ({"hints": []}, r"hints=\[\]"),
+        ({"hints": "soft"}, "hints='soft'"),
+        ({"exemplars": (0, 4)}, "but no examples to choose from"),
+        ({"exemplars": (-1,)}, "at least 0"),
+        ({"exemplars": ()}, r"exemplars=\(\)"),
+        ({"fusion": "both"}, "fusion='both'"),
+        ({"max_rows": 0}, "max_rows=0"),
+        ({"max_tokens": 0}, "max_tokens=0"),
+        ({"set_coverage": 2, "hints": ["hard"]}, "set_coverage=2"),
+    ],
+)
+def test_strange_settings_are_refused_before_anything_is_asked(settings, message):
+    records, truth = letters(30)
+    model = CountingChat(function=view_of)
+    with pytest.raises(ValueError, match=message):
+        tune_hints(RunnableScorer(run=small, labels=LETTERS), model, records, truth, **{**ASK, **settings})
+    assert not model.asked
+
+
+def test_strange_rows_are_refused():
+    model = CountingChat(function=view_of)
+    with pytest.raises(InvalidInputError, match="1 labels"):
+        tune_hints(SCORER, model, ["0.5 a", "0.6 b"], ["positive"], **ASK)
+    with pytest.raises(InvalidInputError, match="at least one row"):
+        tune_hints(SCORER, model, [], [], **ASK)
+    with pytest.raises(InvalidInputError, match="names no labels"):
+        tune_hints(RunnableScorer(run=small), model, ["0.5 a"], ["positive"], **ASK)
