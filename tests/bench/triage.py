@@ -32,9 +32,9 @@ from dsplus_chains import (
     SmallModelScorer,
     Subtask,
     SubtaskDecomposer,
-    evaluate,
     tune_threshold,
 )
+from dsplus_chains.evaluation.subtasks import report_subtasks
 from dsplus_chains.subtasks.reducing import verbatim
 
 COUNTED = 300
@@ -149,11 +149,12 @@ def main() -> None:
         "tokens of the large model", f"{spent(split):,}", f"{spent(at_once):,}", f"{spent(split) / spent(at_once):.1%}"
     )
     Console(width=140).print(table)
-    for report in evaluate(split, [record["answer"] for record in split]).subtasks:
+    for report in report_subtasks(split):
         Console(width=140).print(report)
     for row, record, found in list(zip(test, split, theirs, strict=True))[:3]:
+        known = {name: str(result) for name, result in record["subtasks"].items()}
         Console(width=140).print(
-            {"review": row["text"], "split": {**ours[0], "reply": record["answer"]}, "at once": found}
+            {"review": row["text"], "split": {**known, "reply": record["answer"]}, "at once": found}
         )
 
 
