@@ -19,33 +19,33 @@ DEPTH = 2 / 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanguageModelEncoder:
-    """A small language model as an `Encoder`: its hidden states, instead of the words it would say.
+    r"""A small language model as an `Encoder`: its hidden states, instead of the words it would say.
 
-    A sentence encoder is trained to tell topics apart; a language model also follows what is said about them. Its
-    hidden states know more than its answers do: a linear head on those of a model of 135 million parameters tells
-    sentiment far better than the model itself when it is asked (`tests/bench/reviews.py` prints both).
+    A sentence encoder is trained to tell topics apart; a language model also follows what is said about them, such as
+    whether it is praised or blamed.
 
     A vector is two unit vectors side by side: the mean over the text's tokens two thirds up the layers, and the last
-    token at the top after `question`, where the model is about to answer. The very first token is left out of the
-    mean, since language models park attention there whatever the text is.
+    token of the prompt at the top, where the model is about to answer. A linear head is fitted on each (`views`). The
+    very first token is left out of the mean, since language models park attention there whatever the text is.
 
     Args:
         model: The model without its language head (``AutoModel``), or a causal language model.
         tokenizer: Its tokenizer.
-        question: Is asked after every text, and should end where the answer would begin: "… The sentiment is".
-        name: What a saved scorer calls it. The question is not saved: load with ``encoder=``.
+        prompt: What the model reads, with ``{text}`` where the text goes. It should say what the text is, and end where
+            an answer about it would begin: "Review: {text}\nThe sentiment of this review is".
+        name: What a saved scorer calls it. The prompt is not saved: load with ``encoder=``.
         batch_size: How many texts go through the model at a time, those of like length together.
         max_tokens: How many tokens of a text are read at most, from its beginning; fewer if the model reads fewer.
 
     Raises:
-        InvalidInputError: The question fills the model's window, or a number is below 1.
+        InvalidInputError: The prompt does not name ``{text}`` once, or fills the model's window; a number is below 1.
 
     Source: reading a prompted last token follows PromptEOL (Jiang et al. 2023, arXiv 2307.16645); that middle layers
     carry more than the last, Skean et al. 2025 (arXiv 2502.02013).
 
     Example:
         >>> encoder = LanguageModelEncoder.from_pretrained(  # doctest: +SKIP
-        ...     "HuggingFaceTB/SmolLM2-135M-Instruct", question="Is this review negative or positive? It is"
+        ...     "HuggingFaceTB/SmolLM2-135M-Instruct", prompt="Review: {text}\nIs it negative or positive? It is"
         ... )
         >>> encoder.encode(["great phone", "broke at once"]).shape  # doctest: +SKIP
         (2, 1152)
@@ -53,7 +53,7 @@ class LanguageModelEncoder:
 
     model: Any
     tokenizer: Any
-    question: str
+    prompt: str
     name: str = "language model"
     batch_size: int = 8
     max_tokens: int = 1024
@@ -63,8 +63,11 @@ class LanguageModelEncoder:
         if min(self.batch_size, self.max_tokens) < 1:
             msg = f"Got batch_size={self.batch_size}, max_tokens={self.max_tokens} but expected at least 1 of each"
             raise InvalidInputError(msg)
+        if self.prompt.count("{text}") != 1:
+            msg = f"Got the prompt {self.prompt[:80]!r} but expected one with {{text}} in it, once"
+            raise InvalidInputError(msg)
         if self._room() < 1:
-            msg = f"Got the question {self.question[:80]!r}, which fills the model's window; ask something shorter"
+            msg = f"Got the prompt {self.prompt[:80]!r}, which fills the model's window; write a shorter one"
             raise InvalidInputError(msg)
 
     @classmethod
@@ -72,7 +75,7 @@ class LanguageModelEncoder:
         cls,
         name: str,
         *,
-        question: str,
+        prompt: str,
         device: str | None = None,
         dtype: Literal["float32", "bfloat16"] = "float32",
         batch_size: int = 8,
@@ -82,7 +85,7 @@ class LanguageModelEncoder:
 
         Args:
             name: A hub name, or a folder that transformers can load.
-            question: Is asked after every text.
+            prompt: What the model reads, with ``{text}`` where the text goes.
             device: Where it runs ("cpu", "cuda", ...); None takes a GPU if there is one.
             dtype: "bfloat16" is several times faster on processors that know it, and rounds: a confidence then
                 depends a little, about 0.01, on which texts share a batch.
@@ -98,34 +101,42 @@ class LanguageModelEncoder:
         return cls(
             model=model.to(where).eval(),
             tokenizer=AutoTokenizer.from_pretrained(name),
-            question=question,
+            prompt=prompt,
             name=name,
             batch_size=batch_size,
             max_tokens=max_tokens,
         )
 
+    @property
+    def views(self) -> tuple[int, int]:
+        """How wide the two vectors are that stand side by side."""
+        return self.model.config.hidden_size, self.model.config.hidden_size
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One vector a text: an array of shape [n texts, 2 x the model's hidden size]."""
-        vectors = np.zeros((len(texts), 2 * self.model.config.hidden_size), dtype=np.float32)
+        vectors = np.zeros((len(texts), sum(self.views)), dtype=np.float32)
         with self._lock:  # fast tokenizers refuse to be used from two threads at once
-            question = self._question()
-            coded = [self._coded(text) for text in texts]
+            before, after = self._frame()
+            room = self._room()
+            coded = [[*before, *self._ids(text)[:room]] for text in texts]
             for rows in self._batches(coded):
-                vectors[rows] = self._read([coded[row] for row in rows], question)
+                vectors[rows] = self._read([coded[row] for row in rows], after)
         return vectors
 
-    def _coded(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, truncation=True, max_length=self._room())["input_ids"]
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """The tokens of the prompt before and after the text; the special ones that a model begins with come first."""
+        before, _, after = self.prompt.partition("{text}")
+        begin = self.tokenizer(before)["input_ids"]
+        return begin, self._ids(after)
 
     def _room(self) -> int:
-        """How many tokens of a text are read: the question has to fit into the model's window too."""
+        """How many tokens of a text are read: the prompt has to fit into the model's window too."""
         window: int | None = getattr(self.model.config, "max_position_embeddings", None)
-        return self.max_tokens if window is None else min(self.max_tokens, window - len(self._question()))
-
-    def _question(self) -> list[int]:
-        ids: list[int] = self.tokenizer(f"\n{self.question}", add_special_tokens=False)["input_ids"]
-        return ids
+        return self.max_tokens if window is None else min(self.max_tokens, window - sum(map(len, self._frame())))
 
     def _batches(self, coded: list[list[int]]) -> Iterator[list[int]]:
         """Row numbers, those of texts of like length together: the less padding, the less is computed for nothing."""
@@ -133,10 +144,10 @@ class LanguageModelEncoder:
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
-    def _read(self, coded: list[list[int]], question: list[int]) -> NDArray[np.float32]:
+    def _read(self, coded: list[list[int]], after: list[int]) -> NDArray[np.float32]:
         import torch
 
-        rows = [[*code, *question] for code in coded]
+        rows = [[*code, *after] for code in coded]
         width = max(map(len, rows))
         # Padding on the right needs no mask: what comes later is never seen by what comes before.
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.model.device)

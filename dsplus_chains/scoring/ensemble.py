@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -40,6 +41,10 @@ ENOUGH = 50
 
 CAUTIOUS = 0.01
 """The head's penalty (as `C`) where nothing can calibrate it: too strong rather than too sure of itself."""
+
+VIEW_PENALTY = 0.01
+"""The penalty (as `C`) of a head on one of several vectors of an encoder: hidden states are wide, and much in them is
+about other things than the task."""
 
 PROBE = "The quick brown fox jumps over the lazy dog."
 """A text whose vector tells whether an encoder is the one that the members were fitted on."""
@@ -123,20 +128,21 @@ class EnsembleClassifier:
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
             report = MemberReport(name=only.kind, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
-        names = MODELS[model]
-        features = LexicalFeatures.fit(texts, seed=seed) if "lexical" in names else None
+        views = _views(encoder)
+        plan = [(name, view) for name in MODELS[model] for view in (views if name == "linear" else (None,))]
+        features = LexicalFeatures.fit(texts, seed=seed) if "lexical" in MODELS[model] else None
         everything = np.arange(len(texts))
         folds = assign_folds(targets, FOLDS, seed=seed)
         logs = []
-        for name in names:
+        for name, view in plan:
             held_out = np.empty((len(texts), n_classes))
             for fold in range(FOLDS):
                 inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-                member = _fit(name, batch, features, targets, n_classes, inside, seed)
+                member = _fit(name, batch, features, targets, n_classes, inside, seed, view)
                 held_out[outside] = member.log_proba(batch.part(outside))
             logs.append(held_out)
         weights = mixing_weights(logs, targets)
-        members = tuple(_fit(name, batch, features, targets, n_classes, everything, seed) for name in names)
+        members = tuple(_fit(name, batch, features, targets, n_classes, everything, seed, view) for name, view in plan)
         reports = tuple(
             MemberReport(
                 name=name,
@@ -144,7 +150,7 @@ class EnsembleClassifier:
                 accuracy=float((log.argmax(axis=1) == targets).mean()),
                 log_loss=float(-mix([log], mixing_weights([log], targets))[everything, targets].mean()),
             )
-            for name, weight, log in zip(names, weights, logs, strict=True)
+            for (name, _), weight, log in zip(plan, weights, logs, strict=True)
         )
         near = _near(members)
         mixed = mix(logs, weights)
@@ -236,6 +242,12 @@ def _near(members: Sequence[Member]) -> NeighborMember | None:
     return next((member for member in members if isinstance(member, NeighborMember)), None)
 
 
+def _views(encoder: Encoder) -> tuple[slice | None, ...]:
+    """The columns of each of the vectors that an encoder puts side by side, if it tells (`views`); else all of them."""
+    ends = np.cumsum(getattr(encoder, "views", ())).tolist()
+    return tuple(slice(start, end) for start, end in pairwise([0, *ends])) or (None,)
+
+
 def _fit(
     name: str,
     batch: TextBatch,
@@ -244,10 +256,13 @@ def _fit(
     n_classes: int,
     rows: NDArray[np.int64],
     seed: int,
+    view: slice | None,
 ) -> Member:
-    """One member, fitted on some rows of a batch."""
+    """One member, fitted on some rows of a batch, and on some columns of its vectors."""
     vectors, known = batch.vectors[rows], targets[rows]
     match name:
+        case "linear" if view is not None:
+            return LinearMember.fit(vectors[:, view], known, n_classes, c=VIEW_PENALTY, start=view.start)
         case "linear":
             return LinearMember.fit(vectors, known, n_classes)
         case "mlp":

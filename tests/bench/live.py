@@ -48,9 +48,9 @@ def chat_model(options: argparse.Namespace, *, max_tokens: int, logprobs: bool =
     )
 
 
-def small_encoder(question: str, dtype: str = "bfloat16") -> LanguageModelEncoder:
+def small_encoder(prompt: str, dtype: str = "bfloat16") -> LanguageModelEncoder:
     """The hidden states of SmolLM2-135M, whose weights come inside a package."""
-    return LanguageModelEncoder.from_pretrained(str(smollm2_folder()), question=question, dtype=dtype)
+    return LanguageModelEncoder.from_pretrained(str(smollm2_folder()), prompt=prompt, dtype=dtype)
 
 
 def split_rows(path: str, sizes: Sequence[int], seed: int) -> list[list[dict[str, str]]]:

@@ -22,8 +22,11 @@ from dsplus_chains import ConfidenceBranch, HintPromptBuilder, LabelParser, Smal
 from dsplus_chains.tuning.fused import FusionMode
 
 INSTRUCTION = "What is the sentiment of this product review?"
-QUESTION = "What is the sentiment of this product review, negative or positive? The sentiment is"
-"""What the small language model is asked after each text, whose answer is not taken, but what it holds ready."""
+PROMPT = (
+    "Review: {text}\nQuestion: What is the sentiment of this product review, negative or positive?\n"
+    "Answer: The sentiment is"
+)
+"""What the small language model reads; not the answer that it would give is taken, but what it holds ready."""
 SIZES = (1600, 300, 2000)
 MAX_ESCALATION = 0.25
 ASKED = 0.4
@@ -49,7 +52,7 @@ def main() -> None:
     )
     names = sorted(set(labels))
     ask = chat_model(options, max_tokens=8, logprobs=True) | LabelParser(labels=names)
-    scorer = SmallModelScorer.fit(texts, labels, encoder=small_encoder(QUESTION), seed=options.seed)
+    scorer = SmallModelScorer.fit(texts, labels, encoder=small_encoder(PROMPT), seed=options.seed)
     prompts = {
         "soft": HintPromptBuilder(labels=names, instruction=INSTRUCTION, track_record=scorer.track_record),
         "none": HintPromptBuilder(labels=names, instruction=INSTRUCTION, hints="none"),

@@ -19,7 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.utils.json import parse_json_markdown
 from langchain_openai import ChatOpenAI
 from live import arguments, chat_model, one_by_one, small_encoder, spent, split_rows, versus
-from reviews import ASKED, INSTRUCTION, QUESTION, SIZES, answers
+from reviews import ASKED, INSTRUCTION, PROMPT, SIZES, answers
 from rich.console import Console
 from rich.table import Table
 
@@ -65,7 +65,7 @@ REPLY = ChatPromptTemplate(
 def shunt(name: str, rows: list[dict[str, str]], tuning: list[dict[str, str]], model: ChatOpenAI) -> tuple[Any, Any]:
     """A small model and its chain, with a threshold from the tuning rows."""
     key, instruction, encoder = {
-        "sentiment": ("label", INSTRUCTION, small_encoder(QUESTION)),
+        "sentiment": ("label", INSTRUCTION, small_encoder(PROMPT)),
         "domain": ("domain", "What is this product review about?", "auto"),
     }[name]
     scorer = SmallModelScorer.fit([row["text"] for row in rows], [row[key] for row in rows], encoder=encoder)

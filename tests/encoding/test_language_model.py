@@ -11,25 +11,24 @@ from dsplus_chains.encoding.language_model import LanguageModelEncoder
 from dsplus_chains.schema import InvalidInputError
 
 TEXTS = ["very good phone", "bad", "the card is lost", "price good good good good very"]
-QUESTION = "is the phone good :"
+PROMPT = "phone : {text} is good :"
 
 
 @pytest.fixture
 def encoder():
-    return LanguageModelEncoder(model=tiny_llama().model.eval(), tokenizer=tiny_tokenizer(), question=QUESTION)
+    return LanguageModelEncoder(model=tiny_llama().model.eval(), tokenizer=tiny_tokenizer(), prompt=PROMPT)
 
 
 def by_hand(encoder, text):
-    text_ids = encoder.tokenizer(text)["input_ids"]
-    ids = text_ids + encoder.tokenizer(QUESTION)["input_ids"]
+    before, text_ids, after = (encoder.tokenizer(part)["input_ids"] for part in ("phone :", text, "is good :"))
+    ids = before + text_ids + after
     with torch.inference_mode():
         layers = encoder.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
-    first = 1 if len(text_ids) > 1 else 0
-    mean, last = layers[1][0, first : len(text_ids)].mean(0), layers[2][0, -1]  # two layers: two thirds up is 1
+    mean, last = layers[1][0, 1 : len(before + text_ids)].mean(0), layers[2][0, -1]  # two layers: two thirds up is 1
     return np.concatenate([mean / mean.norm(), last / last.norm()])
 
 
-def test_a_vector_is_the_texts_mean_and_the_last_token_after_the_question(encoder):
+def test_a_vector_is_the_texts_mean_and_the_last_token_of_the_prompt(encoder):
     expected = [by_hand(encoder, text) for text in TEXTS]
     assert np.allclose(encoder.encode(TEXTS), expected, atol=1e-5)
 
@@ -42,30 +41,36 @@ def test_a_batch_and_single_texts_agree_in_any_order(encoder):
     assert encoder.encode([]).shape == (0, 64)
 
 
-def test_the_question_changes_one_half_of_the_vector(encoder):
-    other = LanguageModelEncoder(model=encoder.model, tokenizer=encoder.tokenizer, question="bad price")
+def test_what_is_asked_changes_one_half_of_the_vector(encoder):
+    other = LanguageModelEncoder(model=encoder.model, tokenizer=encoder.tokenizer, prompt="phone : {text} bad price")
     one, two = encoder.encode(TEXTS), other.encode(TEXTS)
     assert np.allclose(one[:, :32], two[:, :32], atol=1e-5)
     assert not np.allclose(one[:, 32:], two[:, 32:], atol=1e-2)
 
 
 def test_a_long_text_is_read_from_its_beginning():
-    short = LanguageModelEncoder(model=tiny_llama().model.eval(), tokenizer=tiny_tokenizer(), question="", max_tokens=2)
+    short = LanguageModelEncoder(
+        model=tiny_llama().model.eval(), tokenizer=tiny_tokenizer(), prompt="{text}", max_tokens=2
+    )
     assert np.allclose(short.encode(["good price bad bad"]), short.encode(["good price"]), atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"max_tokens": 0}, {"batch_size": 0}, {"question": "good " * 128}])
+@pytest.mark.parametrize(
+    "settings", [{"max_tokens": 0}, {"batch_size": 0}, {"prompt": "good " * 128 + "{text}"}, {"prompt": "good"}]
+)
 def test_what_does_not_fit_is_refused(settings):
-    with pytest.raises(InvalidInputError, match=r"^Got (batch_size=|the question)"):
-        LanguageModelEncoder(**{"model": tiny_llama().model, "tokenizer": tiny_tokenizer(), "question": "", **settings})
+    with pytest.raises(InvalidInputError, match=r"^Got (batch_size=|the prompt)"):
+        LanguageModelEncoder(
+            **{"model": tiny_llama().model, "tokenizer": tiny_tokenizer(), "prompt": "{text}", **settings}
+        )
 
 
-def test_a_text_longer_than_the_window_leaves_room_for_the_question(encoder):
-    assert np.allclose(encoder.encode(["good " * 300]), encoder.encode(["good " * 124]), atol=1e-5)
+def test_a_text_longer_than_the_window_leaves_room_for_the_prompt(encoder):
+    assert np.allclose(encoder.encode(["good " * 300]), encoder.encode(["good " * 123]), atol=1e-5)
 
 
 def test_a_causal_model_works_as_well(encoder):
-    whole = LanguageModelEncoder(model=tiny_llama().eval(), tokenizer=tiny_tokenizer(), question=QUESTION)
+    whole = LanguageModelEncoder(model=tiny_llama().eval(), tokenizer=tiny_tokenizer(), prompt=PROMPT)
     assert np.allclose(whole.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
 
 
@@ -73,7 +78,7 @@ def test_it_loads_what_transformers_saved_and_feeds_a_scorer(encoder, tmp_path):
     tiny_llama().save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     loaded = LanguageModelEncoder.from_pretrained(
-        str(tmp_path), question=QUESTION, device="cpu", max_tokens=100, batch_size=2
+        str(tmp_path), prompt=PROMPT, device="cpu", max_tokens=100, batch_size=2
     )
     assert isinstance(loaded, Encoder)
     assert np.allclose(loaded.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)

@@ -353,3 +353,17 @@ def test_predictions_do_not_depend_on_the_size_of_the_batch():
         assert together["prediction"].label == alone["prediction"].label
         for label, probability in together["prediction"].probabilities.items():
             assert probability == pytest.approx(alone["prediction"].probabilities[label], abs=1e-5)
+
+
+def test_an_encoder_of_two_vectors_gets_a_linear_head_on_each(tmp_path):
+    class TwoViews(TinyEncoder):
+        views = (24, 40)
+
+    texts, labels = [f"{text} {n}" for n in range(8) for text in TEXTS], list(LABELS) * 8
+    scorer = SmallModelScorer.fit(texts, labels, encoder=TwoViews())
+    assert [report.name for report in scorer.classifier.reports] == ["linear", "linear", "mlp", "lexical", "neighbors"]
+    first, second = scorer.classifier.members[:2]
+    assert (first.start, first.head.in_features, second.start, second.head.in_features) == (0, 24, 24, 40)
+    scorer.save(tmp_path)
+    again = SmallModelScorer.load(tmp_path, encoder=TwoViews())
+    assert again.batch(texts[:5]) == scorer.batch(texts[:5])
