@@ -99,7 +99,7 @@ def _prompt(record: dict[str, Any]) -> ChatPromptValue:
     request = request_of(record)
     parts = [fence(request, tag="request")]
     if found := str(SubtaskResults(record.get("subtasks") or {})):
-        parts.append("Specialised models found out:\n" + fence(found, tag="known"))
+        parts.append("Found out so far:\n" + fence(found, tag="known"))
     if record["input"] != request:
         parts.append(fence(str(record["input"])))
     return ChatPromptValue(messages=[SystemMessage(_ANSWERING), HumanMessage("\n\n".join(parts))])

@@ -359,7 +359,7 @@ def test_an_encoder_of_two_vectors_gets_a_linear_head_on_each(tmp_path):
     class TwoViews(TinyEncoder):
         views = (24, 40)
 
-    texts, labels = [f"{text} {n}" for n in range(8) for text in TEXTS], list(LABELS) * 8
+    texts, labels = [f"{text} {n}" for n in range(10) for text in TEXTS], list(LABELS) * 10
     scorer = SmallModelScorer.fit(texts, labels, encoder=TwoViews())
     assert [report.name for report in scorer.classifier.reports] == ["linear", "linear", "mlp", "lexical", "neighbors"]
     first, second = scorer.classifier.members[:2]
