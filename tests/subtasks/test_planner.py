@@ -106,7 +106,8 @@ def test_a_request_is_planned_and_the_plan_is_run():
     assert messages(large.inputs[1])[1].content == (
         "<request>\nSay in 5 words what is wrong.\n</request>\n\n"
         "Found out so far:\n<known>\n"
-        "Known from specialised models:\ntone = negative (95 % sure)\nwhy = negative|What is wrong, in 5 words?\n</known>\n\n"
+        "Known from specialised models:\ntone = negative (95 % sure)\nwhy = negative|What is wrong, in 5 words?\n"
+        "</known>\n\n"
         "<input>\nbad phone\n</input>"
     )
 
