@@ -41,10 +41,10 @@ bench: .venv/dev
 
 ANSWERS ?= answers.sqlite
 bench-reviews: .venv/dev
-	$(BIN)/python tests/bench/reviews.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS)
+	$(BIN)/python tests/bench/reviews.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL)
 
 bench-subtasks: .venv/dev
-	$(BIN)/python tests/bench/triage.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS)
+	$(BIN)/python tests/bench/triage.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL)
 	$(BIN)/python tests/bench/documents.py $(STORIES) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS)
 
 clean:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dsplus_chains.bundle import Bundle as Bundle
     from dsplus_chains.calibration.track_record import TrackRecord as TrackRecord
     from dsplus_chains.encoding.language_model import LanguageModelEncoder as LanguageModelEncoder
+    from dsplus_chains.encoding.union import EncoderUnion as EncoderUnion
     from dsplus_chains.evaluation.evaluate import evaluate as evaluate
     from dsplus_chains.evaluation.report import write_report as write_report
     from dsplus_chains.evaluation.result import Evaluation as Evaluation
@@ -71,6 +72,7 @@ _HOMES = {
     "ChatModelScorer": "scoring.chat",
     "ConfidenceBranch": "gating.branch",
     "DSPlusError": "schema",
+    "EncoderUnion": "encoding.union",
     "EstimatorScorer": "scoring.estimator",
     "Evaluation": "evaluation.result",
     "ExemplarSelector": "prompting.exemplars",
@@ -126,6 +128,7 @@ __all__ = [
     "ChatModelScorer",
     "ConfidenceBranch",
     "DSPlusError",
+    "EncoderUnion",
     "EstimatorScorer",
     "Evaluation",
     "ExemplarSelector",

@@ -18,6 +18,7 @@ PUBLIC = [
     "ChatModelScorer",
     "ConfidenceBranch",
     "DSPlusError",
+    "EncoderUnion",
     "EstimatorScorer",
     "Evaluation",
     "ExemplarSelector",

@@ -32,6 +32,9 @@ class TuningRows:
         large_right: Whether the large model is; a missing answer is wrong.
         replaced_right: Whether the large model's answer would be right, or the small one's where that failed.
         deferred_right: Whether a deferred row is answered right; other than `replaced_right` only with fusion.
+        small_worth: How likely the small model is right, as far as is known: from its label, 0 or 1; with fusion from
+            what both models together make of the row, which varies less and is as true on average.
+        deferred_worth: How likely a deferred row is answered right, likewise.
         costs: Of deferring each row.
         hash: SHA-256 of all tuning rows.
     """
@@ -45,6 +48,8 @@ class TuningRows:
     large_right: Flags
     replaced_right: Flags
     deferred_right: Flags
+    small_worth: NDArray[np.float64]
+    deferred_worth: NDArray[np.float64]
     costs: NDArray[np.float64]
     hash: str
 
@@ -78,11 +83,13 @@ class TuningRows:
 
     def fused(self, weighed: Sequence[Prediction | None]) -> Self:
         """The same rows, were deferred ones answered by both models together; as they are where there is None."""
-        right = [
-            as_before if both is None else same_label(both.label, label)
-            for both, label, as_before in zip(weighed, self.labels, self.replaced_right.tolist(), strict=True)
-        ]
-        return replace(self, deferred_right=np.array(right, dtype=np.bool_))
+        right, small, deferred = self.deferred_right.copy(), self.small_worth.copy(), self.deferred_worth.copy()
+        for row, both in enumerate(weighed):
+            if both is not None and both.probabilities is not None:
+                right[row] = same_label(both.label, self.labels[row])
+                small[row] = both.probabilities[self.predictions[row].label]
+                deferred[row] = both.probabilities[both.label]
+        return replace(self, deferred_right=right, small_worth=small, deferred_worth=deferred)
 
 
 def read_rows(
@@ -136,6 +143,8 @@ def read_rows(
         large_right=large_right,
         replaced_right=replaced_right,
         deferred_right=replaced_right,
+        small_worth=small_right.astype(np.float64),
+        deferred_worth=replaced_right.astype(np.float64),
         costs=costs,
         hash=hashlib.sha256(text.encode()).hexdigest(),
     )

@@ -193,8 +193,8 @@ def tune_threshold(
             curve,
             meets,
             rows.confidence,
-            rows.small_right,
-            rows.deferred_right,
+            rows.small_worth,
+            rows.deferred_worth,
             min_gain=min_gain if objective == "accuracy" else 0.0,
             seed=seed,
         )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from live import arguments, chat_model, one_by_one, spent, versus
+from live import arguments, chat_model, in_slices, spent, versus
 from rich.console import Console
 from rich.table import Table
 
@@ -99,8 +99,8 @@ def main() -> None:
     whole = SubtaskDecomposer(
         subtasks=[Subtask(name="nothing", run=lambda _: None)], combine=WHOLE | model | StrOutputParser()
     )
-    found = split.batch(records, {"max_concurrency": 1})
-    full = one_by_one(whole, records, "the whole text")
+    found = in_slices(split, records, "the relevant parts")
+    full = in_slices(whole, records, "the whole text", at_once=1)
     right = [[is_right(r["answer"], r["expected"]) for r in answered] for answered in (found, full)]
     table = Table(title=f"{len(records)} cloze questions, {options.model}, seed {options.seed}")
     for heading in ("", "relevant parts", "whole text", "parts against whole (95 %), better : worse"):

@@ -14,12 +14,17 @@ from langchain_openai import ChatOpenAI
 from rich.console import Console
 from rich.progress import track
 
-from dsplus_chains import LanguageModelEncoder
+from dsplus_chains import EncoderUnion, LanguageModelEncoder
 from dsplus_chains.calibration.intervals import paired_difference_interval, sign_test
+from dsplus_chains.demo._fetch import default_cache_dir
 from dsplus_chains.demo.weights import smollm2_folder
+from dsplus_chains.integrations._gguf import convert_gguf
 from dsplus_chains.integrations.answer_cache import SQLiteAnswerCache
 
 Records = list[dict[str, Any]]
+
+AT_ONCE = 4
+"""How many requests the server gets at a time."""
 
 
 def arguments(description: str | None, data: str) -> argparse.ArgumentParser:
@@ -29,6 +34,12 @@ def arguments(description: str | None, data: str) -> argparse.ArgumentParser:
     parser.add_argument("--base-url", required=True, help="an OpenAI-compatible server")
     parser.add_argument("--model", required=True)
     parser.add_argument("--answers", required=True, help="file in which answers are kept: a second run asks nothing")
+    parser.add_argument(
+        "--small",
+        nargs="*",
+        default=[],
+        help="language models that the small model is made of beside SmolLM2-135M: hub names, folders or GGUF files",
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -48,9 +59,16 @@ def chat_model(options: argparse.Namespace, *, max_tokens: int, logprobs: bool =
     )
 
 
-def small_encoder(prompt: str, dtype: str = "bfloat16") -> LanguageModelEncoder:
-    """The hidden states of SmolLM2-135M, whose weights come inside a package."""
-    return LanguageModelEncoder.from_pretrained(str(smollm2_folder()), prompt=prompt, dtype=dtype)
+def small_encoder(options: argparse.Namespace, prompt: str) -> EncoderUnion:
+    """The hidden states of small language models that read the same prompt."""
+    cache = default_cache_dir()
+    folders = [convert_gguf(name, cache_dir=cache) if name.endswith(".gguf") else name for name in options.small]
+    return EncoderUnion(
+        encoders=[
+            LanguageModelEncoder.from_pretrained(str(folder), prompt=prompt, dtype="bfloat16")
+            for folder in [smollm2_folder(), *folders]
+        ]
+    )
 
 
 def split_rows(path: str, sizes: Sequence[int], seed: int) -> list[list[dict[str, str]]]:
@@ -61,9 +79,20 @@ def split_rows(path: str, sizes: Sequence[int], seed: int) -> list[list[dict[str
     return [[rows[row] for row in part] for part in np.split(order, np.cumsum(sizes)[:-1])]
 
 
-def one_by_one(chain: Runnable[Any, Any], inputs: Sequence[Any], title: str) -> Records:
-    """A record for each input, one at a time so that progress shows and what is answered is kept."""
-    return [chain.invoke(value) for value in track(inputs, title, console=Console(stderr=True))]
+def in_slices(chain: Runnable[Any, Any], inputs: Sequence[Any], title: str, at_once: int = AT_ONCE) -> Records:
+    """A record for each input, some at a time so that progress shows and what is answered is kept."""
+    starts = track(range(0, len(inputs), at_once), title, console=Console(stderr=True))
+    return [
+        record
+        for start in starts
+        for record in chain.batch(list(inputs[start : start + at_once]), {"max_concurrency": at_once})
+    ]
+
+
+def answers(records: Records) -> tuple[list[Any], list[float | None]]:
+    """What the large model said of each row, and how sure it was; None where it said no label."""
+    heard = [record if record["source"] == "large" else None for record in records]
+    return [r and r["answer"] for r in heard], [r and r["large"].confidence for r in heard]
 
 
 def spent(records: Records) -> int:

@@ -18,8 +18,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.utils.json import parse_json_markdown
 from langchain_openai import ChatOpenAI
-from live import arguments, chat_model, one_by_one, small_encoder, spent, split_rows, versus
-from reviews import ASKED, INSTRUCTION, PROMPT, SIZES, answers
+from live import answers, arguments, chat_model, in_slices, small_encoder, spent, split_rows, versus
+from reviews import INSTRUCTION, PROMPT, SIZES
 from rich.console import Console
 from rich.table import Table
 
@@ -62,29 +62,38 @@ REPLY = ChatPromptTemplate(
 )
 
 
-def shunt(name: str, rows: list[dict[str, str]], tuning: list[dict[str, str]], model: ChatOpenAI) -> tuple[Any, Any]:
+KEYS = {"domain": "domain", "sentiment": "label"}
+"""Which column holds the truth."""
+INSTRUCTIONS = {"domain": "What is this product review about?", "sentiment": INSTRUCTION}
+
+
+def shunt(
+    name: str, encoder: Any, rows: list[dict[str, str]], tuning: list[dict[str, str]], model: ChatOpenAI
+) -> tuple[Any, Any]:
     """A small model and its chain, with a threshold from the tuning rows."""
-    key, instruction, encoder = {
-        "sentiment": ("label", INSTRUCTION, small_encoder(PROMPT)),
-        "domain": ("domain", "What is this product review about?", "auto"),
-    }[name]
+    key, instruction = KEYS[name], INSTRUCTIONS[name]
     scorer = SmallModelScorer.fit([row["text"] for row in rows], [row[key] for row in rows], encoder=encoder)
     prompt = HintPromptBuilder(labels=scorer.labels, instruction=instruction, track_record=scorer.track_record)
     arm = prompt | model | LabelParser(labels=scorer.labels)
     scored = scorer.batch([row["text"] for row in tuning])
-    share = min(ASKED, 2 * ESCALATED[name])  # the least sure rows, more than could be deferred
+    share = 2 * ESCALATED[name]  # the least sure rows, more than could be deferred
     least_sure = np.argsort([record["prediction"].confidence for record in scored], kind="stable")
     numbers = sorted(least_sure[: round(share * len(scored))].tolist())
-    told = one_by_one(ConfidenceBranch(large=arm, threshold=None), [scored[n] for n in numbers], f"tuning, {name}")
-    said, _ = answers(told, numbers, len(scored))
+    told = in_slices(ConfidenceBranch(large=arm, threshold=None), [scored[n] for n in numbers], f"tuning, {name}")
+    said, sure = (
+        [dict(zip(numbers, heard, strict=True)).get(n) for n in range(len(scored))] for heard in answers(told)
+    )
     tuned = tune_threshold(
         [record["prediction"] for record in scored],
         [row[key] for row in tuning],
         said,
         objective="max_escalation",
         max_escalation=ESCALATED[name],
+        fusion="auto",
+        large_confidences=sure,
     )
-    return scorer, scorer | ConfidenceBranch(large=arm, threshold=tuned.threshold)
+    branch = scorer | ConfidenceBranch(large=arm, threshold=tuned.threshold)
+    return scorer, branch if tuned.fusion is None else branch | tuned.fusion
 
 
 def read(text: str) -> dict[str, str]:
@@ -104,8 +113,8 @@ def main() -> None:
     texts = [row["text"] for row in test]
     model = chat_model(options, max_tokens=200)
     decides = chat_model(options, max_tokens=8, logprobs=True)
-    _, domain = shunt("domain", train, tuning, decides)
-    judge, sentiment = shunt("sentiment", train, tuning, decides)
+    _, domain = shunt("domain", "auto", train, tuning, decides)
+    judge, sentiment = shunt("sentiment", small_encoder(options, PROMPT), train, tuning, decides)
     plan = SubtaskDecomposer(
         subtasks=[
             Subtask(name="domain", run=domain),
@@ -121,18 +130,18 @@ def main() -> None:
         ],
         combine=REPLY | model.bind(max_tokens=60) | StrOutputParser(),
     )
-    split = one_by_one(plan, texts, "test, split into subtasks")
+    split = in_slices(plan, texts, "test, split into subtasks")
     whole = SubtaskDecomposer(
         subtasks=[Subtask(name="nothing", run=lambda _: None)], combine=MONOLITHIC | model | StrOutputParser()
     )
-    at_once = one_by_one(whole, texts, "test, one prompt for all")
+    at_once = in_slices(whole, texts, "test, one prompt for all")
 
     ours = [{name: result.value for name, result in record["subtasks"].items()} for record in split]
     theirs = [read(record["answer"]) for record in at_once]
     table = Table(title=f"{len(test)} test reviews, {options.model}, seed {options.seed}")
     for heading in ("", "split", "one prompt", "split against one prompt (95 %), better : worse"):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, key in (("domain", "domain"), ("sentiment", "label")):
+    for name, key in KEYS.items():
         right = [
             [found.get(name) == row[key] for found, row in zip(all_found, test, strict=True)]
             for all_found in (ours, theirs)

@@ -16,6 +16,7 @@ from dsplus_chains import (
     tune_threshold,
 )
 from dsplus_chains.tuning.result import TunedThreshold
+from dsplus_chains.tuning.rows import read_rows
 
 LABELS = tuple("abcde")
 
@@ -238,3 +239,25 @@ def test_auto_is_refused_only_where_both_are():
     predictions, truth, _ = rows(60)
     with pytest.raises(InfeasibleTargetError, match="match_large"):
         tune_threshold(predictions, truth, truth, objective="match_large", max_escalation=0.1, fusion="auto")
+
+
+def test_what_deferring_is_worth_is_what_both_models_make_of_a_row_not_whether_luck_was_with_it():
+    unsure = Prediction(label="a", confidence=0.6, probabilities={"a": 0.6, "b": 0.4})
+    weighed = [
+        Prediction(label="b", confidence=0.7, probabilities={"a": 0.3, "b": 0.7}),  # overrules the small model
+        Prediction(label="a", confidence=0.9, probabilities={"a": 0.9, "b": 0.1}),  # agrees: nothing is gained
+        None,  # the large model failed: the small one stands
+    ]
+    plain = read_rows([unsure] * 3, ["a", "b", "a"], ["b", "b", None], costs=np.ones(3))
+    assert (plain.small_worth.tolist(), plain.deferred_worth.tolist()) == ([1, 0, 1], [0, 1, 1])
+    fused = plain.fused(weighed)
+    assert (fused.small_worth.tolist(), fused.deferred_worth.tolist()) == ([0.3, 0.9, 1], [0.7, 0.9, 1])
+    assert fused.deferred_right.tolist() == [False, False, True]  # what is reported stays what was counted
+
+
+def test_the_threshold_of_a_fused_chain_varies_less_than_one_from_counts():
+    def chosen(fusion):
+        tuned = [tune_threshold(*rows(300, seed=seed), fusion=fusion, min_gain=0.02) for seed in range(12)]
+        return np.std([one.escalation_rate.value for one in tuned])
+
+    assert chosen("posterior") < chosen("replace")

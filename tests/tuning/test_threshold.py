@@ -56,7 +56,7 @@ def test_the_curve_is_what_its_thresholds_do(rows):
 
 
 @given(ROWS, st.sampled_from([0.0, 0.3, 0.6, 1.0]))
-def test_max_escalation_finds_the_most_accurate_point_in_the_budget(rows, bound):
+def test_max_escalation_finds_a_point_in_the_budget_that_chance_cannot_tell_from_the_most_accurate(rows, bound):
     every = [chain(rows, threshold) for threshold in (None, 0, 0.2, 0.4, 0.7, 0.9, 1.0)]
     within = [accuracy for accuracy, escalated in every if escalated <= bound + 1e-9]
     if not within:
@@ -64,8 +64,17 @@ def test_max_escalation_finds_the_most_accurate_point_in_the_budget(rows, bound)
             tune_threshold(*columns(rows), objective="max_escalation", max_escalation=bound)
         return
     tuned = tune_threshold(*columns(rows), objective="max_escalation", max_escalation=bound)
-    assert tuned.chain_accuracy.value == pytest.approx(max(within))
+    behind = (max(within) - tuned.chain_accuracy.value) * len(rows)  # in rows, each of which counts 1 either way
+    assert behind <= np.sqrt(len(rows)) + 1e-9
     assert tuned.escalation_rate.value <= bound + 1e-9
+
+
+@pytest.mark.parametrize(("bound", "accuracy"), [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (1.0, 1.0)])
+def test_max_escalation_spends_as_much_as_pays_and_no_more(bound, accuracy):
+    rows = [(0.9, True, False), (0.8, True, True), (0.4, False, True), (0.2, False, True)] * 25
+    tuned = tune_threshold(*columns(rows), objective="max_escalation", max_escalation=bound)
+    assert tuned.chain_accuracy.value == accuracy
+    assert tuned.escalation_rate.value == min(bound, 0.5)
 
 
 @given(ROWS)

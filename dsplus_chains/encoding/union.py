@@ -1,0 +1,62 @@
+"""`EncoderUnion`: several encoders that look at the same text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.schema import InvalidInputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderUnion:
+    """Several encoders as one: their vectors stand side by side, and each gets a linear head of its own.
+
+    Two models that were trained on different text are wrong about different inputs, so together they are right more
+    often than the better one. It is what scikit-learn calls a feature union.
+
+    Args:
+        encoders: At least one; the order matters to whoever loads the scorer again.
+
+    Raises:
+        InvalidInputError: There is none.
+
+    Example:
+        >>> from langchain_core.embeddings import DeterministicFakeEmbedding
+        >>> from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
+        >>> one, two = (EmbeddingsEncoder(embeddings=DeterministicFakeEmbedding(size=size)) for size in (8, 4))
+        >>> both = EncoderUnion(encoders=[one, two])
+        >>> both.encode(["great phone"]).shape, both.views
+        ((1, 12), (8, 4))
+    """
+
+    encoders: Sequence[Encoder]
+
+    def __post_init__(self) -> None:
+        if not self.encoders:
+            msg = "Got no encoders but expected at least one"
+            raise InvalidInputError(msg)
+
+    @property
+    def name(self) -> str:
+        """The names of all."""
+        return " + ".join(encoder.name for encoder in self.encoders)
+
+    @cached_property
+    def views(self) -> tuple[int, ...]:
+        """How wide the vectors are that stand side by side."""
+        return tuple(width for encoder in self.encoders for width in _views(encoder))
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One vector a text: an array of shape [n texts, the widths of all encoders together]."""
+        return np.hstack([encoder.encode(texts) for encoder in self.encoders])
+
+
+def _views(encoder: Encoder) -> tuple[int, ...]:
+    known: tuple[int, ...] = getattr(encoder, "views", ())
+    return known or (encoder.encode(["a"]).shape[1],)
