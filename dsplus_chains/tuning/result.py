@@ -101,6 +101,7 @@ class TunedThreshold:
         max_ood_score: What the chain defers by beside the threshold; None: nothing.
         set_coverage: How often the true label of a deferred input is among those that label pruning leaves, at least.
         set_level: What `HintPromptBuilder` prunes by to keep that; None where it was not asked for.
+        unanswered: Rows that the large model was not asked about, or failed on.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -123,6 +124,7 @@ class TunedThreshold:
     max_ood_score: float | None = None
     set_coverage: float | None = None
     set_level: float | None = None
+    unanswered: int = 0
 
     @property
     def meaning(self) -> str:
@@ -144,6 +146,8 @@ class TunedThreshold:
             shares += f", whose answer was weighed with the small one's{fitted},"
         sentence = f"{keeps}: {shares} and {right}, against {self.small_accuracy} for the small model alone"
         sentence += f" and {self.large_accuracy} for the large model alone"
+        if self.unanswered:
+            sentence += f" (which did not answer {self.unanswered} of them)"
         if self.set_level is not None:
             sentence += (
                 f"; pruned labels hold the true one in at least {self.set_coverage:.1%} of deferred inputs".replace(

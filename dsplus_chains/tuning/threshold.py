@@ -237,6 +237,7 @@ def tune_threshold(
         max_ood_score=max_ood_score,
         set_coverage=set_coverage,
         set_level=None if set_coverage is None else pruning_level(rows.part(np.flatnonzero(~kept)), set_coverage),
+        unanswered=rows.answers.count(None),
     )
 
 

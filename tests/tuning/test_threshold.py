@@ -244,6 +244,15 @@ def test_the_meaning_is_one_plain_sentence():
     assert "No answer of the small model is kept" in tune_threshold(*columns([(1.0, False, True)] * 9)).meaning
 
 
+def test_the_meaning_tells_how_many_rows_the_large_model_did_not_answer():
+    predictions, labels, said = columns([(0.9, True, True), (0.2, False, True)] * 10)
+    assert "did not answer" not in tune_threshold(predictions, labels, said).meaning
+    tuned = tune_threshold(predictions, labels, [None if row % 2 == 0 else answer for row, answer in enumerate(said)])
+    assert tuned.unanswered == 10
+    assert "for the large model alone (which did not answer 10 of them)" in tuned.meaning
+    assert TunedThreshold.from_dict(tuned.to_dict()) == tuned
+
+
 def by_label_rows(n=300):
     """The large model is good at one label and useless at the other."""
     rng = np.random.default_rng(0)
