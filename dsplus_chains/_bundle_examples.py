@@ -12,12 +12,15 @@ from safetensors.numpy import load, save
 
 from dsplus_chains.encoding.base import Encoder
 from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector
-from dsplus_chains.schema import Prediction
+from dsplus_chains.schema import BundleError, Prediction
+from dsplus_chains.scoring.scorer import SmallModelScorer
 
 ROWS, VECTORS = "examples.json", "vectors.safetensors"
+ALIKE = 0.99
+"""From what cosine on two vectors of a text are taken to come from one encoder, however it rounds."""
 
 
-def write_examples(folder: Path, examples: ExemplarSelector, *, known: NDArray[np.float32] | None) -> None:
+def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallModelScorer) -> None:
     """Write examples into a folder, which is made.
 
     Of the small model's view only the label and the confidence are kept, which is what a prompt shows.
@@ -25,8 +28,13 @@ def write_examples(folder: Path, examples: ExemplarSelector, *, known: NDArray[n
     Args:
         folder: Where to.
         examples: What to write.
-        known: The vectors that the small model keeps anyway; if they are the same, they are not written again.
+        scorer: The small model, whose encoder will look for them; vectors that it keeps anyway are not written again.
+
+    Raises:
+        BundleError: They are found by another encoder.
     """
+    _check_encoder(examples, scorer.encoder)
+    known = scorer.example_vectors
     folder.mkdir()
     rows = [[example.input, example.label, *_view(example.prediction)] for example in examples.exemplars]
     settings = {"diversity": examples.diversity, "per_label": examples.per_label, "rows": rows}
@@ -63,6 +71,19 @@ def read_examples(folder: Path, *, encoder: Encoder, known: NDArray[np.float32] 
         diversity=settings["diversity"],
         per_label=settings["per_label"],
     )
+
+
+def _check_encoder(examples: ExemplarSelector, encoder: Encoder) -> None:
+    """A bundle holds one encoder; with another, the nearest examples would be others once it is loaded."""
+    if examples.encoder is encoder:
+        return
+    own, other = examples.vectors[0], encoder.encode([examples.exemplars[0].input])[0]
+    if own.shape != other.shape or own @ other < ALIKE * np.linalg.norm(own) * np.linalg.norm(other):
+        msg = (
+            f"Got examples that are found by the encoder {examples.encoder.name!r}, but a bundle holds that of its "
+            f"scorer alone, {encoder.name!r}; fit them with encoder=scorer.encoder"
+        )
+        raise BundleError(msg)
 
 
 def _view(prediction: Prediction | None) -> list[Any]:

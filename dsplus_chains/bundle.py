@@ -170,7 +170,8 @@ class Bundle:
             The SHA-256 of the manifest, to be kept elsewhere and given to `load` as `expected_sha256`.
 
         Raises:
-            BundleError: The folder holds something else, or the scorer cannot be saved without pickle.
+            BundleError: The folder holds something else, the scorer cannot be saved without pickle, or the examples
+                are found by another encoder than the scorer's.
         """
         settings = {
             "instruction": self.instruction,
@@ -188,7 +189,7 @@ class Bundle:
         with files.replacing(Path(path)) as folder:
             self.scorer.save(folder / files.SCORER)
             if self.examples is not None:
-                write_examples(folder / files.EXAMPLES, self.examples, known=self.scorer.example_vectors)
+                write_examples(folder / files.EXAMPLES, self.examples, scorer=self.scorer)
             if self.tuned is not None:
                 (folder / files.TUNED).write_text(self.tuned.to_json() + "\n", encoding="utf-8")
             return files.write_manifest(folder, content)

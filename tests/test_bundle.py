@@ -299,3 +299,14 @@ def test_strong_labels_take_the_place_of_the_tuned_sets(bundle):
     both = replace(bundle, tuned=tuned, hints="hard", strong_labels=("positive",))
     large = Recording(lambda _: AIMessage("negative"))
     assert both.chain(large, threshold=None).invoke("bad price")["answer"] == "negative"
+
+
+def test_examples_of_another_encoder_are_refused_when_they_are_saved(scorer, tmp_path):
+    labels = ["positive"] * 3 + ["negative"] * 3
+    other = ExemplarSelector.fit(TEXTS, labels, encoder=TinyEncoder(dimensions=32))
+    with pytest.raises(BundleError, match=r"fit them with encoder=scorer\.encoder"):
+        Bundle(scorer=scorer, examples=other, exemplars=2).save(tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    alike = ExemplarSelector.fit(TEXTS, labels, encoder=TinyEncoder())
+    Bundle(scorer=scorer, examples=alike, exemplars=2).save(tmp_path / "b")
+    assert load(tmp_path / "b").examples.select_batch(["ugly"]) == alike.select_batch(["ugly"])

@@ -34,6 +34,10 @@ PULL = 3.0
 """In nats over all rows: how strongly both weights are pulled to be the same everywhere, that of confidence to zero."""
 CORRECTION_PULL = 5.0
 """In nats over all rows: how strongly each entry of the correction is pulled to zero."""
+LEAST_SPREAD = 1e-3
+"""Of the large model's confidence, in log-odds: below it is the same on all rows, and nothing is learned from it."""
+FARTHEST = 3.0
+"""In standard deviations: how far a confidence counts as being from the mean of those it was tuned on."""
 MOST_STEPS = 60
 """Of the last fit: with a pull that strong it has settled by then."""
 
@@ -123,8 +127,8 @@ class Posterior:
         unsure = _unsure(small)
         small_weight, large_weight = (np.interp(unsure, (0, 1), at) for at in (self.small_weights, self.large_weights))
         if confidences is not None:
-            shifted = (_log_odds(confidences) - self.confidence_center) / self.confidence_scale
-            large_weight = np.maximum(large_weight + self.confidence_weight * np.nan_to_num(shifted), 0.0)
+            shifted = _standardised(_log_odds(confidences), self.confidence_center, self.confidence_scale)
+            large_weight = np.maximum(large_weight + self.confidence_weight * shifted, 0.0)
         told = large_weight[:, None] * self.evidence[answers] + _view(small) @ self.correction
         return _normalised(small_weight[:, None] * small + np.where((answers >= 0)[:, None], told, 0.0))
 
@@ -184,9 +188,9 @@ def fit_posterior(
     counts = np.zeros((n_labels, n_labels), dtype=np.int64)
     np.add.at(counts, (truth, said), 1)
     center, scale, shifted = 0.0, 1.0, np.zeros(len(heard))
-    if known is not None and np.isfinite(known).any():
-        center, scale = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
-        shifted = np.nan_to_num((known - center) / scale)
+    if known is not None and np.isfinite(known).any() and np.nanstd(known) > LEAST_SPREAD:
+        center, scale = float(np.nanmean(known)), float(np.nanstd(known))
+        shifted = _standardised(known, center, scale)
     tables = {value: _parts(small, _left_out(counts, truth, said, value), shifted) for value in SMOOTHINGS}
     fits = {value: _fit_weights(parts, truth) for value, parts in tables.items()}
     smoothing = min(fits, key=lambda value: fits[value][0])
@@ -285,6 +289,11 @@ def _pull(weights: Floats) -> tuple[float, Floats]:
 def _log_odds(confidences: ArrayLike) -> Floats:
     result: Floats = logit(np.clip(np.asarray(confidences, dtype=np.float64), 1e-4, 1 - 1e-4))
     return result
+
+
+def _standardised(log_odds: Floats, center: float, scale: float) -> Floats:
+    """How many standard deviations from the mean; 0 where it is not known."""
+    return np.clip(np.nan_to_num((log_odds - center) / scale), -FARTHEST, FARTHEST)
 
 
 def _normalised(scores: Floats) -> Floats:

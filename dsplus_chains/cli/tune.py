@@ -131,7 +131,8 @@ def tune(
     --exemplars auto --answers answers.sqlite[/bold]: each way to ask is tried on the rows that the small model is least
     sure of, and the cheapest is taken unless a dearer one is better by more than chance.
 
-    A bound given beside another objective is a constraint on it. Use the tuning rows once, and others to evaluate.
+    A bound given beside another objective is a constraint on it. What the bundle defers because it is far from all
+    training examples (`max_ood_score`) stays deferred. Use the tuning rows once, and others to evaluate.
     """
     with user_errors():
         check_source(large, large_column)
@@ -187,6 +188,7 @@ def tune(
             fusion=fusion.value,
             large_confidences=sure,
             set_coverage=set_coverage_of(chosen),
+            max_ood_score=None if loaded.tuned is None else loaded.tuned.max_ood_score,
             model_hash=read_manifest(bundle).scorer_sha256,
         )
         chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)

@@ -24,9 +24,10 @@ class LanguageModelEncoder:
     A sentence encoder is trained to tell topics apart; a language model also follows what is said about them, such as
     whether it is praised or blamed.
 
-    A vector is two unit vectors side by side: the mean over the text's tokens two thirds up the layers, and the last
-    token of the prompt at the top, where the model is about to answer. A linear head is fitted on each (`views`). The
-    very first token is left out of the mean, since language models park attention there whatever the text is.
+    A vector is two unit vectors side by side: the mean over the tokens of the text, and of what stands before it, two
+    thirds up the layers; and the last token of the prompt at the top, where the model is about to answer. A linear head
+    is fitted on each (`views`). The very first token is left out of the mean, since language models park attention
+    there whatever the text is; for the same reason let a long instruction stand behind the text, not before it.
 
     Args:
         model: The model without its language head (``AutoModel``), or a causal language model.

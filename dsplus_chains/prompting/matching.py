@@ -31,6 +31,9 @@ _DOUBT = (
         "cannot",
         "unable",
         "unsure",
+        "claims",
+        "fails",
+        "supposed",
         "uncertain",
         "unclear",
         "whether",
@@ -158,7 +161,8 @@ class Forms:
 
     def first_word(self, text: str) -> str | None:
         """The form before the first comma or colon: "No, it is broken"."""
-        head, _, rest = _alike(text).strip(_AROUND).partition(",")
+        head, *after = re.split(r",(?=\s)", _alike(text).strip(_AROUND), maxsplit=1)  # not in "3,7"
+        rest = "".join(after)
         return self.whole(head) if rest and not self._pattern.search(rest) and "?" not in rest else None
 
 

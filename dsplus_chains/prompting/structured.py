@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.runnables import Runnable, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfigurableAlternatives
 
 
 def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, Any] | None:
@@ -23,10 +24,13 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
     Raises:
         ValueError: Its structured output cannot be one of these texts.
     """
+    if isinstance(model, RunnableConfigurableAlternatives):
+        return _alternatives_held_to(model, choices)
     if isinstance(model, RunnableBindingBase):
         bound = held_to(model.bound, choices)
         return None if bound is None else type(model)(**{**dict(model), "bound": bound})
-    if not hasattr(model, "with_structured_output"):
+    # Configurable fields are set per call, when it would be too late.
+    if isinstance(model, DynamicRunnable) or not hasattr(model, "with_structured_output"):
         return None
     try:
         held = _with_schema(model, choices)
@@ -36,6 +40,21 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
         first, *between = held.steps[:-1]
         return RunnableSequence(first, *between) if between else first
     return held
+
+
+def _alternatives_held_to(
+    model: RunnableConfigurableAlternatives[Any, Any], choices: Sequence[str]
+) -> RunnableConfigurableAlternatives[Any, Any] | None:
+    """The same alternatives, each held to the choices; None if one cannot be."""
+    found = {
+        name: one if isinstance(one, Runnable) else one()
+        for name, one in {"": model.default, **model.alternatives}.items()
+    }
+    held = {name: bound for name, one in found.items() if (bound := held_to(one, choices)) is not None}
+    if len(held) < len(found):
+        return None
+    default: Any = held.pop("")
+    return model.model_copy(update={"default": default, "alternatives": held})
 
 
 def _with_schema(model: Any, choices: Sequence[str]) -> Runnable[Any, Any]:

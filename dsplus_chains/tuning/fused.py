@@ -21,9 +21,9 @@ FEWEST_ROWS = 20
 def better_of_both(tune: Callable[[FusionMode], TunedThreshold], *, objective: str, min_gain: float) -> TunedThreshold:
     """The better of two tuned chains: the large model's answer replaces the small one's, or both are weighed.
 
-    Better is what the objective asks for: the cheaper one for "match_large", else the more accurate one, each call
-    priced at `min_gain` right answers. Where both are as good, or fusion has too little to learn from, it is the one
-    that replaces.
+    Better is what the objective asks for: the cheaper one for "match_large", else the more accurate one, where for
+    "accuracy" each call is priced at `min_gain` right answers. Where both are as good, or fusion has too little to
+    learn from, it is the one that replaces.
 
     Args:
         tune: Tunes the chain with or without fusion.
@@ -45,7 +45,8 @@ def better_of_both(tune: Callable[[FusionMode], TunedThreshold], *, objective: s
     def worth(tuned: TunedThreshold) -> float:
         if objective == "match_large":
             return -tuned.cost
-        return (tuned.chain_accuracy.value or 0.0) - min_gain * (tuned.escalation_rate.value or 0.0)
+        price = min_gain if objective == "accuracy" else 0.0
+        return (tuned.chain_accuracy.value or 0.0) - price * (tuned.escalation_rate.value or 0.0)
 
     return weighed if worth(weighed) > worth(replaced) else replaced
 
@@ -70,7 +71,7 @@ def fused_rows(
         InvalidInputError: Too few rows with the small model's probabilities and a label from the large one.
     """
     if isinstance(fusion, AnswerFusion):
-        return fusion, rows.fused(_weighed(fusion, rows))
+        return fusion, rows.fused(_weighed(fusion, rows), trusted=False)
     if fusion == "replace":
         return None, rows
     if fusion != "posterior":
@@ -87,8 +88,8 @@ def fused_rows(
         order = np.random.default_rng(seed).permutation(n)
         known, judged = rows.part(np.sort(order[: n // 2])), rows.part(np.sort(order[n // 2 :]))
         fitted = _fit(known, rows.all_labels)
-        return fitted, judged.fused(_weighed(fitted, judged))
-    return _fit(rows, rows.all_labels), rows.fused(_cross_fitted(rows, seed=seed))
+        return fitted, judged.fused(_weighed(fitted, judged), trusted=False)
+    return _fit(rows, rows.all_labels), rows.fused(_cross_fitted(rows, seed=seed), trusted=True)
 
 
 def _usable(rows: TuningRows) -> int:

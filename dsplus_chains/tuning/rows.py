@@ -81,14 +81,21 @@ class TuningRows:
         near = np.array([score is not None and score <= max_ood_score for score in scores], dtype=np.bool_)
         return replace(self, confidence=np.where(near, self.confidence, np.nan))
 
-    def fused(self, weighed: Sequence[Prediction | None]) -> Self:
-        """The same rows, were deferred ones answered by both models together; as they are where there is None."""
+    def fused(self, weighed: Sequence[Prediction | None], *, trusted: bool) -> Self:
+        """The same rows, were deferred ones answered by both models together; as they are where there is None.
+
+        Args:
+            weighed: What both models together make of each row.
+            trusted: Whether that comes from a fusion fitted on rows like these, so that its probabilities tell what
+                either answer is worth; else only the labels do.
+        """
         right, small, deferred = self.deferred_right.copy(), self.small_worth.copy(), self.deferred_worth.copy()
         for row, both in enumerate(weighed):
             if both is not None and both.probabilities is not None:
-                right[row] = same_label(both.label, self.labels[row])
-                small[row] = both.probabilities[self.predictions[row].label]
-                deferred[row] = both.probabilities[both.label]
+                right[row] = deferred[row] = same_label(both.label, self.labels[row])
+                if trusted:
+                    small[row] = both.probabilities.get(self.predictions[row].label, 0.0)
+                    deferred[row] = both.probabilities[both.label]
         return replace(self, deferred_right=right, small_worth=small, deferred_worth=deferred)
 
 

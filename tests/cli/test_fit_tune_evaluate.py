@@ -95,6 +95,19 @@ def test_tune_and_evaluate_on_logged_answers(fitted, dev, dsplus, tmp_path):
     assert (tmp_path / "report" / "report.html").is_file()
 
 
+def test_tuning_anew_still_defers_what_is_far_from_all_examples(fitted, dev, dsplus):
+    from dsplus_chains.bundle import Bundle
+    from dsplus_chains.tuning.threshold import tune_threshold
+
+    bundle = Bundle.load(fitted)
+    predictions = [record["prediction"] for record in bundle.scorer.batch([text for text, _, _ in DEV])]
+    labels = [label for _, label, _ in DEV]
+    bundle.with_tuned(tune_threshold(predictions, labels, labels, max_ood_score=0.5), large={}).save(fitted)
+    code, said = dsplus("tune", fitted, "--data", dev, *COLUMNS, "--large-column", "gpt", "-q")
+    assert code == 0, said
+    assert Bundle.load(fitted).tuned.max_ood_score == 0.5
+
+
 def test_logged_answers_give_the_records_of_a_live_chain(tuned, dev, server):
     """The same rows, once replayed and once through the chain with a model that answers what was logged."""
     from dsplus_chains.bundle import Bundle

@@ -157,3 +157,21 @@ def test_a_subtask_tells_how_sure_both_are(fusion):
     result = decomposer.invoke("x")["subtasks"]["s"]
     assert (result.value, result.source) == ("b", "fused")
     assert result.confidence == fusion.fuse([TORN], ["b"])[0].confidence
+
+
+@pytest.mark.parametrize("same", [1.0, 0.95, 0.5])
+def test_a_confidence_that_is_always_the_same_teaches_nothing(same):
+    rng = np.random.default_rng(1)
+    truth = ["ab"[n] for n in rng.integers(2, size=100)]
+    said = [label if rng.random() < 0.9 else "a" for label in truth]
+    guesses = [label if rng.random() < 0.7 else "b" for label in truth]
+    predictions = [
+        Prediction(label=guess, confidence=0.7, probabilities={guess: 0.7, "ba"["ab".index(guess)]: 0.3})
+        for guess in guesses
+    ]
+    fusion = AnswerFusion.fit(predictions, truth, said, large_confidences=[same] * 100)
+    plain = AnswerFusion.fit(predictions, truth, said)
+    unsure = Prediction(label="a", confidence=0.7, probabilities={"a": 0.7, "b": 0.3})
+    for confidence in (1.0, 0.9, 0.2):
+        (both,), (expected,) = fusion.weigh([unsure], ["b"], [confidence]), plain.weigh([unsure], ["b"])
+        assert both.confidence == pytest.approx(expected.confidence, abs=1e-6)

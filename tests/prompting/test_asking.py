@@ -16,7 +16,7 @@ from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompt_values import ChatPromptValue
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_openai import ChatOpenAI
 
 from dsplus_chains import ConfidenceBranch, LabelAsker, LabelParser, NoneOfTheseError, Prediction, data_shunt
@@ -295,3 +295,21 @@ class Short(RunnableLambda):
 def test_a_model_that_loses_a_row_is_an_error_of_each_row_and_never_a_wrong_label():
     found = LabelAsker(model=Short(str), parser=PARSER).batch(["a", "b"], return_exceptions=True)
     assert ["got 2 inputs but returned 1" in str(error) for error in found] == [True, True]
+
+
+def test_alternatives_that_are_chosen_per_call_are_each_held_and_configurable_fields_are_left_to_text():
+    class Choosing(FakeListChatModel):
+        def with_structured_output(self, schema, **kwargs):
+            return self.bind()
+
+    model = Choosing(responses=["positive"]).configurable_alternatives(
+        ConfigurableField(id="llm"), default_key="cheap", big=Choosing(responses=["negative"])
+    )
+    asker = LabelAsker(model=model, parser=PARSER, structured=True)
+    assert asker.invoke("x") == "positive"
+    assert asker.with_config(configurable={"llm": "big"}).invoke("x") == "negative"
+    assert (
+        held_to(model.configurable_alternatives(ConfigurableField(id="o"), plain=RunnableLambda(str)), LABELS) is None
+    )
+    fields = Choosing(responses=["positive"]).configurable_fields(responses=ConfigurableField(id="said"))
+    assert held_to(fields, LABELS) is None

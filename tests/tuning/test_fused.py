@@ -250,7 +250,7 @@ def test_what_deferring_is_worth_is_what_both_models_make_of_a_row_not_whether_l
     ]
     plain = read_rows([unsure] * 3, ["a", "b", "a"], ["b", "b", None], costs=np.ones(3))
     assert (plain.small_worth.tolist(), plain.deferred_worth.tolist()) == ([1, 0, 1], [0, 1, 1])
-    fused = plain.fused(weighed)
+    fused = plain.fused(weighed, trusted=True)
     assert (fused.small_worth.tolist(), fused.deferred_worth.tolist()) == ([0.3, 0.9, 1], [0.7, 0.9, 1])
     assert fused.deferred_right.tolist() == [False, False, True]  # what is reported stays what was counted
 
@@ -261,3 +261,27 @@ def test_the_threshold_of_a_fused_chain_varies_less_than_one_from_counts():
         return np.std([one.escalation_rate.value for one in tuned])
 
     assert chosen("posterior") < chosen("replace")
+
+
+def test_a_fusion_from_elsewhere_is_judged_by_the_labels_of_these_rows():
+    fusion = AnswerFusion.fit(*rows(500, seed=1, large=0.97))
+    tuned = tune_threshold(*rows(500, seed=2, large=0.1), fusion=fusion)  # here the large model is hardly ever right
+    assert tuned.chain_accuracy.value > max(point.accuracy for point in tuned.curve) - 0.02
+
+
+def test_auto_within_a_budget_takes_the_more_accurate_chain_whatever_its_calls():
+    for seed in range(6):
+        data = rows(300, seed=seed, large=0.8)
+        by_mode = {
+            mode: tune_threshold(*data, objective="max_escalation", max_escalation=0.6, fusion=mode)
+            for mode in ("auto", "replace", "posterior")
+        }
+        best = max(by_mode[mode].chain_accuracy.value for mode in ("replace", "posterior"))
+        assert by_mode["auto"].chain_accuracy.value == best
+
+
+def test_a_prediction_without_a_label_is_deferred_and_breaks_nothing():
+    predictions, truth, said = rows(60)
+    predictions[0] = Prediction(label=None, confidence=None, probabilities=predictions[0].probabilities)
+    tuned = tune_threshold(predictions, truth, said, fusion="posterior")
+    assert tuned.n == 60
