@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from dsplus_chains.schema import InvalidInputError, Passage
+from dsplus_chains.schema import InvalidInputError, Passage, shorten
 
 
 @runtime_checkable
@@ -66,7 +66,7 @@ def read_text(value: Any, *, purpose: str) -> str:
         purpose: What the text is for, as an error tells it.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is none, or it holds half of a character.
 
     Example:
         >>> read_text({"input": "broke at once", "id": 7}, purpose="search")
@@ -74,11 +74,36 @@ def read_text(value: Any, *, purpose: str) -> str:
     """
     text = value.get("input") if isinstance(value, Mapping) else value
     if isinstance(text, str):
-        return text
+        return check_sound(text, where="'input': " if isinstance(value, Mapping) else "")
     shown = f"{text!r:.80} ({type(text).__name__})"
     got = f"a record with input={shown}" if isinstance(value, Mapping) else shown
     msg = f"Got {got} but expected a text to {purpose}, or a record with one as its 'input'"
     raise InvalidInputError(msg)
+
+
+def check_sound(text: str, *, where: str) -> str:
+    """The text, if it is whole: a tokenizer that meets half of a character fails all texts of its batch.
+
+    Args:
+        text: Any text.
+        where: Where it stood, as an error tells it, with what separates the two.
+
+    Raises:
+        InvalidInputError: It holds half of a character.
+    """
+    if is_sound(text):
+        return text
+    msg = f"Got {where}{shorten(repr(text), 80)}, which holds half of a character (a lone surrogate); mend its decoding"
+    raise InvalidInputError(msg)
+
+
+def is_sound(text: str) -> bool:
+    """Whether a text can be encoded: half of an emoji, cut in two, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sentence_ends(text: str) -> list[int]:
