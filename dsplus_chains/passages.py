@@ -23,6 +23,12 @@ Split: TypeAlias = Literal["sentences", "paragraphs"] | TextSplitter | Callable[
 NOTHING_TO_READ = "there is nothing to read"
 """Why nothing was found in a text without a passage."""
 
+_PATIENCE = 50_000_000
+"""How many characters of a text are searched in vain for changed pieces; from then on only what is near is searched."""
+
+_NEAR = 1_000
+"""How far behind the last piece that was found what is near goes on, the piece's own length not counted."""
+
 # A run of marks is tried once, from its first one: a text of nothing but full stops must not take forever.
 _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*|\n\s*\n")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
@@ -34,7 +40,8 @@ _ABBREVIATION = re.compile(rf"{_TITLES}|approx|ca|cf|fig|pp|vol|vs", re.IGNORECA
 def cut(text: str, split: Split) -> list[Passage]:
     """Cut a text into passages, numbered from 1; pieces of white space alone are left out.
 
-    Pieces may overlap, as those of many text splitters do. A piece that the splitter has changed has no `start`.
+    Pieces may overlap, as those of many text splitters do. A piece that the splitter has changed has no `start`,
+    nor has, in a long text where many are changed, one that stands far behind the last piece that was found.
 
     Args:
         text: Any text.
@@ -133,17 +140,24 @@ def _stripped(text: str, ends: list[int]) -> list[tuple[int, int]]:
 
 
 def _located(text: str, pieces: Any) -> list[tuple[str, int | None]]:
-    """Each piece with its offset: the first place behind the last piece's start that reaches beyond its end."""
+    """Each piece with its offset: the first place behind the last piece's start that reaches beyond its end.
+
+    A splitter that changes all pieces of a long text must not have all of it searched for each of them.
+    """
     located: list[tuple[str, int | None]] = []
-    after, end = 0, 0
+    after, end, patience = 0, 0, _PATIENCE
     for piece in [pieces] if isinstance(pieces, str) else pieces:
         if not isinstance(piece, str):
             msg = f"Got {piece!r:.80} ({type(piece).__name__}) from a splitter but expected texts (strings)"
             raise InvalidInputError(msg)
         if not piece.strip():
             continue
-        start = text.find(piece, max(after, end - len(piece) + 1))
+        first = max(after, end - len(piece) + 1)
+        last = len(text) if patience > 0 else end + len(piece) + _NEAR
+        start = text.find(piece, first, last)
         if start >= 0:
             after, end = start + 1, start + len(piece)
+        else:
+            patience -= last - first
         located.append((piece, start if start >= 0 else None))
     return located
