@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from dsplus_chains.schema import InvalidInputError, Passage
+from dsplus_chains.schema import InvalidInputError, Passage, shorten
 
 
 @runtime_checkable
@@ -23,6 +23,12 @@ Split: TypeAlias = Literal["sentences", "paragraphs"] | TextSplitter | Callable[
 NOTHING_TO_READ = "there is nothing to read"
 """Why nothing was found in a text without a passage."""
 
+_PATIENCE = 50_000_000
+"""How many characters of a text are searched in vain for changed pieces; from then on only what is near is searched."""
+
+_NEAR = 1_000
+"""How far behind the last piece that was found what is near goes on, the piece's own length not counted."""
+
 # A run of marks is tried once, from its first one: a text of nothing but full stops must not take forever.
 _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*|\n\s*\n")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
@@ -34,7 +40,8 @@ _ABBREVIATION = re.compile(rf"{_TITLES}|approx|ca|cf|fig|pp|vol|vs", re.IGNORECA
 def cut(text: str, split: Split) -> list[Passage]:
     """Cut a text into passages, numbered from 1; pieces of white space alone are left out.
 
-    Pieces may overlap, as those of many text splitters do. A piece that the splitter has changed has no `start`.
+    Pieces may overlap, as those of many text splitters do. A piece that the splitter has changed has no `start`,
+    nor has, in a long text where many are changed, one that stands far behind the last piece that was found.
 
     Args:
         text: Any text.
@@ -66,7 +73,7 @@ def read_text(value: Any, *, purpose: str) -> str:
         purpose: What the text is for, as an error tells it.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is none, or it holds half of a character.
 
     Example:
         >>> read_text({"input": "broke at once", "id": 7}, purpose="search")
@@ -74,11 +81,36 @@ def read_text(value: Any, *, purpose: str) -> str:
     """
     text = value.get("input") if isinstance(value, Mapping) else value
     if isinstance(text, str):
-        return text
+        return check_sound(text, where="'input': " if isinstance(value, Mapping) else "")
     shown = f"{text!r:.80} ({type(text).__name__})"
     got = f"a record with input={shown}" if isinstance(value, Mapping) else shown
     msg = f"Got {got} but expected a text to {purpose}, or a record with one as its 'input'"
     raise InvalidInputError(msg)
+
+
+def check_sound(text: str, *, where: str) -> str:
+    """The text, if it is whole: a tokenizer that meets half of a character fails all texts of its batch.
+
+    Args:
+        text: Any text.
+        where: Where it stood, as an error tells it, with what separates the two.
+
+    Raises:
+        InvalidInputError: It holds half of a character.
+    """
+    if is_sound(text):
+        return text
+    msg = f"Got {where}{shorten(repr(text), 80)}, which holds half of a character (a lone surrogate); mend its decoding"
+    raise InvalidInputError(msg)
+
+
+def is_sound(text: str) -> bool:
+    """Whether a text can be encoded: half of an emoji, cut in two, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sentence_ends(text: str) -> list[int]:
@@ -108,17 +140,24 @@ def _stripped(text: str, ends: list[int]) -> list[tuple[int, int]]:
 
 
 def _located(text: str, pieces: Any) -> list[tuple[str, int | None]]:
-    """Each piece with its offset: the first place behind the last piece's start that reaches beyond its end."""
+    """Each piece with its offset: the first place behind the last piece's start that reaches beyond its end.
+
+    A splitter that changes all pieces of a long text must not have all of it searched for each of them.
+    """
     located: list[tuple[str, int | None]] = []
-    after, end = 0, 0
+    after, end, patience = 0, 0, _PATIENCE
     for piece in [pieces] if isinstance(pieces, str) else pieces:
         if not isinstance(piece, str):
             msg = f"Got {piece!r:.80} ({type(piece).__name__}) from a splitter but expected texts (strings)"
             raise InvalidInputError(msg)
         if not piece.strip():
             continue
-        start = text.find(piece, max(after, end - len(piece) + 1))
+        first = max(after, end - len(piece) + 1)
+        last = len(text) if patience > 0 else end + len(piece) + _NEAR
+        start = text.find(piece, first, last)
         if start >= 0:
             after, end = start + 1, start + len(piece)
+        else:
+            patience -= last - first
         located.append((piece, start if start >= 0 else None))
     return located

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from textwrap import indent
 from typing import Annotated, Any, NotRequired, Self, TypeAlias
 
 from langchain_core.load.serializable import Serializable
@@ -312,7 +313,8 @@ class SubtaskResult(_Value):
 class SubtaskResults(AddableDict):
     """The results of subtasks by name; as text they tell the large model what is known, from whom, and what is not.
 
-    What was skipped has no line.
+    What was skipped has no line. A value of several lines is indented, so that no text that was found can pass for a
+    result of its own.
 
     Example:
         >>> found = {"topic": SubtaskResult(value="sport", confidence=0.97, source="small"), "team": SubtaskResult()}
@@ -346,12 +348,15 @@ class SubtaskResults(AddableDict):
 
 
 def _told(name: str, result: SubtaskResult) -> str:
-    """One result in a prompt; a value of several lines stands below its name."""
+    """One result in a prompt; a value of several lines stands below its name, indented: none can pass for a title."""
     if result.value is None:
-        return f"{name} = unknown" if result.error is None else f"{name} = unknown ({shorten(result.error, 80)})"
+        reason = "" if result.error is None else f" ({shorten(' '.join(result.error.splitlines()), 80)})"
+        return f"{name} = unknown{reason}"
     sure = "" if result.confidence is None else f" ({percent(result.confidence)} sure)"
     value = str(result.value)
-    return f"{name}{sure}:\n{value}" if "\n" in value else f"{name} = {value}{sure}"
+    if "".join(value.splitlines()) == value:
+        return f"{name} = {value}{sure}"
+    return f"{name}{sure}:\n{indent(value, '    ')}"
 
 
 class ShuntRecord(TypedDict, total=False):

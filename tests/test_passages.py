@@ -80,3 +80,21 @@ def test_no_text_takes_longer_than_its_length_deserves(pattern, split):
     started = time.perf_counter()
     cut(pattern * 200_000 + "x", split)
     assert time.perf_counter() - started < 5
+
+
+def test_a_splitter_that_changes_what_it_cuts_takes_no_longer_than_the_text_deserves():
+    text = "abcdefgh " * 100_000
+    started = time.process_time()
+    parts = cut(text, lambda text: [f"{word}!" for word in text.split()])
+    assert time.process_time() - started < 3
+    assert {part.start for part in parts} == {None}
+
+
+def test_near_the_last_find_pieces_are_found_however_many_were_changed(monkeypatch):
+    monkeypatch.setattr("dsplus_chains.passages._PATIENCE", 20)
+    text = "one two three four"
+    pieces = ["ONE", "two", "THREE", "four"]
+    assert [part.start for part in cut(text, lambda text: pieces)] == [None, 4, None, 14]
+    far = f"one{' ' * 6000}two"
+    assert [part.start for part in cut(far, lambda text: ["one", "TWO", "two"])] == [0, None, None]
+    assert [part.start for part in cut(far, lambda text: ["one", "two"])] == [0, 6003]

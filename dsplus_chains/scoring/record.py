@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dsplus_chains.schema import InvalidInputError, Prediction
+from dsplus_chains.passages import check_sound
+from dsplus_chains.schema import InvalidInputError, Prediction, shorten
 
 _OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused")
 """The keys that a chain writes; a record that has been through a scorer may hold them, a caller's own dict may not."""
@@ -66,21 +67,8 @@ def _checked(text: Any, where: str) -> str:
     if not text.strip():
         msg = f"Got {where}{_shown(text)} but expected a text with at least one character that is not white space"
         raise InvalidInputError(msg)
-    if not _is_sound(text):
-        msg = f"Got {where}{_shown(text)}, which holds half of a character (a lone surrogate); mend its decoding"
-        raise InvalidInputError(msg)
-    return text
-
-
-def _is_sound(text: str) -> bool:
-    """Whether a text can be encoded: half of an emoji, cut in two, cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return check_sound(text, where=where)
 
 
 def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:80]}…"
+    return shorten(repr(value), 80)

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.passages import NOTHING_TO_READ, Split, cut, read_text
+from dsplus_chains.passages import NOTHING_TO_READ, Split, check_sound, cut, read_text
 from dsplus_chains.schema import InvalidInputError, Passage, SubtaskResult
 
 _WORD = re.compile(r"\w+")
@@ -37,7 +37,7 @@ class SentenceRanker(BatchRunnable[Any, SubtaskResult]):
         word_weight: The weight of the common words in the score: 0 is the vectors alone, 1 the words alone.
 
     Raises:
-        InvalidInputError: The input holds no text, or no question.
+        InvalidInputError: The input holds no text, or no question, or one of them holds half of a character.
 
     Example:
         >>> class Letters:
@@ -93,6 +93,7 @@ class SentenceRanker(BatchRunnable[Any, SubtaskResult]):
             where = "from the function `query`" if callable(self.query) else f"under {self.query!r}"
             msg = f"Got {query!r:.80} {where} but expected a question (a text) to rank sentences by"
             raise InvalidInputError(msg)
+        check_sound(query, where="the question " if callable(self.query) else f"{self.query!r}: ")
         if self.split is not None:
             return query, cut(text, self.split)
         return query, [Passage(text=text, start=0, number=1)] if text.strip() else []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from string import Formatter
 from typing import Any
 
@@ -13,6 +14,7 @@ from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.schema import SKIPPED, DSPlusError, InvalidInputError, SubtaskResult
+from dsplus_chains.subtasks.shape import filled, placed, request_of
 
 
 class NoVoteError(DSPlusError):
@@ -59,16 +61,42 @@ class ResultTemplate(BatchRunnable[dict[str, Any], str]):
     def _run(
         self, inputs: list[dict[str, Any]], run_manager: Managers, config: Configs, **kwargs: Any
     ) -> list[str | Exception]:
-        return [self._fill(record) for record in inputs]
+        results: list[str | Exception] = []
+        for record in inputs:
+            try:
+                results.append(self._fill(record))
+            except Exception as error:
+                results.append(error)
+        return results
 
-    def _fill(self, record: Mapping[str, Any]) -> str | Exception:
+    def _fill(self, record: Mapping[str, Any]) -> str:
+        return self._joined(record, str)
+
+    def _joined(self, record: Mapping[str, Any], literal: Callable[[str], str]) -> str:
+        """The values, and between them what becomes of the template's own text."""
         results = record.get("subtasks", {})
         values = {"input": record.get("input")} | {name: _read(result) for name, result in results.items()}
         if missing := [name for name in self.names if name not in values]:
-            return InvalidInputError(
-                f"Got no result of {missing}, which the template names; there are {sorted(values)}"
-            )
-        return self.template.format_map(values)
+            msg = f"Got no result of {missing}, which the template names; there are {sorted(values)}"
+            raise InvalidInputError(msg)
+        return "".join(
+            literal(text) + ("" if name is None else f"{values[name]}")
+            for text, name, _, _ in Formatter().parse(self.template)
+        )
+
+
+class PlacedTemplate(ResultTemplate):
+    """A template that was written for a request's shape: its places hold the values of the record's request.
+
+    Example:
+        >>> record = {"request": 'Is order 7 "{late}"?', "subtasks": {"tone": SubtaskResult(value="[number 1]")}}
+        >>> PlacedTemplate(template="Order [number 1], [quote 2]: {tone}").invoke(record)
+        'Order 7, "{late}": [number 1]'
+    """
+
+    @override
+    def _fill(self, record: Mapping[str, Any]) -> str:
+        return self._joined(record, partial(filled, values=placed(request_of(record))[1]))
 
 
 def combining_step(value: Any) -> Runnable[Any, Any]:

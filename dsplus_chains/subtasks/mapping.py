@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.config import patch_config, run_in_executor
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import BeforeValidator, Field
@@ -102,8 +102,10 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
 
     @override
     async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
-        batch = _Batch(self, inputs, run_manager, config)
-        rows, kept, configs = batch.take(await arun_batch(self.run, *batch.calls, **kwargs))
+        # cutting long texts and choosing among many parts take their time, and splitters are the user's: in a thread
+        batch = await run_in_executor(None, _Batch, self, inputs, run_manager, config)
+        outcome = await arun_batch(self.run, *batch.calls, **kwargs)
+        rows, kept, configs = await run_in_executor(None, batch.take, outcome)
         return batch.finish(rows, await arun_batch(self.reduce, kept, configs))
 
 

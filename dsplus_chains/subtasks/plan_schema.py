@@ -25,6 +25,7 @@ from dsplus_chains._answers import unique_keys, without_thoughts
 from dsplus_chains.schema import DSPlusError
 from dsplus_chains.subtasks.combining import ResultTemplate
 from dsplus_chains.subtasks.plan import NAME, sorted_plan
+from dsplus_chains.subtasks.shape import places_in
 from dsplus_chains.subtasks.skill import LONGEST_NAME
 
 DEEPEST = 10
@@ -134,7 +135,7 @@ class SubtaskPlan(BaseModel):
         return steps
 
     @model_validator(mode="after")
-    def _can_be_run(self) -> Self:
+    def _can_be_run(self, info: ValidationInfo) -> Self:
         if not self.steps:
             msg = "Got a plan without steps but expected at least one"
             raise ValueError(msg)
@@ -148,6 +149,15 @@ class SubtaskPlan(BaseModel):
             if unknown := [name for name in ResultTemplate(template=self.template).names if name not in known]:
                 msg = f"Got a template that names {unknown} but expected some of {known}"
                 raise ValueError(msg)
+        places = (info.context or {}).get("places")
+        named = [
+            place
+            for text in (*(step.question for step in self.steps), self.template)
+            for place in places_in(text or "")
+        ]
+        if places is not None and (unknown := [place for place in named if place not in places]):
+            msg = f"Got the places {unknown[:TOLD]} but expected those of the request alone, which are {[*places]}"
+            raise ValueError(msg)
         return self
 
     @override
@@ -174,13 +184,16 @@ class Planning(BaseModel):
     usage: UsageMetadata | None = None
 
 
-def check_plan(value: Any, *, skills: Collection[str], max_steps: int) -> SubtaskPlan:
+def check_plan(
+    value: Any, *, skills: Collection[str], max_steps: int, places: Collection[str] | None = None
+) -> SubtaskPlan:
     """A plan, if it can be run with these skills.
 
     Args:
         value: A plan, or its data.
         skills: The names of the skills there are.
         max_steps: How many steps it may have.
+        places: The places that its texts may name; None: any.
 
     Raises:
         PlanError: It cannot; up to five faults are named.
@@ -193,12 +206,14 @@ def check_plan(value: Any, *, skills: Collection[str], max_steps: int) -> Subtas
     """
     data = value.model_dump() if isinstance(value, SubtaskPlan) else value
     try:
-        return SubtaskPlan.model_validate(data, context={"skills": skills, "max_steps": max_steps})
+        return SubtaskPlan.model_validate(data, context={"skills": skills, "max_steps": max_steps, "places": places})
     except ValidationError as error:
         raise PlanError(_faults(error)) from error
 
 
-def read_plan(text: str, *, skills: Collection[str], max_steps: int, longest: int) -> SubtaskPlan:
+def read_plan(
+    text: str, *, skills: Collection[str], max_steps: int, longest: int, places: Collection[str] | None = None
+) -> SubtaskPlan:
     """The plan in a model's answer: its first JSON object.
 
     What is too long is not parsed at all, and what nests too deep neither.
@@ -208,6 +223,7 @@ def read_plan(text: str, *, skills: Collection[str], max_steps: int, longest: in
         skills: The names of the skills there are.
         max_steps: How many steps the plan may have.
         longest: How many characters the answer may have.
+        places: The places that the plan's texts may name; None: any.
 
     Raises:
         PlanError: The answer holds no plan that can be run.
@@ -240,7 +256,7 @@ def read_plan(text: str, *, skills: Collection[str], max_steps: int, longest: in
     except ValueError as error:
         msg = f"Got an answer that is no JSON ({error}): {found!r:.80}"
         raise PlanError(msg) from error
-    return check_plan(data, skills=skills, max_steps=max_steps)
+    return check_plan(data, skills=skills, max_steps=max_steps, places=places)
 
 
 def _faults(error: ValidationError) -> str:

@@ -24,7 +24,7 @@ from dsplus_chains._arm import AnswerStream
 from dsplus_chains._batching import Outcome, arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.schema import ShuntRecord
-from dsplus_chains.subtasks.combining import as_table
+from dsplus_chains.subtasks.combining import PlacedTemplate, ResultTemplate, as_table
 from dsplus_chains.subtasks.decomposer import SubtaskDecomposer
 from dsplus_chains.subtasks.graph import plan_graph
 from dsplus_chains.subtasks.plan import Subtask
@@ -50,10 +50,10 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
     cannot be run goes back once with what was wrong. If the second cannot be run either, or the call fails, the large
     model is given the request and the input, and answers itself: `plan` is then None, and `error` says why.
 
-    Plans are kept by the shape of the request, so a request that differs in numbers and quotations alone needs no
-    planning call; the model sees places in their stead. In a batch, all missing plans are asked for in one call, and
-    inputs with the same plan go through it as one batch. A record that holds a `plan` already (one that you have
-    looked at, or changed) is run by that.
+    Plans are kept by the shape of the request, so a request that differs in numbers and short quotations alone needs no
+    planning call; the model sees places in their stead, and the plan's questions and template may name them. In a
+    batch, all missing plans are asked for in one call, and inputs with the same plan go through it as one batch. A
+    record that holds a `plan` already (one that you have looked at, or changed) is run by that.
 
     Args:
         llm: The large model: any chat model. It plans, and combines the results where the plan wants it.
@@ -161,33 +161,40 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
             PlanError: It cannot be run.
         """
         checked, skills = self.check(plan), {skill.name: skill for skill in self.skills}
+        subtasks = [self._subtask(step, skills) for step in checked.steps]
         if checked.combine == "large_model":
-            return SubtaskDecomposer(
-                subtasks=[self._subtask(step, skills) for step in checked.steps],
-                combine=self._answering,
-                source="large",
-            )
-        return SubtaskDecomposer(
-            subtasks=[self._subtask(step, skills) for step in checked.steps], combine=checked.template or as_table
-        )
+            return SubtaskDecomposer(subtasks=subtasks, combine=self._answering, source="large")
+        if checked.template is None:
+            return SubtaskDecomposer(subtasks=subtasks, combine=as_table)
+        template = PlacedTemplate if self.shape is None else ResultTemplate
+        return SubtaskDecomposer(subtasks=subtasks, combine=template(template=checked.template))
 
-    def check(self, plan: Any) -> SubtaskPlan:
+    def check(self, plan: Any, request: str | None = None) -> SubtaskPlan:
         """A plan, its data or its JSON, if it can be run with these skills.
+
+        Args:
+            plan: What should be a plan.
+            request: What it has to fit: it may name the places of this request's shape alone. None: any.
 
         Raises:
             PlanError: It cannot.
         """
         if isinstance(plan, str):
-            return self.read(plan)
-        return check_plan(plan, skills=self._names, max_steps=self.max_steps)
+            return self.read(plan, request)
+        return check_plan(plan, skills=self._names, max_steps=self.max_steps, places=self._places(request))
 
-    def read(self, text: str) -> SubtaskPlan:
+    def read(self, text: str, request: str | None = None) -> SubtaskPlan:
         """The plan in a text, if it can be run with these skills.
+
+        Args:
+            text: An answer of the large model, or a plan's JSON.
+            request: What it has to fit, as in `check`.
 
         Raises:
             PlanError: There is none.
         """
-        return read_plan(text, skills=self._names, max_steps=self.max_steps, longest=self.max_answer)
+        places = self._places(request)
+        return read_plan(text, skills=self._names, max_steps=self.max_steps, longest=self.max_answer, places=places)
 
     def conversation(self, request: str) -> list[BaseMessage]:
         """What the large model is asked for a plan."""
@@ -316,6 +323,10 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
     def _subtask(self, step: PlannedStep, skills: dict[str, Skill]) -> Subtask:
         question = partial(question_of, question=step.question, places=self.shape is None)
         return skills[step.skill].subtask(step.name, needs=step.needs, question=question)
+
+    def _places(self, request: str | None) -> list[str] | None:
+        """The places that a plan for a request may name; None: whatever looks like one is none."""
+        return None if request is None or self.shape is not None else [*placed(request)[1]]
 
     @property
     def _names(self) -> list[str]:

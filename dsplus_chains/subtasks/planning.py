@@ -22,11 +22,11 @@ from dsplus_chains.subtasks.shape import request_of
 class Planner(Protocol):
     """What a run needs to know of its planner."""
 
-    def check(self, plan: Any) -> SubtaskPlan:
-        """A plan, if it can be run."""
+    def check(self, plan: Any, request: str) -> SubtaskPlan:
+        """A plan, if it can be run for a request."""
 
-    def read(self, text: str) -> SubtaskPlan:
-        """The plan in a text, if it can be run."""
+    def read(self, text: str, request: str) -> SubtaskPlan:
+        """The plan in a text, if it can be run for a request."""
 
     def key(self, request: str) -> str:
         """What requests have in common that share a plan."""
@@ -40,6 +40,7 @@ class _Open:
     """A request shape without a plan so far, and the rows that wait for it; the first of them pays."""
 
     rows: list[int]
+    request: str
     messages: list[BaseMessage]
     fault: PlanError | None = None
 
@@ -77,11 +78,11 @@ class PlanningRun:
             record = _record(value)
             request, given = request_of(record), record.get("plan")
             if given is not None:
-                self._settle([row], self._planner.check(given), "given")
+                self._settle([row], self._planner.check(given, request), "given")
             elif (key := self._planner.key(request)) in self._open:
                 self._open[key].rows.append(row)
             else:
-                self._open[key] = _Open([row], self._planner.conversation(request))
+                self._open[key] = _Open([row], request, self._planner.conversation(request))
         except Exception as error:
             return error
         return {name: held for name, held in without_answer(record).items() if name not in {"plan", "planning"}}
@@ -97,7 +98,8 @@ class PlanningRun:
             if value is None:
                 continue
             try:
-                plan = self._planner.read(value if isinstance(value, str) else bytes(value).decode())
+                said = value if isinstance(value, str) else bytes(value).decode()
+                plan = self._planner.read(said, self._open[key].request)
             except (TypeError, ValueError):
                 continue
             self._settle(self._open.pop(key).rows, plan, "cache")
@@ -116,7 +118,7 @@ class PlanningRun:
                 if isinstance(answer, Exception):
                     raise answer
                 said = _said(answer)
-                plan = self._planner.read(said)
+                plan = self._planner.read(said, shape.request)
             except PlanError as error:
                 if shape.fault is None:
                     shape.messages, shape.fault = correcting_messages(shape.messages, said, str(error)), error

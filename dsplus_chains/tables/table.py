@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from dsplus_chains.passages import is_sound
 from dsplus_chains.schema import DSPlusError
 
 Row: TypeAlias = Mapping[str, Any]
@@ -48,7 +49,7 @@ class Table:
             if not isinstance(text, str) or not text.strip():
                 got = "an empty cell" if _is_empty(text) else f"{shown(text)} ({type(text).__name__})"
                 raise self._error(number, column, f"got {got} but expected a text; mend or drop the row")
-            if not _is_unicode(text):
+            if not is_sound(text):
                 raise self._error(number, column, "got half a surrogate pair, which is no text; mend or drop the row")
             texts.append(text)
         return texts
@@ -142,14 +143,6 @@ def label_reader(known: Sequence[Any]) -> Callable[[Any], Any]:
 
 def _is_empty(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())  # noqa: PLR0124  NaN
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def shown(value: Any) -> str:

@@ -403,7 +403,9 @@ def test_what_a_subtask_found_changes_nothing_outside_of_its_fence(text):
     found = read(record, hints="none")
     known = found[found.index("Found out so far:\n") :].partition("\n")[2]
     tag = known[1 : known.index(">")]
-    line = f"quote (90 % sure):\n{text}" if "\n" in text else f"quote = {text} (90 % sure)"
+    lines = text.splitlines(keepends=True)
+    below = "".join(line if line.isspace() else f"    {line}" for line in lines)
+    line = f"quote = {text} (90 % sure)" if lines in ([], text.splitlines()) else f"quote (90 % sure):\n{below}"
     assert known == f"<{tag}>\nKnown from specialised models:\n{line}\n</{tag}>\n\nLabel:"
     assert known.lower().count(f"</{tag}>") == 1
 

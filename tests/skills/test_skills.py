@@ -117,6 +117,32 @@ def test_without_a_question_a_row_fails_alone(question):
     assert "under 'question' but expected a question" in str(bad)
 
 
+class Strict(TinyEncoder):
+    """It encodes as Hugging Face's tokenizers do: one text with half of a character fails all."""
+
+    def encode(self, texts):
+        "".join(texts).encode()
+        return super().encode(texts)
+
+
+@pytest.mark.parametrize("query", ["question", lambda record: record["question"]])
+def test_half_of_a_character_fails_its_row_alone(query):
+    rows = [
+        {"input": STORY, "question": "May?"},
+        {"input": "It died \ud83d", "question": "May?"},
+        {"input": STORY, "question": "May? \udc00"},
+    ]
+    ranker = SentenceRanker(encoder=Strict(), query=query)
+    good, text, question = ranker.batch(rows, return_exceptions=True)
+    assert good.value == "The battery died in May."
+    told = "which holds half of a character (a lone surrogate); mend its decoding"
+    assert isinstance(text, InvalidInputError)
+    assert str(text) == rf"Got 'input': 'It died \ud83d', {told}"
+    assert isinstance(question, InvalidInputError)
+    where = "the question " if callable(query) else "'question': "
+    assert str(question) == rf"Got {where}'May? \udc00', {told}"
+
+
 def test_it_ranks_the_parts_of_long_inputs_with_one_encode_for_all():
     encoder = TinyEncoder()
     facts = MapParts(split="paragraphs", run=SentenceRanker(encoder=encoder), keep=Keep(top_k=1))

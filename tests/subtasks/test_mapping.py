@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from threading import Barrier
 
 import pytest
 from fakes import Gauge, Recording, predict
@@ -175,6 +176,23 @@ async def test_independent_subtasks_of_a_second_take_about_a_second():
     started = time.perf_counter()
     await decomposer.abatch(["One. Two.", "Three."])
     assert time.perf_counter() - started < 1.6
+
+
+async def test_splitters_and_rules_of_independent_subtasks_run_side_by_side_away_from_the_loop():
+    together = Barrier(3, timeout=10)  # it breaks unless all three get there
+
+    def split(text):
+        together.wait()
+        return text.split()
+
+    def label(record):
+        together.wait()
+        return "x"
+
+    keep = Keep(top_k=1, label=label)
+    plan = [MapSubtask(name=name, split=split, run=Recording(scored(0.5, 0.6)), keep=keep) for name in "abc"]
+    found = await SubtaskDecomposer(subtasks=plan, combine="{a} {b} {c}").ainvoke("y x")
+    assert found["answer"] == "[2] x [2] x [2] x"
 
 
 @pytest.mark.parametrize("optional", [True, False])

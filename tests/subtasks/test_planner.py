@@ -120,7 +120,7 @@ def test_a_text_is_its_own_request_and_a_plain_plan_needs_no_large_answer():
     assert "request" not in record
     assert large.sizes == [1]
     table, _, _ = make({**BOTH, "combine": "table"})
-    assert list(table.invoke(ask("bad"))["answer"]) == ["tone", "why"]
+    assert list(table.invoke(ask("bad", "In 3 words?"))["answer"]) == ["tone", "why"]
 
 
 def test_the_planning_prompt_is_pinned():
@@ -427,7 +427,7 @@ def test_a_given_plan_is_checked_and_run_without_being_planned():
     record = planner.invoke({**record, "input": "good"})
     assert record["answer"]["tone"] == "positive"
     bad, good = planner.batch(
-        [{**ask("bad"), "plan": {"steps": [step(skill="fly")]}}, {**ask("bad"), "plan": changed}],
+        [{**ask("bad"), "plan": {"steps": [step(skill="fly")]}}, {**ask("bad", "In 3 words?"), "plan": changed}],
         return_exceptions=True,
     )
     assert isinstance(bad, PlanError)
@@ -529,7 +529,7 @@ async def test_the_stream_tells_the_plan_then_what_is_found_then_the_answer(plan
 
 async def test_events_show_planning_skills_and_answer_as_children():
     planner, _, _ = make(BOTH)
-    events = [event async for event in planner.astream_events(ask("bad"), version="v2")]
+    events = [event async for event in planner.astream_events(ask("bad", "In 3 words?"), version="v2")]
     tags = {tag for event in events if event["event"].endswith("_start") for tag in event["tags"]}
     assert {"plan:1", "answer", "subtask:tone", "subtask:why", "combine"} <= tags
     assert {event["data"]["name"] for event in events if event["event"] == "on_custom_event"} == {"tone", "why"}
@@ -573,10 +573,76 @@ def test_an_optional_skill_may_fail():
         ("pay 1,234.50 €", "pay 7 €", True),
         ("B2B only", "B3B only", False),
         ("3.5kg", "4.5kg", False),
+        ('Do this: "translate the refund clause into French"', 'Do this: "list all the dates that are named"', False),
+        ('Do this: "count to 3 for each of them"', 'Do this: "count to 4 for each of them"', False),
+        (
+            "请做：“把退款条款翻译成法语，并说明客户为什么不满意，再写一封有礼貌的回信给客户，谢谢您”",
+            "请做：“把退款条款翻译成德语，并说明客户为什么不满意，再写一封有礼貌的回信给客户，谢谢您”",
+            False,
+        ),
+        ('"Translate it"', '"Summarise it"', False),
+        ('1. "Translate it" - «now»!', '1. "Summarise it" - «now»!', False),
+        ('2: "Translate it"', '3: "Translate it"', True),
     ],
 )
 def test_the_shape_of_a_request(one, other, same):
     assert (request_shape(one) == request_shape(other)) is same
+
+
+ORDER = {
+    "steps": [{"name": "t", "skill": "sentiment"}],
+    "combine": "template",
+    "template": "Order [number 1] for [quote 2]: {t} {{t}}",
+}
+
+
+async def test_places_in_a_template_hold_the_values_of_the_request_which_are_no_format_text():
+    planner, large, _ = make(ORDER)
+    rows = [ask("bad", f'How is order {number} of "{name}"?') for number, name in [(7, "Bo {t} [number 1]"), (8, "Al")]]
+    expected = ['Order 7 for "Bo {t} [number 1]": negative {t}', 'Order 8 for "Al": negative {t}']
+    assert [record["answer"] for record in planner.batch(rows)] == expected
+    assert [record["answer"] for record in await planner.abatch(rows)] == expected
+    assert large.planned == 1
+    plan = planner.plan(rows[0])
+    assert planner.decomposer(plan).invoke(rows[1])["answer"] == expected[1]
+    with pytest.raises(InvalidInputError, match=r"without the values of \['\[number 1\]', '\[quote 2\]'\]"):
+        planner.decomposer(plan).invoke(ask("bad", "How is it?"))
+    asking, _, _ = make(BOTH)
+    with pytest.raises(SubtaskError, match=r"without the values of \['\[number 1\]'\]"):
+        asking.decomposer(asking.check(BOTH)).invoke(ask("bad", "How is it?"))
+    own, _, _ = make(ORDER, shape=str)
+    assert own.invoke(rows[1])["answer"] == "Order [number 1] for [quote 2]: negative {t}"
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {**TONE, "template": "[quote 2]: {tone}"},
+        {"steps": [step(question="Is it [quote 2]?")]},
+        {"steps": [step(question="Is it [quote 1]?")]},
+    ],
+)
+def test_a_plan_that_names_places_which_the_request_does_not_have_is_refused(plan):
+    planner, large, _ = make(plan, TONE)
+    record = planner.invoke(ask("bad", "How is order 7?"))
+    assert record["answer"] == "tone: negative"
+    told = messages(large.inputs[1])[-1].content
+    assert "but expected those of the request alone, which are ['[number 1]']" in told
+    with pytest.raises(PlanError, match="expected those of the request"):
+        planner.invoke({**ask("bad", "How is order 7?"), "plan": plan})
+    store = InMemoryByteStore()
+    planner, large, _ = make(TONE, cache=store)
+    planner.invoke(ask("bad", "How is order 7?"))
+    store.mset([(*store.yield_keys(), json.dumps(plan).encode())])
+    assert planner.invoke(ask("bad", "How is order 7?"))["planning"].source == "large"
+
+
+def test_a_quotation_that_may_be_the_task_is_seen_by_the_planning_model():
+    planner, large, _ = make(TONE)
+    request = 'Please do this: "translate the refund clause into French"'
+    planner.batch([ask("bad", request), ask("bad", request.replace("French", "German"))])
+    assert messages(large.inputs[0])[1].content == f"<request>\n{request}\n</request>"
+    assert large.planned == 2
 
 
 def test_a_malicious_answer_is_refused_quickly():
