@@ -6,7 +6,7 @@ of a decomposer. It gets the record. It may answer with a plain value or with a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from threading import Lock
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ from typing_extensions import override
 from dsplus_chains._logprobs import told_confidence
 from dsplus_chains._runnable import add_chunks
 from dsplus_chains.labels import as_label
-from dsplus_chains.schema import DSPlusError, LargeAnswer, WiringError
+from dsplus_chains.schema import DSPlusError, LargeAnswer, SubtaskResult, WiringError
 
 ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
 """The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
@@ -133,32 +133,43 @@ def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
     return arm
 
 
-def feed(prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whose: str) -> dict[str, Any]:
-    """The record as an arm's prompt wants it: a prompt of one variable is fed from the record's `input`.
+def feed(
+    prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whose: str, subtasks: Collection[str] = ()
+) -> dict[str, Any]:
+    """The record as an arm's prompt wants it: results of subtasks under their names, or `input` as its one variable.
 
     Args:
         prompt: The prompt that the arm starts with, if it starts with one.
         record: What the arm gets.
         whose: What the arm is called in an error.
+        subtasks: The names of all subtasks of the plan: a variable with such a name is never the `input`.
 
     Raises:
         WiringError: The prompt has a variable that the record does not hold.
     """
     if prompt is None:
         return record
-    missing = [name for name in prompt.input_variables if name not in record]
+    held = record.get("subtasks")
+    found = held if isinstance(held, Mapping) else {}
+    lacking = [name for name in prompt.input_variables if name not in record]
+    fed = {**record, **{name: _shown(found[name]) for name in lacking if name in found}}
+    missing = [name for name in lacking if name not in fed]
     if not missing:
-        return record
-    if len(missing) == len(prompt.input_variables) == 1 and "input" in record:
+        return fed
+    if len(prompt.input_variables) == 1 and missing[0] not in subtasks and "input" in record:
         asked = record["input"]
         messages = any(isinstance(part, MessagesPlaceholder) for part in getattr(prompt, "messages", ()))
         return {**record, missing[0]: [HumanMessage(str(asked))] if messages else asked}
     msg = (
         f"The prompt of {whose} wants {sorted(missing)}, which the record does not hold; it has {sorted(record)}. "
-        "Rename the prompt's variables (results of subtasks are in {subtasks}), or add the keys before with "
-        "RunnablePassthrough.assign"
+        "Rename the prompt's variables (results of subtasks are in {subtasks}, and each under its name), add the "
+        "subtasks to `needs`, or add the keys before with RunnablePassthrough.assign"
     )
     raise WiringError(msg)
+
+
+def _shown(result: Any) -> Any:
+    return result.shown if isinstance(result, SubtaskResult) else result
 
 
 def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -291,6 +291,13 @@ class SubtaskResult(_Value):
         """Whether the question is left to whoever combines the results: no value, a doubtful one, or a stand-in."""
         return self.value is None or self.doubtful or self.source == "fallback"
 
+    @property
+    def shown(self) -> Any:
+        """What stands in a template for it: the value, "unknown" without one, nothing if it was skipped."""
+        if self.value is not None:
+            return self.value
+        return "" if self.source == SKIPPED else "unknown"
+
     @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SubtaskResult) and self._said() == other._said()

@@ -32,7 +32,8 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     from the large model.
 
     In `combine`'s prompt the variable `{subtasks}` reads as one line a result (`HintPromptBuilder` tells them without
-    being asked). In a stream each result comes as soon as it is there, then the answer token by token.
+    being asked), and a subtask's name as its value; so do the `needs` in a subtask's own prompt. In a stream each
+    result comes as soon as it is there, then the answer token by token.
 
     For each input and each finished subtask a custom event "dsplus_subtask" goes out, `{name, source, confidence,
     calls, tokens, seconds}`: who answered, how sure, and at what cost.

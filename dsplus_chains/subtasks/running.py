@@ -134,7 +134,7 @@ class PlanRun:
         rows, records = [], []
         for row, record in self._alive():
             try:
-                records.append(feed(prompt, record, whose="the combining step"))
+                records.append(feed(prompt, record, whose="the combining step", subtasks=self._order))
                 rows.append(row)
             except InvalidInputError as error:
                 self.results[row] = error
@@ -185,7 +185,7 @@ class PlanRun:
                     continue
                 seen = subtask.view(known)
                 if isinstance(seen, dict):
-                    seen = feed(prompt, seen, whose=f"subtask {subtask.name!r}")
+                    seen = feed(prompt, seen, whose=f"subtask {subtask.name!r}", subtasks=self._order)
             except Exception as error:
                 self._fail(row, subtask, error)
                 continue

@@ -17,6 +17,7 @@ from dsplus_chains import (
     Subtask,
     SubtaskDecomposer,
     SubtaskError,
+    WiringError,
 )
 from dsplus_chains.subtasks.plan import levels
 
@@ -106,6 +107,36 @@ def test_results_enter_the_combining_prompt():
     assert decomposer.invoke("good")["answer"] == (
         "good\nKnown from specialised models:\ntone = positive (95 % sure)\nn = 7"
     )
+
+
+def say(template):
+    """A prompt, and a stub model that answers with what it was asked."""
+    return ChatPromptTemplate.from_template(template) | RunnableLambda(lambda p: p.messages[-1].content)
+
+
+async def test_a_prompt_is_fed_a_result_under_the_name_of_its_subtask():
+    plan = [
+        subtask("tone", run=lambda _: Prediction(label="angry", confidence=0.9)),
+        subtask("reply", "tone", run=say("The tone is: {tone}")),
+        subtask("never", run=str, when=lambda _: False),
+        subtask("lost", run=lambda _: 1 / 0, optional=True),
+    ]
+    for template, answer in [
+        ("Reply; the tone is: {tone}", "Reply; the tone is: angry"),
+        ("{tone} | {input} | {reply}", "angry | it broke | The tone is: angry"),
+        ("{lost}{never}", "unknown"),
+    ]:
+        decomposer = SubtaskDecomposer(subtasks=plan, combine=say(template))
+        found = decomposer.invoke("it broke")
+        assert found["answer"] == answer
+        assert "tone" not in found
+        assert (await decomposer.ainvoke("it broke"))["answer"] == answer
+
+
+def test_a_variable_that_names_a_subtask_is_never_fed_the_input():
+    plan = [subtask("tone", run=lambda _: "angry"), subtask("reply", run=say("The tone is: {tone}"))]
+    with pytest.raises(WiringError, match=r"wants \['tone'\].*`needs`"):
+        SubtaskDecomposer(subtasks=plan, combine=str).invoke("it broke")
 
 
 def test_a_failing_subtask_names_itself_and_fails_its_row_alone():
