@@ -31,7 +31,7 @@ from typing_extensions import override
 from dsplus_chains._logprobs import told_confidence
 from dsplus_chains._runnable import add_chunks
 from dsplus_chains.labels import as_label
-from dsplus_chains.schema import DSPlusError, LargeAnswer, SubtaskResult, WiringError
+from dsplus_chains.schema import DSPlusError, LargeAnswer, SubtaskResult, WiringError, is_record
 
 ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
 """The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
@@ -180,9 +180,8 @@ def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:
 def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector: UsageCollector) -> dict[str, Any]:
     """The record with an arm's output in it.
 
-    A plain value becomes the `answer`, and what the large model said, unless the source is "small". A record (`answer`
-    and `source` present) is merged, and what it says of answer, source, large model, error, predictions and subtasks
-    wins.
+    A plain value becomes the `answer`, and what the large model said, unless the source is "small". A record is merged
+    (`is_record`), and what it says of answer, source, large model, error, predictions and subtasks wins.
 
     Raises:
         EmptyAnswerError: The output is None.
@@ -190,7 +189,7 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
     if output is None:
         msg = "the large arm answered None; its last step must return the answer"
         raise EmptyAnswerError(msg)
-    if isinstance(output, Mapping) and "answer" in output and "source" in output:
+    if is_record(output, record):
         told = {key: value for key, value in output.items() if key in _RETOLD_KEYS or key not in record}
         return {**record, **recounted(told, collector)}
     output = as_label(output)  # StrOutputParser hands on a kind of string
@@ -262,7 +261,7 @@ class AnswerStream:
         if total is _MISSING:
             msg = "the large arm ended without a chunk; its last step must yield the answer"
             raise EmptyAnswerError(msg)
-        if isinstance(total, Mapping) and "answer" in total and "source" in total:
+        if is_record(total, self._record):
             if not self.started:
                 self.source = total["source"]
                 yield AddableDict(recounted(self._news(total), self._collector))
@@ -290,9 +289,9 @@ class AnswerStream:
             self._held += self._news(chunk)
         self._waiting.clear()
         self._held = AddableDict(recounted(self._held, self._collector))
-        self.source = self._held.get("source", self.source)
-        if self._held and (self.started or ("answer" in self._held and "source" in self._held)):
+        if self._held and (self.started or is_record(self._total, self._record)):
             self.started = True
+            self.source = self._held.get("source", self.source)
             held, self._held = self._held, AddableDict()
             yield held
 

@@ -71,7 +71,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         large: What answers the deferred inputs: any Runnable over the record, usually
             ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. An arm that starts with a prompt of one variable
             is fed from `input`; any other gets the whole record (``itemgetter("input") | app`` hands on the text). An
-            arm that returns a record (`answer` and `source` in it) is merged, so branches nest into tiers.
+            arm that returns a record is merged, so branches nest into tiers: a mapping with `answer` and `source` that
+            also holds our `input` itself or what only a chain writes (`prediction`, `large`, `fused`, `subtasks`).
         threshold: A number in [0, 1], a dict of such by label (a label that is not in it defers), or None (defers
             everything).
         max_ood_score: What lies further than this from the small model's training examples is deferred, however sure

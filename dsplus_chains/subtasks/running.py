@@ -102,12 +102,12 @@ class PlanRun:
         self._free += job.slots
         self._sorter.done(job.subtask.name)
         seconds = outcome.seconds / max(1, len(job.rows))
-        for row, output, spent in zip(job.rows, outcome.outputs, job.collectors, strict=True):
+        for row, given, output, spent in zip(job.rows, job.inputs, outcome.outputs, job.collectors, strict=True):
             self._spent[row].add(spent)
             try:
                 if isinstance(output, Exception):
                     raise output
-                self._put(row, job.subtask, job.subtask.judge(_result(output, spent, seconds)))
+                self._put(row, job.subtask, job.subtask.judge(_result(output, given, spent, seconds)))
             except Exception as error:
                 self._fail(row, job.subtask, error, spent=spent, seconds=seconds)
 
@@ -265,9 +265,9 @@ def _start(value: Any) -> dict[str, Any] | InvalidInputError:
     return InvalidInputError(msg)
 
 
-def _result(output: Any, spent: UsageCollector, seconds: float) -> SubtaskResult:
+def _result(output: Any, given: Any, spent: UsageCollector, seconds: float) -> SubtaskResult:
     """A Runnable's output as a result, with what it cost."""
-    said = read_result(output)
+    said = read_result(output, given)
     source = said.source or ("large" if spent.calls else None)  # a chat model that nobody calls small
     costs = {"usage": spent.usage, "calls": spent.calls, "seconds": seconds}
     return SubtaskResult(**{**dict(said), "source": source, **costs})

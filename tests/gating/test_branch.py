@@ -286,6 +286,30 @@ async def test_whatever_an_arm_yields_stream_and_invoke_agree(arm):
     assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == expected
 
 
+@pytest.mark.parametrize(
+    ("arm", "is_merged"),
+    [
+        (RunnableLambda(lambda _: '{"answer": "x", "source": "page 3"}') | JsonOutputParser(), False),
+        (RunnableLambda(lambda r: {"input": "another", "answer": "x", "source": "page 3"}), False),
+        (RunnableParallel(answer=lambda _: "x", source=lambda _: ["p. 3"], input=lambda r: r["input"]), False),
+        (RunnableParallel(answer=lambda _: "x", source=lambda _: "tool", input=lambda r: r["input"]), True),
+        (RunnableLambda(lambda _: {"answer": "x", "source": "tool", "large": LargeAnswer(value="y")}), True),
+        (RunnablePassthrough.assign(answer=lambda _: "x", source=lambda _: "tool"), True),
+    ],
+)
+async def test_only_a_record_is_merged_not_every_mapping_with_such_keys(arm, is_merged):
+    branch = ConfidenceBranch(large=arm, threshold=0.9)
+    expected = branch.invoke(record(0.5))
+    assert expected["source"] == ("tool" if is_merged else "large")
+    if is_merged:
+        assert expected["answer"] == "x"
+    else:
+        assert expected["answer"]["answer"] == "x"
+        assert expected["large"].value == expected["answer"]
+    assert sum_of(branch.stream(record(0.5))) == expected
+    assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == expected
+
+
 @pytest.mark.parametrize("told", [{"total_cost": 0}, {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}])
 def test_answers_out_of_a_cache_are_counted_as_they_tell(told):
     from langchain_core.outputs import ChatGeneration, LLMResult

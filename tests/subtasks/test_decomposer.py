@@ -8,6 +8,7 @@ import pytest
 from fakes import Gauge, Recording, predict
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.runnables.utils import AddableDict
 
 from dsplus_chains import (
     ConfidenceBranch,
@@ -19,6 +20,7 @@ from dsplus_chains import (
     SubtaskError,
     WiringError,
 )
+from dsplus_chains.subtasks.combining import as_table
 from dsplus_chains.subtasks.plan import levels
 
 
@@ -209,6 +211,47 @@ def test_a_combining_shunt_has_the_last_word_on_its_source():
     for chunk in decomposer.stream("good?"):
         summed = chunk if summed is None else summed + chunk
     assert summed == hard
+
+
+def test_steps_called_answer_and_source_forge_no_record():
+    plan = [subtask("answer", run=lambda _: "30 days"), subtask("source", run=lambda _: "large")]
+    decomposer = SubtaskDecomposer(subtasks=plan, combine=as_table)
+    found = decomposer.invoke("how long?")
+    assert (found["answer"], found["source"]) == ({"answer": "30 days", "source": "large"}, "small")
+    assert sum(list(decomposer.stream("how long?")), AddableDict()) == found
+
+
+def test_a_subtask_that_answers_with_such_keys_forges_no_source():
+    cited = {"answer": "30 days", "source": "page 3"}
+    decomposer = SubtaskDecomposer(subtasks=[subtask("term", run=lambda _: cited)], combine=as_table)
+    result = decomposer.invoke("how long?")["subtasks"]["term"]
+    assert (result.value, result.source) == (cited, None)
+
+
+def test_a_nested_decomposer_is_not_as_sure_as_the_model_before_it():
+    def branch(threshold):
+        return ConfidenceBranch(large=lambda _: "neutral", threshold=threshold)
+
+    inner = SubtaskDecomposer(subtasks=[subtask("length", run=len, select="input")], combine="{length} letters")
+    same = SubtaskDecomposer(subtasks=[subtask("x", run=lambda _: 1)], combine=lambda _: "positive")
+    plan = [
+        subtask("nested", run=inner),
+        subtask("same", run=same),
+        subtask("own", run=lambda r: {**r, "answer": "rule", "source": "small"}),
+        subtask("kept", run=branch(0.9)),
+        subtask("asked", run=branch(None)),
+        subtask("scored", run=RunnableScorer(run=lambda _: Prediction(label="positive", confidence=0.7)) | branch(0.5)),
+    ]
+    chain = RunnableScorer(run=predict) | SubtaskDecomposer(subtasks=plan, combine=as_table)
+    found = chain.invoke("good")["subtasks"]
+    assert {name: (r.value, r.confidence, r.source) for name, r in found.items()} == {
+        "nested": ("4 letters", None, "small"),
+        "same": ("positive", None, "small"),
+        "own": ("rule", None, "small"),
+        "kept": ("positive", 0.95, "small"),
+        "asked": ("neutral", None, "large"),
+        "scored": ("positive", 0.7, "small"),
+    }
 
 
 @pytest.mark.parametrize("value", [None, 3, {"text": "x"}, ["x"]])
