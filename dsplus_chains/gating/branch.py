@@ -60,7 +60,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     In: a record with `prediction`. Out: the record with `answer`, `source`, and, if the large arm was asked, `large`
     (what it said, and its tokens). The small model's answer is kept iff ``confidence >= threshold``; a confidence
     that is not known defers. If the large arm fails, or answers something that is no label, the small model's answer
-    stands in, with ``source="fallback"`` and the reason under `error`.
+    stands in, with ``source="fallback"`` and the reason under `error`. So reads, too, the answer of an arm whose every
+    model call failed, and which fell back on a step of its own (``with_fallbacks``).
 
     In a stream, a failure after the first chunk of the answer is raised: what is out cannot be taken back.
 

@@ -44,7 +44,8 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
             `majority_vote`), or a template over the results' values, ``"{domain}, {sentiment}"``.
         source: The `source` of the answer, if `combine` returns no record of its own. None: "large" if `combine` has
             called a chat model, or if a result is the large model's own ("large", "fused"), else "small". Of a small
-            answer there is no `large` in the record.
+            answer there is no `large` in the record. Where every call of `combine` failed, and a step of its own stood
+            in (`with_fallbacks`), a source "large" becomes "fallback", with the `error`; of a subtask likewise.
 
     Raises:
         pydantic.ValidationError: A circle of needs, an unknown need, a name twice, a template of unknown names, an

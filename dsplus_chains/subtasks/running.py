@@ -236,7 +236,7 @@ class PlanRun:
             return self._plan.source
         found = self.results[row]["subtasks"]
         results = [found[name] for name in self._subtasks]
-        combined = self._spent[row].calls > sum(result.calls for result in results)
+        combined = self._spent[row].calls > 0
         return "large" if combined or any(result.source in ASKED_LARGE for result in results) else "small"
 
     def _watch(self, row: int, tag: str, collector: UsageCollector) -> RunnableConfig:
@@ -268,6 +268,7 @@ def _start(value: Any) -> dict[str, Any] | InvalidInputError:
 def _result(output: Any, given: Any, spent: UsageCollector, seconds: float) -> SubtaskResult:
     """A Runnable's output as a result, with what it cost."""
     said = read_result(output, given)
-    source = said.source or ("large" if spent.calls else None)  # a chat model that nobody calls small
-    costs = {"usage": spent.usage, "calls": spent.calls, "seconds": seconds}
-    return SubtaskResult(**{**dict(said), "source": source, **costs})
+    told: dict[str, Any] = {"usage": spent.usage, "calls": spent.calls, "seconds": seconds}
+    if said.source is None:  # a chat model that nobody calls small, or what stood in for it
+        told |= {"source": spent.source, "error": said.error or spent.failure}
+    return SubtaskResult(**{**dict(said), **told})

@@ -7,7 +7,7 @@ import warnings
 from functools import reduce
 
 import pytest
-from fakes import Recording, record_of
+from fakes import CountingChat, DownChat, Recording, record_of
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
@@ -158,6 +158,24 @@ def test_the_error_is_raised_where_the_user_says_so():
     kept, failed = branch.batch([record(0.95), record(0.5)], return_exceptions=True)
     assert kept["source"] == "small"
     assert isinstance(failed, TimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("spare", "told"),
+    [
+        (RunnableLambda(lambda _: "rule"), {"answer": "rule", "source": "fallback", "error": "ConnectionError: down"}),
+        (CountingChat(function=lambda _: "other") | StrOutputParser(), {"answer": "other", "source": "large"}),
+    ],
+)
+async def test_what_an_arm_falls_back_on_is_not_the_large_model_unless_it_is_one(spare, told):
+    arm = ChatPromptTemplate.from_template("{review}") | DownChat().with_fallbacks([spare]) | StrOutputParser()
+    branch = ConfidenceBranch(large=arm, threshold=0.9)
+    result = branch.invoke(record(0.5))
+    assert {key: result[key] for key in ("answer", "source", "error") if key in result} == told
+    assert ("large" in result) is (told["source"] == "large")
+    assert sum_of(branch.stream(record(0.5))) == result
+    assert await branch.ainvoke(record(0.5)) == result
+    assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == result
 
 
 def test_without_a_small_answer_the_error_is_raised():
