@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dsplus_chains.evaluation.evaluate import evaluate as evaluate
     from dsplus_chains.evaluation.report import write_report as write_report
     from dsplus_chains.evaluation.result import Evaluation as Evaluation
+    from dsplus_chains.evaluation.subtasks import report_subtasks as report_subtasks
     from dsplus_chains.gating.branch import ConfidenceBranch as ConfidenceBranch
     from dsplus_chains.gating.fusion import AnswerFusion as AnswerFusion
     from dsplus_chains.integrations.local_chat import LocalChatModel as LocalChatModel
@@ -113,6 +114,7 @@ _HOMES = {
     "WiringError": "schema",
     "data_shunt": "shunt",
     "evaluate": "evaluation.evaluate",
+    "report_subtasks": "evaluation.subtasks",
     "strong_labels": "prompting.strong",
     "tune_hints": "tuning.hints",
     "tune_threshold": "tuning.threshold",
@@ -169,6 +171,7 @@ __all__ = [
     "WiringError",
     "data_shunt",
     "evaluate",
+    "report_subtasks",
     "strong_labels",
     "tune_hints",
     "tune_threshold",

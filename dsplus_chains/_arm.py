@@ -6,7 +6,7 @@ of a decomposer. It gets the record. It may answer with a plain value or with a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from threading import Lock
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ from typing_extensions import override
 from dsplus_chains._logprobs import told_confidence
 from dsplus_chains._runnable import add_chunks
 from dsplus_chains.labels import as_label
-from dsplus_chains.schema import DSPlusError, LargeAnswer, WiringError
+from dsplus_chains.schema import DSPlusError, LargeAnswer, SubtaskResult, WiringError, describe_error, is_record
 
 ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
 """The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
@@ -49,7 +49,7 @@ class EmptyAnswerError(DSPlusError):
 class UsageCollector(BaseCallbackHandler):
     """Counts all chat model calls under one run, and their tokens: None as soon as one call does not tell its own.
 
-    It also keeps how sure the last call was of its answer, where the provider tells.
+    It also keeps how sure the last call was of its answer, where the provider tells, and whether any was answered.
 
     LangChain's own `UsageMetadataCallbackHandler` groups by model name and drops the tokens of a message that does
     not name its model.
@@ -61,6 +61,8 @@ class UsageCollector(BaseCallbackHandler):
     def __init__(self) -> None:
         self._total: UsageMetadata | None = None
         self._untold = False
+        self._failed = 0
+        self._error: BaseException | None = None
         self.calls = 0
         """How many calls were begun, those that failed among them."""
         self.confidence: float | None = None
@@ -72,10 +74,19 @@ class UsageCollector(BaseCallbackHandler):
         """The tokens of all calls so far; None if there was no call, or one that did not tell."""
         return None if self._untold else self._total
 
+    @property
+    def failure(self) -> str | None:
+        """The last error, if calls were begun and every one has failed: whatever came out, no model said it."""
+        return describe_error(self._error) if self._error is not None and self._failed == self.calls else None
+
+    @property
+    def source(self) -> str | None:
+        """Who has spoken, as in the record's `source`: "fallback" if every call failed; None if there was no call."""
+        return None if not self.calls else "large" if self.failure is None else "fallback"
+
     def add(self, other: UsageCollector) -> None:
-        """Count what another run spent as well; how sure its last call was is not taken over."""
+        """Count the tokens of another run as well; its calls remain its own."""
         with self._lock:
-            self.calls += other.calls
             self._untold |= other._untold
             self._total = add_usage(self._total, other._total) if self._total or other._total else None
 
@@ -88,6 +99,12 @@ class UsageCollector(BaseCallbackHandler):
     def on_llm_start(self, *_args: Any, **_kwargs: Any) -> None:
         with self._lock:
             self.calls += 1
+
+    @override
+    def on_llm_error(self, error: BaseException, **_kwargs: Any) -> None:
+        with self._lock:
+            self._failed += 1
+            self._error = error
 
     @override
     def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
@@ -133,32 +150,43 @@ def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
     return arm
 
 
-def feed(prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whose: str) -> dict[str, Any]:
-    """The record as an arm's prompt wants it: a prompt of one variable is fed from the record's `input`.
+def feed(
+    prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whose: str, subtasks: Collection[str] = ()
+) -> dict[str, Any]:
+    """The record as an arm's prompt wants it: results of subtasks under their names, or `input` as its one variable.
 
     Args:
         prompt: The prompt that the arm starts with, if it starts with one.
         record: What the arm gets.
         whose: What the arm is called in an error.
+        subtasks: The names of all subtasks of the plan: a variable with such a name is never the `input`.
 
     Raises:
         WiringError: The prompt has a variable that the record does not hold.
     """
     if prompt is None:
         return record
-    missing = [name for name in prompt.input_variables if name not in record]
+    held = record.get("subtasks")
+    found = held if isinstance(held, Mapping) else {}
+    lacking = [name for name in prompt.input_variables if name not in record]
+    fed = {**record, **{name: _shown(found[name]) for name in lacking if name in found}}
+    missing = [name for name in lacking if name not in fed]
     if not missing:
-        return record
-    if len(missing) == len(prompt.input_variables) == 1 and "input" in record:
+        return fed
+    if len(prompt.input_variables) == 1 and missing[0] not in subtasks and "input" in record:
         asked = record["input"]
         messages = any(isinstance(part, MessagesPlaceholder) for part in getattr(prompt, "messages", ()))
         return {**record, missing[0]: [HumanMessage(str(asked))] if messages else asked}
     msg = (
         f"The prompt of {whose} wants {sorted(missing)}, which the record does not hold; it has {sorted(record)}. "
-        "Rename the prompt's variables (results of subtasks are in {subtasks}), or add the keys before with "
-        "RunnablePassthrough.assign"
+        "Rename the prompt's variables (results of subtasks are in {subtasks}, and each under its name), add the "
+        "subtasks to `needs`, or add the keys before with RunnablePassthrough.assign"
     )
     raise WiringError(msg)
+
+
+def _shown(result: Any) -> Any:
+    return result.shown if isinstance(result, SubtaskResult) else result
 
 
 def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,9 +197,9 @@ def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:
 def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector: UsageCollector) -> dict[str, Any]:
     """The record with an arm's output in it.
 
-    A plain value becomes the `answer`, and what the large model said, unless the source is "small". A record (`answer`
-    and `source` present) is merged, and what it says of answer, source, large model, error, predictions and subtasks
-    wins.
+    A plain value becomes the `answer`, and what the large model said, unless the source is "small", or every call
+    failed and another step stood in (`with_fallbacks`). A record is merged (`is_record`), and what it says of answer,
+    source, large model, error, predictions and subtasks wins.
 
     Raises:
         EmptyAnswerError: The output is None.
@@ -179,16 +207,24 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
     if output is None:
         msg = "the large arm answered None; its last step must return the answer"
         raise EmptyAnswerError(msg)
-    if isinstance(output, Mapping) and "answer" in output and "source" in output:
+    if is_record(output, record):
         told = {key: value for key, value in output.items() if key in _RETOLD_KEYS or key not in record}
         return {**record, **recounted(told, collector)}
     output = as_label(output)  # StrOutputParser hands on a kind of string
-    return {**record, "answer": output, "source": source, **_said(output, source, collector)}
+    told = _who(source, record, collector)
+    return {**record, "answer": output, **told, **_said(output, told["source"], collector)}
+
+
+def _who(source: str, record: Mapping[str, Any], collector: UsageCollector) -> dict[str, Any]:
+    """Who answered, and why it was not the large model, if all its calls failed; an earlier error keeps its place."""
+    if source != "large" or collector.failure is None:
+        return {"source": source}
+    return {"source": "fallback", **({} if "error" in record else {"error": collector.failure})}
 
 
 def _said(answer: Any, source: str, collector: UsageCollector) -> dict[str, Any]:
     """What the large model said, where the answer is its own."""
-    if source == "small":
+    if source in {"small", "fallback"}:
         return {}
     return {"large": LargeAnswer(value=answer, confidence=collector.confidence, usage=collector.usage)}
 
@@ -251,7 +287,7 @@ class AnswerStream:
         if total is _MISSING:
             msg = "the large arm ended without a chunk; its last step must yield the answer"
             raise EmptyAnswerError(msg)
-        if isinstance(total, Mapping) and "answer" in total and "source" in total:
+        if is_record(total, self._record):
             if not self.started:
                 self.source = total["source"]
                 yield AddableDict(recounted(self._news(total), self._collector))
@@ -263,9 +299,10 @@ class AnswerStream:
 
     def _first(self, answer: Any) -> AddableDict:
         """The chunk with which the answer begins, or which holds all of it."""
-        if not isinstance(self._whose, str):
-            self.source = self._whose()
-        return AddableDict(answer=answer, source=self.source)
+        source = self._whose if isinstance(self._whose, str) else self._whose()
+        told = _who(source, self._record, self._collector)
+        self.source = told["source"]
+        return AddableDict(answer=answer, **told)
 
     @property
     def _repeats_input(self) -> bool:
@@ -279,9 +316,9 @@ class AnswerStream:
             self._held += self._news(chunk)
         self._waiting.clear()
         self._held = AddableDict(recounted(self._held, self._collector))
-        self.source = self._held.get("source", self.source)
-        if self._held and (self.started or ("answer" in self._held and "source" in self._held)):
+        if self._held and (self.started or is_record(self._total, self._record)):
             self.started = True
+            self.source = self._held.get("source", self.source)
             held, self._held = self._held, AddableDict()
             yield held
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from textwrap import indent
-from typing import Annotated, Any, NotRequired, Self, TypeAlias
+from typing import Annotated, Any, NotRequired, Self, TypeAlias, TypeGuard
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.messages.ai import UsageMetadata
@@ -292,6 +292,13 @@ class SubtaskResult(_Value):
         """Whether the question is left to whoever combines the results: no value, a doubtful one, or a stand-in."""
         return self.value is None or self.doubtful or self.source == "fallback"
 
+    @property
+    def shown(self) -> Any:
+        """What stands in a template for it: the value, "unknown" without one, nothing if it was skipped."""
+        if self.value is not None:
+            return self.value
+        return "" if self.source == SKIPPED else "unknown"
+
     @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SubtaskResult) and self._said() == other._said()
@@ -389,3 +396,30 @@ class ShuntRecord(TypedDict, total=False):
     """The plan that a planner has run; None if the large model answered without one."""
     planning: NotRequired[Any]
     """How the plan came about, and at what cost."""
+
+
+_MARKS = {"prediction": Prediction, "large": LargeAnswer, "fused": Prediction, "subtasks": SubtaskResults}
+"""Values that only a chain of ours puts into a mapping."""
+
+
+def is_record(output: Any, given: Any = None) -> TypeGuard[Mapping[str, Any]]:
+    """Whether an output is a record with an answer, and not a mapping that happens to have such keys.
+
+    It holds an `answer`, names its `source`, and has a value of one of this module's types, or the very `input` that
+    was given: a table or a JSON answer has neither.
+
+    Args:
+        output: What a Runnable returned.
+        given: What it got.
+
+    Example:
+        >>> is_record({"answer": "30 days", "source": "page 3"})
+        False
+        >>> is_record({"answer": "ham", "source": "small", "prediction": Prediction(label="ham")})
+        True
+    """
+    if not isinstance(output, Mapping) or "answer" not in output or not isinstance(output.get("source"), str):
+        return False
+    if any(isinstance(output.get(key), kind) for key, kind in _MARKS.items()):
+        return True
+    return isinstance(given, Mapping) and "input" in given and "input" in output and output["input"] is given["input"]

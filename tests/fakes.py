@@ -146,3 +146,12 @@ class CountingChat(BaseChatModel):
         spent = {"input_tokens": len(text) // 4, "output_tokens": 1, "total_tokens": len(text) // 4 + 1}
         message = AIMessage(self.function(text), usage_metadata=spent)
         return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+class DownChat(CountingChat):
+    """A chat model that cannot be reached."""
+
+    function: Any = None
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        raise ConnectionError("down")

@@ -59,6 +59,7 @@ PUBLIC = [
     "WiringError",
     "data_shunt",
     "evaluate",
+    "report_subtasks",
     "strong_labels",
     "tune_hints",
     "tune_threshold",

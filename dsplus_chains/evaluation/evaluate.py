@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from numpy.typing import NDArray
 
 from dsplus_chains.calibration.intervals import sign_test, wilson_interval
@@ -38,7 +40,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure a chain's answers against the labels, and against systems without a threshold.
 
-    Of a chain with several small models, "the small model" is the first: the one that saw every input.
+    Of a chain with several small models, "the small model" is the first: the one that saw every input. The large model
+    was asked for a row if it answered, or failed to, or if the planning or a subtask called a chat model. Records
+    without a `prediction`, such as a decomposer's own, are for `report_subtasks`.
 
     Args:
         records: What the chain returned: dicts with `input`, `prediction`, `answer`, `source` and, where the large
@@ -75,7 +79,7 @@ def evaluate(
     predictions = [_first_prediction(record) for record in records]
     right = right_answers(answers, true)
     small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
-    asked = np.array([record.get("large") is not None or record["source"] in ASKED for record in records])
+    asked = np.array([_was_asked(record) for record in records])
     small = measure_small(predictions, true, n_bins=n_bins)
     large = None
     if large_answers is not None:
@@ -194,9 +198,23 @@ def _check(records: Sequence[Any], true: Sequence[Any], **columns: Sequence[Any]
             raise InvalidInputError(msg)
 
 
-def _usage(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    usage: Mapping[str, Any] | None = getattr(record.get("large"), "usage", None)
-    return usage
+def _was_asked(record: Mapping[str, Any]) -> bool:
+    return record.get("large") is not None or record["source"] in ASKED or bool(_callers(record))
+
+
+def _usage(record: Mapping[str, Any]) -> UsageMetadata | None:
+    """The tokens of a row's calls: those of `large`, which counts all of them, or else of planning and subtasks."""
+    if record.get("large") is not None or record["source"] in ASKED:
+        usage: UsageMetadata | None = getattr(record.get("large"), "usage", None)
+        return usage
+    usages = [caller.usage for caller in _callers(record)]
+    return None if None in usages else reduce(add_usage, usages)
+
+
+def _callers(record: Mapping[str, Any]) -> list[Any]:
+    """What of a record, beside `large`, has called chat models: the planning, subtasks."""
+    found = [record.get("planning"), *(record.get("subtasks") or {}).values()]
+    return [each for each in found if getattr(each, "calls", 0)]
 
 
 def _latency(latencies: Sequence[float]) -> Latency:

@@ -38,6 +38,9 @@ class SubtaskReport:
 def report_subtasks(records: Sequence[Mapping[str, Any]]) -> tuple[SubtaskReport, ...]:
     """What each subtask came to over all records, in the order of first appearance; empty without subtasks.
 
+    Args:
+        records: What a decomposer, a planner or any chain around them returned; they need no `prediction`.
+
     Example:
         >>> easy = SubtaskResult(value="sport", source="small", seconds=0.5)
         >>> hard = SubtaskResult(value="chess", source="large", calls=1, seconds=0.25)
@@ -63,10 +66,15 @@ def _report(name: str, results: Sequence[SubtaskResult]) -> SubtaskReport:
         calls=sum(result.calls for result in run),
         tokens=None if tokens is None else tokens.total,
         seconds=sum(seconds) if len(seconds) == len(run) else None,
-        escalation_rate=_share([result.source in (*ASKED_LARGE, "fallback") for result in run]),
+        escalation_rate=_share([_was_asked(result) for result in run]),
         skipped_rate=1 - len(run) / len(results),
         failed_rate=_share([result.value is None for result in run]),
     )
+
+
+def _was_asked(result: SubtaskResult) -> bool:
+    """Whether the large model was asked: it answered, or it failed and left a stand-in or nothing."""
+    return result.source in (*ASKED_LARGE, "fallback") or (result.value is None and result.calls > 0)
 
 
 def _share(flags: Sequence[bool]) -> float | None:

@@ -60,7 +60,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     In: a record with `prediction`. Out: the record with `answer`, `source`, and, if the large arm was asked, `large`
     (what it said, and its tokens). The small model's answer is kept iff ``confidence >= threshold``; a confidence
     that is not known defers. If the large arm fails, or answers something that is no label, the small model's answer
-    stands in, with ``source="fallback"`` and the reason under `error`.
+    stands in, with ``source="fallback"`` and the reason under `error`. So reads, too, the answer of an arm whose every
+    model call failed, and which fell back on a step of its own (``with_fallbacks``).
 
     In a stream, a failure after the first chunk of the answer is raised: what is out cannot be taken back.
 
@@ -71,7 +72,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         large: What answers the deferred inputs: any Runnable over the record, usually
             ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. An arm that starts with a prompt of one variable
             is fed from `input`; any other gets the whole record (``itemgetter("input") | app`` hands on the text). An
-            arm that returns a record (`answer` and `source` in it) is merged, so branches nest into tiers.
+            arm that returns a record is merged, so branches nest into tiers: a mapping with `answer` and `source` that
+            also holds our `input` itself or what only a chain writes (`prediction`, `large`, `fused`, `subtasks`).
         threshold: A number in [0, 1], a dict of such by label (a label that is not in it defers), or None (defers
             everything).
         max_ood_score: What lies further than this from the small model's training examples is deferred, however sure

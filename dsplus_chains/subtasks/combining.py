@@ -13,7 +13,7 @@ from pydantic import field_validator
 from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
-from dsplus_chains.schema import SKIPPED, DSPlusError, InvalidInputError, SubtaskResult
+from dsplus_chains.schema import DSPlusError, InvalidInputError, SubtaskResult
 from dsplus_chains.subtasks.shape import filled, placed, request_of
 
 
@@ -75,7 +75,7 @@ class ResultTemplate(BatchRunnable[dict[str, Any], str]):
     def _joined(self, record: Mapping[str, Any], literal: Callable[[str], str]) -> str:
         """The values, and between them what becomes of the template's own text."""
         results = record.get("subtasks", {})
-        values = {"input": record.get("input")} | {name: _read(result) for name, result in results.items()}
+        values = {"input": record.get("input")} | {name: result.shown for name, result in results.items()}
         if missing := [name for name in self.names if name not in values]:
             msg = f"Got no result of {missing}, which the template names; there are {sorted(values)}"
             raise InvalidInputError(msg)
@@ -142,9 +142,3 @@ def majority_vote(record: Mapping[str, Any]) -> Any:
         msg = f"Got no value of {sorted(record['subtasks'])} but expected at least one to vote on"
         raise NoVoteError(msg)
     return max(ballots, key=lambda ballot: (len(ballot), max(vote.confidence or 0.0 for vote in ballot)))[0].value
-
-
-def _read(result: SubtaskResult) -> Any:
-    if result.value is not None:
-        return result.value
-    return "" if result.source == SKIPPED else "unknown"

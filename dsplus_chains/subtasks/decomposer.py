@@ -32,7 +32,8 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     from the large model.
 
     In `combine`'s prompt the variable `{subtasks}` reads as one line a result (`HintPromptBuilder` tells them without
-    being asked). In a stream each result comes as soon as it is there, then the answer token by token.
+    being asked), and a subtask's name as its value; so do the `needs` in a subtask's own prompt. In a stream each
+    result comes as soon as it is there, then the answer token by token.
 
     For each input and each finished subtask a custom event "dsplus_subtask" goes out, `{name, source, confidence,
     calls, tokens, seconds}`: who answered, how sure, and at what cost.
@@ -43,7 +44,8 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
             `majority_vote`), or a template over the results' values, ``"{domain}, {sentiment}"``.
         source: The `source` of the answer, if `combine` returns no record of its own. None: "large" if `combine` has
             called a chat model, or if a result is the large model's own ("large", "fused"), else "small". Of a small
-            answer there is no `large` in the record.
+            answer there is no `large` in the record. Where every call of `combine` failed, and a step of its own stood
+            in (`with_fallbacks`), a source "large" becomes "fallback", with the `error`; of a subtask likewise.
 
     Raises:
         pydantic.ValidationError: A circle of needs, an unknown need, a name twice, a template of unknown names, an

@@ -238,9 +238,13 @@ class _Batch:
         kept, confidence = self._kept[row], said.confidence
         if confidence is None and self._keep.selects:
             confidence = max((part.relevance for part in kept if part.relevance is not None), default=None)
-        source = said.source or ("large" if self._spent[row].calls else _source(self._found[row]))
-        passages = said.passages or tuple(part.passage for part in kept)
-        return SubtaskResult(**{**dict(said), "confidence": confidence, "source": source, "passages": passages})
+        told = {
+            "confidence": confidence,
+            "source": said.source or self._spent[row].source or _source(self._found[row]),
+            "error": said.error or self._spent[row].failure,
+            "passages": said.passages or tuple(part.passage for part in kept),
+        }
+        return SubtaskResult(**{**dict(said), **told})
 
 
 def _record(value: Any) -> dict[str, Any]:

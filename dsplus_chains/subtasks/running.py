@@ -102,12 +102,12 @@ class PlanRun:
         self._free += job.slots
         self._sorter.done(job.subtask.name)
         seconds = outcome.seconds / max(1, len(job.rows))
-        for row, output, spent in zip(job.rows, outcome.outputs, job.collectors, strict=True):
+        for row, given, output, spent in zip(job.rows, job.inputs, outcome.outputs, job.collectors, strict=True):
             self._spent[row].add(spent)
             try:
                 if isinstance(output, Exception):
                     raise output
-                self._put(row, job.subtask, job.subtask.judge(_result(output, spent, seconds)))
+                self._put(row, job.subtask, job.subtask.judge(_result(output, given, spent, seconds)))
             except Exception as error:
                 self._fail(row, job.subtask, error, spent=spent, seconds=seconds)
 
@@ -134,7 +134,7 @@ class PlanRun:
         rows, records = [], []
         for row, record in self._alive():
             try:
-                records.append(feed(prompt, record, whose="the combining step"))
+                records.append(feed(prompt, record, whose="the combining step", subtasks=self._order))
                 rows.append(row)
             except InvalidInputError as error:
                 self.results[row] = error
@@ -185,7 +185,7 @@ class PlanRun:
                     continue
                 seen = subtask.view(known)
                 if isinstance(seen, dict):
-                    seen = feed(prompt, seen, whose=f"subtask {subtask.name!r}")
+                    seen = feed(prompt, seen, whose=f"subtask {subtask.name!r}", subtasks=self._order)
             except Exception as error:
                 self._fail(row, subtask, error)
                 continue
@@ -236,7 +236,7 @@ class PlanRun:
             return self._plan.source
         found = self.results[row]["subtasks"]
         results = [found[name] for name in self._subtasks]
-        combined = self._spent[row].calls > sum(result.calls for result in results)
+        combined = self._spent[row].calls > 0
         return "large" if combined or any(result.source in ASKED_LARGE for result in results) else "small"
 
     def _watch(self, row: int, tag: str, collector: UsageCollector) -> RunnableConfig:
@@ -265,9 +265,10 @@ def _start(value: Any) -> dict[str, Any] | InvalidInputError:
     return InvalidInputError(msg)
 
 
-def _result(output: Any, spent: UsageCollector, seconds: float) -> SubtaskResult:
+def _result(output: Any, given: Any, spent: UsageCollector, seconds: float) -> SubtaskResult:
     """A Runnable's output as a result, with what it cost."""
-    said = read_result(output)
-    source = said.source or ("large" if spent.calls else None)  # a chat model that nobody calls small
-    costs = {"usage": spent.usage, "calls": spent.calls, "seconds": seconds}
-    return SubtaskResult(**{**dict(said), "source": source, **costs})
+    said = read_result(output, given)
+    told: dict[str, Any] = {"usage": spent.usage, "calls": spent.calls, "seconds": seconds}
+    if said.source is None:  # a chat model that nobody calls small, or what stood in for it
+        told |= {"source": spent.source, "error": said.error or spent.failure}
+    return SubtaskResult(**{**dict(said), **told})

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplus_chains import Subtask, SubtaskDecomposer, report_subtasks
 from dsplus_chains.calibration.intervals import wilson_interval
 from dsplus_chains.evaluation.evaluate import evaluate
 from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, SubtaskResult
+from dsplus_chains.subtasks.plan_schema import Planning
 
 KEYS = [
     "n",
@@ -246,9 +248,43 @@ def test_what_each_subtask_cost_by_hand():
     records[1]["subtasks"]["never"] = SubtaskResult(source="skipped")
     topic, quoted, never = evaluate(records, LABELS).subtasks
     assert (topic.name, topic.n, topic.calls, topic.tokens, topic.seconds) == ("topic", 6, 4, 300, 4.0)
-    assert (topic.escalation_rate, topic.failed_rate) == pytest.approx((2 / 5, 1 / 5))
+    # Of the five that ran, the one that failed has called the large model too.
+    assert (topic.escalation_rate, topic.failed_rate) == pytest.approx((3 / 5, 1 / 5))
     assert topic.skipped_rate == pytest.approx(1 / 6)
     assert (quoted.n, quoted.calls, quoted.tokens, quoted.escalation_rate) == (1, 1, None, 1.0)
     assert (never.escalation_rate, never.skipped_rate, never.failed_rate) == (None, 1.0, None)
     assert json.loads(evaluate(records, LABELS).to_json())["subtasks"][0]["name"] == "topic"
     assert evaluate(RECORDS, LABELS).subtasks == ()
+
+
+def test_the_calls_of_planning_and_subtasks_cost_tokens_where_the_answer_is_small():
+    asked = SubtaskResult(value="x", source="large", calls=1, usage=USAGE)
+    silent = SubtaskResult(value="x", source="large", calls=1)
+    unasked = SubtaskResult(value="x", source="small")
+    planned = Planning(source="large", calls=2, usage={"input_tokens": 20, "output_tokens": 5, "total_tokens": 25})
+    cached = Planning(source="cache")
+    row = record("spam", 0.95)
+    for more, tokens, share in [
+        ({"planning": planned, "subtasks": {"a": asked, "b": unasked}}, 125, 0.5),
+        ({"subtasks": {"a": asked, "b": asked}}, 200, 0.5),
+        ({"subtasks": {"a": asked, "b": silent}}, None, 0.5),
+        ({"planning": cached, "subtasks": {"b": unasked}}, 0, 0.0),
+        # What `large` tells counts all of a row's calls.
+        ({"planning": planned, "subtasks": {"a": asked}, "large": LargeAnswer(value="spam", usage=USAGE)}, 100, 0.5),
+        # A call that failed after the subtasks used nobody knows how many.
+        ({"subtasks": {"a": asked}, "source": "fallback"}, None, 0.5),
+    ]:
+        result = evaluate([{**row, **more}, row], ["spam", "spam"])
+        assert (result.tokens, result.escalation_rate) == (tokens, share)
+
+
+def test_subtasks_of_a_plain_decomposer_are_reported_and_a_failed_call_was_asked_for():
+    failed = SubtaskResult(error="TimeoutError: no answer", calls=1)
+    broken = SubtaskResult(error="KeyError: 'x'")
+    kept = SubtaskResult(value="x", source="small")
+    decomposer = SubtaskDecomposer(subtasks=[Subtask(name="topic", run=lambda _: kept)], combine="{topic}")
+    records = [decomposer.invoke("a"), *({"subtasks": {"topic": result}} for result in (failed, broken))]
+    (topic,) = report_subtasks(records)
+    assert (topic.n, topic.calls, topic.tokens) == (3, 1, None)
+    assert topic.escalation_rate == pytest.approx(1 / 3)
+    assert topic.failed_rate == pytest.approx(2 / 3)

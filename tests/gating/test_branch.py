@@ -7,7 +7,7 @@ import warnings
 from functools import reduce
 
 import pytest
-from fakes import Recording, record_of
+from fakes import CountingChat, DownChat, Recording, record_of
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
@@ -160,6 +160,24 @@ def test_the_error_is_raised_where_the_user_says_so():
     assert isinstance(failed, TimeoutError)
 
 
+@pytest.mark.parametrize(
+    ("spare", "told"),
+    [
+        (RunnableLambda(lambda _: "rule"), {"answer": "rule", "source": "fallback", "error": "ConnectionError: down"}),
+        (CountingChat(function=lambda _: "other") | StrOutputParser(), {"answer": "other", "source": "large"}),
+    ],
+)
+async def test_what_an_arm_falls_back_on_is_not_the_large_model_unless_it_is_one(spare, told):
+    arm = ChatPromptTemplate.from_template("{review}") | DownChat().with_fallbacks([spare]) | StrOutputParser()
+    branch = ConfidenceBranch(large=arm, threshold=0.9)
+    result = branch.invoke(record(0.5))
+    assert {key: result[key] for key in ("answer", "source", "error") if key in result} == told
+    assert ("large" in result) is (told["source"] == "large")
+    assert sum_of(branch.stream(record(0.5))) == result
+    assert await branch.ainvoke(record(0.5)) == result
+    assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == result
+
+
 def test_without_a_small_answer_the_error_is_raised():
     with pytest.raises(TimeoutError):
         ConfidenceBranch(large=Recording(fail), threshold=0.9).invoke(record(None, label=None))
@@ -283,6 +301,30 @@ async def test_whatever_an_arm_yields_stream_and_invoke_agree(arm):
     assert expected["source"] in {"large", "tool"}
     for _ in range(5):
         assert sum_of(branch.stream(record(0.5))) == expected
+    assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == expected
+
+
+@pytest.mark.parametrize(
+    ("arm", "is_merged"),
+    [
+        (RunnableLambda(lambda _: '{"answer": "x", "source": "page 3"}') | JsonOutputParser(), False),
+        (RunnableLambda(lambda r: {"input": "another", "answer": "x", "source": "page 3"}), False),
+        (RunnableParallel(answer=lambda _: "x", source=lambda _: ["p. 3"], input=lambda r: r["input"]), False),
+        (RunnableParallel(answer=lambda _: "x", source=lambda _: "tool", input=lambda r: r["input"]), True),
+        (RunnableLambda(lambda _: {"answer": "x", "source": "tool", "large": LargeAnswer(value="y")}), True),
+        (RunnablePassthrough.assign(answer=lambda _: "x", source=lambda _: "tool"), True),
+    ],
+)
+async def test_only_a_record_is_merged_not_every_mapping_with_such_keys(arm, is_merged):
+    branch = ConfidenceBranch(large=arm, threshold=0.9)
+    expected = branch.invoke(record(0.5))
+    assert expected["source"] == ("tool" if is_merged else "large")
+    if is_merged:
+        assert expected["answer"] == "x"
+    else:
+        assert expected["answer"]["answer"] == "x"
+        assert expected["large"].value == expected["answer"]
+    assert sum_of(branch.stream(record(0.5))) == expected
     assert sum_of([chunk async for chunk in branch.astream(record(0.5))]) == expected
 
 

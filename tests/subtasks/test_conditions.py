@@ -6,10 +6,12 @@ import asyncio
 import time
 
 import pytest
-from fakes import Recording
+from fakes import CountingChat, DownChat, Recording
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables.utils import AddableDict
 
 from dsplus_chains import Subtask, SubtaskDecomposer, SubtaskError, SubtaskResult
 from dsplus_chains.schema import SubtaskResults
@@ -86,6 +88,27 @@ def test_a_plain_combination_is_small_and_one_by_a_chat_model_is_large():
     within = SubtaskDecomposer(subtasks=[sizes, inside], combine=as_table).invoke("abc")
     assert within["source"] == "large"
     assert (within["subtasks"]["tone"].calls, within["subtasks"]["size"].calls) == (1, 0)
+
+
+async def test_a_rule_that_stands_in_for_a_model_that_is_down_is_a_fallback():
+    prompt = ChatPromptTemplate.from_template("{input}")
+    down = prompt | DownChat().with_fallbacks([RunnableLambda(lambda _: "rule")]) | StrOutputParser()
+    spare = prompt | DownChat().with_fallbacks([CountingChat(function=lambda _: "spare")]) | StrOutputParser()
+    plan = [Subtask(name="tone", run=down, threshold=0.9), Subtask(name="topic", run=spare, threshold=0.9)]
+    decomposer = SubtaskDecomposer(subtasks=plan, combine=down)
+    found = decomposer.invoke("abc")
+    tone, topic = found["subtasks"]["tone"], found["subtasks"]["topic"]
+    assert (tone.value, tone.source, tone.error, tone.calls) == ("rule", "fallback", "ConnectionError: down", 1)
+    assert (tone.doubtful, tone.is_open) == (True, True)
+    assert (topic.value, topic.source, topic.error, topic.calls) == ("spare", "large", None, 2)
+    assert (found["answer"], found["source"], found["error"]) == ("rule", "fallback", "ConnectionError: down")
+    assert "large" not in found
+    assert await decomposer.ainvoke("abc") == found
+    assert sum(list(decomposer.stream("abc")), AddableDict()) == found
+    table = SubtaskDecomposer(subtasks=plan[:1], combine=as_table).invoke("abc")
+    assert (table["source"], "large" in table) == ("small", False)
+    answered = SubtaskDecomposer(subtasks=plan[:1], combine=spare).invoke("abc")
+    assert (answered["source"], answered["large"].value, "error" in answered) == ("large", "spare", False)
 
 
 @pytest.mark.parametrize("template", ["{size.__class__}", "{size[0]}", "{size!r}", "{size:>9}", "{", "{unknown}"])

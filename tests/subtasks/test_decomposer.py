@@ -8,6 +8,7 @@ import pytest
 from fakes import Gauge, Recording, predict
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.runnables.utils import AddableDict
 
 from dsplus_chains import (
     ConfidenceBranch,
@@ -17,7 +18,9 @@ from dsplus_chains import (
     Subtask,
     SubtaskDecomposer,
     SubtaskError,
+    WiringError,
 )
+from dsplus_chains.subtasks.combining import as_table
 from dsplus_chains.subtasks.plan import levels
 
 
@@ -108,6 +111,36 @@ def test_results_enter_the_combining_prompt():
     )
 
 
+def say(template):
+    """A prompt, and a stub model that answers with what it was asked."""
+    return ChatPromptTemplate.from_template(template) | RunnableLambda(lambda p: p.messages[-1].content)
+
+
+async def test_a_prompt_is_fed_a_result_under_the_name_of_its_subtask():
+    plan = [
+        subtask("tone", run=lambda _: Prediction(label="angry", confidence=0.9)),
+        subtask("reply", "tone", run=say("The tone is: {tone}")),
+        subtask("never", run=str, when=lambda _: False),
+        subtask("lost", run=lambda _: 1 / 0, optional=True),
+    ]
+    for template, answer in [
+        ("Reply; the tone is: {tone}", "Reply; the tone is: angry"),
+        ("{tone} | {input} | {reply}", "angry | it broke | The tone is: angry"),
+        ("{lost}{never}", "unknown"),
+    ]:
+        decomposer = SubtaskDecomposer(subtasks=plan, combine=say(template))
+        found = decomposer.invoke("it broke")
+        assert found["answer"] == answer
+        assert "tone" not in found
+        assert (await decomposer.ainvoke("it broke"))["answer"] == answer
+
+
+def test_a_variable_that_names_a_subtask_is_never_fed_the_input():
+    plan = [subtask("tone", run=lambda _: "angry"), subtask("reply", run=say("The tone is: {tone}"))]
+    with pytest.raises(WiringError, match=r"wants \['tone'\].*`needs`"):
+        SubtaskDecomposer(subtasks=plan, combine=str).invoke("it broke")
+
+
 def test_a_failing_subtask_names_itself_and_fails_its_row_alone():
     def choke(record):
         if "poison" in record["input"]:
@@ -178,6 +211,47 @@ def test_a_combining_shunt_has_the_last_word_on_its_source():
     for chunk in decomposer.stream("good?"):
         summed = chunk if summed is None else summed + chunk
     assert summed == hard
+
+
+def test_steps_called_answer_and_source_forge_no_record():
+    plan = [subtask("answer", run=lambda _: "30 days"), subtask("source", run=lambda _: "large")]
+    decomposer = SubtaskDecomposer(subtasks=plan, combine=as_table)
+    found = decomposer.invoke("how long?")
+    assert (found["answer"], found["source"]) == ({"answer": "30 days", "source": "large"}, "small")
+    assert sum(list(decomposer.stream("how long?")), AddableDict()) == found
+
+
+def test_a_subtask_that_answers_with_such_keys_forges_no_source():
+    cited = {"answer": "30 days", "source": "page 3"}
+    decomposer = SubtaskDecomposer(subtasks=[subtask("term", run=lambda _: cited)], combine=as_table)
+    result = decomposer.invoke("how long?")["subtasks"]["term"]
+    assert (result.value, result.source) == (cited, None)
+
+
+def test_a_nested_decomposer_is_not_as_sure_as_the_model_before_it():
+    def branch(threshold):
+        return ConfidenceBranch(large=lambda _: "neutral", threshold=threshold)
+
+    inner = SubtaskDecomposer(subtasks=[subtask("length", run=len, select="input")], combine="{length} letters")
+    same = SubtaskDecomposer(subtasks=[subtask("x", run=lambda _: 1)], combine=lambda _: "positive")
+    plan = [
+        subtask("nested", run=inner),
+        subtask("same", run=same),
+        subtask("own", run=lambda r: {**r, "answer": "rule", "source": "small"}),
+        subtask("kept", run=branch(0.9)),
+        subtask("asked", run=branch(None)),
+        subtask("scored", run=RunnableScorer(run=lambda _: Prediction(label="positive", confidence=0.7)) | branch(0.5)),
+    ]
+    chain = RunnableScorer(run=predict) | SubtaskDecomposer(subtasks=plan, combine=as_table)
+    found = chain.invoke("good")["subtasks"]
+    assert {name: (r.value, r.confidence, r.source) for name, r in found.items()} == {
+        "nested": ("4 letters", None, "small"),
+        "same": ("positive", None, "small"),
+        "own": ("rule", None, "small"),
+        "kept": ("positive", 0.95, "small"),
+        "asked": ("neutral", None, "large"),
+        "scored": ("positive", 0.7, "small"),
+    }
 
 
 @pytest.mark.parametrize("value", [None, 3, {"text": "x"}, ["x"]])
