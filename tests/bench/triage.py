@@ -56,8 +56,12 @@ MONOLITHIC = ChatPromptTemplate(
 )
 REPLY = ChatPromptTemplate(
     [
-        ("system", "Write one sentence to the customer who wrote a product review."),
-        ("human", "<known>\n{subtasks}\n</known>\n\nReply:"),
+        (
+            "system",
+            "A customer has reviewed a product. Answer the customer in one sentence: say thanks for praise or sorry for a "
+            "complaint, and take up the quote.",
+        ),
+        ("human", "{subtasks}\n\nDear customer,"),
     ]
 )
 
