@@ -15,17 +15,10 @@ from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
 from pydantic import BeforeValidator, Field
 from typing_extensions import override
 
-from dsplus_chains._arm import (
-    AnswerStream,
-    UsageCollector,
-    feed,
-    leading_prompt,
-    merge_answer,
-    watched,
-    without_answer,
-)
+from dsplus_chains._arm import AnswerStream, feed, leading_prompt, merge_answer, without_answer
 from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
+from dsplus_chains._usage import UsageCollector, watched
 from dsplus_chains.gating.graph import branch_graph
 from dsplus_chains.gating.threshold import Threshold, keeps, threshold_for
 from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord, WiringError, describe_error

@@ -14,9 +14,10 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BeforeValidator, Field
 from typing_extensions import override
 
-from dsplus_chains._arm import UsageCollector, feed, leading_prompt, watched, without_answer
+from dsplus_chains._arm import feed, leading_prompt, without_answer
 from dsplus_chains._batching import Outcome, arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
+from dsplus_chains._usage import UsageCollector, watched
 from dsplus_chains.passages import NOTHING_TO_READ, Split, cut, read_text
 from dsplus_chains.schema import ASKED_LARGE, DSPlusError, Passage, SubtaskResult, WiringError, describe_error
 from dsplus_chains.subtasks.graph import map_graph

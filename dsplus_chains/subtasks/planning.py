@@ -11,8 +11,9 @@ from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 
-from dsplus_chains._arm import UsageCollector, merge_answer, recounted, watched, without_answer
+from dsplus_chains._arm import merge_answer, recounted, without_answer
 from dsplus_chains._runnable import Configs
+from dsplus_chains._usage import UsageCollector, watched
 from dsplus_chains.schema import InvalidInputError, describe_error
 from dsplus_chains.subtasks.plan_prompt import correcting_messages
 from dsplus_chains.subtasks.plan_schema import PlanError, Planning, SubtaskPlan

@@ -8,17 +8,10 @@ from typing import Any, NamedTuple, Protocol
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 
-from dsplus_chains._arm import (
-    AnswerStream,
-    UsageCollector,
-    feed,
-    leading_prompt,
-    merge_answer,
-    watched,
-    without_answer,
-)
+from dsplus_chains._arm import AnswerStream, feed, leading_prompt, merge_answer, without_answer
 from dsplus_chains._batching import Outcome
 from dsplus_chains._runnable import Configs
+from dsplus_chains._usage import UsageCollector, watched
 from dsplus_chains.schema import (
     ASKED_LARGE,
     SKIPPED,

@@ -58,8 +58,8 @@ REPLY = ChatPromptTemplate(
     [
         (
             "system",
-            "A customer has reviewed a product. Answer the customer in one sentence: say thanks for praise or sorry for "
-            "a complaint, and take up the quote.",
+            "A customer has reviewed a product. Answer the customer in one sentence: say thanks for praise or sorry "
+            "for a complaint, and take up the quote.",
         ),
         ("human", "{subtasks}\n\nDear customer,"),
     ]

@@ -332,7 +332,7 @@ async def test_only_a_record_is_merged_not_every_mapping_with_such_keys(arm, is_
 def test_answers_out_of_a_cache_are_counted_as_they_tell(told):
     from langchain_core.outputs import ChatGeneration, LLMResult
 
-    from dsplus_chains._arm import UsageCollector
+    from dsplus_chains._usage import UsageCollector
 
     collector = UsageCollector()
     message = AIMessage("a")
