@@ -56,16 +56,10 @@ MONOLITHIC = ChatPromptTemplate(
 )
 REPLY = ChatPromptTemplate(
     [
-        (
-            "system",
-            "A customer has reviewed a product. Answer the customer in one sentence: say thanks for praise or sorry "
-            "for a complaint, and take up the quote.",
-        ),
-        ("human", "{subtasks}\n\nDear customer,"),
+        ("system", "Write one sentence to the customer who wrote a product review."),
+        ("human", "<known>\n{subtasks}\n</known>\n\nReply:"),
     ]
 )
-
-
 KEYS = {"domain": "domain", "sentiment": "label"}
 """Which column holds the truth."""
 INSTRUCTIONS = {"domain": "What is this product review about?", "sentiment": INSTRUCTION}
