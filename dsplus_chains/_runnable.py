@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
@@ -216,6 +216,17 @@ def _identity(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple((_identity(key), _identity(item)) for key, item in value.items())
     return (type(value), value) if value is None or isinstance(value, (str, int, float)) else id(value)
+
+
+def by_row(function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:
+    """What a function makes of each input, or the error that it raised: one bad row fails alone."""
+    results: list[Any] = []
+    for value in inputs:
+        try:
+            results.append(function(value))
+        except Exception as error:
+            results.append(error)
+    return results
 
 
 def add_chunks(total: Any, chunk: Any) -> Any:

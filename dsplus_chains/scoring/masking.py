@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from dsplus_chains._runnable import BatchRunnable, Configs, Managers
+from dsplus_chains._runnable import BatchRunnable, Configs, Managers, by_row
 from dsplus_chains.labels import Label, Labels
 from dsplus_chains.schema import InvalidInputError, Prediction, ShuntRecord
 
@@ -71,13 +71,7 @@ class LabelMask(BatchRunnable[Any, Any]):
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
-        results: list[Any] = []
-        for value in inputs:
-            try:
-                results.append(self._masked(value))
-            except InvalidInputError as error:
-                results.append(error)
-        return results
+        return by_row(self._masked, inputs)
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, Prediction):

@@ -12,7 +12,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 from pydantic import field_validator
 from typing_extensions import override
 
-from dsplus_chains._runnable import BatchRunnable, Configs, Managers
+from dsplus_chains._runnable import BatchRunnable, Configs, Managers, by_row
 from dsplus_chains.schema import DSPlusError, InvalidInputError, SubtaskResult
 from dsplus_chains.subtasks.shape import filled, placed, request_of
 
@@ -61,13 +61,7 @@ class ResultTemplate(BatchRunnable[dict[str, Any], str]):
     def _run(
         self, inputs: list[dict[str, Any]], run_manager: Managers, config: Configs, **kwargs: Any
     ) -> list[str | Exception]:
-        results: list[str | Exception] = []
-        for record in inputs:
-            try:
-                results.append(self._fill(record))
-            except Exception as error:
-                results.append(error)
-        return results
+        return by_row(self._fill, inputs)
 
     def _fill(self, record: Mapping[str, Any]) -> str:
         return self._joined(record, str)

@@ -239,12 +239,13 @@ class _Batch:
         kept, confidence = self._kept[row], said.confidence
         if confidence is None and self._keep.selects:
             confidence = max((part.relevance for part in kept if part.relevance is not None), default=None)
-        told = {
+        told: dict[str, Any] = {
             "confidence": confidence,
-            "source": said.source or self._spent[row].source or _source(self._found[row]),
-            "error": said.error or self._spent[row].failure,
             "passages": said.passages or tuple(part.passage for part in kept),
         }
+        if said.source is None:
+            spent = self._spent[row]
+            told |= {"source": spent.source or _source(self._found[row]), "error": said.error or spent.failure}
         return SubtaskResult(**{**dict(said), **told})
 
 

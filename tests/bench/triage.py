@@ -78,9 +78,8 @@ def shunt(
     least_sure = np.argsort([record["prediction"].confidence for record in scored], kind="stable")
     numbers = sorted(least_sure[: round(share * len(scored))].tolist())
     told = in_slices(ConfidenceBranch(large=arm, threshold=None), [scored[n] for n in numbers], f"tuning, {name}")
-    said, sure = (
-        [dict(zip(numbers, heard, strict=True)).get(n) for n in range(len(scored))] for heard in answers(told)
-    )
+    heard = dict(zip(numbers, zip(*answers(told), strict=True), strict=True))
+    said, sure = zip(*(heard.get(n, (None, None)) for n in range(len(scored))), strict=True)
     tuned = tune_threshold(
         [record["prediction"] for record in scored],
         [row[key] for row in tuning],

@@ -1,0 +1,48 @@
+"""The errors that a user may meet, and how one reads in a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DSPlusError(Exception):
+    """Base of all errors that this package raises on its own account."""
+
+
+class InvalidInputError(DSPlusError, ValueError):
+    """An input of the chain, or a record on its way through it, is not what a Runnable can work on."""
+
+
+class WiringError(InvalidInputError):
+    """The parts of a chain do not fit each other. A model that fails is a reason to fall back; this is not."""
+
+
+class TrainingDataError(DSPlusError, ValueError):
+    """The examples given to `fit` cannot train a classifier."""
+
+
+class InfeasibleTargetError(DSPlusError, ValueError):
+    """No threshold meets the target on this data; `nearest` is the closest that can be had."""
+
+    def __init__(self, message: str, *, target: Any = None, nearest: Any = None) -> None:
+        super().__init__(message)
+        self.target = target
+        self.nearest = nearest
+
+
+class SubtaskError(DSPlusError):
+    """A subtask failed; `subtask` is its name, the cause is chained."""
+
+    def __init__(self, message: str, *, subtask: str = "") -> None:
+        super().__init__(message)
+        self.subtask = subtask
+
+
+class BundleError(DSPlusError, ValueError):
+    """A saved model is damaged, incompatible, or holds something that cannot be saved without pickle."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Name an error in one line, as it stands in a record: ``"TimeoutError: no answer in 5 s"``."""
+    text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,70 @@
+"""The record that flows through a chain, and how it is told from other mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypeGuard
+
+from typing_extensions import TypedDict
+
+from dsplus_chains.schema.subtasks import SubtaskResult, SubtaskResults
+from dsplus_chains.schema.values import LargeAnswer, Prediction
+
+
+class ShuntRecord(TypedDict, total=False):
+    """What flows through a chain: a plain dict to which each Runnable adds its keys.
+
+    Keys of the caller's own pass through untouched; those below are not the caller's to use, but for `input`.
+    """
+
+    input: Any
+    """What is scored."""
+    prediction: Prediction
+    """The latest small model's prediction."""
+    tiers: NotRequired[list[Prediction]]
+    """The predictions of earlier small models, first to last."""
+    answer: Any
+    """The final answer."""
+    source: str
+    """Who gave it: "small", "large", "fused", "fallback", or a tier's name."""
+    large: NotRequired[LargeAnswer]
+    """What the large model said; absent if it was not asked."""
+    fused: NotRequired[Prediction]
+    """What both models together believe, where the two were weighed."""
+    error: NotRequired[str]
+    """Why `source` is "fallback", or why there is no `plan`."""
+    subtasks: NotRequired[dict[str, SubtaskResult]]
+    """Results of subtasks by name."""
+    request: NotRequired[str]
+    """What a planner is asked about `input`; without it, `input` is the request."""
+    plan: NotRequired[Any]
+    """The plan that a planner has run; None if the large model answered without one."""
+    planning: NotRequired[Any]
+    """How the plan came about, and at what cost."""
+
+
+_MARKS = {"prediction": Prediction, "large": LargeAnswer, "fused": Prediction, "subtasks": SubtaskResults}
+"""Values that only a chain of ours puts into a mapping."""
+
+
+def is_record(output: Any, given: Any = None) -> TypeGuard[Mapping[str, Any]]:
+    """Whether an output is a record with an answer, and not a mapping that happens to have such keys.
+
+    It holds an `answer`, names its `source`, and has a value of one of this module's types, or the very `input` that
+    was given: a table or a JSON answer has neither.
+
+    Args:
+        output: What a Runnable returned.
+        given: What it got.
+
+    Example:
+        >>> is_record({"answer": "30 days", "source": "page 3"})
+        False
+        >>> is_record({"answer": "ham", "source": "small", "prediction": Prediction(label="ham")})
+        True
+    """
+    if not isinstance(output, Mapping) or "answer" not in output or not isinstance(output.get("source"), str):
+        return False
+    if any(isinstance(output.get(key), kind) for key, kind in _MARKS.items()):
+        return True
+    return isinstance(given, Mapping) and "input" in given and "input" in output and output["input"] is given["input"]
