@@ -310,3 +310,20 @@ def test_the_graph_draws_the_plan():
     drawn = SubtaskDecomposer(subtasks=plan, combine=str).get_graph().draw_mermaid()
     assert "topic" in drawn
     assert "reply" in drawn
+
+
+async def test_a_retry_of_langchain_repeats_a_subtask_for_the_rows_that_failed_alone():
+    seen = []
+
+    def once_down(record):
+        seen.append(record["input"])
+        return TimeoutError("busy") if seen.count("b") == 1 and record["input"] == "b" else record["input"].upper()
+
+    run = Recording(once_down)
+    retried = run.with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
+    decomposer = SubtaskDecomposer(subtasks=[subtask("loud", run=retried)], combine="{loud}")
+    assert [record["answer"] for record in decomposer.batch(["a", "b", "c"])] == ["A", "B", "C"]
+    assert run.sizes == [3, 1]
+    seen.clear()
+    assert [record["answer"] for record in await decomposer.abatch(["a", "b", "c"])] == ["A", "B", "C"]
+    assert run.sizes == [3, 1, 3, 1]
