@@ -5,9 +5,8 @@ model answers what it has just answered where that label is true. It is stacking
 classifier with one that gives labels only, the latter read through its confusion matrix (Dawid and Skene 1979).
 
 Both weights move with the small model's entropy: where it knows least, the little it says is worth less than elsewhere,
-and the large model's word more. And what the tuning rows tell about the small model is used too: a linear map from its
-distribution to the labels, pulled hard to zero, mends what it regularly takes for something else (matrix scaling,
-Kull et al. 2019, arXiv 1910.12656).
+and the large model's word more. And what the small model can hardly tell apart is expected to confuse the large one
+too: its distributions, which need no labels, say which wrong answers to expect where rows are too few to count them.
 """
 
 from __future__ import annotations
@@ -32,25 +31,45 @@ BOUNDS = ((0.05, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 3.0), (-1.0, 1.0))
 """Where the weights are sought. Without bounds, rows that the models answer perfectly would drive them away."""
 PULL = 3.0
 """In nats over all rows: how strongly both weights are pulled to be the same everywhere, that of confidence to zero."""
-CORRECTION_PULL = 5.0
-"""In nats over all rows: how strongly each entry of the correction is pulled to zero."""
+CONFUSABLE_SHARE = 0.8
+"""How much of the wrong answers is expected where the small model wavers; the rest goes by how often each is given."""
 LEAST_SPREAD = 1e-3
 """Of the large model's confidence, in log-odds: below it is the same on all rows, and nothing is learned from it."""
 FARTHEST = 3.0
 """In standard deviations: how far a confidence counts as being from the mean of those it was tuned on."""
-MOST_STEPS = 60
-"""Of the last fit: with a pull that strong it has settled by then."""
 
 
-def answer_likelihood(counts: ArrayLike, smoothing: float) -> Floats:
+def confusability(log_small: ArrayLike) -> Floats:
+    """Which labels a small model can hardly tell apart: how it shares its probability among them.
+
+    Args:
+        log_small: Its log-probabilities, of shape [n, labels].
+
+    Returns:
+        Of shape [labels, labels]: where a label is likely, how likely each other one is; rows sum to 1, the diagonal
+        is 0.
+
+    Example:
+        >>> confusability(np.log([[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]])).round(2).tolist()
+        [[0.0, 0.78, 0.22], [0.84, 0.0, 0.16], [0.61, 0.39, 0.0]]
+    """
+    small = np.exp(np.asarray(log_small, dtype=np.float64))
+    shared = small.T @ small + SMALLEST_PROBABILITY
+    np.fill_diagonal(shared, 0.0)
+    result: Floats = shared / np.maximum(shared.sum(axis=1, keepdims=True), SMALLEST_PROBABILITY)
+    return result
+
+
+def answer_likelihood(counts: ArrayLike, smoothing: float, confusable: ArrayLike | None = None) -> Floats:
     """How likely the large model gives each answer where each label is true, shrunk to what all labels have in common.
 
     A label with few rows is expected to behave as the average one: right at the average rate, and where it is wrong,
-    answering what is answered often.
+    answering what is answered often, or what is easily taken for it.
 
     Args:
         counts: Of shape [labels, labels]: rows with that true label (first axis) and that answer (second axis).
         smoothing: For how many rows of each label that expectation counts.
+        confusable: What each label is easily taken for; see `confusability`.
 
     Returns:
         Probabilities of shape [true label, answer]; each row sums to 1.
@@ -63,10 +82,12 @@ def answer_likelihood(counts: ArrayLike, smoothing: float) -> Floats:
     right = (np.trace(table) + 1) / (table.sum() + 2)
     if len(table) == 1:
         return np.ones((1, 1))
-    popularity = table.sum(axis=0) + 1
-    elsewhere = np.broadcast_to(popularity, table.shape).copy()
+    elsewhere = np.broadcast_to(table.sum(axis=0) + 1, table.shape).copy()
     np.fill_diagonal(elsewhere, 0.0)
-    expected = (1 - right) * elsewhere / elsewhere.sum(axis=1, keepdims=True)
+    elsewhere /= elsewhere.sum(axis=1, keepdims=True)
+    if confusable is not None:
+        elsewhere = CONFUSABLE_SHARE * np.asarray(confusable) + (1 - CONFUSABLE_SHARE) * elsewhere
+    expected = (1 - right) * elsewhere
     np.fill_diagonal(expected, right)
     result: Floats = (table + smoothing * expected) / (table.sum(axis=1, keepdims=True) + smoothing)
     return result
@@ -82,8 +103,7 @@ class Posterior:
         small_weights: Of the small model's log-probabilities: where it knows all, and where it knows nothing. Between
             the two the weight is linear in its entropy.
         large_weights: Of the large model's answer, likewise.
-        correction: What the small model's view of each label (first axis; the root of its probability) adds to the
-            score of each label (second axis).
+        confusable: What each label is easily taken for, of shape [labels, labels]; see `confusability`.
         confidence_weight: What a unit more of the large model's own confidence, on the standardised log-odds scale,
             adds to its weight.
         confidence_center: The mean of that confidence, in log-odds.
@@ -94,7 +114,7 @@ class Posterior:
     smoothing: float
     small_weights: tuple[float, float]
     large_weights: tuple[float, float]
-    correction: Floats
+    confusable: Floats
     confidence_weight: float = 0.0
     confidence_center: float = 0.0
     confidence_scale: float = 1.0
@@ -110,7 +130,7 @@ class Posterior:
     @cached_property
     def evidence(self) -> Floats:
         """What each answer says for each label, in nats: of shape [answer, label]."""
-        return np.ascontiguousarray(np.log(answer_likelihood(self.counts, self.smoothing)).T)
+        return np.ascontiguousarray(np.log(answer_likelihood(self.counts, self.smoothing, self.confusable)).T)
 
     def log_proba(self, log_small: ArrayLike, answers: Integers, confidences: ArrayLike | None = None) -> Floats:
         """Log-probabilities of the labels, given both.
@@ -129,7 +149,7 @@ class Posterior:
         if confidences is not None:
             shifted = _standardised(_log_odds(confidences), self.confidence_center, self.confidence_scale)
             large_weight = np.maximum(large_weight + self.confidence_weight * shifted, 0.0)
-        told = large_weight[:, None] * self.evidence[answers] + _view(small) @ self.correction
+        told = large_weight[:, None] * self.evidence[answers]
         return _normalised(small_weight[:, None] * small + np.where((answers >= 0)[:, None], told, 0.0))
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,7 +162,7 @@ class Posterior:
             "smoothing": self.smoothing,
             "small_weights": list(self.small_weights),
             "large_weights": list(self.large_weights),
-            "correction": self.correction.tolist(),
+            "confusable": self.confusable.tolist(),
             "confidence_weight": self.confidence_weight,
             "confidence_center": self.confidence_center,
             "confidence_scale": self.confidence_scale,
@@ -157,16 +177,14 @@ class Posterior:
         for row, column, count in own["counts"]:
             counts[row, column] = count
         own["small_weights"], own["large_weights"] = tuple(own["small_weights"]), tuple(own["large_weights"])
-        correction = np.array(own["correction"], dtype=np.float64).reshape(n_labels, n_labels)
-        return cls(**{**own, "counts": counts, "correction": correction})
+        confusable = np.array(own["confusable"], dtype=np.float64).reshape(n_labels, n_labels)
+        return cls(**{**own, "counts": counts, "confusable": confusable})
 
 
 def fit_posterior(
     log_small: ArrayLike, targets: Integers, answers: Integers, confidences: ArrayLike | None = None
 ) -> Posterior:
-    """Fit weights, smoothing and correction by the log loss, each row judged by the confusions of all other rows.
-
-    The smoothing is chosen without the correction; then all but the smoothing is fitted together, which is convex.
+    """Fit weights and smoothing by the log loss, each row judged by the confusions of all other rows.
 
     Args:
         log_small: The small model's log-probabilities on rows that it was not trained on, of shape [n, labels].
@@ -191,25 +209,28 @@ def fit_posterior(
     if known is not None and np.isfinite(known).any() and np.nanstd(known) > LEAST_SPREAD:
         center, scale = float(np.nanmean(known)), float(np.nanstd(known))
         shifted = _standardised(known, center, scale)
-    tables = {value: _parts(small, _left_out(counts, truth, said, value), shifted) for value in SMOOTHINGS}
-    fits = {value: _fit_weights(parts, truth) for value, parts in tables.items()}
+    confusable = confusability(small).round(4)
+    fits = {
+        value: _fit_weights(_parts(small, _left_out(counts, truth, said, value, confusable), shifted), truth)
+        for value in SMOOTHINGS
+    }
     smoothing = min(fits, key=lambda value: fits[value][0])
-    weights, correction = _fit_all(tables[smoothing], _view(small), truth, fits[smoothing][1])
+    weights = fits[smoothing][1]
     return Posterior(
         counts=counts,
         smoothing=smoothing,
         small_weights=(float(weights[0]), float(weights[1])),
         large_weights=(float(weights[2]), float(weights[3])),
-        correction=correction,
+        confusable=confusable,
         confidence_weight=float(weights[4]),
         confidence_center=center,
         confidence_scale=scale,
     )
 
 
-def _left_out(counts: Integers, truth: Integers, said: Integers, smoothing: float) -> Floats:
+def _left_out(counts: Integers, truth: Integers, said: Integers, smoothing: float, confusable: Floats) -> Floats:
     """The evidence of each row's answer, of shape [n, labels], with the row itself not counted."""
-    likelihood = answer_likelihood(counts, smoothing)
+    likelihood = answer_likelihood(counts, smoothing, confusable)
     evidence = likelihood[:, said].T.copy()
     rows = np.arange(len(truth))
     n = counts[truth].sum(axis=1) + smoothing
@@ -223,12 +244,6 @@ def _unsure(small: Floats) -> Floats:
     return np.clip(result, 0.0, 1.0)
 
 
-def _view(small: Floats) -> Floats:
-    """What the correction sees of each row: bounded, however small a probability is."""
-    result: Floats = np.exp(small / 2)
-    return result
-
-
 def _parts(small: Floats, told: Floats, shifted: Floats) -> Floats:
     """What the weights multiply, of shape [weights, n, labels]."""
     unsure = _unsure(small)[:, None]
@@ -236,7 +251,7 @@ def _parts(small: Floats, told: Floats, shifted: Floats) -> Floats:
 
 
 def _fit_weights(parts: Floats, truth: Integers) -> tuple[float, Floats]:
-    """The loss and the weights without a correction."""
+    """The loss, a row, and the weights."""
     rows = np.arange(len(truth))
     right = parts[:, rows, truth]
 
@@ -248,35 +263,6 @@ def _fit_weights(parts: Floats, truth: Integers) -> tuple[float, Floats]:
 
     found = minimize(loss, [1.0, 1.0, 0.5, 0.5, 0.0], jac=True, method="L-BFGS-B", bounds=BOUNDS)
     return float(found.fun), found.x
-
-
-def _fit_all(parts: Floats, view: Floats, truth: Integers, start: Floats) -> tuple[Floats, Floats]:
-    """The weights, from where they are best without a correction, and the correction."""
-    n_weights, n, n_labels = parts.shape
-    rows = np.arange(n)
-
-    def loss(values: Floats) -> tuple[float, Floats]:
-        weights, correction = values[:n_weights], values[n_weights:].reshape(n_labels, n_labels)
-        logs = _normalised(np.tensordot(weights, parts, 1) + view @ correction)
-        pull, pull_slope = _pull(weights)
-        excess = np.exp(logs)
-        excess[rows, truth] -= 1
-        value = pull - logs[rows, truth].sum() + CORRECTION_PULL * (correction**2).sum()
-        slopes = [
-            np.tensordot(parts, excess, 2) + pull_slope,
-            (view.T @ excess + 2 * CORRECTION_PULL * correction).ravel(),
-        ]
-        return float(value) / n, np.concatenate(slopes) / n
-
-    found = minimize(
-        loss,
-        np.concatenate([start, np.zeros(n_labels**2)]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[*BOUNDS, *[(None, None)] * n_labels**2],
-        options={"maxiter": MOST_STEPS},
-    )
-    return found.x[:n_weights], found.x[n_weights:].reshape(n_labels, n_labels).round(4)
 
 
 def _pull(weights: Floats) -> tuple[float, Floats]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from dsplus_chains.calibration.posterior import Posterior, answer_likelihood, fit_posterior
+from dsplus_chains.calibration.posterior import Posterior, answer_likelihood, confusability, fit_posterior
 
 N_LABELS = 6
 
@@ -43,7 +43,7 @@ def test_much_data_gives_the_rates_and_none_the_average_label():
 def test_without_weights_it_is_bayes_by_hand():
     counts = np.array([[8, 2], [1, 9]])
     posterior = Posterior(
-        counts=counts, smoothing=1e-9, small_weights=(1.0, 1.0), large_weights=(1.0, 1.0), correction=np.zeros((2, 2))
+        counts=counts, smoothing=1e-9, small_weights=(1.0, 1.0), large_weights=(1.0, 1.0), confusable=1 - np.eye(2)
     )
     found = np.exp(posterior.log_proba(np.log([[0.4, 0.6]]), np.array([0])))
     assert found.tolist() == [[pytest.approx(0.4 * 0.8 / (0.4 * 0.8 + 0.6 * 0.1)), pytest.approx(0.06 / 0.38)]]
@@ -109,18 +109,41 @@ def test_the_small_model_weighs_less_and_the_large_one_more_where_the_small_one_
     assert posterior.large_weights[1] > posterior.large_weights[0] + 0.3
 
 
-def test_what_the_small_model_regularly_takes_for_something_else_is_mended():
-    logs, truth, answers = both_models(4000, large=0.5)
-    swapped = np.where((truth == 3)[:, None], logs[:, [0, 1, 2, 4, 3, 5]], logs)  # takes most of label 3 for label 4
-    train, test = slice(0, 2000), slice(2000, None)
-    posterior = fit_posterior(swapped[train], truth[train], answers[train])
-    plain = replace(posterior, correction=np.zeros((N_LABELS, N_LABELS)))
-    mended, left = (
-        (found.log_proba(swapped[test], answers[test]).argmax(axis=1) == truth[test]).mean()
-        for found in (posterior, plain)
-    )
-    assert posterior.correction[4, 3] > 0.5
-    assert mended > left + 0.02
+def test_what_is_expected_of_a_label_without_rows_are_its_lookalikes():
+    confusable = np.array([[0, 0.9, 0.1], [0.9, 0, 0.1], [0.5, 0.5, 0]])
+    table = answer_likelihood(
+        np.zeros((3, 3)), 10.0, confusable
+    )  # half right, as nothing is known; 0.8 * 0.9 + 0.2 / 2
+    assert table.round(3).tolist() == [[0.5, 0.41, 0.09], [0.41, 0.5, 0.09], [0.25, 0.25, 0.5]]
+
+
+@given(st.integers(1, 8), st.floats(0.1, 1e6), st.integers(0, 2**32 - 1))
+def test_lookalikes_leave_distributions(n_labels, smoothing, seed):
+    rng = np.random.default_rng(seed)
+    confusable = confusability(log_softmax(rng.normal(scale=5, size=(9, n_labels)), axis=1))
+    assert (np.diag(confusable) == 0).all()
+    table = answer_likelihood(rng.integers(0, 5, size=(n_labels, n_labels)), smoothing, confusable)
+    assert table.sum(axis=1) == pytest.approx(np.ones(n_labels))
+    assert (table > 0).all()
+
+
+def test_with_few_rows_a_label_lookalikes_are_told_apart_better():
+    """40 labels in pairs that both models confuse: what 80 rows cannot count, the small model's own doubts tell."""
+    rng = np.random.default_rng(2)
+    n, n_labels = 3080, 40
+    truth = rng.integers(n_labels, size=n)
+    logits = rng.normal(size=(n, n_labels))
+    rows = np.arange(n)
+    logits[rows, truth] += 5
+    logits[rows, truth ^ 1] += 5 - 1.5 * rng.random(n)
+    answers = np.where(rng.random(n) < 0.6, truth, truth ^ 1)
+    logs = log_softmax(logits, axis=1)
+    learned = fit_posterior(logs[:80], truth[:80], answers[:80])
+    blind = replace(learned, confusable=(1 - np.eye(n_labels)) / (n_labels - 1))
+    losses = [
+        -found.log_proba(logs[80:], answers[80:])[np.arange(n - 80), truth[80:]].mean() for found in (learned, blind)
+    ]
+    assert losses[0] < losses[1] - 0.05
 
 
 def test_twenty_rows_of_fifty_labels_do_no_harm():
