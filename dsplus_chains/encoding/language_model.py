@@ -24,10 +24,10 @@ class LanguageModelEncoder:
     A sentence encoder is trained to tell topics apart; a language model also follows what is said about them, such as
     whether it is praised or blamed.
 
-    A vector is two unit vectors side by side: the mean over the tokens of the text, and of what stands before it, two
-    thirds up the layers; and the last token of the prompt at the top, where the model is about to answer. A linear head
-    is fitted on each (`views`). The very first token is left out of the mean, since language models park attention
-    there whatever the text is; for the same reason let a long instruction stand behind the text, not before it.
+    A vector is two unit vectors side by side: the mean over the tokens of the text, two thirds up the layers; and the
+    last token of the prompt at the top, where the model is about to answer. A linear head is fitted on each (`views`).
+    Where nothing stands before the text, its first token is left out of the mean, since language models park attention
+    there whatever it is.
 
     Args:
         model: The model without its language head (``AutoModel``), or a causal language model.
@@ -81,6 +81,7 @@ class LanguageModelEncoder:
         dtype: Literal["float32", "bfloat16"] = "float32",
         batch_size: int = 8,
         max_tokens: int = 1024,
+        reply: str | None = None,
     ) -> LanguageModelEncoder:
         """Load a language model by its name on the hub, or from a folder.
 
@@ -92,17 +93,23 @@ class LanguageModelEncoder:
                 depends a little, about 0.01, on which texts share a batch.
             batch_size: How many texts go through the model at a time.
             max_tokens: How many tokens of a text are read at most.
+            reply: How the reply of a model tuned for chat begins, such as "The sentiment is"; may be empty. With it
+                the prompt is put to the model as a user's message, in the format that it was tuned on.
+
+        Raises:
+            InvalidInputError: There is a `reply`, but the model's tokenizer knows no chat format.
         """
         import torch
         from transformers import AutoModel, AutoTokenizer
 
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        tokenizer: Any = AutoTokenizer.from_pretrained(name)
         with no_progress_bar():
             model: Any = AutoModel.from_pretrained(name, dtype=getattr(torch, dtype))
         return cls(
             model=model.to(where).eval(),
-            tokenizer=AutoTokenizer.from_pretrained(name),
-            prompt=prompt,
+            tokenizer=tokenizer,
+            prompt=prompt if reply is None else _as_chat(tokenizer, prompt, reply),
             name=name,
             batch_size=batch_size,
             max_tokens=max_tokens,
@@ -119,13 +126,14 @@ class LanguageModelEncoder:
         with self._lock:  # fast tokenizers refuse to be used from two threads at once
             before, after = self._frame()
             room = self._room()
-            coded = [[*before, *self._ids(text)[:room]] for text in texts]
+            # Split: a text that spells the end of a message must not end it.
+            coded = [self._ids(text, split_special_tokens=True)[:room] for text in texts]
             for rows in self._batches(coded):
-                vectors[rows] = self._read([coded[row] for row in rows], after)
+                vectors[rows] = self._read(before, [coded[row] for row in rows], after)
         return vectors
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    def _ids(self, text: str, **options: Any) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False, **options)["input_ids"]
         return ids
 
     def _frame(self) -> tuple[list[int], list[int]]:
@@ -145,20 +153,40 @@ class LanguageModelEncoder:
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
-    def _read(self, coded: list[list[int]], after: list[int]) -> NDArray[np.float32]:
+    def _read(self, before: list[int], coded: list[list[int]], after: list[int]) -> NDArray[np.float32]:
         import torch
 
-        rows = [[*code, *after] for code in coded]
+        rows = [[*before, *code, *after] or [0] for code in coded]
         width = max(map(len, rows))
         # Padding on the right needs no mask: what comes later is never seen by what comes before.
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.model.device)
         with torch.inference_mode():
             layers = self.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
         within, top = layers[round(DEPTH * (len(layers) - 1))], layers[-1]
-        means = torch.stack(
-            [within[n, min(1, len(code) - 1) : len(code)].float().mean(0) for n, code in enumerate(coded)]
-        )
+        means = torch.stack([within[n, _span(len(before), len(code))].float().mean(0) for n, code in enumerate(coded)])
         lasts = torch.stack([top[n, len(row) - 1].float() for n, row in enumerate(rows)])
         unit = torch.nn.functional.normalize
         vectors: NDArray[np.float32] = torch.cat([unit(means), unit(lasts)], dim=1).cpu().numpy()
         return vectors
+
+
+def _span(start: int, length: int) -> slice:
+    """Where a text's tokens are, without the very first of all; of an empty text the token beside it."""
+    if not length:
+        start, length = max(start - 1, 0), 1
+    return slice(start + (start == 0 and length > 1), start + length)
+
+
+def _as_chat(tokenizer: Any, prompt: str, reply: str) -> str:
+    """The prompt as a user's message and the beginning of the reply, in a model's own format.
+
+    Raises:
+        InvalidInputError: The tokenizer has no such format.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        msg = "Got a reply but the model's tokenizer knows no chat format; leave reply out, the prompt is read as it is"
+        raise InvalidInputError(msg)
+    message = [{"role": "user", "content": prompt}]
+    chat: str = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True) + reply
+    begin: str | None = tokenizer.bos_token  # comes with tokenizing the prompt, where the model wants it
+    return chat.removeprefix(begin) if begin and tokenizer("")["input_ids"] else chat

@@ -59,13 +59,13 @@ def chat_model(options: argparse.Namespace, *, max_tokens: int, logprobs: bool =
     )
 
 
-def small_encoder(options: argparse.Namespace, prompt: str) -> EncoderUnion:
-    """The hidden states of small language models that read the same prompt."""
+def small_encoder(options: argparse.Namespace, prompt: str, reply: str) -> EncoderUnion:
+    """The hidden states of small language models that read the same message and are about to reply."""
     cache = default_cache_dir()
     folders = [convert_gguf(name, cache_dir=cache) if name.endswith(".gguf") else name for name in options.small]
     return EncoderUnion(
         encoders=[
-            LanguageModelEncoder.from_pretrained(str(folder), prompt=prompt, dtype="bfloat16")
+            LanguageModelEncoder.from_pretrained(str(folder), prompt=prompt, reply=reply, dtype="bfloat16")
             for folder in [smollm2_folder(), *folders]
         ]
     )

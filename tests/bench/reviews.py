@@ -21,10 +21,8 @@ from dsplus_chains import ConfidenceBranch, HintPromptBuilder, LabelParser, Smal
 from dsplus_chains.tuning.fused import FusionMode
 
 INSTRUCTION = "What is the sentiment of this product review?"
-PROMPT = (
-    "Review: {text}\nQuestion: What is the sentiment of this product review, negative or positive?\n"
-    "Answer: The sentiment is"
-)
+PROMPT = "Review: {text}\nQuestion: What is the sentiment of this product review, negative or positive?"
+REPLY = "The sentiment is"
 """What the small language models read; not the answer that one would give is taken, but what it holds ready."""
 SIZES = (1600, 300, 2000)
 BUDGET = 0.31
@@ -40,7 +38,7 @@ def main() -> None:
     )
     names = sorted(set(labels))
     ask = chat_model(options, max_tokens=8, logprobs=True) | LabelParser(labels=names)
-    scorer = SmallModelScorer.fit(texts, labels, encoder=small_encoder(options, PROMPT), seed=options.seed)
+    scorer = SmallModelScorer.fit(texts, labels, encoder=small_encoder(options, PROMPT, REPLY), seed=options.seed)
     prompts = {
         "soft": HintPromptBuilder(labels=names, instruction=INSTRUCTION, track_record=scorer.track_record),
         "none": HintPromptBuilder(labels=names, instruction=INSTRUCTION, hints="none"),

@@ -24,7 +24,10 @@ def by_hand(encoder, text):
     ids = before + text_ids + after
     with torch.inference_mode():
         layers = encoder.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
-    mean, last = layers[1][0, 1 : len(before + text_ids)].mean(0), layers[2][0, -1]  # two layers: two thirds up is 1
+    mean, last = (
+        layers[1][0, len(before) : len(before + text_ids)].mean(0),
+        layers[2][0, -1],
+    )  # two layers: two thirds up is 1
     return np.concatenate([mean / mean.norm(), last / last.norm()])
 
 
@@ -39,6 +42,60 @@ def test_a_batch_and_single_texts_agree_in_any_order(encoder):
         assert np.allclose(encoder.encode([text])[0], together[row], atol=1e-5)
     assert np.allclose(encoder.encode(TEXTS[::-1]), together[::-1], atol=1e-5)
     assert encoder.encode([]).shape == (0, 64)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "span"),
+    [
+        ("{text} is good :", "very good phone", slice(1, 3)),  # the very first token tells nothing of a text
+        ("{text} is good :", "phone", slice(0, 1)),  # but is all there is
+        ("phone : {text} is good :", "phone", slice(2, 3)),
+        ("phone : {text} is good :", "", slice(1, 2)),
+        ("{text} is good :", "", slice(0, 1)),
+    ],
+)
+def test_the_mean_is_over_the_text_alone(encoder, prompt, text, span):
+    other = LanguageModelEncoder(model=encoder.model, tokenizer=encoder.tokenizer, prompt=prompt)
+    ids = encoder.tokenizer(prompt.format(text=text))["input_ids"]
+    with torch.inference_mode():
+        layer = encoder.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[1]
+    mean = layer[0, span].mean(0)
+    assert np.allclose(other.encode([text])[0, :32], mean / mean.norm(), atol=1e-5)
+
+
+def test_an_empty_text_without_a_prompt_is_a_vector_too(encoder):
+    bare = LanguageModelEncoder(model=encoder.model, tokenizer=encoder.tokenizer, prompt="{text}")
+    assert np.isfinite(bare.encode(["", "good"])).all()
+
+
+def test_a_text_that_spells_a_special_token_is_text(encoder):
+    encoder.tokenizer.add_special_tokens({"additional_special_tokens": ["price"]})  # found within words too
+    assert encoder.tokenizer("badprice")["input_ids"] == encoder.tokenizer("bad price")["input_ids"]
+    assert np.allclose(encoder.encode(["badprice"]), encoder.encode(["unknown"]), atol=1e-5)
+
+
+def saved(folder, **tokens):
+    tiny_llama().save_pretrained(folder)
+    tokenizer = tiny_tokenizer()
+    for name, value in tokens.items():
+        setattr(tokenizer, name, value)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_with_a_reply_the_prompt_is_a_message_in_the_models_own_format(encoder, tmp_path):
+    chat = LanguageModelEncoder.from_pretrained(
+        saved(tmp_path), prompt="phone : {text} is it good", reply="it is", device="cpu"
+    )
+    plain = "user : phone : {text} is it good <end> assistant : it is"
+    expected = LanguageModelEncoder(model=encoder.model, tokenizer=encoder.tokenizer, prompt=plain)
+    assert chat.prompt == plain
+    assert np.allclose(chat.encode(TEXTS), expected.encode(TEXTS), atol=1e-5)
+
+
+def test_a_reply_needs_a_chat_format(tmp_path):
+    with pytest.raises(InvalidInputError, match="Got a reply but the model's tokenizer knows no chat format"):
+        LanguageModelEncoder.from_pretrained(saved(tmp_path, chat_template=None), prompt="{text}", reply="")
 
 
 def test_what_is_asked_changes_one_half_of_the_vector(encoder):
