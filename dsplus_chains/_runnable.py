@@ -39,6 +39,21 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     run_type: ClassVar[str | None] = None
     """What tracers call such a run: "chain" if None, else "prompt", "parser", …"""
 
+    input_type: ClassVar[Any] = None
+    """What goes in, for schemas; None if it is what the class is parametrised with."""
+    output_type: ClassVar[Any] = None
+    """What comes out, likewise."""
+
+    @property
+    @override
+    def InputType(self) -> Any:
+        return super().InputType if self.input_type is None else self.input_type
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return super().OutputType if self.output_type is None else self.output_type
+
     @abstractmethod
     def _run(
         self, inputs: list[Input], run_manager: Managers, config: Configs, **kwargs: Any

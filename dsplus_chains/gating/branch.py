@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.exceptions import OutputParserException
@@ -90,6 +90,9 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         [('negative', 'small'), ('positive', 'large')]
     """
 
+    input_type: ClassVar[Any] = dict[str, Any]
+    output_type: ClassVar[Any] = ShuntRecord
+
     large: Annotated[Runnable[Any, Any], BeforeValidator(_arm)]
     threshold: Threshold
     max_ood_score: float | None = Field(default=None, ge=0)
@@ -106,16 +109,6 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     def lc_attributes(self) -> dict[str, Any]:
         # As pairs: the keys of a JSON object could not be numbers.
         return {"threshold": [[k, v] for k, v in self.threshold.items()]} if isinstance(self.threshold, dict) else {}
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return ShuntRecord
 
     @property
     @override

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,9 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         >>> fused["answer"], fused["source"]
         ('ham', 'fused')
     """
+
+    input_type: ClassVar[Any] = dict[str, Any]
+    output_type: ClassVar[Any] = ShuntRecord
 
     labels: Labels
     posterior: Annotated[Any, BeforeValidator(_posterior)]
@@ -183,16 +186,6 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         except (KeyError, TypeError, IndexError) as error:
             msg = f"Got a fusion that cannot be read ({error!r}) but expected what to_dict() writes"
             raise ValueError(msg) from error
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return ShuntRecord
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
@@ -62,6 +62,9 @@ class LabelAsker(BatchRunnable[Any, Any]):
         'negative'
     """
 
+    input_type: ClassVar[Any] = str | ChatPromptValueConcrete | list[AnyMessage]
+    output_type: ClassVar[Any] = str | int | bool
+
     model: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
     parser: LabelParser
     structured: bool = False
@@ -77,16 +80,6 @@ class LabelAsker(BatchRunnable[Any, Any]):
     @override
     def is_lc_serializable(cls) -> bool:
         return True
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return str | ChatPromptValueConcrete | list[AnyMessage]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return str | int | bool
 
     @property
     @override

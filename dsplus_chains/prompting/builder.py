@@ -100,6 +100,9 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         Label:
     """
 
+    input_type: ClassVar[Any] = dict[str, Any]
+    output_type: ClassVar[Any] = ChatPromptValue
+
     run_type: ClassVar[str | None] = "prompt"
 
     labels: Labels
@@ -152,16 +155,6 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         if self.track_record is not None:
             plain["track_record"] = self.track_record.to_dict()
         return plain
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return ChatPromptValue
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:

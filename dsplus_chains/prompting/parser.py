@@ -66,6 +66,9 @@ class LabelParser(BatchRunnable[Any, Any]):
         ['negative', 'positive', 'negative']
     """
 
+    input_type: ClassVar[Any] = str | BaseMessage
+    output_type: ClassVar[Any] = str | int | bool
+
     run_type: ClassVar[str | None] = "parser"
 
     labels: Labels
@@ -82,16 +85,6 @@ class LabelParser(BatchRunnable[Any, Any]):
     @override
     def is_lc_serializable(cls) -> bool:
         return True
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return str | BaseMessage
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return str | int | bool
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:

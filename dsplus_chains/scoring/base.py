@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 from typing_extensions import override
@@ -16,21 +16,14 @@ from dsplus_chains.scoring.record import start_record, with_prediction
 class BaseScorer(BatchRunnable[Any, Any]):
     """A Runnable from an input to a record with a `prediction`; a subclass says how a batch of texts is predicted."""
 
+    input_type: ClassVar[Any] = str | dict[str, Any]
+    output_type: ClassVar[Any] = ShuntRecord
+
     input_key: str = Field(default="input", min_length=1)
 
     @abstractmethod
     def _predict(self, texts: list[str]) -> list[Prediction]:
         """One prediction a text."""
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return str | dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return ShuntRecord
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -52,22 +52,15 @@ class LabelMask(BatchRunnable[Any, Any]):
         {'answer': 'fox', 'source': 'small-2'}
     """
 
+    input_type: ClassVar[Any] = dict[str, Any]
+    output_type: ClassVar[Any] = ShuntRecord
+
     labels: Labels
 
     @classmethod
     @override
     def is_lc_serializable(cls) -> bool:
         return True
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return ShuntRecord
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 from typing_extensions import override
@@ -48,6 +48,9 @@ class PatternExtractor(BatchRunnable[Any, SubtaskResult]):
         'A-1234 (50 %)'
     """
 
+    input_type: ClassVar[Any] = str | dict[str, Any]
+    output_type: ClassVar[Any] = SubtaskResult
+
     patterns: Mapping[str, str] = Field(min_length=1)
     max_chars: int = Field(default=100_000, ge=1)
 
@@ -61,16 +64,6 @@ class PatternExtractor(BatchRunnable[Any, SubtaskResult]):
                 msg = f"Got the expression {name}={pattern!r:.80}, which does not compile: {error}"
                 raise ValueError(msg) from error
         return dict(patterns)
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return str | dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return SubtaskResult
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,20 +51,13 @@ class SentenceRanker(BatchRunnable[Any, SubtaskResult]):
         'The battery broke.'
     """
 
+    input_type: ClassVar[Any] = dict[str, Any]
+    output_type: ClassVar[Any] = SubtaskResult
+
     encoder: Encoder
     query: str | Callable[[dict[str, Any]], str] = "question"
     split: Split | None = "sentences"
     word_weight: float = Field(default=0.5, ge=0, le=1)
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return SubtaskResult
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:

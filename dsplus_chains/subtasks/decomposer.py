@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -68,6 +68,9 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
         'long: True, 4 words'
     """
 
+    input_type: ClassVar[Any] = str | dict[str, Any]
+    output_type: ClassVar[Any] = ShuntRecord
+
     subtasks: tuple[Subtask, ...]
     combine: Annotated[Runnable[Any, Any], BeforeValidator(combining_step)]
     source: str | None = Field(default=None, min_length=1)
@@ -84,16 +87,6 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
             msg = f"Got a template that names {unknown} but expected some of {sorted(known)}; a function can say more"
             raise ValueError(msg)
         return self
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return str | dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return ShuntRecord
 
     @property
     @override

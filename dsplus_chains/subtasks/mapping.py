@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
@@ -71,20 +71,13 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
         [True, False, True]
     """
 
+    input_type: ClassVar[Any] = str | dict[str, Any]
+    output_type: ClassVar[Any] = SubtaskResult
+
     split: Split = "paragraphs"
     run: Step
     keep: Keep = Keep()
     reduce: Step = Field(default=numbered, validate_default=True)
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return str | dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return SubtaskResult
 
     @property
     @override

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.messages import BaseMessage
@@ -86,6 +86,9 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
         '3 words'
     """
 
+    input_type: ClassVar[Any] = str | dict[str, Any]
+    output_type: ClassVar[Any] = ShuntRecord
+
     llm: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
     skills: tuple[Skill, ...] = Field(min_length=1)
     max_steps: int = Field(default=8, ge=1, le=32)
@@ -103,16 +106,6 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
             msg = f"Got skills named {names} but expected each name once"
             raise ValueError(msg)
         return self
-
-    @property
-    @override
-    def InputType(self) -> Any:
-        return str | dict[str, Any]
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        return ShuntRecord
 
     @property
     @override

@@ -22,7 +22,7 @@ from dsplus_chains.tuning.fused import FusionMode
 
 INSTRUCTION = "What is the sentiment of this product review?"
 PROMPT = "Review: {text}\nQuestion: What is the sentiment of this product review, negative or positive?"
-REPLY = "The sentiment is"
+REPLY_BEGINS = "The sentiment is"
 """What the small language models read; not the answer that one would give is taken, but what it holds ready."""
 SIZES = (1600, 300, 2000)
 BUDGET = 0.31
@@ -38,7 +38,9 @@ def main() -> None:
     )
     names = sorted(set(labels))
     ask = chat_model(options, max_tokens=8, logprobs=True) | LabelParser(labels=names)
-    scorer = SmallModelScorer.fit(texts, labels, encoder=small_encoder(options, PROMPT, REPLY), seed=options.seed)
+    scorer = SmallModelScorer.fit(
+        texts, labels, encoder=small_encoder(options, PROMPT, REPLY_BEGINS), seed=options.seed
+    )
     prompts = {
         "soft": HintPromptBuilder(labels=names, instruction=INSTRUCTION, track_record=scorer.track_record),
         "none": HintPromptBuilder(labels=names, instruction=INSTRUCTION, hints="none"),

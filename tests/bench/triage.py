@@ -19,7 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.utils.json import parse_json_markdown
 from langchain_openai import ChatOpenAI
 from live import answers, arguments, chat_model, in_slices, small_encoder, spent, split_rows, versus
-from reviews import INSTRUCTION, PROMPT, REPLY, SIZES
+from reviews import INSTRUCTION, PROMPT, REPLY_BEGINS, SIZES
 from rich.console import Console
 from rich.table import Table
 
@@ -111,7 +111,7 @@ def main() -> None:
     model = chat_model(options, max_tokens=200)
     decides = chat_model(options, max_tokens=8, logprobs=True)
     _, domain = shunt("domain", "auto", train, tuning, decides)
-    judge, sentiment = shunt("sentiment", small_encoder(options, PROMPT, REPLY), train, tuning, decides)
+    judge, sentiment = shunt("sentiment", small_encoder(options, PROMPT, REPLY_BEGINS), train, tuning, decides)
     plan = SubtaskDecomposer(
         subtasks=[
             Subtask(name="domain", run=domain),
