@@ -16,6 +16,8 @@ from dsplus_chains.cli._console import Data, Labels, Quiet, Text, say, user_erro
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dsplus_chains.encoding.base import Encoder
+
 
 def fit(
     data: Data,
@@ -26,6 +28,16 @@ def fit(
     encoder: Annotated[
         str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
     ] = "auto",
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="With it --encoder is a language model, which reads each text in this prompt, where {text} stands, "
+            "and lends the small model what goes on inside it."
+        ),
+    ] = None,
+    reply: Annotated[
+        str | None, typer.Option(help="With --prompt: how the reply of a language model tuned for chat begins.")
+    ] = None,
     instruction: Annotated[
         str | None, typer.Option(help="What to decide, in your words; the large model will read it.")
     ] = None,
@@ -45,16 +57,27 @@ def fit(
     [bold]dsplus fit --data train.parquet --text body --label topic --out topics --encoder BAAI/bge-small-en-v1.5
     --instruction "Which topic is this article about?" --descriptions topics.json[/bold]
 
+    [bold]dsplus fit --data reviews.csv --text text --label label --out sentiment
+    --encoder HuggingFaceTB/SmolLM2-135M-Instruct --prompt "Review: {text} Is it negative or positive?"
+    --reply "The sentiment is"[/bold]
+
     In CSV and TSV files labels are integers if every one of them is written as one, and strings otherwise.
     """
     with user_errors():
         from dsplus_chains._bundle_files import check_target
+        from dsplus_chains.schema import InvalidInputError
         from dsplus_chains.tables.read import read_table
 
         check_target(out.resolve())
         table = read_table(data)
         texts, labels = table.texts(text), table.labels(label)
         meanings = None if descriptions is None else _descriptions(descriptions, labels)
+        if prompt is None and reply is not None:
+            msg = f"Got --reply {reply!r} without --prompt but expected both, or neither"
+            raise InvalidInputError(msg)
+        if prompt is not None and encoder == "auto":
+            msg = "Got --prompt without --encoder but expected a language model too: a hub name, or a folder"
+            raise InvalidInputError(msg)
         where = Path(encoder)
         encoder = str(where.resolve()) if where.is_dir() else encoder
         started = time.perf_counter()
@@ -63,7 +86,8 @@ def fit(
             from dsplus_chains.prompting.exemplars import ExemplarSelector
             from dsplus_chains.scoring.scorer import SmallModelScorer
 
-            scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed)
+            reader = encoder if prompt is None else _language_model(encoder, prompt, reply)
+            scorer = SmallModelScorer.fit(texts, labels, encoder=reader, seed=seed)
             solved = ExemplarSelector.fit(
                 texts,
                 labels,
@@ -85,6 +109,12 @@ def fit(
         if isinstance(summary, str) and summary:
             say(summary)
         say(f"The bundle is {out} (SHA-256 of its manifest: {pin}).")
+
+
+def _language_model(name: str, prompt: str, reply: str | None) -> Encoder:
+    from dsplus_chains.encoding.language_model import LanguageModelEncoder
+
+    return LanguageModelEncoder.from_pretrained(name, prompt=prompt, reply=reply)
 
 
 def _descriptions(path: Path, labels: Sequence[Any]) -> dict[Any, str]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from threading import Lock
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.encoding.locked import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
+from dsplus_chains.encoding.recipe import Recipe
 from dsplus_chains.schema import InvalidInputError
+
+Dtype: TypeAlias = Literal["float32", "bfloat16"]
 
 DEPTH = 2 / 3
 """Where in the stack of layers a text's tokens are looked at: deep enough for meaning, before all is next words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LanguageModelEncoder:
+class LanguageModelEncoder(Locked):
     r"""A small language model as an `Encoder`: its hidden states, instead of the words it would say.
 
     A sentence encoder is trained to tell topics apart; a language model also follows what is said about them, such as
@@ -34,9 +37,11 @@ class LanguageModelEncoder:
         tokenizer: Its tokenizer.
         prompt: What the model reads, with ``{text}`` where the text goes. It should say what the text is, and end where
             an answer about it would begin: "Review: {text}\nThe sentiment of this review is".
-        name: What a saved scorer calls it. The prompt is not saved: load with ``encoder=``.
+        name: What a saved scorer calls it.
         batch_size: How many texts go through the model at a time, those of like length together.
         max_tokens: How many tokens of a text are read at most, from its beginning; fewer if the model reads fewer.
+        by_name: Whether the name is enough to find the weights again, as for `from_pretrained`; else a saved scorer
+            has to be loaded with ``encoder=``.
 
     Raises:
         InvalidInputError: The prompt does not name ``{text}`` once, or fills the model's window; a number is below 1.
@@ -58,7 +63,7 @@ class LanguageModelEncoder:
     name: str = "language model"
     batch_size: int = 8
     max_tokens: int = 1024
-    _lock: Any = field(default_factory=Lock, repr=False, init=False)
+    by_name: bool = False
 
     def __post_init__(self) -> None:
         if min(self.batch_size, self.max_tokens) < 1:
@@ -78,7 +83,7 @@ class LanguageModelEncoder:
         *,
         prompt: str,
         device: str | None = None,
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: Dtype = "float32",
         batch_size: int = 8,
         max_tokens: int = 1024,
         reply: str | None = None,
@@ -97,11 +102,14 @@ class LanguageModelEncoder:
                 the prompt is put to the model as a user's message, in the format that it was tuned on.
 
         Raises:
-            InvalidInputError: There is a `reply`, but the model's tokenizer knows no chat format.
+            InvalidInputError: An unknown `dtype`; there is a `reply`, but the tokenizer knows no chat format.
         """
         import torch
         from transformers import AutoModel, AutoTokenizer
 
+        if dtype not in get_args(Dtype):
+            msg = f"Got dtype={dtype!r} but expected one of {', '.join(get_args(Dtype))}"
+            raise InvalidInputError(msg)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         tokenizer: Any = AutoTokenizer.from_pretrained(name)
         with no_progress_bar():
@@ -113,7 +121,17 @@ class LanguageModelEncoder:
             name=name,
             batch_size=batch_size,
             max_tokens=max_tokens,
+            by_name=True,
         )
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How it is made again; see `load_encoder`."""
+        if not self.by_name:
+            return None
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        settings = {"prompt": self.prompt, "dtype": dtype, "batch_size": self.batch_size, "max_tokens": self.max_tokens}
+        return {"kind": "language model", "name": self.name, **settings}
 
     @property
     def views(self) -> tuple[int, int]:
@@ -123,7 +141,7 @@ class LanguageModelEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One vector a text: an array of shape [n texts, 2 x the model's hidden size]."""
         vectors = np.zeros((len(texts), sum(self.views)), dtype=np.float32)
-        with self._lock:  # fast tokenizers refuse to be used from two threads at once
+        with self._lock:
             before, after = self._frame()
             room = self._room()
             # Split: a text that spells the end of a message must not end it.

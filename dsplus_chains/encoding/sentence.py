@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from dsplus_chains.encoding.chunking import pieces_of, pool
+from dsplus_chains.encoding.locked import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
+from dsplus_chains.encoding.recipe import Recipe
 
 AUTO = "auto"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -32,7 +32,7 @@ def resolve(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SentenceEncoder:
+class SentenceEncoder(Locked):
     """A sentence-transformers model as an `Encoder`.
 
     A text beyond the model's window is cut at token borders, and the vectors of its pieces are pooled, weighted by
@@ -46,14 +46,10 @@ class SentenceEncoder:
             254 tokens, every word of some 12,000.
     """
 
-    by_name: ClassVar[bool] = True
-    """Whether `name` is enough to find the encoder again."""
-
     model: SentenceTransformer
     name: str
     batch_size: int = 32
     max_pieces: int = 64
-    _lock: Any = field(default_factory=Lock, repr=False, init=False)
 
     @classmethod
     def from_pretrained(cls, name: str = AUTO, *, device: str | None = None, batch_size: int = 32) -> SentenceEncoder:
@@ -68,6 +64,11 @@ class SentenceEncoder:
         with no_progress_bar():
             model = SentenceTransformer(resolve(name), device=device)
         return cls(model=model, name=name, batch_size=batch_size)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is made again; see `load_encoder`."""
+        return {"kind": "sentence", "name": self.name}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One vector a text: an array of shape [n texts, dimensions]."""
@@ -89,9 +90,3 @@ class SentenceEncoder:
             pieces, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True
         )
         return vectors if len(pieces) == len(texts) else pool(vectors, owners, weights, len(texts))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=Lock())

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.encoding.recipe import Recipe, recipe_of
 from dsplus_chains.schema import InvalidInputError
 
 
@@ -46,6 +47,12 @@ class EncoderUnion:
     def name(self) -> str:
         """The names of all."""
         return " + ".join(encoder.name for encoder in self.encoders)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How it is made again, if all can be; see `load_encoder`."""
+        parts = [recipe_of(encoder) for encoder in self.encoders]
+        return None if None in parts else {"kind": "union", "encoders": parts}
 
     @cached_property
     def views(self) -> tuple[int, ...]:

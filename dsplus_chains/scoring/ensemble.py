@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dsplus_chains.calibration.calibrators import Calibration, calibration_from_dict, fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.encoding.recipe import recipe_of
 from dsplus_chains.schema import BundleError, TrainingDataError
 from dsplus_chains.scoring.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.linear import LinearMember
@@ -184,8 +185,8 @@ class EnsembleClassifier:
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """What has to be kept: settings as JSON values, and arrays."""
-        by_name = bool(getattr(self.encoder, "by_name", False))
-        settings: dict[str, Any] = {"encoder": self.encoder.name, "encoder_by_name": by_name, "members": []}
+        made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
+        settings: dict[str, Any] = {**made, "members": []}
         arrays: Arrays = {"weights": self.weights, "probe": self._probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.encoding.recipe import load_encoder
 from dsplus_chains.labels import Labels
 from dsplus_chains.schema import BundleError, InvalidInputError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
@@ -181,7 +182,8 @@ class SmallModelScorer(BaseScorer):
     def save(self, path: str | Path) -> None:
         """Write the scorer into a folder: settings as JSON, arrays as safetensors, no pickle.
 
-        The encoder's weights are not written, only its name and a probe that tells it from another.
+        The encoder's weights are not written, only how it is loaded (name, prompt) and a probe that tells it from
+        another.
         """
         settings, arrays = self.classifier.state()
         write_state(
@@ -212,15 +214,17 @@ class SmallModelScorer(BaseScorer):
         """
         state, arrays = read_state(Path(path))
         settings = state["classifier"]
-        if encoder is None and not settings["encoder_by_name"]:
+        if encoder is not None:
+            found = _encoder(encoder, device)
+        elif settings["encoder_recipe"] is not None:
+            found = load_encoder(settings["encoder_recipe"], device=device)
+        else:
             msg = (
                 f"Got a scorer fitted with an encoder of your own, {settings['encoder']!r}, which has no name to load "
                 "it by; give it: SmallModelScorer.load(path, encoder=...)"
             )
             raise BundleError(msg)
-        classifier = EnsembleClassifier.from_state(
-            settings, arrays, encoder=_encoder(encoder or settings["encoder"], device)
-        )
+        classifier = EnsembleClassifier.from_state(settings, arrays, encoder=found)
         told = state.get("track_record")  # None also in a folder from before there were any
         record = None if told is None else TrackRecord.from_dict(told)
         return cls(labels=state["labels"], classifier=classifier, track_record=record, input_key=state["input_key"])

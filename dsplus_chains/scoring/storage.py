@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from dsplus_chains.schema import BundleError
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS, ARRAYS = "scorer.json", "scorer.safetensors"
 
 

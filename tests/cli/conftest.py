@@ -107,7 +107,7 @@ def tiny(monkeypatch, request):
     from dsplus_chains.encoding import sentence
 
     class NamedEncoder(TinyEncoder):
-        by_name = True
+        recipe = {"kind": "sentence", "name": "tiny"}  # noqa: RUF012
 
     loader = staticmethod(lambda *_args, **_kwargs: NamedEncoder())
     monkeypatch.setattr(sentence.SentenceEncoder, "from_pretrained", loader)

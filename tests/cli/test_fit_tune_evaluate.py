@@ -52,6 +52,25 @@ def test_fit_writes_a_bundle_that_says_where_it_comes_from(fitted):
     assert bundle.metadata["file"] == "train.csv"
 
 
+def test_a_language_model_in_a_prompt_is_found_again(table, dsplus, tmp_path):
+    from tiny_llama import tiny_llama, tiny_tokenizer
+
+    from dsplus_chains.bundle import Bundle
+
+    tiny_llama().save_pretrained(tmp_path / "llama")
+    tiny_tokenizer().save_pretrained(tmp_path / "llama")
+    data = table("t.csv", ["text", "label"], [("good phone", "+"), ("bad phone", "-"), ("very good", "+")] * 3)
+    asked = ("--prompt", "phone : {text} is", "--reply", "it is")
+    options = ("fit", "--data", data, *COLUMNS, "--out", tmp_path / "b", "-q")
+    code, said = dsplus(*options, "--encoder", tmp_path / "llama", *asked)
+    assert code == 0, said
+    encoder = Bundle.load(tmp_path / "b", device="cpu").scorer.encoder
+    assert encoder.prompt == "user : phone : {text} is <end> assistant : it is"
+    for wrong, told in ((asked, "Got --prompt without --encoder"), (asked[2:], "Got --reply 'it is' without --prompt")):
+        code, said = dsplus(*options, *wrong)
+        assert (code, told in said) == (2, True), said
+
+
 def test_integers_stay_integers_from_fit_to_evaluate(table, dsplus, tmp_path):
     rows = [("good phone", 1, 1), ("bad phone", 2, 2), ("nice good", 1, ""), ("ugly bad", 2, "2.0")] * 3
     data, out, numbers = table("t.csv", ["text", "label", "gpt"], rows), tmp_path / "b", tmp_path / "n" / "e.json"

@@ -18,7 +18,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from fakes import TinyEncoder
 from dsplus_chains.encoding import sentence
-TinyEncoder.by_name = True
+TinyEncoder.recipe = {{"kind": "sentence", "name": "tiny"}}
 sentence.SentenceEncoder.from_pretrained = staticmethod(lambda *args, **kwargs: TinyEncoder())
 from dsplus_chains.cli import app
 app()

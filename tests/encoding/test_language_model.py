@@ -8,7 +8,7 @@ from tiny_llama import tiny_llama, tiny_tokenizer
 from dsplus_chains import SmallModelScorer
 from dsplus_chains.encoding.base import Encoder
 from dsplus_chains.encoding.language_model import LanguageModelEncoder
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import BundleError, InvalidInputError
 
 TEXTS = ["very good phone", "bad", "the card is lost", "price good good good good very"]
 PROMPT = "phone : {text} is good :"
@@ -141,5 +141,19 @@ def test_it_loads_what_transformers_saved_and_feeds_a_scorer(encoder, tmp_path):
     assert np.allclose(loaded.encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
     scorer = SmallModelScorer.fit(["good", "very good", "bad", "very bad"], ["+", "+", "-", "-"], encoder=loaded)
     scorer.save(tmp_path / "scorer")
-    again = SmallModelScorer.load(tmp_path / "scorer", encoder=loaded)
+    again = SmallModelScorer.load(tmp_path / "scorer", device="cpu")
     assert again.invoke("good phone") == scorer.invoke("good phone")
+    assert again.encoder.recipe == loaded.recipe
+
+
+def test_one_whose_weights_nobody_can_find_says_so(encoder, tmp_path):
+    scorer = SmallModelScorer.fit(["good", "very good", "bad", "very bad"], ["+", "+", "-", "-"], encoder=encoder)
+    scorer.save(tmp_path)
+    with pytest.raises(BundleError, match="an encoder of your own, 'language model'"):
+        SmallModelScorer.load(tmp_path)
+    assert SmallModelScorer.load(tmp_path, encoder=encoder).invoke("bad") == scorer.invoke("bad")
+
+
+def test_weights_are_read_as_numbers_that_it_knows(tmp_path):
+    with pytest.raises(InvalidInputError, match="Got dtype='float8' but expected one of float32, bfloat16"):
+        LanguageModelEncoder.from_pretrained(saved(tmp_path), prompt="{text}", dtype="float8")

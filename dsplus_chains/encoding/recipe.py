@@ -1,0 +1,49 @@
+"""How an encoder is made again: what a saved scorer keeps of it, since weights stay where they are."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.schema import BundleError
+
+Recipe: TypeAlias = dict[str, Any]
+"""The kind of encoder, and what `from_pretrained` takes; plain data for JSON."""
+
+
+def recipe_of(encoder: Encoder) -> Recipe | None:
+    """What `load_encoder` needs to make an encoder again; None where only its maker could."""
+    recipe: Recipe | None = getattr(encoder, "recipe", None)
+    return recipe
+
+
+def load_encoder(recipe: Recipe, *, device: str | None = None) -> Encoder:
+    """Make an encoder again.
+
+    Args:
+        recipe: From `recipe_of`.
+        device: Where it runs; None takes the best there is.
+
+    Raises:
+        BundleError: It was written by another version, or by hand.
+    """
+    own = dict(recipe)
+    try:
+        match own.pop("kind", None):  # imports are heavy: only where weights are loaded
+            case "sentence":
+                from dsplus_chains.encoding.sentence import SentenceEncoder
+
+                return SentenceEncoder.from_pretrained(**own, device=device)
+            case "language model":
+                from dsplus_chains.encoding.language_model import LanguageModelEncoder
+
+                return LanguageModelEncoder.from_pretrained(**own, device=device)
+            case "union":
+                from dsplus_chains.encoding.union import EncoderUnion
+
+                return EncoderUnion(encoders=[load_encoder(part, device=device) for part in own["encoders"]])
+    except (KeyError, TypeError) as error:
+        msg = f"Got the encoder {recipe!r:.200}, which cannot be read ({error!r}); fit anew, or load with encoder="
+        raise BundleError(msg) from error
+    msg = f"Got an encoder of kind {recipe.get('kind')!r}, which this version does not know; load with encoder="
+    raise BundleError(msg)
