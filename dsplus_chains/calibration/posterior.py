@@ -5,8 +5,8 @@ model answers what it has just answered where that label is true. It is stacking
 classifier with one that gives labels only, the latter read through its confusion matrix (Dawid and Skene 1979).
 
 Both weights move with the small model's entropy: where it knows least, the little it says is worth less than elsewhere,
-and the large model's word more. And what the small model can hardly tell apart is expected to confuse the large one
-too: its distributions, which need no labels, say which wrong answers to expect where rows are too few to count them.
+and the large model's word more. And what the small model can hardly tell apart may be expected to confuse the large
+one too, if that proves true: its distributions say which wrong answers to expect where rows are too few to count them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ BOUNDS = ((0.05, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 3.0), (-1.0, 1.0))
 """Where the weights are sought. Without bounds, rows that the models answer perfectly would drive them away."""
 PULL = 3.0
 """In nats over all rows: how strongly both weights are pulled to be the same everywhere, that of confidence to zero."""
-CONFUSABLE_SHARE = 0.8
-"""How much of the wrong answers is expected where the small model wavers; the rest goes by how often each is given."""
+SHARES = (0.0, 0.8)
+"""How much of the wrong answers may be expected where the small model wavers; the rest goes by how often each is given.
+Which of the two is better depends on whether both models find the same labels hard, and the tuning rows tell."""
 LEAST_SPREAD = 1e-3
 """Of the large model's confidence, in log-odds: below it is the same on all rows, and nothing is learned from it."""
 FARTHEST = 3.0
@@ -60,7 +61,9 @@ def confusability(log_small: ArrayLike) -> Floats:
     return result
 
 
-def answer_likelihood(counts: ArrayLike, smoothing: float, confusable: ArrayLike | None = None) -> Floats:
+def answer_likelihood(
+    counts: ArrayLike, smoothing: float, confusable: ArrayLike | None = None, *, share: float = 0.0
+) -> Floats:
     """How likely the large model gives each answer where each label is true, shrunk to what all labels have in common.
 
     A label with few rows is expected to behave as the average one: right at the average rate, and where it is wrong,
@@ -70,6 +73,7 @@ def answer_likelihood(counts: ArrayLike, smoothing: float, confusable: ArrayLike
         counts: Of shape [labels, labels]: rows with that true label (first axis) and that answer (second axis).
         smoothing: For how many rows of each label that expectation counts.
         confusable: What each label is easily taken for; see `confusability`.
+        share: How much of the wrong answers is expected there.
 
     Returns:
         Probabilities of shape [true label, answer]; each row sums to 1.
@@ -86,7 +90,7 @@ def answer_likelihood(counts: ArrayLike, smoothing: float, confusable: ArrayLike
     np.fill_diagonal(elsewhere, 0.0)
     elsewhere /= elsewhere.sum(axis=1, keepdims=True)
     if confusable is not None:
-        elsewhere = CONFUSABLE_SHARE * np.asarray(confusable) + (1 - CONFUSABLE_SHARE) * elsewhere
+        elsewhere = share * np.asarray(confusable) + (1 - share) * elsewhere
     expected = (1 - right) * elsewhere
     np.fill_diagonal(expected, right)
     result: Floats = (table + smoothing * expected) / (table.sum(axis=1, keepdims=True) + smoothing)
@@ -104,6 +108,7 @@ class Posterior:
             the two the weight is linear in its entropy.
         large_weights: Of the large model's answer, likewise.
         confusable: What each label is easily taken for, of shape [labels, labels]; see `confusability`.
+        confusable_share: How much of the large model's wrong answers is expected there.
         confidence_weight: What a unit more of the large model's own confidence, on the standardised log-odds scale,
             adds to its weight.
         confidence_center: The mean of that confidence, in log-odds.
@@ -115,6 +120,7 @@ class Posterior:
     small_weights: tuple[float, float]
     large_weights: tuple[float, float]
     confusable: Floats
+    confusable_share: float = 0.0
     confidence_weight: float = 0.0
     confidence_center: float = 0.0
     confidence_scale: float = 1.0
@@ -130,7 +136,8 @@ class Posterior:
     @cached_property
     def evidence(self) -> Floats:
         """What each answer says for each label, in nats: of shape [answer, label]."""
-        return np.ascontiguousarray(np.log(answer_likelihood(self.counts, self.smoothing, self.confusable)).T)
+        likelihood = answer_likelihood(self.counts, self.smoothing, self.confusable, share=self.confusable_share)
+        return np.ascontiguousarray(np.log(likelihood).T)
 
     def log_proba(self, log_small: ArrayLike, answers: Integers, confidences: ArrayLike | None = None) -> Floats:
         """Log-probabilities of the labels, given both.
@@ -163,6 +170,7 @@ class Posterior:
             "small_weights": list(self.small_weights),
             "large_weights": list(self.large_weights),
             "confusable": self.confusable.tolist(),
+            "confusable_share": self.confusable_share,
             "confidence_weight": self.confidence_weight,
             "confidence_center": self.confidence_center,
             "confidence_scale": self.confidence_scale,
@@ -210,30 +218,43 @@ def fit_posterior(
         center, scale = float(np.nanmean(known)), float(np.nanstd(known))
         shifted = _standardised(known, center, scale)
     confusable = confusability(small).round(4)
-    fits = {
-        value: _fit_weights(_parts(small, _left_out(counts, truth, said, value, confusable), shifted), truth)
-        for value in SMOOTHINGS
+    tables = {
+        (smoothing, share): answer_likelihood(counts, smoothing, confusable, share=share)
+        for smoothing in SMOOTHINGS
+        for share in SHARES
     }
-    smoothing = min(fits, key=lambda value: fits[value][0])
-    weights = fits[smoothing][1]
+    fits = {
+        (smoothing, share): _fit_weights(
+            _parts(small, _left_out(table, counts.sum(axis=1) + smoothing, truth, said), shifted), truth
+        )
+        for (smoothing, share), table in tables.items()
+    }
+    smoothing, share = min(fits, key=lambda settings: fits[settings][0])
+    weights = fits[smoothing, share][1]
     return Posterior(
         counts=counts,
         smoothing=smoothing,
         small_weights=(float(weights[0]), float(weights[1])),
         large_weights=(float(weights[2]), float(weights[3])),
         confusable=confusable,
+        confusable_share=share,
         confidence_weight=float(weights[4]),
         confidence_center=center,
         confidence_scale=scale,
     )
 
 
-def _left_out(counts: Integers, truth: Integers, said: Integers, smoothing: float, confusable: Floats) -> Floats:
-    """The evidence of each row's answer, of shape [n, labels], with the row itself not counted."""
-    likelihood = answer_likelihood(counts, smoothing, confusable)
+def _left_out(likelihood: Floats, weight: Floats, truth: Integers, said: Integers) -> Floats:
+    """The evidence of each row's answer, of shape [n, labels], with the row itself not counted.
+
+    Args:
+        likelihood: See `answer_likelihood`.
+        weight: For how many rows each label's likelihoods count: those with that label, and the smoothing.
+        truth: Each row's label.
+        said: Each row's answer.
+    """
     evidence = likelihood[:, said].T.copy()
-    rows = np.arange(len(truth))
-    n = counts[truth].sum(axis=1) + smoothing
+    rows, n = np.arange(len(truth)), weight[truth]
     evidence[rows, truth] = np.maximum((likelihood[truth, said] * n - 1) / (n - 1), SMALLEST_PROBABILITY)
     return np.log(evidence)
 

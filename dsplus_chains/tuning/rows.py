@@ -32,9 +32,8 @@ class TuningRows:
         large_right: Whether the large model is; a missing answer is wrong.
         replaced_right: Whether the large model's answer would be right, or the small one's where that failed.
         deferred_right: Whether a deferred row is answered right; other than `replaced_right` only with fusion.
-        small_worth: How likely the small model is right, as far as is known: from its label, 0 or 1; with fusion from
-            what both models together make of the row, which varies less and is as true on average.
-        deferred_worth: How likely a deferred row is answered right, likewise.
+        gains: What deferring each row gains, in right answers, as far as is known: from its label, -1, 0 or 1; with
+            fusion from what both models together make of the row, which varies less and is as true on average.
         costs: Of deferring each row.
         hash: SHA-256 of all tuning rows.
     """
@@ -48,8 +47,7 @@ class TuningRows:
     large_right: Flags
     replaced_right: Flags
     deferred_right: Flags
-    small_worth: NDArray[np.float64]
-    deferred_worth: NDArray[np.float64]
+    gains: NDArray[np.float64]
     costs: NDArray[np.float64]
     hash: str
 
@@ -89,14 +87,15 @@ class TuningRows:
             trusted: Whether that comes from a fusion fitted on rows like these, so that its probabilities tell what
                 either answer is worth; else only the labels do.
         """
-        right, small, deferred = self.deferred_right.copy(), self.small_worth.copy(), self.deferred_worth.copy()
+        right, gains = self.deferred_right.copy(), self.gains.copy()
         for row, both in enumerate(weighed):
             if both is not None and both.probabilities is not None:
-                right[row] = deferred[row] = same_label(both.label, self.labels[row])
+                right[row] = same_label(both.label, self.labels[row])
+                gains[row] = float(right[row]) - float(self.small_right[row])
                 if trusted:
-                    small[row] = both.probabilities.get(self.predictions[row].label, 0.0)
-                    deferred[row] = both.probabilities[both.label]
-        return replace(self, deferred_right=right, small_worth=small, deferred_worth=deferred)
+                    own = both.probabilities.get(self.predictions[row].label, 0.0)
+                    gains[row] = both.probabilities[both.label] - own
+        return replace(self, deferred_right=right, gains=gains)
 
 
 def read_rows(
@@ -150,8 +149,7 @@ def read_rows(
         large_right=large_right,
         replaced_right=replaced_right,
         deferred_right=replaced_right,
-        small_worth=small_right.astype(np.float64),
-        deferred_worth=replaced_right.astype(np.float64),
+        gains=replaced_right.astype(np.float64) - small_right,
         costs=costs,
         hash=hashlib.sha256(text.encode()).hexdigest(),
     )

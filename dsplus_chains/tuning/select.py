@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import logit
 
 from dsplus_chains.evaluation.curve import OperatingCurve
 
@@ -11,6 +13,8 @@ RESAMPLES = 200
 """Bootstrap resamples behind the most accurate point."""
 MOST_CELLS = 2_000_000
 """As many resampled rows are held in memory at once."""
+SMALLEST_DOUBT = 1e-6
+"""So that the log-odds of a confidence of 1, and the logarithm of a gain of 0, are finite."""
 
 
 def cheapest(curve: OperatingCurve, allowed: NDArray[np.bool_]) -> int:
@@ -23,6 +27,63 @@ def most_accurate(curve: OperatingCurve, allowed: NDArray[np.bool_]) -> int:
     """The allowed point of highest accuracy on the rows as they are; among equals the one that keeps most."""
     points = np.flatnonzero(allowed)
     return int(points[np.lexsort((-curve.kept[points], -curve.accuracy[points]))[0]])
+
+
+def where_calls_pay(
+    curve: OperatingCurve, allowed: NDArray[np.bool_], confidence: ArrayLike, gains: ArrayLike, *, price: float
+) -> int:
+    """The allowed point up to which a call is expected to be worth its price.
+
+    Where the gain of deferring is hardly ever negative, as with fusion, but mostly nothing, counting it leaves long
+    stretches in which no call happened to pay. So what a call gains is expected to fall steadily with the small model's
+    confidence (see `falling_gain`), and calls pay as long as that is at least `price`.
+
+    Args:
+        curve: What each threshold means on the tuning rows.
+        allowed: Which points may be taken.
+        confidence: The small model's of each row; NaN where it is missing, which is deferred anyway.
+        gains: Of deferring each row, in right answers.
+        price: Of a call, in right answers.
+    """
+    conf = np.asarray(confidence, dtype=np.float64)
+    known = np.isfinite(conf)
+    log_odds = logit(np.clip(conf[known], SMALLEST_DOUBT, 1 - SMALLEST_DOUBT))
+    level, slope = falling_gain(log_odds, np.asarray(gains, dtype=np.float64)[known])
+    # Most sure first, as thresholds keep them.
+    worth_keeping = np.cumsum(price - np.exp(level - slope * np.sort(log_odds)[::-1]))
+    points = np.flatnonzero(allowed)
+    kept = curve.kept[points]
+    value = np.concatenate([[0.0], worth_keeping])[kept]
+    return int(points[np.lexsort((-kept, -value))[0]])
+
+
+def falling_gain(log_odds: NDArray[np.float64], gains: NDArray[np.float64]) -> tuple[float, float]:
+    """Level and slope, at least 0, of the expected gain of deferring a row, exp(level - slope * log-odds).
+
+    A Poisson regression with a logarithmic link: consistent for any gains whose mean has this form (Gourieroux,
+    Monfort and Trognon, Econometrica 1984), fractions among them.
+
+    Args:
+        log_odds: Of the small model's confidence in each row; may be empty.
+        gains: In right answers.
+
+    Example:
+        >>> level, slope = falling_gain(np.array([0.0, 0.0, 2.0, 2.0]), np.array([0.5, 0.3, 0.1, 0.1]))
+        >>> [round(float(np.exp(level - slope * x)), 3) for x in (0, 2)]
+        [0.4, 0.1]
+    """
+    if not len(gains):
+        return 0.0, 0.0
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logs = values[0] - values[1] * log_odds
+        expected = np.exp(logs)
+        excess = expected - gains
+        return float((expected - gains * logs).mean()), np.array([excess.mean(), -(excess * log_odds).mean()])
+
+    start = [np.log(max(gains.mean(), SMALLEST_DOUBT)), 0.0]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-20, 5), (0, 10)], options={"ftol": 1e-14})
+    return float(found.x[0]), float(found.x[1])
 
 
 def stably_accurate(

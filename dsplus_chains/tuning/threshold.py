@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.evaluation.curve import operating_curve
+from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.labels import Label
 from dsplus_chains.schema import Prediction
@@ -18,11 +18,14 @@ from dsplus_chains.tuning.fused import FusionMode, better_of_both, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
 from dsplus_chains.tuning.result import Estimate, TunedThreshold
-from dsplus_chains.tuning.rows import read_rows
-from dsplus_chains.tuning.select import cheapest, stably_accurate
+from dsplus_chains.tuning.rows import TuningRows, read_rows
+from dsplus_chains.tuning.select import cheapest, stably_accurate, where_calls_pay
 from dsplus_chains.tuning.sets import pruning_level
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
+
+LEAST_GAIN = 0.005
+"""What a call must be worth under a budget, in right answers: one in two hundred calls."""
 
 
 def tune_threshold(
@@ -55,6 +58,7 @@ def tune_threshold(
       a right answer to be worth making, and the point is the mean over bootstrap resamples instead of the luckiest.
     * ``"match_large"``: the cheapest point that was not less accurate on these rows than the large model.
     * ``"max_escalation"``, ``"max_cost"``: the same within the bound, which is the price: `min_gain` does not count.
+      With fusion, calls stop short of the bound where they are expected to be worth less than `LEAST_GAIN`.
     * ``"max_risk"``: the cheapest point of which it is certified, with probability at least 1 - delta over the tuning
       rows, that its true risk is at most `max_risk`.
 
@@ -189,15 +193,8 @@ def tune_threshold(
     if objective in {"match_large", "max_risk"}:
         chosen = cheapest(curve, meets)
     else:
-        chosen = stably_accurate(
-            curve,
-            meets,
-            rows.confidence,
-            rows.small_worth,
-            rows.deferred_worth,
-            min_gain=min_gain if objective == "accuracy" else 0.0,
-            seed=seed,
-        )
+        expected = fusion == "posterior" and max_risk is None
+        chosen = _most_worth(curve, meets, rows, expected, min_gain if objective == "accuracy" else None, seed)
     common = curve.thresholds[chosen]
     threshold: float | dict[Any, float | None] | None = common
     needed = np.full(curve.n, np.inf if common is None else common)
@@ -238,6 +235,18 @@ def tune_threshold(
         set_coverage=set_coverage,
         set_level=None if set_coverage is None else pruning_level(rows.part(np.flatnonzero(~kept)), set_coverage),
         unanswered=rows.answers.count(None),
+    )
+
+
+def _most_worth(
+    curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, min_gain: float | None, seed: int
+) -> int:
+    """The point of most right answers: by what both models together make of each row, or by which were right."""
+    if expected:
+        price = LEAST_GAIN if min_gain is None else min_gain
+        return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=price)
+    return stably_accurate(
+        curve, meets, rows.confidence, rows.small_right, rows.deferred_right, min_gain=min_gain or 0.0, seed=seed
     )
 
 

@@ -111,9 +111,7 @@ def test_the_small_model_weighs_less_and_the_large_one_more_where_the_small_one_
 
 def test_what_is_expected_of_a_label_without_rows_are_its_lookalikes():
     confusable = np.array([[0, 0.9, 0.1], [0.9, 0, 0.1], [0.5, 0.5, 0]])
-    table = answer_likelihood(
-        np.zeros((3, 3)), 10.0, confusable
-    )  # half right, as nothing is known; 0.8 * 0.9 + 0.2 / 2
+    table = answer_likelihood(np.zeros((3, 3)), 10.0, confusable, share=0.8)  # half right; 0.8 * 0.9 + 0.2 / 2
     assert table.round(3).tolist() == [[0.5, 0.41, 0.09], [0.41, 0.5, 0.09], [0.25, 0.25, 0.5]]
 
 
@@ -122,13 +120,14 @@ def test_lookalikes_leave_distributions(n_labels, smoothing, seed):
     rng = np.random.default_rng(seed)
     confusable = confusability(log_softmax(rng.normal(scale=5, size=(9, n_labels)), axis=1))
     assert (np.diag(confusable) == 0).all()
-    table = answer_likelihood(rng.integers(0, 5, size=(n_labels, n_labels)), smoothing, confusable)
+    table = answer_likelihood(rng.integers(0, 5, size=(n_labels, n_labels)), smoothing, confusable, share=0.8)
     assert table.sum(axis=1) == pytest.approx(np.ones(n_labels))
     assert (table > 0).all()
 
 
-def test_with_few_rows_a_label_lookalikes_are_told_apart_better():
-    """40 labels in pairs that both models confuse: what 80 rows cannot count, the small model's own doubts tell."""
+@pytest.mark.parametrize("alike", [True, False])
+def test_what_both_models_confuse_is_learned_from_few_rows_a_label_and_only_where_it_is_so(alike):
+    """40 labels in pairs that the small model confuses: what 80 rows cannot count, its own doubts tell."""
     rng = np.random.default_rng(2)
     n, n_labels = 3080, 40
     truth = rng.integers(n_labels, size=n)
@@ -136,12 +135,14 @@ def test_with_few_rows_a_label_lookalikes_are_told_apart_better():
     rows = np.arange(n)
     logits[rows, truth] += 5
     logits[rows, truth ^ 1] += 5 - 1.5 * rng.random(n)
-    answers = np.where(rng.random(n) < 0.6, truth, truth ^ 1)
+    mistaken = truth ^ 1 if alike else (truth + rng.integers(2, n_labels, size=n)) % n_labels
+    answers = np.where(rng.random(n) < 0.6, truth, mistaken)
     logs = log_softmax(logits, axis=1)
     learned = fit_posterior(logs[:80], truth[:80], answers[:80])
-    blind = replace(learned, confusable=(1 - np.eye(n_labels)) / (n_labels - 1))
+    assert learned.confusable_share == (0.8 if alike else 0)
+    other = replace(learned, confusable_share=0.8 - learned.confusable_share)
     losses = [
-        -found.log_proba(logs[80:], answers[80:])[np.arange(n - 80), truth[80:]].mean() for found in (learned, blind)
+        -found.log_proba(logs[80:], answers[80:])[np.arange(n - 80), truth[80:]].mean() for found in (learned, other)
     ]
     assert losses[0] < losses[1] - 0.05
 
