@@ -135,7 +135,11 @@ def test_any_kind_of_prompt_becomes_a_conversation(prompt):
         ("x" * 5000, "x" * 1000 + "…", f'"{"x" * 80}…" is'),
         ("  ", "…", "An empty answer is"),
         ("<think>positive? negative?</think>", "…", "An empty answer is"),
-        (AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]), '{"x": 1}', r'"{\"x\": 1}" is'),
+        (
+            AIMessage("positive?", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]),
+            '{"x": 1}',
+            r'"{\"x\": 1}" is',
+        ),
         (7, "7", '"7" is'),
     ],
 )
