@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_core.messages import AIMessage, BaseMessage
+
+
+def answer_in(message: BaseMessage) -> Any:
+    """What a message answers: what it calls a tool with, as structured output has it, else its text.
+
+    Beside a tool call, the text is no more than the way to it. Calls that differ are all of them the answer.
+
+    Example:
+        >>> call = {"name": "Answer", "args": {"label": "negative"}, "id": "1"}
+        >>> answer_in(AIMessage("It looks positive, but:", tool_calls=[call])), answer_in(AIMessage("positive"))
+        ({'label': 'negative'}, 'positive')
+    """
+    given: list[Any] = []
+    for call in message.tool_calls if isinstance(message, AIMessage) else []:
+        if call["args"] and call["args"] not in given:
+            given.append(call["args"])
+    return given[0] if len(given) == 1 else given or str(message.text)
+
 
 def without_thoughts(text: str) -> str:
     """The text behind a model's thoughts; nothing, if it was cut off while it was thinking.

@@ -17,7 +17,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BeforeValidator, model_validator
 from typing_extensions import override
 
-from dsplus_chains._answers import without_thoughts
+from dsplus_chains._answers import answer_in, without_thoughts
 from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
@@ -180,10 +180,9 @@ def _messages(prompt: Any) -> list[BaseMessage]:
 
 
 def _said(answer: Any) -> str:
-    """An answer in words: a message's text, or what it would call a tool with."""
-    if isinstance(answer, AIMessage) and not answer.text and answer.tool_calls:
-        return json.dumps(answer.tool_calls[0]["args"], ensure_ascii=False)
-    return without_thoughts(str(answer.text if isinstance(answer, BaseMessage) else answer)).strip()
+    """An answer in words, as far as it is what the parser reads."""
+    said = answer_in(answer) if isinstance(answer, BaseMessage) else str(answer)
+    return without_thoughts(said).strip() if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
 
 
 def _cut(text: str, length: int) -> str:

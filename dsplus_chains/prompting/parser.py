@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, model_validator
 from typing_extensions import override
 
-from dsplus_chains._answers import unique_keys, without_thoughts
+from dsplus_chains._answers import answer_in, unique_keys, without_thoughts
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.labels import Label, Labels, as_label
 from dsplus_chains.prompting.hints import NONE_OF_THESE
@@ -43,7 +43,8 @@ class LabelParser(BatchRunnable[Any, Any]):
     """Reads a chat model's answer as exactly one of the labels.
 
     In: a message, a string, JSON or an object with the label in it, an enum member, or a label itself. Case, quotes,
-    Markdown, punctuation and a sentence around the label do not matter. Out: the label, in its own type.
+    Markdown, punctuation and a sentence around the label do not matter. A message that calls a tool answers by that,
+    whatever its text says. Out: the label, in its own type.
 
     A line or a sentence that is a label decides; failing that, prose that says of something that it is the label. An
     answer that names no label, several, or one in doubt ("not positive", "I cannot tell whether it is positive") is
@@ -102,10 +103,8 @@ class LabelParser(BatchRunnable[Any, Any]):
     def parse(self, answer: Any) -> Any:
         """The one label that an answer names; what `invoke` does, without a run of its own."""
         value = as_label(answer.value if isinstance(answer, Enum) else answer)
-        if isinstance(value, AIMessage):
-            return self._parse_message(value)
         if isinstance(value, BaseMessage):
-            value = value.text
+            return self._parse_message(value)
         if isinstance(value, BaseModel):
             value = value.model_dump()
         if isinstance(value, (Mapping, list)):
@@ -118,13 +117,11 @@ class LabelParser(BatchRunnable[Any, Any]):
         msg = f"Got {value!r} ({type(value).__name__}) but expected one of the labels {self._shown}"
         raise OutputParserException(msg, llm_output=str(value))
 
-    def _parse_message(self, message: AIMessage) -> Any:
+    def _parse_message(self, message: BaseMessage) -> Any:
         if refusal := message.additional_kwargs.get("refusal"):
             msg = f"The large model refused: {refusal}"
             raise RefusalError(msg, llm_output=str(refusal))
-        if not message.text and message.tool_calls:
-            return self._parse_object(message.tool_calls[0]["args"])
-        return self.parse(str(message.text))
+        return self.parse(answer_in(message))
 
     def _parse_object(self, value: Any) -> Any:
         """The label in JSON or a tool call: under a key that says so, or the only value there is."""

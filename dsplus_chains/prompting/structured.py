@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from langchain_core.output_parsers import BaseOutputParser
-from langchain_core.runnables import Runnable, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfigurableAlternatives
 
@@ -15,23 +15,39 @@ from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfi
 def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, Any] | None:
     """The model, held to one of the choices by its structured output; None if it has none.
 
-    The parser that LangChain puts behind it is left off: the message tells more, such as that the model refused.
-
     Args:
-        model: A chat model, or one in a binding (`bind`, `with_retry`, `with_config`), which is kept.
+        model: A chat model, or one in a binding (`bind`, `with_retry`, `with_config`), which is kept. Of several
+            (`with_fallbacks`, `configurable_alternatives`), those that have no structured output stay as they are.
         choices: The texts to choose from.
 
     Raises:
         ValueError: Its structured output cannot be one of these texts.
     """
+    if isinstance(model, RunnableWithFallbacks):
+        each = _each_held_to([model.runnable, *model.fallbacks], choices)
+        return model.model_copy(update={"runnable": each[0], "fallbacks": each[1:]}) if each else None
     if isinstance(model, RunnableConfigurableAlternatives):
-        return _alternatives_held_to(model, choices)
+        others = [one if isinstance(one, Runnable) else one() for one in model.alternatives.values()]
+        each = _each_held_to([model.default, *others], choices)
+        named = dict(zip(model.alternatives, each[1:], strict=False))
+        return model.model_copy(update={"default": each[0], "alternatives": named}) if each else None
     if isinstance(model, RunnableBindingBase):
         bound = held_to(model.bound, choices)
         return None if bound is None else type(model)(**{**dict(model), "bound": bound})
     # Configurable fields are set per call, when it would be too late.
     if isinstance(model, DynamicRunnable) or not hasattr(model, "with_structured_output"):
         return None
+    return _without_parser(model, choices)
+
+
+def _each_held_to(models: Sequence[Runnable[Any, Any]], choices: Sequence[str]) -> list[Runnable[Any, Any]]:
+    """The models, those held that can be; an empty list if none can."""
+    held = [held_to(model, choices) for model in models]
+    return [bound or model for bound, model in zip(held, models, strict=True)] if any(held) else []
+
+
+def _without_parser(model: Any, choices: Sequence[str]) -> Runnable[Any, Any] | None:
+    """A chat model's structured output without the parser behind it: the message tells more, such as a refusal."""
     try:
         held = _with_schema(model, choices)
     except NotImplementedError:
@@ -40,21 +56,6 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
         first, *between = held.steps[:-1]
         return RunnableSequence(first, *between) if between else first
     return held
-
-
-def _alternatives_held_to(
-    model: RunnableConfigurableAlternatives[Any, Any], choices: Sequence[str]
-) -> RunnableConfigurableAlternatives[Any, Any] | None:
-    """The same alternatives, each held to the choices; None if one cannot be."""
-    found = {
-        name: one if isinstance(one, Runnable) else one()
-        for name, one in {"": model.default, **model.alternatives}.items()
-    }
-    held = {name: bound for name, one in found.items() if (bound := held_to(one, choices)) is not None}
-    if len(held) < len(found):
-        return None
-    default: Any = held.pop("")
-    return model.model_copy(update={"default": default, "alternatives": held})
 
 
 def _with_schema(model: Any, choices: Sequence[str]) -> Runnable[Any, Any]:

@@ -25,6 +25,7 @@ from dsplus_chains.prompting.structured import held_to
 
 LABELS = ["positive", "negative"]
 PARSER = LabelParser(labels=LABELS)
+DOWN = httpx.ConnectError("down")
 
 
 def asked(answers, **settings):
@@ -134,7 +135,11 @@ def test_any_kind_of_prompt_becomes_a_conversation(prompt):
         ("x" * 5000, "x" * 1000 + "…", f'"{"x" * 80}…" is'),
         ("  ", "…", "An empty answer is"),
         ("<think>positive? negative?</think>", "…", "An empty answer is"),
-        (AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]), '{"x": 1}', r'"{\"x\": 1}" is'),
+        (
+            AIMessage("positive?", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]),
+            '{"x": 1}',
+            r'"{\"x\": 1}" is',
+        ),
         (7, "7", '"7" is'),
     ],
 )
@@ -207,18 +212,29 @@ def test_other_settings_are_refused(settings):
 
 
 def openai(*contents, **message):
-    """ChatOpenAI over a server that gives these contents in turn, and the requests that it got."""
+    """ChatOpenAI over a server that gives these contents (or fails) in turn, and the requests that it got."""
     requests, turns = [], iter(contents)
 
     def reply(request):
         requests.append(json.loads(request.content))
-        said = {"role": "assistant", "content": next(turns), **message}
+        if isinstance(content := next(turns), Exception):
+            raise content
+        said = {"role": "assistant", "content": content, **message}
         usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
         body = {"id": "1", "object": "chat.completion", "created": 0, "model": "gpt-5-mini", "usage": usage}
         return httpx.Response(200, json={**body, "choices": [{"index": 0, "finish_reason": "stop", "message": said}]})
 
     client = httpx.Client(transport=httpx.MockTransport(reply))
     return ChatOpenAI(model="gpt-5-mini", api_key="none", http_client=client, max_retries=0), requests
+
+
+class Choosing(FakeListChatModel):
+    """Chooses among the members of an Enum class, as `LocalChatModel` does; what it answers is a member."""
+
+    def with_structured_output(self, schema, **kwargs):
+        if kwargs or not (isinstance(schema, type) and issubclass(schema, Enum)):
+            raise ValueError("an Enum class, and nothing else")
+        return RunnableLambda(lambda prompt: list(schema)[-1])
 
 
 def test_openai_is_held_to_a_schema_strictly_and_the_retry_too():
@@ -251,20 +267,29 @@ def test_a_wrapped_model_stays_wrapped(wrap):
     assert requests[0].get("stop") == (["!"] if "stop" in getattr(wrapped, "kwargs", {}) else None)
 
 
+def test_each_of_a_model_and_its_fallbacks_is_held_and_a_refusal_is_still_one():
+    (first, asked_first), (second, asked_second) = openai(DOWN), openai(None, refusal="I will not.")
+    models = first.with_fallbacks([second.with_retry()])
+    with pytest.raises(RefusalError, match="I will not"):
+        LabelAsker(model=models, parser=PARSER, structured=True).invoke("x")
+    assert ["response_format" in request for request in (*asked_first, *asked_second)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "other", [RunnableLambda(lambda _: "negative"), FakeListChatModel(responses=["negative"]), Choosing(responses=[""])]
+)
+def test_a_fallback_of_another_kind_costs_the_model_nothing(other):
+    model, requests = openai(DOWN)
+    models = model.with_fallbacks([other])
+    assert LabelAsker(model=models, parser=PARSER, structured=True).invoke("x") == "negative"
+    assert requests[0]["response_format"]["json_schema"]["strict"] is True
+
+
 @pytest.mark.parametrize("model", [FakeListChatModel(responses=["negative"]), RunnableLambda(lambda _: "negative")])
 def test_a_model_without_structured_output_is_asked_for_text(model):
     assert held_to(model, LABELS) is None
     asker = LabelAsker(model=model, parser=PARSER, structured=True)
     assert asker.batch(["x", "y"]) == ["negative", "negative"]
-
-
-class Choosing(FakeListChatModel):
-    """Chooses among the members of an Enum class, as `LocalChatModel` does; what it answers is a member."""
-
-    def with_structured_output(self, schema, **kwargs):
-        if kwargs or not (isinstance(schema, type) and issubclass(schema, Enum)):
-            raise ValueError("an Enum class, and nothing else")
-        return RunnableLambda(lambda prompt: list(schema)[-1])
 
 
 @pytest.mark.parametrize(("labels", "last"), [(LABELS, "negative"), ([0, 1], 1), ([True, False], False)])
@@ -308,8 +333,8 @@ def test_alternatives_that_are_chosen_per_call_are_each_held_and_configurable_fi
     asker = LabelAsker(model=model, parser=PARSER, structured=True)
     assert asker.invoke("x") == "positive"
     assert asker.with_config(configurable={"llm": "big"}).invoke("x") == "negative"
-    assert (
-        held_to(model.configurable_alternatives(ConfigurableField(id="o"), plain=RunnableLambda(str)), LABELS) is None
-    )
+    either = model.configurable_alternatives(ConfigurableField(id="other"), plain=RunnableLambda(lambda _: "negative"))
+    asker = LabelAsker(model=either, parser=PARSER, structured=True)
+    assert asker.with_config(configurable={"other": "plain"}).invoke("x") == "negative"
     fields = Choosing(responses=["positive"]).configurable_fields(responses=ConfigurableField(id="said"))
     assert held_to(fields, LABELS) is None

@@ -31,6 +31,11 @@ class Verdict(BaseModel):
     confidence: float = 0.5
 
 
+def calling(*arguments, text=""):
+    """A message that says something and calls a tool with each of these arguments."""
+    return AIMessage(text, tool_calls=[{"name": "f", "args": given, "id": str(n)} for n, given in enumerate(arguments)])
+
+
 @pytest.mark.parametrize(
     ("parser", "answer", "label"),
     [
@@ -55,7 +60,10 @@ class Verdict(BaseModel):
         (PARSER, "{negative}", "negative"),
         (PARSER, AIMessage("positive"), "positive"),
         (PARSER, AIMessage([{"type": "text", "text": "positive"}]), "positive"),
-        (PARSER, AIMessage("", tool_calls=[{"name": "f", "args": {"label": "negative"}, "id": "1"}]), "negative"),
+        (PARSER, calling({"label": "negative"}), "negative"),
+        (PARSER, calling({"label": "negative"}, text="It is positive."), "negative"),
+        (PARSER, calling({"label": "negative"}, {"label": "negative"}, text="Let me think."), "negative"),
+        (PARSER, calling({}, text="negative"), "negative"),
         (PARSER, Sentiment.GOOD, "positive"),
         (PARSER, Verdict(label="negative"), "negative"),
         (PARSER, {"label": "negative"}, "negative"),
@@ -123,6 +131,8 @@ def test_an_answer_becomes_its_label(parser, answer, label):
         (PARSER, None),
         (PARSER, 1),
         (PARSER, AIMessage("", additional_kwargs={"refusal": "I must not say positive"})),
+        (PARSER, calling({"label": "meh"}, text="positive")),
+        (PARSER, calling({"label": "positive"}, {"label": "negative"}, text="positive")),
         (INTENTS, "c"),
         (INTENTS, "lost and card stolen"),
         (NUMBERS, "-1"),
