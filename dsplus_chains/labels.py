@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
@@ -55,6 +55,17 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
         msg = f"Got the labels {twice} more than once but expected each label once"
         raise ValueError(msg)
     return plain
+
+
+def labels_outside(labels: Iterable[Any], known: Sequence[Any]) -> list[Any]:
+    """Those labels that are none of the known ones; True is not 1.
+
+    Example:
+        >>> labels_outside([True, 2, 3], [1, 2])
+        [True, 3]
+    """
+    plain = {(type(label), label) for label in known}
+    return [label for label in map(as_label, labels) if (type(label), label) not in plain]
 
 
 Labels: TypeAlias = Annotated[tuple[Label, ...], BeforeValidator(check_labels)]

@@ -13,7 +13,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.labels import check_labels
+from dsplus_chains.labels import check_labels, labels_outside
 from dsplus_chains.prompting.asking import LabelAsker
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.exemplars import ExemplarSelector
@@ -113,7 +113,7 @@ def data_shunt(
         msg = "Got no labels, and the scorer names none either; give labels=[...]"
         raise ValueError(msg)
     names = check_labels(list(names))
-    if fusion is not None and (new := [label for label in names if label not in fusion.labels]):
+    if fusion is not None and (new := labels_outside(names, fusion.labels)):
         msg = f"Got the labels {new[:10]}, which the fusion does not know ({list(fusion.labels)[:10]}); fit it anew"
         raise ValueError(msg)
     if max_ood_score is not None and hasattr(inner, "ood_limit"):
@@ -124,7 +124,7 @@ def data_shunt(
         ("the threshold's labels", _labels_of(level)),
         ("the fusion's labels", fused),
     ):
-        if unknown := [label for label in used or () if label not in names]:
+        if unknown := labels_outside(used or (), names):
             msg = f"Got {what} {unknown[:10]}, which are not among the labels {list(names)[:10]}"
             raise ValueError(msg)
     prompt = HintPromptBuilder(

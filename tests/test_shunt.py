@@ -7,7 +7,7 @@ import pytest
 from fakes import Recording
 from langchain_core.messages import AIMessage
 
-from dsplus_chains import Prediction, SmallModelScorer, TrackRecord, data_shunt
+from dsplus_chains import InvalidInputError, Prediction, RunnableScorer, SmallModelScorer, TrackRecord, data_shunt
 
 LABELS = ["positive", "negative"]
 
@@ -114,6 +114,31 @@ def test_strong_labels_are_not_offered_and_have_to_be_known():
     assert "- positive" not in large.inputs[0].to_string()
     with pytest.raises(ValueError, match="not among the labels"):
         shunt(lambda prompt: "negative", hints="hard", strong_labels=["neutral"])
+
+
+def true_for(text):
+    return Prediction(label=True, confidence=0.95)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "settings", "message"),
+    [
+        (RunnableScorer(run=true_for, labels=[False, True]), {}, r"the scorer's labels \[False, True\]"),
+        (true_for, {"threshold": {True: 0.5}}, r"the threshold's labels \[True\]"),
+        (true_for, {"descriptions": {True: "yes"}}, r"descriptions of \[True\]"),
+        (true_for, {"aliases": {"yep": True}}, "aliases={'yep': True}"),
+        (true_for, {"hints": "hard", "strong_labels": [True]}, r"strong_labels=\[True\]"),
+    ],
+)
+def test_true_is_not_the_label_1(scorer, settings, message):
+    with pytest.raises(ValueError, match=message):
+        data_shunt(scorer, lambda _: "1", labels=[0, 1], instruction="?", **{"threshold": 0.5, **settings})
+
+
+def test_a_small_model_that_says_true_for_1_is_refused():
+    chain = data_shunt(true_for, lambda _: "1", labels=[0, 1], instruction="?", threshold=0.5)
+    with pytest.raises(InvalidInputError, match="Got the label True from the small model"):
+        chain.invoke("x")
 
 
 def test_the_scorers_track_record_is_told_unless_another_or_none_is_given(encoder):

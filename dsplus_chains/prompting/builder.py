@@ -14,7 +14,7 @@ from typing_extensions import override
 from dsplus_chains._fence import fence
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.calibration.track_record import TrackRecord
-from dsplus_chains.labels import Label, Labels
+from dsplus_chains.labels import Label, Labels, labels_outside
 from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector, exemplar_block
 from dsplus_chains.prompting.hints import label_list, offered_labels, soft_hint
 from dsplus_chains.schema import InvalidInputError, Prediction, SubtaskResults, WiringError
@@ -118,7 +118,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
 
     @model_validator(mode="after")
     def _descriptions_agree(self) -> Self:
-        if unknown := [label for label in self.descriptions or {} if label not in self.labels]:
+        if unknown := labels_outside(self.descriptions or {}, self.labels):
             msg = f"Got descriptions of {unknown}, which are not among the labels {list(self.labels)}"
             raise ValueError(msg)
         return self
@@ -133,7 +133,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
                 f"Got strong_labels={strong} and set_level={self.set_level}, which both prune, but expected one of them"
             )
             raise ValueError(msg)
-        if unknown := [label for label in strong if label not in self.labels]:
+        if unknown := labels_outside(strong, self.labels):
             msg = f"Got strong_labels={unknown}, which are not among the labels {list(self.labels)}"
             raise ValueError(msg)
         if set(strong) == set(self.labels):

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from dsplus_chains._answers import answer_in, unique_keys, without_thoughts
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
-from dsplus_chains.labels import Label, Labels, as_label
+from dsplus_chains.labels import Label, Labels, as_label, labels_outside
 from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.matching import Forms, forms_of, segments, takes_back
 from dsplus_chains.schema import describe_error
@@ -77,7 +77,8 @@ class LabelParser(BatchRunnable[Any, Any]):
 
     @model_validator(mode="after")
     def _aliases_agree(self) -> Self:
-        if unknown := {alias: label for alias, label in (self.aliases or {}).items() if label not in self.labels}:
+        aliases = self.aliases or {}
+        if unknown := {name: label for name, label in aliases.items() if labels_outside([label], self.labels)}:
             msg = f"Got aliases={unknown} of labels that are not among {list(self.labels)}"
             raise ValueError(msg)
         return self

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers, by_row
-from dsplus_chains.labels import Label, Labels
+from dsplus_chains.labels import Label, Labels, labels_outside
 from dsplus_chains.schema import InvalidInputError, Prediction, ShuntRecord
 
 
@@ -91,9 +91,9 @@ def without_labels(prediction: Prediction, masked: tuple[Label, ...]) -> Predict
         True
     """
     if prediction.probabilities is None:
-        spoken = prediction.label in masked
-        return Prediction(label=None, ood_score=prediction.ood_score) if spoken else prediction
-    left = {label: p for label, p in prediction.probabilities.items() if label not in masked}
+        spared = labels_outside([prediction.label], masked)
+        return prediction if spared else Prediction(label=None, ood_score=prediction.ood_score)
+    left = {label: prediction.probabilities[label] for label in labels_outside(prediction.probabilities, masked)}
     if len(left) == len(prediction.probabilities):
         return prediction
     total = sum(left.values())

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from typing_extensions import override
 
 from dsplus_chains._runnable import AsyncManagers, Configs, Managers
-from dsplus_chains.labels import Labels
+from dsplus_chains.labels import Labels, labels_outside
 from dsplus_chains.schema import InvalidInputError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.record import with_prediction
@@ -81,7 +81,7 @@ class RunnableScorer(BaseScorer):
                 if isinstance(output, Exception):
                     raise output
                 prediction = _prediction(output)
-                if self.labels is not None and prediction.label not in (None, *self.labels):
+                if self.labels is not None and labels_outside([prediction.label], [None, *self.labels]):
                     msg = f"Got the label {prediction.label!r} from the small model but expected one of {self.labels}"
                     raise InvalidInputError(msg)
                 results[row] = with_prediction(results[row], prediction)

@@ -44,6 +44,14 @@ def test_what_does_not_speak_of_the_labels_stays_what_it_is():
     assert LabelMask(labels=["owl"]).invoke(UNSURE) is UNSURE
 
 
+def test_true_is_not_1():
+    boolean = Prediction(label=True, confidence=0.9, probabilities={True: 0.9, False: 0.1})
+    alone = Prediction(label=1, confidence=0.9)
+    assert LabelMask(labels=[1]).batch([boolean, alone]) == [boolean, Prediction(label=None)]
+    masked, kept = LabelMask(labels=[True]).batch([boolean, alone])
+    assert (masked.label, kept) == (False, alone)
+
+
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1), min_size=1),
     st.sets(st.sampled_from("abcdef"), min_size=1),
