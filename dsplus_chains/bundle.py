@@ -56,6 +56,7 @@ class Bundle:
         examples: Where they are found: training examples, with the small model's view of each.
         structured: Ask for the label as structured output, if the large model has it.
         retries: 1 asks once more where the answer is no label; 0 takes the first answer as it is.
+        reask: With ``hints="hard"``: ask again, over all labels, where the answer is "none of these".
         large: Settings of the large model that it was tuned with, as plain data: its name, its server. No keys.
         metadata: Where it comes from, as plain data; see `provenance`.
 
@@ -81,6 +82,7 @@ class Bundle:
     examples: ExemplarSelector | None = None
     structured: bool = False
     retries: Literal[0, 1] = 1
+    reask: bool = False
     large: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -146,6 +148,7 @@ class Bundle:
             "exemplars": self.selector,
             "structured": self.structured,
             "retries": self.retries,
+            "reask": self.reask,
             **overrides,
         }
         if "threshold" not in settings:
@@ -183,6 +186,7 @@ class Bundle:
             "exemplars": self.exemplars,
             "structured": self.structured,
             "retries": self.retries,
+            "reask": self.reask,
             "large": dict(self.large),
         }
         content = {"versions": library_versions(), "settings": settings, "metadata": dict(self.metadata)}

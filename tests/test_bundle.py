@@ -234,7 +234,7 @@ def solved(bundle, **settings):
 def test_how_the_large_model_is_asked_comes_back(bundle, tmp_path):
     asked = replace(
         bundle, hints="hard", strong_labels=("positive",), exemplars=2, examples=solved(bundle, per_label=1),
-        structured=True, retries=0,
+        structured=True, retries=0, reask=True,
     )  # fmt: skip
     asked.save(tmp_path / "b")
     again = load(tmp_path / "b")
@@ -250,6 +250,16 @@ def test_how_the_large_model_is_asked_comes_back(bundle, tmp_path):
     assert prompts[0].count("<example>") == 2
     assert "- positive" not in prompts[0]
     assert not [path for path in (tmp_path / "b").rglob("*") if path.suffix not in {".json", ".safetensors", ""}]
+
+
+def test_its_chain_asks_again_where_the_bundle_says_so(bundle):
+    large = Recording(
+        lambda prompt: AIMessage("none of these" if "none of these" in prompt.to_string() else "negative")
+    )
+    hard = replace(bundle, hints="hard", strong_labels=("negative",))
+    assert hard.chain(large, threshold=None).invoke("bad price")["source"] == "fallback"
+    assert replace(hard, reask=True).chain(large, threshold=None).invoke("bad price")["answer"] == "negative"
+    assert large.sizes == [1, 1, 1]
 
 
 def test_vectors_that_the_small_model_keeps_are_not_written_again(encoder, tmp_path):
@@ -276,7 +286,7 @@ def test_vectors_that_the_small_model_keeps_are_not_written_again(encoder, tmp_p
 def test_a_bundle_from_before_there_were_exemplars_still_loads(bundle, tmp_path):
     bundle.save(tmp_path / "b")
     manifest = json.loads((tmp_path / "b" / "bundle.json").read_text())
-    for name in ("strong_labels", "exemplars", "structured", "retries"):
+    for name in ("strong_labels", "exemplars", "structured", "retries", "reask"):
         del manifest["settings"][name]
     (tmp_path / "b" / "bundle.json").write_text(json.dumps(manifest))
     again = load(tmp_path / "b")

@@ -153,6 +153,7 @@ def ask_live(
             strong_labels=bundle.strong_labels,
             structured=bundle.structured,
             retries=bundle.retries,
+            reask=bundle.reask,
             config={"max_concurrency": CONCURRENCY},
         )
     best, left = search.best, None

@@ -108,6 +108,14 @@ def tune(
             help="How many solved training examples the large model is shown; auto, with --large: whatever pays.",
         ),
     ] = None,
+    reask: Annotated[
+        bool | None,
+        typer.Option(
+            "--reask/--no-reask",
+            help="With hard hints: ask again, over all labels, where the answer is that none of those offered fits. "
+            "As the bundle has it, if not given.",
+        ),
+    ] = None,
     max_rows: Annotated[
         int, typer.Option(metavar="N", min=1, help="In each way to ask, at most N rows are asked about.")
     ] = 100,
@@ -149,6 +157,8 @@ def tune(
         from dsplus_chains.tuning.threshold import tune_threshold
 
         loaded = Bundle.load(bundle)
+        if reask is not None:
+            loaded = replace(loaded, reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
         ways = ways_to_ask(loaded, hints, exemplars, live=model is not None)
         search: HintSearch | None = None
@@ -198,7 +208,7 @@ def tune(
             write_json(json, {**tuned.to_dict(), **ablation})
         if search is not None and tried:
             _show(search)
-        elif large_column is not None and (hints, exemplars) != (None, None):
+        elif large_column is not None and (hints, exemplars, reask) != (None, None, None):
             say(
                 f"The chain will ask with {setting_name(chosen.hints, chosen.exemplars)}; the logged answers came from "
                 "whatever prompt they came from, so the threshold is right for that one."

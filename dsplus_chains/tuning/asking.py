@@ -7,12 +7,13 @@ from operator import itemgetter
 from typing import Any
 
 from langchain_core.prompt_values import ChatPromptValue
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.prompting.asking import LabelAsker
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.exemplars import ExemplarSelector
+from dsplus_chains.prompting.parser import NoneOfTheseError
 from dsplus_chains.schema import LargeAnswer, describe_error
 from dsplus_chains.tuning.hint_search import HintMode
 
@@ -28,12 +29,14 @@ class Replies:
         answers: The labels that the large model gave, one a row; None where it failed.
         confidences: How sure it was, where its provider tells.
         usage: Tokens of each row; None where they are not known.
+        characters: Of all prompts that were sent.
         error: Why the first row without an answer has none.
     """
 
     answers: list[Any]
     confidences: list[float | None]
     usage: list[int | None]
+    characters: int
     error: str | None
 
     @property
@@ -68,22 +71,25 @@ class Way:
     exemplars: int
     set_level: float | None
 
-    def prompts(
-        self, prompt: HintPromptBuilder, records: list[Any], examples: ExemplarSelector | None
-    ) -> list[ChatPromptValue]:
-        """What it is asked about each record.
+    def builder(self, prompt: HintPromptBuilder, examples: ExemplarSelector | None) -> HintPromptBuilder:
+        """What makes the prompts.
 
         Args:
             prompt: Everything else that belongs into a prompt.
-            records: The scored inputs.
             examples: Where solved examples are found.
         """
         selector = replace(examples, k=self.exemplars) if examples is not None and self.exemplars else None
         varied = {"hints": self.hints, "set_level": self.set_level, "exemplars": selector}
-        return HintPromptBuilder(**{**dict(prompt), **varied}).batch(records)
+        return HintPromptBuilder(**{**dict(prompt), **varied})
 
     def ask(
-        self, asker: LabelAsker, records: list[Any], prompts: list[ChatPromptValue], config: RunnableConfig | None
+        self,
+        asker: LabelAsker,
+        records: list[Any],
+        prompts: list[ChatPromptValue],
+        config: RunnableConfig | None,
+        *,
+        again: HintPromptBuilder | None = None,
     ) -> Replies:
         """Ask through a branch, as in a chain: it counts the tokens, and a failure is a row without an answer.
 
@@ -92,8 +98,18 @@ class Way:
             records: The scored inputs.
             prompts: What it is asked about them.
             config: Of the calls.
+            again: What asks once more, over all labels, where the answer is "none of these"; None: nothing.
         """
-        arm = itemgetter("prompt") | LabelAsker(**{**dict(asker), "escape": self.hints == "hard"})
+        sent = list(prompts)
+        arm: Runnable[Any, Any] = itemgetter("prompt") | LabelAsker(**{**dict(asker), "escape": self.hints == "hard"})
+        if again is not None:
+
+            def send(prompt: ChatPromptValue) -> ChatPromptValue:
+                sent.append(prompt)
+                return prompt
+
+            over_all = again | RunnableLambda(send) | LabelAsker(**{**dict(asker), "escape": False})
+            arm = arm.with_fallbacks([over_all], exceptions_to_handle=(NoneOfTheseError,))
         branch = ConfidenceBranch(large=arm, threshold=None)
         asked = [{**record, "prompt": value} for record, value in zip(records, prompts, strict=True)]
         outcomes: list[Any] = branch.batch(asked, config, return_exceptions=True)
@@ -107,8 +123,14 @@ class Way:
             answers=answers,
             confidences=[said.confidence for said in large],
             usage=[None if said.usage is None else said.usage["total_tokens"] for said in large],
+            characters=characters_of(sent),
             error=next((error for error in errors if error is not None), None),
         )
+
+
+def characters_of(prompts: list[ChatPromptValue]) -> int:
+    """How long prompts are, all together."""
+    return sum(len(prompt.to_string()) for prompt in prompts)
 
 
 @dataclass(frozen=True, kw_only=True)

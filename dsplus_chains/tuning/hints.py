@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import DSPlusError, InvalidInputError
-from dsplus_chains.tuning.asking import Budget, Replies, Way
+from dsplus_chains.tuning.asking import Budget, Replies, Way, characters_of
 from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
 from dsplus_chains.tuning.fused import FusionMode, fused_rows
 from dsplus_chains.tuning.hint_search import HintCell, HintMode, HintSearch, least_sure, setting_name
@@ -46,6 +47,7 @@ def tune_hints(
     strong_labels: Sequence[Any] | None = None,
     structured: bool = False,
     retries: Literal[0, 1] = 1,
+    reask: bool = False,
     config: RunnableConfig | None = None,
     seed: int = 0,
 ) -> HintSearch:
@@ -84,6 +86,7 @@ def tune_hints(
         strong_labels: With "hard": offer all labels but these, instead of pruning them input by input.
         structured: Ask for the label as structured output, if the large model has it.
         retries: 1 asks once more where the answer is no label; 0 takes the first answer as it is.
+        reask: With "hard": ask again, over all labels, where the answer is "none of these"; its tokens count.
         config: For the calls of the large model: `max_concurrency`, callbacks.
         seed: Of the folds of fusion.
 
@@ -140,6 +143,7 @@ def tune_hints(
         max_rows=max_rows,
         max_tokens=max_tokens,
         set_coverage=set_coverage,
+        reask=reask,
         config=config,
         seed=seed,
     )
@@ -158,6 +162,7 @@ def search_hints(
     max_rows: int,
     max_tokens: int | None,
     set_coverage: float,
+    reask: bool,
     config: RunnableConfig | None,
     seed: int,
 ) -> HintSearch:
@@ -167,7 +172,7 @@ def search_hints(
         [record["prediction"] for record in records], labels, [None] * len(records), costs=np.ones(len(records))
     )
     asked = np.sort(least_sure(everything.predictions)[:max_rows])
-    rows, untried = everything.part(asked), []
+    rows, chosen, untried = everything.part(asked), [records[row] for row in asked], []
     by_set = prompt.strong_labels is None and len(prompt.labels) > prompt.top_k
     level = pruning_level(rows, set_coverage) if by_set and "hard" in hints else None
     if "hard" in hints and len(set(hints)) > 1 and not by_set and not prompt.strong_labels:
@@ -177,20 +182,22 @@ def search_hints(
     for k in dict.fromkeys(exemplars):
         for mode in dict.fromkeys(hints):
             way = Way(hints=mode, exemplars=k, set_level=level if mode == "hard" else None)
-            prompts = way.prompts(prompt, [records[row] for row in asked], examples)
-            characters = sum(len(value.to_string()) for value in prompts)
+            prompts = way.builder(prompt, examples).batch(chosen)
+            characters = characters_of(prompts)
             if budget.is_exceeded_by(characters):
                 expected = budget.tokens_of(characters)
                 untried.append(
                     f"{setting_name(mode, k)} (about {expected:,} tokens, of which {budget.left:,} are left)"
                 )
                 continue
-            replies = way.ask(asker, [records[row] for row in asked], prompts, config)
-            budget = budget.spend(replies.tokens, characters)
+            over_all = replace(way, hints="soft", set_level=None)
+            again = over_all.builder(prompt, examples) if reask and mode == "hard" else None
+            replies = way.ask(asker, chosen, prompts, config, again=again)
+            budget = budget.spend(replies.tokens, replies.characters)
             if not cells and replies.failed == len(asked):
                 msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
                 raise DSPlusError(msg)
-            cells += _measured(way, replies, rows, fusion=fusion, characters=characters, seed=seed)
+            cells += _measured(way, replies, rows, fusion=fusion, seed=seed)
     if not cells:
         tried = "; ".join(untried)
         msg = f"Got max_tokens={max_tokens} but none of these can be tried with it: {tried}. Allow more, or fewer rows"
@@ -207,9 +214,7 @@ def search_hints(
     )
 
 
-def _measured(
-    way: Way, replies: Replies, rows: TuningRows, *, fusion: FusionMode, characters: int, seed: int
-) -> list[HintCell]:
+def _measured(way: Way, replies: Replies, rows: TuningRows, *, fusion: FusionMode, seed: int) -> list[HintCell]:
     """What the chain would be worth on these rows, with and without fusion."""
     answered = read_rows(
         rows.predictions, rows.labels, replies.answers, large_confidences=replies.confidences, costs=rows.costs
@@ -233,7 +238,7 @@ def _measured(
             large_accuracy=Estimate.of(found.large_right.sum(), n),
             tokens=replies.tokens,
             tokens_a_row=replies.tokens_a_row,
-            characters=characters,
+            characters=replies.characters,
             failed=replies.failed,
             error=replies.error,
             fixed=int((found.deferred_right & ~small).sum()),

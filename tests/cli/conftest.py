@@ -23,7 +23,7 @@ TRAIN = [(f"{word} {thing}", label) for label, words in
 class Server:
     """Answers what the text says; it counts who asked what, and remembers whom it answered.
 
-    A trusting one takes the small model's estimate, if it is told of it.
+    A trusting one takes the small model's estimate, if it is told of it. What is not offered it does not say.
     """
 
     delay: float = 0.0
@@ -42,15 +42,18 @@ class Server:
     def reply(self, body):
         prompt = body["messages"][-1]["content"]
         text = prompt.split("<input>\n", 1)[1].split("\n</input>", 1)[0]
+        whole = "\n\n".join(message["content"] for message in body["messages"])
         with self.lock:
             self.asked.append(text)
-            self.prompts.append("\n\n".join(message["content"] for message in body["messages"]))
+            self.prompts.append(whole)
         time.sleep(self.delay)
         if self.failing or "refuse" in text:
             return 400, {"error": {"message": "no, thank you", "type": "invalid_request_error"}}, text
         said = "who knows" if "shrug" in text else "negative" if "bad" in text else "positive"
         if self.trusting and (told := re.search(r"estimates:\n- (\w+)", prompt)):
             said = told[1]
+        if "- none of these" in whole and f"- {said}\n" not in whole:
+            said = "none of these"
         usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
         message = {"role": "assistant", "content": said}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}

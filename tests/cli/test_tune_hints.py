@@ -84,6 +84,22 @@ def test_a_plain_mode_is_asked_in_and_stored(fitted, live, dsplus, server, tmp_p
     assert all(prompt.count("<example>") == 3 for prompt in server.prompts)
 
 
+def test_none_of_these_is_asked_again_if_wanted_then_as_the_bundle_has_it(fitted, live, dsplus, server, table):
+    replace(Bundle.load(fitted), strong_labels=("positive",)).save(fitted)
+    data = table("pairs.csv", ["text", "label"], [("bad phone", "negative"), ("good phone", "positive")] * 10)
+    hard = ("--data", data, *live[2:], "--hints", "hard")
+    code, said = dsplus("tune", fitted, *hard, "--reask")
+    assert code == 0, said
+    assert Bundle.load(fitted).reask
+    assert len(server.asked) == 20 + 10
+    assert dsplus("tune", fitted, *hard)[0] == 0
+    assert len(server.asked) == 2 * (20 + 10)
+    code, said = dsplus("tune", fitted, *hard, "--no-reask")
+    assert not Bundle.load(fitted).reask
+    assert len(server.asked) == 2 * (20 + 10) + 20
+    assert "10 of 20 rows have no answer of the large model" in said
+
+
 def test_the_large_model_alone_gets_neither_hints_nor_exemplars(fitted, live, dsplus, server):
     assert dsplus("tune", fitted, *live, "--hints", "soft", "--exemplars", "2")[0] == 0
     bundle = Bundle.load(fitted)

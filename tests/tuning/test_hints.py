@@ -209,6 +209,36 @@ def test_hard_hints_are_left_out_where_there_is_nothing_to_prune():
     assert alone.best.hints == "hard"
 
 
+def test_hard_hints_may_ask_again_over_all_labels_and_that_is_counted():
+    records, truth = letters(300)
+    scorer = RunnableScorer(run=small, labels=LETTERS)
+
+    def offered(prompt):
+        told = re.search(r"of (\w)\n</input>", prompt)[1]
+        return told if f"\n- {told}\n" in prompt else "none of these"
+
+    given = {**ASK, "set_coverage": 0.8, "fusion": "replace", "hints": ["hard"]}
+    model = CountingChat(function=offered)
+    once = tune_hints(scorer, CountingChat(function=offered), records, truth, **given)
+    (cell,) = tune_hints(scorer, model, records, truth, **given, reask=True).cells
+    first, again = model.sizes
+    assert (first, again) == (100, once.best.failed)
+    assert again > 0
+    assert (cell.failed, cell.accuracy.value) == (0, 1.0)
+    assert cell.tokens - once.best.tokens == sum(len(prompt) // 4 + 1 for prompt in model.asked[100:])
+    assert cell.characters - once.best.characters > sum(len(prompt) for prompt in model.asked[100:])
+
+    chained = CountingChat(function=offered)
+    asked = [records[row] for row in once.rows]
+    chain = data_shunt(
+        RunnableScorer(run=lambda text: by_text[text], labels=LETTERS), chained, **ASK, threshold=None, hints="hard",
+        set_level=cell.set_level, reask=True,
+    )  # fmt: skip
+    by_text = {record["input"]: record["prediction"] for record in asked}
+    chain.batch(list(by_text))
+    assert sorted(chained.asked) == sorted(model.asked), "the chain asks again in the same words"
+
+
 def test_fusion_is_judged_by_weights_that_had_not_seen_the_row_and_costs_nothing():
     records, truth = letters(300)
     scorer = RunnableScorer(run=small, labels=LETTERS)
