@@ -74,10 +74,10 @@ def data_shunt(
         strong_labels: With ``hints="hard"``: offer all labels but these, which the small model handles by itself; see
             `strong_labels`. Not together with `set_level`.
         exemplars: Finds solved examples for each deferred input, to be shown to the large model.
-        structured: Ask for the label as structured output, if the large model has it.
+        structured: Ask for the label as structured output, held to what the prompt offers, if the large model has it.
         retries: 1 asks once more where the answer is no label, and says so; 0 takes the first answer as it is.
-        reask: With ``hints="hard"``: ask again, over all labels, where the large model answers "none of these"; else
-            the small model's answer stands in.
+        reask: With ``hints="hard"``: ask again, over all labels, where some were left out and the large model answers
+            "none of these"; else the small model's answer stands in.
         template: A prompt of your own; see `HintPromptBuilder`.
         max_ood_score: What lies further than this from the training examples is deferred, and so is what has no
             `ood_score`; see `SmallModelScorer.ood_limit`. Tune with the same value.

@@ -108,6 +108,17 @@ def test_none_of_these_is_asked_again_over_all_labels_where_that_is_wanted():
     assert "- positive: 60 %" in large.inputs[-1].to_string()
 
 
+def test_none_of_these_is_asked_again_like_any_answer_where_nothing_was_pruned():
+    chain, large = shunt(lambda prompt: AIMessage("none of these"), hints="hard", top_k=2, reask=True)
+    record = chain.invoke("a")
+    assert (record["source"], large.sizes) == ("fallback", [1, 1])
+    assert "not offered" in record["error"]
+    chain, large = shunt(
+        lambda prompt: AIMessage("negative" if len(prompt.messages) > 2 else "none of these"), hints="hard"
+    )
+    assert (chain.invoke("a")["answer"], large.sizes) == ("negative", [1, 1])
+
+
 def test_strong_labels_are_not_offered_and_have_to_be_known():
     chain, large = shunt(lambda prompt: AIMessage("negative"), hints="hard", strong_labels=["positive"])
     assert chain.invoke("a")["answer"] == "negative"

@@ -21,8 +21,9 @@ from dsplus_chains._answers import answer_in, without_thoughts
 from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
+from dsplus_chains.prompting.offer import LabelPrompt
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError, RefusalError
-from dsplus_chains.prompting.structured import held_to
+from dsplus_chains.prompting.structured import rows_held_to
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
 """What a model may answer in place of a label; asking it again would not change its mind."""
@@ -38,22 +39,23 @@ class LabelAsker(BatchRunnable[Any, Any]):
     type.
 
     Answers that cannot be read as exactly one label go back in one further batch: the conversation so far, then what
-    was wrong and what the labels are, as a `ChatPromptValue`. A refusal and "none of these" are answers, and are not
-    asked again; nor is a call that failed, for which LangChain has `with_retry`.
+    was wrong and what the labels are, as a `ChatPromptValue`. A refusal, and "none of these" where it was offered, are
+    answers, and are not asked again; nor is a call that failed, for which LangChain has `with_retry`.
 
     Args:
         model: A chat model, or any Runnable from a prompt to a message or a label.
         parser: What reads its answers, and knows the labels.
-        structured: Ask for the label as structured output, which most providers hold the model to. A model that has
-            none is asked for text.
-        escape: Whether the prompts offer "none of these" and perhaps not all of the labels, as hard hints do.
+        structured: Ask for the label as structured output, which most providers hold the model to: to what the prompt
+            offers, if it comes from `HintPromptBuilder`, else to all labels. A model that has none is asked for text.
+        escape: Whether prompts that do not tell offer "none of these", and perhaps not all of the labels. Those of
+            `HintPromptBuilder` tell.
         retries: 1, or 0 for taking the first answer as it is.
 
     Raises:
         pydantic.ValidationError: A number of retries other than 0 and 1, a model whose structured output cannot be a
-            label, an unknown keyword.
+            label, `escape` beside a label or an alias that is called so, an unknown keyword.
         OutputParserException: The answer is not exactly one of the labels; `llm_output` holds it.
-        NoneOfTheseError: The answer is "none of these".
+        NoneOfTheseError: The answer is "none of these", which was offered.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -73,7 +75,13 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
-        self._messenger()
+        if self.escape and self.parser.takes_none_of_these:
+            msg = (
+                f'Got escape=True, with which "{NONE_OF_THESE}" says that no label fits, but the parser has a label or '
+                "an alias of that name. Give it another one"
+            )
+            raise ValueError(msg)
+        self._addressed([None])
         return self
 
     @classmethod
@@ -92,12 +100,12 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
-        model, results, prompts = self._messenger(), [None] * len(inputs), dict(enumerate(inputs))
+        results, prompts = [None] * len(inputs), dict(enumerate(inputs))
         for turn in range(1 + self.retries):
             if not prompts:
                 break
             configs = _children(config, run_manager, prompts, f"ask:{turn + 1}")
-            answers = run_batch(model, list(prompts.values()), configs, **kwargs).outputs
+            answers = run_batch(*self._addressed(list(prompts.values())), configs, **kwargs).outputs
             heard = _heard(results, prompts, answers)
             configs = _children(config, run_manager, heard, f"read:{turn + 1}")
             labels = self.parser.batch(list(heard.values()), configs, return_exceptions=True)
@@ -106,27 +114,32 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     @override
     async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
-        model, results, prompts = self._messenger(), [None] * len(inputs), dict(enumerate(inputs))
+        results, prompts = [None] * len(inputs), dict(enumerate(inputs))
         for turn in range(1 + self.retries):
             if not prompts:
                 break
             configs = _children(config, run_manager, prompts, f"ask:{turn + 1}")
-            answers = (await arun_batch(model, list(prompts.values()), configs, **kwargs)).outputs
+            answers = (await arun_batch(*self._addressed(list(prompts.values())), configs, **kwargs)).outputs
             heard = _heard(results, prompts, answers)
             configs = _children(config, run_manager, heard, f"read:{turn + 1}")
             labels = await self.parser.abatch(list(heard.values()), configs, return_exceptions=True)
             prompts = self._open(results, prompts, heard, labels)
         return results
 
-    def _messenger(self) -> Runnable[Any, Any]:
-        """The model as it is asked."""
+    def _addressed(self, prompts: list[Any]) -> tuple[Runnable[Any, Any], list[Any]]:
+        """The model as it is asked, and what it is given."""
         if not self.structured:
-            return self.model
-        choices = [str(label) for label in self.parser.labels]
-        if self.escape and NONE_OF_THESE not in choices:
-            choices.append(NONE_OF_THESE)
-        held = held_to(self.model, choices)
-        return self.model if held is None else held
+            return self.model, prompts
+        return rows_held_to(self.model, [self._choices(prompt) for prompt in prompts], prompts)
+
+    def _choices(self, prompt: Any) -> tuple[str, ...]:
+        """What a prompt may be answered with."""
+        offered = prompt.offered if isinstance(prompt, LabelPrompt) else tuple(map(str, self.parser.labels))
+        return (*offered, NONE_OF_THESE) if self._escape(prompt) else offered
+
+    def _escape(self, prompt: Any) -> bool:
+        """Whether a prompt offers "none of these"."""
+        return prompt.escape if isinstance(prompt, LabelPrompt) else self.escape
 
     def _open(
         self, results: list[Any], prompts: Mapping[int, Any], heard: Mapping[int, Any], labels: list[Any]
@@ -135,7 +148,10 @@ class LabelAsker(BatchRunnable[Any, Any]):
         again = {}
         for (row, answer), label in zip(heard.items(), labels, strict=True):
             results[row] = label
-            unread = isinstance(label, OutputParserException) and not isinstance(label, _ANSWERS)
+            if isinstance(label, NoneOfTheseError) and not self._escape(prompts[row]):
+                msg = f'Got "{NONE_OF_THESE}", which was not offered; expected exactly one of the labels'
+                results[row] = OutputParserException(msg, llm_output=label.llm_output)
+            unread = isinstance(results[row], OutputParserException) and not isinstance(results[row], _ANSWERS)
             if unread and isinstance(prompts[row], (PromptValue, str, list)):
                 again[row] = self._again(prompts[row], answer)
         return again
@@ -145,16 +161,16 @@ class LabelAsker(BatchRunnable[Any, Any]):
         quoted = json.dumps(_cut(" ".join(said.split()), QUOTED), ensure_ascii=False) if said else "An empty answer"
         wanted = (
             f'Answer with one of the labels that are offered above, or with "{NONE_OF_THESE}".'
-            if self.escape
+            if self._escape(prompt)
             else f"Answer with one of:\n{label_list(self.parser.labels, None)}"
         )
-        return ChatPromptValue(
-            messages=[
-                *_messages(prompt),
-                AIMessage(_cut(said, REPEATED) or "…"),  # not every provider takes an empty message
-                HumanMessage(f"{quoted} is not exactly one of the labels. {wanted}"),
-            ]
-        )
+        chat = prompt if isinstance(prompt, ChatPromptValue) else ChatPromptValue(messages=_messages(prompt))
+        messages = [
+            *chat.messages,
+            AIMessage(_cut(said, REPEATED) or "…"),  # not every provider takes an empty message
+            HumanMessage(f"{quoted} is not exactly one of the labels. {wanted}"),
+        ]
+        return chat.model_copy(update={"messages": messages})  # what it offers stays with it
 
 
 def _children(config: Configs, managers: Any, rows: Mapping[int, Any], tag: str) -> Configs:

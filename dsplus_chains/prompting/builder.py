@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
@@ -16,7 +16,9 @@ from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.labels import Label, Labels, labels_outside
 from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector, exemplar_block
-from dsplus_chains.prompting.hints import label_list, offered_labels, soft_hint
+from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list, offered_labels, soft_hint
+from dsplus_chains.prompting.matching import plain
+from dsplus_chains.prompting.offer import LabelPrompt
 from dsplus_chains.schema import InvalidInputError, Prediction, SubtaskResults, WiringError
 
 RULES = (
@@ -49,8 +51,8 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     """Builds the large model's prompt from a record: instruction, labels, the fenced input, the small model's view.
 
     In: a record with `input` and, unless ``hints="none"``, `prediction` (a bare string is taken as the `input`).
-    Results of subtasks in the record are told as well. Out: a `ChatPromptValue`; what is the same for every input
-    comes first, in the system message.
+    Results of subtasks in the record are told as well. Out: a `ChatPromptValue` that also tells which labels it offers
+    (`LabelPrompt`); what is the same for every input comes first, in the system message.
 
     What a soft hint costs is bounded: a sentence, at most `top_k` lines of a label and its probability, and two
     sentences. Beside the labels' names that is 30 tokens, or up to 37 with a track record, and up to 6 a line (as
@@ -61,7 +63,8 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         instruction: What to decide, in your words: "Is this review positive or negative?"
         descriptions: What a label means, by label; need not cover all of them.
         hints: "soft": the small model's probabilities; "hard": only its most likely labels are offered, and "none of
-            these" (on which `LabelParser` raises and the branch falls back); "none": nothing.
+            these" (on which `LabelParser` raises and the branch falls back, and which no label may be called then);
+            "none": nothing.
         top_k: How many labels a hint names at most.
         track_record: With "soft": how often the small model was right when it was about this sure, which is then told
             in place of "It was not sure enough to answer alone."
@@ -77,7 +80,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
 
     Raises:
         pydantic.ValidationError: No labels, a label twice, a description of an unknown label, an unknown keyword, two
-            ways to prune, or one that would leave nothing.
+            ways to prune, one that would leave nothing, or a label that is called as the way out is.
         InvalidInputError: The record lacks `input`.
         WiringError: The record lacks `prediction`, or a variable of the template.
 
@@ -141,6 +144,17 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _way_out_is_no_label(self) -> Self:
+        taken = [label for label in self.labels if plain(str(label)) == NONE_OF_THESE]
+        if self.hints == "hard" and taken:
+            msg = (
+                f"Got the label {taken[0]!r} and hints='hard', which offer {NONE_OF_THESE!r} when labels are left out, "
+                "so an answer could mean either. Give the label another name, or use other hints"
+            )
+            raise ValueError(msg)
+        return self
+
     @classmethod
     @override
     def is_lc_serializable(cls) -> bool:
@@ -186,34 +200,34 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
                 results[row] = error
         return results
 
-    def _build(self, record: Mapping[str, Any], exemplars: list[Exemplar]) -> ChatPromptValue:
+    def _build(self, record: Mapping[str, Any], exemplars: list[Exemplar]) -> LabelPrompt:
         solved = exemplar_block(exemplars, views=self.hints != "none")
         labels, escape, hint = self._view(record)
         listed = label_list(labels, self.descriptions, escape=escape)
         fenced = fence(str(record["input"]))
         if self.template is not None:
-            return self._fill(
-                self.template,
-                {
-                    **record,
-                    "instruction": self.instruction,
-                    "labels": listed,
-                    "hints": hint,
-                    "exemplars": solved,
-                    "fenced_input": fenced,
-                },
-            )
-        labels_block = f"The labels are:\n{listed}"
-        # Labels pruned input by input go to what differs; the strong ones are missing from all prompts alike.
-        pruned = self.hints == "hard" and self.strong_labels is None
-        system = [self.instruction, *([] if pruned else [labels_block]), RULES]
-        human = [solved, fenced, _told(record), labels_block if pruned else "", hint, "Label:"]
-        return ChatPromptValue(
-            messages=[
+            values = {
+                **record,
+                "instruction": self.instruction,
+                "labels": listed,
+                "hints": hint,
+                "exemplars": solved,
+                "fenced_input": fenced,
+            }
+            messages = self._fill(self.template, values)
+        else:
+            labels_block = f"The labels are:\n{listed}"
+            # Labels pruned input by input go to what differs; the strong ones are missing from all prompts alike.
+            pruned = self.hints == "hard" and self.strong_labels is None
+            system = [self.instruction, *([] if pruned else [labels_block]), RULES]
+            human = [solved, fenced, _told(record), labels_block if pruned else "", hint, "Label:"]
+            messages = [
                 SystemMessage("\n\n".join(system)),
                 HumanMessage("\n\n".join(block for block in human if block)),
             ]
-        )
+        left = set(labels)
+        offered = tuple(str(label) for label in self.labels if label in left)
+        return LabelPrompt(messages=messages, offered=offered, escape=escape)
 
     def _view(self, record: Mapping[str, Any]) -> tuple[list[Any], bool, str]:
         """The labels to offer, whether "none of these" is among them, and the hint."""
@@ -239,14 +253,14 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         return list(self.labels), False, hint
 
     @staticmethod
-    def _fill(template: ChatPromptTemplate, values: dict[str, Any]) -> ChatPromptValue:
+    def _fill(template: ChatPromptTemplate, values: dict[str, Any]) -> list[BaseMessage]:
         if missing := [name for name in template.input_variables if name not in values]:
             msg = (
                 f"The template wants {sorted(missing)}, which the record does not hold; it has {sorted(values)}. "
                 "Braces that are meant as such are written twice: {{ and }}"
             )
             raise WiringError(msg)
-        return ChatPromptValue(messages=template.invoke(values).to_messages())
+        return template.invoke(values).to_messages()
 
 
 def _record(value: Any) -> Mapping[str, Any]:

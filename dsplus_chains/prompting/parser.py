@@ -187,6 +187,11 @@ class LabelParser(BatchRunnable[Any, Any]):
         msg = f"Got {_short(text)}, which {which}; expected exactly one of {self._shown}"
         raise OutputParserException(msg, llm_output=text)
 
+    @property
+    def takes_none_of_these(self) -> bool:
+        """Whether "none of these" is a label or an alias, and so cannot say that none of the labels fits."""
+        return NONE_OF_THESE in self._forms
+
     @cached_property
     def _forms(self) -> dict[str, set[Any]]:
         return forms_of(self.labels, self.aliases or {})

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from langchain_core.output_parsers import BaseOutputParser
-from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables import RouterRunnable, Runnable, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfigurableAlternatives
 
@@ -38,6 +38,24 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
     if isinstance(model, DynamicRunnable) or not hasattr(model, "with_structured_output"):
         return None
     return _without_parser(model, choices)
+
+
+def rows_held_to(
+    model: Runnable[Any, Any], choices: Sequence[tuple[str, ...]], prompts: list[Any]
+) -> tuple[Runnable[Any, Any], list[Any]]:
+    """The model, held to choices of its own for each row of a batch, and the batch as it takes it.
+
+    Where all rows have the same choices it gets the batch as it is. Else each row goes to the model held to its own,
+    side by side, as a chat model's batch goes. A model without structured output is left as it is.
+    """
+    names = {these: str(number) for number, these in enumerate(dict.fromkeys(choices))}
+    held = {name: bound for these, name in names.items() if (bound := held_to(model, these)) is not None}
+    if len(held) < len(names):
+        return model, prompts
+    if len(held) == 1:
+        return held["0"], prompts
+    addressed = [{"key": names[these], "input": prompt} for these, prompt in zip(choices, prompts, strict=True)]
+    return RouterRunnable(runnables=held), addressed
 
 
 def _each_held_to(models: Sequence[Runnable[Any, Any]], choices: Sequence[str]) -> list[Runnable[Any, Any]]:

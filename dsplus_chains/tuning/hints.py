@@ -14,6 +14,7 @@ from dsplus_chains.labels import Label, check_labels
 from dsplus_chains.prompting.asking import LabelAsker
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.exemplars import ExemplarSelector
+from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import DSPlusError, InvalidInputError
 from dsplus_chains.tuning.asking import Budget, Replies, Way, characters_of
@@ -71,8 +72,8 @@ def tune_hints(
         texts: The tuning inputs, or the records that the scorer has made of them.
         labels: The true labels.
         instruction: What to decide, in your words.
-        hints: The hint modes to try. "hard" is left out where there are no more than `top_k` labels and another mode
-            is there to try: nothing would be pruned.
+        hints: The hint modes to try. "hard" is left out, if another mode is there to try, where there are no more than
+            `top_k` labels (nothing would be pruned) or one is called "none of these".
         exemplars: The numbers of solved examples to try; None: 0 and, if there are `examples`, 4.
         examples: Where solved examples are found; not among the tuning rows.
         fusion: "replace", "posterior", or "auto" for both.
@@ -175,9 +176,12 @@ def search_hints(
     rows, chosen, untried = everything.part(asked), [records[row] for row in asked], []
     by_set = prompt.strong_labels is None and len(prompt.labels) > prompt.top_k
     level = pruning_level(rows, set_coverage) if by_set and "hard" in hints else None
-    if "hard" in hints and len(set(hints)) > 1 and not by_set and not prompt.strong_labels:
+    why_not = "" if by_set or prompt.strong_labels else f"which prune nothing among {len(prompt.labels)} labels"
+    if asker.parser.takes_none_of_these:
+        why_not = f'whose "{NONE_OF_THESE}" is what a label or an alias is called'
+    if "hard" in hints and len(set(hints)) > 1 and why_not:
         hints = [mode for mode in hints if mode != "hard"]
-        untried.append(f"hard hints, which prune nothing among {len(prompt.labels)} labels")
+        untried.append(f"hard hints, {why_not}")
     budget, cells = Budget(limit=max_tokens), list[HintCell]()
     for k in dict.fromkeys(exemplars):
         for mode in dict.fromkeys(hints):

@@ -6,20 +6,31 @@ import json
 import pickle
 import warnings
 from enum import Enum
+from typing import Any
 
 import httpx
 import pytest
-from fakes import Recording
+from fakes import CountingChat, Recording
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_openai import ChatOpenAI
+from pydantic import Field
 
-from dsplus_chains import ConfidenceBranch, LabelAsker, LabelParser, NoneOfTheseError, Prediction, data_shunt
+from dsplus_chains import (
+    ConfidenceBranch,
+    HintPromptBuilder,
+    LabelAsker,
+    LabelParser,
+    NoneOfTheseError,
+    Prediction,
+    data_shunt,
+)
 from dsplus_chains.prompting.parser import RefusalError
 from dsplus_chains.prompting.structured import held_to
 
@@ -88,10 +99,26 @@ def test_without_retries_the_first_answer_counts():
     ],
 )
 def test_none_of_these_refusals_and_failures_are_not_asked_again(said, error):
-    asker, model = asked({"a": [said, "positive"]})
+    asker, model = asked({"a": [said, "positive"]}, escape=True)
     with pytest.raises(error):
         asker.invoke("a")
     assert model.sizes == [1]
+
+
+def test_none_of_these_is_no_answer_where_it_was_not_offered():
+    asker, model = asked({"a": ["None of these.", "positive"], "b": ["None of these.", "none of these"]})
+    read, unread = asker.batch(["a", "b"], return_exceptions=True)
+    assert (read, model.sizes) == ("positive", [2, 2])
+    assert (type(unread), unread.llm_output) == (OutputParserException, "none of these")
+    assert "not offered" in str(unread)
+
+
+@pytest.mark.parametrize("taken", [{"labels": ["a", "None_of these!"]}, {"aliases": {"none of these": "a"}}])
+def test_none_of_these_cannot_be_offered_beside_a_label_that_is_called_so(taken):
+    parser = LabelParser(**{"labels": ["a", "b"], **taken})
+    with pytest.raises(ValueError, match=r"escape=True.*Give it another"):
+        LabelAsker(model=lambda prompt: "a", parser=parser, escape=True)
+    assert LabelAsker(model=lambda prompt: "none of these", parser=parser).invoke("x") in parser.labels
 
 
 def test_where_the_second_call_fails_the_reason_for_it_stands():
@@ -247,6 +274,71 @@ def test_openai_is_held_to_a_schema_strictly_and_the_retry_too():
         assert schema["schema"]["properties"]["label"]["enum"] == ["positive", "negative", "none of these"]
     assert [message["role"] for message in requests[1]["messages"]] == ["system", "user", "assistant", "user"]
     assert requests[1]["messages"][2]["content"] == '{"label": "neutral"}'
+
+
+class Held(CountingChat):
+    """Answers with the first of the texts that it is held to, and records those; at first with nothing, if `slow`."""
+
+    function: Any = None
+    slow: bool = False
+    held: list[Any] = Field(default_factory=list)
+
+    def with_structured_output(self, schema, **kwargs):
+        return self.bind(choices=tuple(schema["properties"]["label"]["enum"]))
+
+    def _generate(self, messages, *args, choices, **kwargs):
+        self.held.append(choices)
+        said = "?" if self.slow and len(messages) == 2 else choices[0]
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(said))])
+
+
+def offering(*shares, **settings):
+    """A prompt with hard hints, after a small model that gives the labels these shares."""
+    builder = HintPromptBuilder(labels=["a", "b", "c"], instruction="Which?", hints="hard", **settings)
+    prediction = Prediction(label=None, confidence=None, probabilities=dict(zip("abc", shares, strict=True)))
+    return builder.invoke({"input": "x", "prediction": prediction})
+
+
+def holding(**settings):
+    model = Held(**settings)
+    return LabelAsker(model=model, parser=LabelParser(labels=["a", "b", "c"]), structured=True), model
+
+
+@pytest.mark.parametrize("batch", ["batch", "abatch"])
+async def test_each_prompt_holds_the_model_to_what_it_offers(batch):
+    asker, model = holding()
+    prompts = [offering(0.2, 0.3, 0.5, top_k=k) for k in (1, 2, 3)]
+    found = getattr(asker, batch)(prompts)
+    assert (await found if batch == "abatch" else found) == ["c", "b", "a"]
+    assert set(model.held) == {("c", "none of these"), ("b", "c", "none of these"), ("a", "b", "c")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "held"),
+    [
+        ({"top_k": 2}, ("b", "c", "none of these")),
+        ({"strong_labels": ["a"]}, ("b", "c", "none of these")),
+        ({"top_k": 2, "template": "{labels}?"}, ("b", "c", "none of these")),
+        ({"top_k": 3}, ("a", "b", "c")),
+    ],
+)
+def test_prompts_that_offer_the_same_are_one_batch_whichever_label_is_the_likeliest(settings, held):
+    asker, model = holding()
+    asker.batch([offering(0.2, 0.3, 0.5, **settings), offering(0.2, 0.5, 0.3, **settings)])
+    assert (model.sizes, model.held) == ([2], [held, held])
+
+
+def test_the_second_question_holds_the_model_to_the_same():
+    asker, model = holding(slow=True)
+    assert asker.invoke(offering(0.2, 0.3, 0.5, top_k=1)) == "c"
+    assert model.held == [("c", "none of these")] * 2
+
+
+def test_prompts_that_offer_different_labels_are_one_batch_of_a_model_that_cannot_be_held():
+    model = Recording(lambda prompt: "a")
+    asker = LabelAsker(model=model, parser=LabelParser(labels=["a", "b", "c"]), structured=True)
+    assert asker.batch([offering(0.2, 0.3, 0.5, top_k=k) for k in (1, 2, 3)]) == ["a", "a", "a"]
+    assert model.sizes == [3]
 
 
 def test_a_structured_refusal_is_one():

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import pickle
 import time
+import warnings
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.load import dumps, loads
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
 
 from dsplus_chains import HintPromptBuilder, InvalidInputError, Prediction, SubtaskResult
 from dsplus_chains._fence import fence
 from dsplus_chains.prompting.hints import offered_labels, ranked_labels
+from dsplus_chains.prompting.offer import LabelPrompt
 
 LABELS = ["card lost", "card stolen", "refund", "top up"]
 PREDICTION = Prediction(
@@ -123,6 +128,41 @@ def test_hard_hints_prune_nothing_where_there_is_nothing_to_prune_by():
     unsure = {"input": "x", "prediction": Prediction(label="refund", confidence=0.6)}
     assert "none of these" not in build(unsure, hints="hard", top_k=2)[1]
     assert "none of these" not in build(hints="hard", top_k=4)[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "offered", "escape"),
+    [
+        ({"hints": "none"}, LABELS, False),
+        ({"hints": "soft", "top_k": 1}, LABELS, False),
+        ({"hints": "hard", "top_k": 2}, ["card lost", "card stolen"], True),
+        ({"hints": "hard", "top_k": 4}, LABELS, False),
+        ({"hints": "hard", "strong_labels": ["refund"], "template": "?"}, ["card lost", "card stolen", "top up"], True),
+    ],
+)
+def test_a_prompt_tells_what_it_offers_wherever_it_goes(settings, offered, escape):
+    prompt = HintPromptBuilder(labels=LABELS, instruction="?", **settings).invoke(RECORD)
+    assert (list(prompt.offered), prompt.escape) == (offered, escape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (
+            loads(
+                dumps(prompt),
+                allowed_objects=[LabelPrompt, SystemMessage, HumanMessage],
+                valid_namespaces=["dsplus_chains"],
+            )
+            == prompt
+        )
+    assert pickle.loads(pickle.dumps(prompt)) == prompt
+
+
+@pytest.mark.parametrize("label", ["none of these", "None of These", " none_of-these."])
+def test_a_label_that_is_called_as_the_way_out_is_refused_with_hard_hints_alone(label):
+    labels = ["a", label]
+    with pytest.raises(ValueError, match="Give the label another name"):
+        HintPromptBuilder(labels=labels, instruction="?", hints="hard")
+    for hints in ("soft", "none"):
+        assert HintPromptBuilder(labels=labels, instruction="?", hints=hints).labels == tuple(labels)
 
 
 @pytest.mark.parametrize(

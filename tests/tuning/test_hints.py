@@ -122,6 +122,18 @@ def test_a_budget_for_nothing_is_refused_before_anything_is_asked():
     assert not model.asked
 
 
+def test_hard_hints_are_not_tried_where_a_label_is_called_none_of_these():
+    texts, labels = rows(20)
+    settings = {**ASK, "top_k": 1, "aliases": {"None of these": "negative"}}
+    search = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **settings)
+    assert {cell.hints for cell in search.cells} == {"none", "soft"}
+    assert any("none of these" in what for what in search.untried)
+    model = CountingChat(function=view_of)
+    with pytest.raises(ValueError, match="Give it another"):
+        tune_hints(SCORER, model, texts, labels, **settings, hints=["hard"])
+    assert not model.asked
+
+
 def test_a_second_run_asks_nothing():
     texts, labels = rows(40)
     cache = SQLiteAnswerCache(":memory:")
