@@ -33,9 +33,9 @@ class AnswerFusion(BatchRunnable[Any, Any]):
 
     Comes after a branch: ``scorer | branch | fusion``. In: the branch's record. Out: the same, where the large model
     has answered with ``source="fused"``, the `answer` that both together make likeliest, and under `fused` a
-    `Prediction` with its probability. Records that the small model answered alone, fallbacks, and answers where the
-    small model gives no probabilities pass as they are. What the large model itself said stays under `large`. The
-    event "dsplus_decision" goes out before, from the branch, and says "large".
+    `Prediction` with its probability. Records that the small model answered alone, fallbacks, and answers that have no
+    probability of the small model's (or one of 0, as what is masked has) pass as they are. What the large model itself
+    said stays under `large`. The event "dsplus_decision" goes out before, from the branch, and says "large".
 
     It weighs the record's latest `prediction`, so in a chain of several small models it belongs where the one that it
     was fitted with stands: ``first | ConfidenceBranch(large=second | branch | fusion, ...)``.
@@ -101,12 +101,8 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         confidences = large_confidences if large_confidences is not None else [None] * len(large_answers)
         _check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
         names = check_labels(list(names)) if names is not None else _names(predictions)
-        truth, answers = _columns(labels, names), _columns(large_answers, names)
-        heard = [
-            row
-            for row, prediction in enumerate(predictions)
-            if truth[row] >= 0 and answers[row] >= 0 and prediction.probabilities is not None
-        ]
+        truth, answers = _columns(labels, names, predictions), _columns(large_answers, names, predictions)
+        heard = np.flatnonzero((truth >= 0) & (answers >= 0)).tolist()
         if not heard:
             msg = "Got no row with a known label, probabilities of the small model, and a label from the large one"
             raise InvalidInputError(msg)
@@ -146,16 +142,16 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         large_answers: Sequence[Any],
         large_confidences: Sequence[float | None] | None = None,
     ) -> list[Prediction | None]:
-        """The same as `fuse`, with None where the large model said no label or the small one gives no probabilities."""
+        """The same as `fuse`, with None where the large model said no label, or one of probability 0."""
         confidences = large_confidences if large_confidences is not None else [None] * len(large_answers)
         _check_lengths(predictions=predictions, large_answers=large_answers, confidences=confidences)
-        answers = _columns(large_answers, self.labels)
+        for prediction in predictions:
+            self._check_labels_of(prediction)
+        answers = _columns(large_answers, self.labels, predictions)
         results: list[Prediction | None] = [None] * len(predictions)
-        rows = [row for row, found in enumerate(predictions) if answers[row] >= 0 and found.probabilities is not None]
+        rows = np.flatnonzero(answers >= 0).tolist()
         if not rows:
             return results
-        for row in rows:
-            self._check_labels_of(predictions[row])
         logs = self.posterior.log_proba(
             _logs([predictions[row] for row in rows], self.labels),
             answers[rows],
@@ -244,14 +240,18 @@ def _names(predictions: Sequence[Prediction]) -> tuple[Any, ...]:
     return check_labels(list(names))
 
 
-def _columns(answers: Sequence[Any], names: Sequence[Any]) -> NDArray[np.int64]:
-    """The number of the label that each answer is; -1 for whatever is none (True is not 1)."""
-    columns = {(type(label), label): column for column, label in enumerate(names)}
-    plain = [as_label(answer) for answer in answers]
-    return np.array(
-        [columns.get((type(value), value), -1) if isinstance(value, (str, int)) else -1 for value in plain],
-        dtype=np.int64,
-    )
+def _columns(answers: Sequence[Any], names: Sequence[Any], predictions: Sequence[Prediction]) -> NDArray[np.int64]:
+    """The number of the label that each answer is; -1 for what is none, or has no probability in its row.
+
+    One of 0 is none: the label is masked, or in no vote. Taken at its word, a few such labels that prove true would
+    cost the small model all its say.
+    """
+    columns = {(type(label), label): column for column, label in enumerate(names)}  # True is not 1
+    found = np.full(len(answers), -1, dtype=np.int64)
+    for row, (answer, prediction) in enumerate(zip(map(as_label, answers), predictions, strict=True)):
+        if isinstance(answer, (str, int)) and (prediction.probabilities or {}).get(answer):
+            found[row] = columns.get((type(answer), answer), -1)
+    return found
 
 
 def _check_lengths(**given: Sequence[Any]) -> None:

@@ -35,7 +35,8 @@ def soft_hint(
 ) -> str:
     """The small model's view as a prior for the large one: at most `top_k` labels, most likely first.
 
-    Empty if the small model has no view. The wording is ours; the paper prints only its image prompt.
+    Labels of probability 0 are left out. Empty if the small model has no view. The wording is ours; the paper prints
+    only its image prompt.
 
     Args:
         prediction: The small model's.
@@ -51,7 +52,7 @@ def soft_hint(
         - spam: 60 %
         It was not sure enough to answer alone. Weigh its estimate, but decide yourself.
     """
-    ranked = ranked_labels(prediction, labels)[:top_k]
+    ranked = [pair for pair in ranked_labels(prediction, labels)[:top_k] if pair[1] != 0]
     if not ranked:
         return ""
     share = None if track_record is None else track_record.at(prediction.confidence)

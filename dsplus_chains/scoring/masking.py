@@ -13,7 +13,7 @@ from dsplus_chains.schema import InvalidInputError, Prediction, ShuntRecord
 
 
 class LabelMask(BatchRunnable[Any, Any]):
-    """Takes labels out of a prediction: their probabilities go, and the rest is scaled to sum to 1.
+    """Takes labels out of a prediction: their probabilities become 0, and the rest is scaled to sum to 1.
 
     In: a `Prediction`, or a record with one. Out: the same with the label and the confidence of what is left. A
     prediction has neither if nothing is left: if all of its probability lay on masked labels, or if it has no
@@ -99,6 +99,6 @@ def without_labels(prediction: Prediction, masked: tuple[Label, ...]) -> Predict
     total = sum(left.values())
     if not total:
         return Prediction(label=None, ood_score=prediction.ood_score)
-    scaled = {label: p / total for label, p in left.items()}
+    scaled = dict.fromkeys(prediction.probabilities, 0.0) | {label: p / total for label, p in left.items()}
     best = max(scaled, key=scaled.__getitem__)
     return Prediction(label=best, confidence=scaled[best], probabilities=scaled, ood_score=prediction.ood_score)

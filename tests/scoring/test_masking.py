@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import operator
+
+import numpy as np
 import pytest
 from fakes import Recording
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from dsplus_chains import InvalidInputError, LabelMask, Prediction, RunnableScorer, data_shunt
+from dsplus_chains import (
+    AnswerFusion,
+    HintPromptBuilder,
+    InvalidInputError,
+    LabelMask,
+    Prediction,
+    RunnableScorer,
+    data_shunt,
+)
 
 ANIMALS = ["cat", "fox", "elk"]
 UNSURE = Prediction(label="cat", confidence=0.5, probabilities={"cat": 0.5, "fox": 0.1, "elk": 0.4}, ood_score=0.3)
@@ -16,7 +27,7 @@ def test_the_rest_is_scaled_by_hand():
     masked = LabelMask(labels=["cat"]).invoke(UNSURE)
     assert (masked.label, masked.ood_score) == ("elk", 0.3)
     assert masked.confidence == masked.probabilities["elk"] == pytest.approx(0.8)
-    assert dict(masked.probabilities) == pytest.approx({"fox": 0.2, "elk": 0.8})
+    assert dict(masked.probabilities) == pytest.approx({"cat": 0.0, "fox": 0.2, "elk": 0.8})
 
 
 def test_a_record_keeps_everything_else():
@@ -70,10 +81,11 @@ def test_what_is_left_is_a_distribution_in_the_same_proportions(weights, names):
         return
     assert sum(masked.probabilities.values()) == pytest.approx(1)
     assert masked.confidence == max(masked.probabilities.values()) == masked.probabilities[masked.label]
-    assert not names & set(masked.probabilities)
+    assert list(masked.probabilities) == list(shares)
+    assert not any(masked.probabilities[label] for label in names & set(shares))
     left = sum(share for label, share in shares.items() if label not in names)
-    for label, share in masked.probabilities.items():
-        assert share * left == pytest.approx(shares[label])
+    for label in set(shares) - names:
+        assert masked.probabilities[label] * left == pytest.approx(shares[label])
 
 
 def test_two_passes_with_a_mask_are_two_tiers():
@@ -92,6 +104,37 @@ def test_two_passes_with_a_mask_are_two_tiers():
     ).invoke("a")
     assert (unsure["answer"], unsure["source"]) == ("cat", "large"), "the large model may still say what was masked"
     assert "- elk: 80 %\n- fox: 20 %\nIt was" in large.inputs[0].to_string()
+
+
+def masked_rows(n):
+    """Rows of a second tier: now and then it is the masked label after all, and the large model errs elsewhere."""
+    rng = np.random.default_rng(0)
+    shares = [dict(zip(ANIMALS, (0.1, *0.9 * rng.dirichlet([0.7, 0.7])), strict=True)) for _ in range(n)]
+    truth = [ANIMALS[rng.choice(3, p=list(row.values()))] for row in shares]
+    said = [label if rng.random() < 0.75 else ANIMALS[rng.integers(1, 3)] for label in truth]
+    rows = [Prediction(label=max(row, key=row.get), confidence=max(row.values()), probabilities=row) for row in shares]
+    return LabelMask(labels=["cat"]).batch(rows), truth, said
+
+
+def test_a_fusion_behind_a_mask_leaves_the_masked_label_to_the_large_model():
+    rows, truth, said = masked_rows(300)
+    fusion = AnswerFusion.fit(rows, truth, said)
+    weighed = fusion.weigh(rows, said)
+    assert [both is None for both in weighed] == [answer == "cat" for answer in said]
+    answers = [answer if both is None else both.label for answer, both in zip(said, weighed, strict=True)]
+    right, replaced = (sum(map(operator.eq, given, truth)) for given in (answers, said))
+    assert right > replaced
+    first, second = RunnableScorer(run=lambda text: UNSURE, labels=ANIMALS), Recording(lambda text: UNSURE)
+    large = Recording(lambda prompt: AIMessage("cat" if "purrs" in prompt.to_string() else "fox"))
+    tiers = [first, second | LabelMask(labels=["cat"])]
+    chain = data_shunt(tiers, large, instruction="Which?", threshold=[None, None], fusion=fusion)
+    assert [record["source"] for record in chain.batch(["It purrs.", "It is red."])] == ["large", "fused"]
+
+
+def test_pruning_by_a_level_counts_on_masked_labels():
+    masked = LabelMask(labels=["cat"]).invoke(UNSURE)
+    builder = HintPromptBuilder(labels=ANIMALS, instruction="Which?", hints="hard", set_level=0.9)
+    assert "- elk\n- none of these" in builder.invoke({"input": "x", "prediction": masked}).to_string()
 
 
 @pytest.mark.parametrize("value", ["x", None, {"input": "x"}, {"prediction": "cat"}])
