@@ -84,7 +84,8 @@ class Counts:
 
     def __str__(self) -> str:
         asked = f"{self.deferred:,} deferred ({self.fallback:,} of them fallback)"
-        return f"{self.kept:,} kept, {asked}, {self.tokens:,} tokens"
+        unknown = not self.tokens and self.deferred > self.fallback  # no reply takes no tokens
+        return f"{self.kept:,} kept, {asked}, {'tokens unknown' if unknown else f'{self.tokens:,} tokens'}"
 
 
 class Journal(BaseCache):

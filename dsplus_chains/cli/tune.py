@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ from dsplus_chains.cli._console import (
     Quiet,
     Text,
     in_batches,
+    percent,
     say,
     user_errors,
     write_json,
@@ -35,6 +37,7 @@ from dsplus_chains.cli._large import (
 )
 
 if TYPE_CHECKING:
+    from dsplus_chains.bundle import Bundle
     from dsplus_chains.tuning.hint_search import HintSearch
 
 
@@ -215,10 +218,7 @@ def tune(
             )
         if exemplars == AUTO and loaded.examples is None:
             say("The bundle holds no examples to show, so none were tried.")
-        if failed := answers.count(None) - (len(texts) - asked):
-            say(f"{failed} of {asked} rows have no answer of the large model; the small one stands in there.")
-        if asked < len(texts):
-            say(f"The budget went as far as the {asked} least sure of {len(texts)} rows; no more can be deferred.")
+        _tell(chosen, answers, asked)
         say(tuned.meaning)
 
 
@@ -235,6 +235,20 @@ def _check_budget(large_column: str | None, objective: Objective, max_risk: floa
         wants = "--max-risk" if max_risk is not None else f"--objective {objective.value}"
         msg = f"Got --max-tokens with {wants}, which needs the large model's answer to every row; leave one out"
         raise ValueError(msg)
+
+
+def _tell(chosen: Bundle, answers: Sequence[object], asked: int) -> None:
+    """Say what the large model did not answer, and where hard hints are of no use."""
+    n = len(answers)
+    if failed := answers.count(None) - (n - asked):
+        say(f"{failed} of {asked} rows have no answer of the large model; the small one stands in there.")
+    if asked < n:
+        say(
+            f"The large model was asked about {asked} of {n} rows, those of which the small one is least sure: further "
+            f"the budget did not go. So at most {percent(asked / n)} of inputs can be deferred."
+        )
+    if chosen.hints == "hard" and chosen.strong_labels is None and set_coverage_of(chosen) is None:
+        say(f"Hard hints prune nothing here: a hint names up to {chosen.top_k} labels, and there are no more.")
 
 
 def _show(search: HintSearch) -> None:

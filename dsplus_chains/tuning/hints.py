@@ -72,8 +72,9 @@ def tune_hints(
         texts: The tuning inputs, or the records that the scorer has made of them.
         labels: The true labels.
         instruction: What to decide, in your words.
-        hints: The hint modes to try. "hard" is left out, if another mode is there to try, where there are no more than
-            `top_k` labels (nothing would be pruned) or one is called "none of these".
+        hints: The hint modes to try. "hard" is left out, if another mode is there to try, where nothing would be pruned
+            (no more than `top_k` labels, or too few rows to promise `set_coverage` of fewer) or a label is called
+            "none of these".
         exemplars: The numbers of solved examples to try; None: 0 and, if there are `examples`, 4.
         examples: Where solved examples are found; not among the tuning rows.
         fusion: "replace", "posterior", or "auto" for both.
@@ -176,7 +177,11 @@ def search_hints(
     rows, chosen, untried = everything.part(asked), [records[row] for row in asked], []
     by_set = prompt.strong_labels is None and len(prompt.labels) > prompt.top_k
     level = pruning_level(rows, set_coverage) if by_set and "hard" in hints else None
-    why_not = "" if by_set or prompt.strong_labels else f"which prune nothing among {len(prompt.labels)} labels"
+    why_not, n = "", len(prompt.labels)
+    if not by_set and not prompt.strong_labels:
+        why_not = f"which prune nothing among {n} labels"
+    elif level == 1:
+        why_not = f"which have to offer all {n} labels to hold the true one in {100 * set_coverage:.1f} % of these rows"
     if asker.parser.takes_none_of_these:
         why_not = f'whose "{NONE_OF_THESE}" is what a label or an alias is called'
     if "hard" in hints and len(set(hints)) > 1 and why_not:

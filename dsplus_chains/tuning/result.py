@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
 from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.tuning.sets import fewest_rows
 
 _OF_RISK = {
     "chain": "the whole chain (small and large model together) errs on at most {bound} of inputs",
@@ -100,7 +101,7 @@ class TunedThreshold:
         fusion_rows: Further rows, which fitted the fusion and are not among the n; 0 where those n fitted it.
         max_ood_score: What the chain defers by beside the threshold; None: nothing.
         set_coverage: How often the true label of a deferred input is among those that label pruning leaves, at least.
-        set_level: What `HintPromptBuilder` prunes by to keep that; None where it was not asked for.
+        set_level: What `HintPromptBuilder` prunes by to keep that; 1 prunes nothing, None where it was not asked for.
         unanswered: Rows that the large model was not asked about, or failed on.
     """
 
@@ -147,13 +148,9 @@ class TunedThreshold:
         sentence = f"{keeps}: {shares} and {right}, against {self.small_accuracy} for the small model alone"
         sentence += f" and {self.large_accuracy} for the large model alone"
         if self.unanswered:
-            sentence += f" (which did not answer {self.unanswered} of them)"
-        if self.set_level is not None:
-            sentence += (
-                f"; pruned labels hold the true one in at least {self.set_coverage:.1%} of deferred inputs".replace(
-                    "%", " %"
-                )
-            )
+            sentence += f" (the {self.unanswered} that it has not answered count as wrong)"
+        if self.pruning is not None:
+            sentence += f"; {self.pruning}"
         if self.risk is not None and self.delta is not None:
             promise = _OF_RISK[self.risk].format(bound=f"{self.constraints['max_risk']:.2%}".replace("%", " %"))
             sentence += (
@@ -161,6 +158,22 @@ class TunedThreshold:
                 " inputs come from where the tuning rows came from"
             )
         return sentence + "."
+
+    @property
+    def pruning(self) -> str | None:
+        """What `set_level` leaves of the labels, or why it leaves all; None where it was not asked for."""
+        if self.set_level is None or self.set_coverage is None:
+            return None
+        promise = f"in at least {100 * self.set_coverage:.1f} % of deferred inputs"
+        if self.set_level < 1:
+            return f"pruned labels hold the true one {promise}"
+        deferred, needed = round(self.n * (self.escalation_rate.value or 0.0)), fewest_rows(self.set_coverage)
+        if deferred >= needed:
+            return f"no label can be pruned: only all of them hold the true one {promise}"
+        return (
+            f"no label can be pruned: to have the true one among fewer {promise} takes at least {needed} deferred "
+            f"tuning rows, and there are {deferred}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON."""

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dsplus_chains.calibration.conformal import conformal_level
 from dsplus_chains.tuning.rows import TuningRows
+
+
+def fewest_rows(set_coverage: float) -> int:
+    """With fewer rows than this nothing can be promised but by offering all labels.
+
+    Args:
+        set_coverage: In (0, 1).
+
+    Example:
+        >>> fewest_rows(0.95)
+        19
+    """
+    return math.ceil(set_coverage / (1 - set_coverage) - 1e-9)
 
 
 def pruning_level(deferred: TuningRows, set_coverage: float) -> float:

@@ -84,6 +84,17 @@ def test_a_plain_mode_is_asked_in_and_stored(fitted, live, dsplus, server, tmp_p
     assert all(prompt.count("<example>") == 3 for prompt in server.prompts)
 
 
+def test_hard_hints_that_prune_nothing_are_kept_if_asked_for_but_said_to_be_of_no_use(fitted, live, dsplus):
+    code, said = dsplus("tune", fitted, *live, "--hints", "hard")
+    assert code == 0, said
+    assert "Hard hints prune nothing here" in said
+    replace(Bundle.load(fitted), top_k=1).save(fitted)
+    code, said = dsplus("tune", fitted, *live, "--hints", "hard", "--fusion", "replace")
+    assert code == 0, said
+    assert "no label can be pruned: to have the true one" in said
+    assert Bundle.load(fitted).hints == "hard"
+
+
 def test_none_of_these_is_asked_again_if_wanted_then_as_the_bundle_has_it(fitted, live, dsplus, server, table):
     replace(Bundle.load(fitted), strong_labels=("positive",)).save(fitted)
     data = table("pairs.csv", ["text", "label"], [("bad phone", "negative"), ("good phone", "positive")] * 10)
@@ -116,7 +127,9 @@ def test_within_a_budget_only_what_was_asked_about_is_deferred(fitted, live, dsp
     code, said = dsplus("tune", fitted, *live, *budget, "--objective", "max_escalation", "--max-escalation", "0.9")
     assert code == 0, said
     assert len(server.asked) == 30, "the server says that a row takes 10 tokens"
-    assert "The budget went as far as the 30 least sure of 36 rows; no more can be deferred." in said
+    assert "asked about 30 of 36 rows, those of which the small one is least sure" in said
+    assert "So at most 83.3 % of inputs can be deferred." in said
+    assert "the 6 that it has not answered count as wrong" in said
     assert "have no answer of the large model" not in said
     bundle = Bundle.load(fitted)
     assert bundle.tuned.constraints["max_escalation"] == pytest.approx(30 / 36)

@@ -221,6 +221,16 @@ def test_hard_hints_are_left_out_where_there_is_nothing_to_prune():
     assert alone.best.hints == "hard"
 
 
+def test_hard_hints_are_left_out_where_too_few_rows_promise_anything():
+    records, truth = letters(18)
+    scorer, model = RunnableScorer(run=small, labels=LETTERS), CountingChat(function=lambda _: "a")
+    search = tune_hints(scorer, model, records, truth, **ASK)
+    assert {cell.hints for cell in search.cells} == {"none", "soft"}
+    assert "Not tried: hard hints, which have to offer all 12 labels to hold the true one in 95.0 %" in search.meaning
+    alone = tune_hints(scorer, model, records, truth, **ASK, hints=["hard"])
+    assert (alone.best.hints, alone.best.set_level) == ("hard", 1.0)
+
+
 def test_hard_hints_may_ask_again_over_all_labels_and_that_is_counted():
     records, truth = letters(300)
     scorer = RunnableScorer(run=small, labels=LETTERS)

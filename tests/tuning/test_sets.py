@@ -48,6 +48,18 @@ def test_the_level_survives_json_and_is_absent_unless_asked_for():
         tune_threshold(*rows(300), set_coverage=1.5)
 
 
+def test_a_level_that_prunes_nothing_says_why_and_what_it_takes():
+    few = tune_threshold(*rows(60), objective="max_escalation", max_escalation=0.2, set_coverage=0.95)
+    deferred = round(few.escalation_rate.value * few.n)
+    assert 0 < deferred < 19
+    assert few.set_level == 1.0
+    assert f"takes at least 19 deferred tuning rows, and there are {deferred}" in few.meaning
+    assert "pruned labels hold the true one" not in few.meaning
+    plain = [Prediction(label="a", confidence=0.5)] * 40
+    lost = tune_threshold(plain, ["b"] * 40, ["b"] * 40, set_coverage=0.9)
+    assert "no label can be pruned: only all of them hold the true one in at least 90.0 %" in lost.meaning
+
+
 def test_without_probabilities_nothing_is_pruned():
     plain = [Prediction(label="a", confidence=0.5)] * 40
     assert tune_threshold(plain, ["a", "b"] * 20, ["a", "b"] * 20, set_coverage=0.9).set_level == 1.0

@@ -246,10 +246,10 @@ def test_the_meaning_is_one_plain_sentence():
 
 def test_the_meaning_tells_how_many_rows_the_large_model_did_not_answer():
     predictions, labels, said = columns([(0.9, True, True), (0.2, False, True)] * 10)
-    assert "did not answer" not in tune_threshold(predictions, labels, said).meaning
+    assert "not answered" not in tune_threshold(predictions, labels, said).meaning
     tuned = tune_threshold(predictions, labels, [None if row % 2 == 0 else answer for row, answer in enumerate(said)])
     assert tuned.unanswered == 10
-    assert "for the large model alone (which did not answer 10 of them)" in tuned.meaning
+    assert "for the large model alone (the 10 that it has not answered count as wrong)" in tuned.meaning
     assert TunedThreshold.from_dict(tuned.to_dict()) == tuned
 
 
