@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 from typing_extensions import override
 
 from dsplus_chains._fence import fence
-from dsplus_chains._runnable import BatchRunnable, Configs, Managers
+from dsplus_chains._runnable import BatchRunnable, Configs, Managers, by_row
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.labels import Label, Labels, labels_outside
 from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector, exemplar_block
@@ -190,15 +190,25 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             except InvalidInputError as error:
                 results.append(error)
         sound = [row for row, record in enumerate(results) if not isinstance(record, Exception)]
-        shown: list[list[Exemplar]] = [[] for _ in sound]
-        if self.exemplars is not None:
-            shown = self.exemplars.select_batch([str(results[row]["input"]) for row in sound])
+        shown = self._shown([str(results[row]["input"]) for row in sound])
         for row, exemplars in zip(sound, shown, strict=True):
             try:
+                if isinstance(exemplars, Exception):
+                    raise exemplars
                 results[row] = self._build(results[row], exemplars)
             except Exception as error:
                 results[row] = error
         return results
+
+    def _shown(self, texts: list[str]) -> list[Any]:
+        """The solved examples for each text, or why there are none."""
+        selector = self.exemplars
+        if selector is None:
+            return [[] for _ in texts]
+        try:
+            return selector.select_batch(texts)
+        except Exception:  # the encoder chokes on one of them
+            return by_row(lambda text: selector.select_batch([text])[0], texts)
 
     def _build(self, record: Mapping[str, Any], exemplars: list[Exemplar]) -> LabelPrompt:
         solved = exemplar_block(exemplars, views=self.hints != "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -59,6 +60,7 @@ class ExemplarSelector(BaseExampleSelector):
         k: How many to choose.
         diversity: 0 takes the nearest, 1 those that differ most from one another: maximal marginal relevance.
         per_label: How many of one label at most; None: as it comes.
+        input_key: Which variable of a few-shot prompt is the text; needed only where there are several.
 
     Raises:
         InvalidInputError: No examples, lengths that differ, or a setting out of range.
@@ -83,6 +85,7 @@ class ExemplarSelector(BaseExampleSelector):
     k: int = 4
     diversity: float = 0.0
     per_label: int | None = None
+    input_key: str = "input"
 
     def __post_init__(self) -> None:
         """Refuse settings that select nothing."""
@@ -106,6 +109,7 @@ class ExemplarSelector(BaseExampleSelector):
         k: int = 4,
         diversity: float = 0.0,
         per_label: int | None = None,
+        input_key: str = "input",
     ) -> Self:
         """Encode and index labelled examples.
 
@@ -118,6 +122,7 @@ class ExemplarSelector(BaseExampleSelector):
             k: How many to choose.
             diversity: 0 takes the nearest, 1 those that differ most.
             per_label: How many of one label at most.
+            input_key: Which variable of a few-shot prompt is the text.
         """
         views = [None] * len(texts) if predictions is None else list(predictions)
         if not len(texts) == len(labels) == len(views) or not len(texts):
@@ -134,6 +139,7 @@ class ExemplarSelector(BaseExampleSelector):
             k=k,
             diversity=diversity,
             per_label=per_label,
+            input_key=input_key,
         )
 
     def select_batch(self, texts: Sequence[str]) -> list[list[Exemplar]]:
@@ -145,27 +151,29 @@ class ExemplarSelector(BaseExampleSelector):
         if not texts:
             return []
         queries = self.encoder.encode(list(texts))
-        plain = not self.diversity and self.per_label is None
-        _, found = self._search(queries, self.k if plain else max(self.k * POOL, 50))
+        pool = max(self.k * POOL, 50) if self.diversity else self.k
+        _, found = self._search(queries, pool if self.per_label is None else len(self.exemplars))
         return [
-            [self.exemplars[row] for row in self._choose(query, near)]
+            [self.exemplars[row] for row in self._choose(query, near, pool)]
             for query, near in zip(queries, found.tolist(), strict=True)
         ]
 
-    def _choose(self, query: NDArray[np.float32], near: list[int]) -> list[int]:
+    def _choose(self, query: NDArray[np.float32], near: list[int], pool: int) -> list[int]:
         if self.per_label is not None:
-            taken: dict[Any, int] = {}
-            kept = []
+            taken = Counter[tuple[type, Label]]()
+            kept: list[int] = []
             for row in near:
                 label = self.exemplars[row].label
-                taken[label] = taken.get(label, 0) + 1
-                if taken[label] <= self.per_label:
+                taken[type(label), label] += 1  # True is not 1
+                if taken[type(label), label] <= self.per_label:
                     kept.append(row)
+                if len(kept) == pool:
+                    break
             near = kept
         if self.diversity:
             chosen = maximal_marginal_relevance(query, list(self.vectors[near]), 1 - self.diversity, self.k)
             return [near[number] for number in chosen]
-        return near[: self.k]
+        return near
 
     @cached_property
     def _search(self) -> Any:
@@ -175,8 +183,19 @@ class ExemplarSelector(BaseExampleSelector):
 
     @override
     def select_examples(self, input_variables: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The examples for one input, as dicts with `input`, `label` and `prediction` (as text)."""
-        (text,) = input_variables.values() if "input" not in input_variables else (input_variables["input"],)
+        """The examples for one input, as dicts with `input`, `label` and `prediction` (as text).
+
+        Raises:
+            InvalidInputError: There are several variables, and none is called as `input_key` says.
+        """
+        given = dict(input_variables)
+        if self.input_key not in given and len(given) != 1:
+            msg = (
+                f"Got the variables {', '.join(map(repr, given)) or 'none'} but expected {self.input_key!r}, or one "
+                "alone; say which is the text with input_key="
+            )
+            raise InvalidInputError(msg)
+        text = given[self.input_key] if self.input_key in given else next(iter(given.values()))
         return [
             {
                 "input": exemplar.input,
