@@ -98,7 +98,7 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         Raises:
             InvalidInputError: Lengths differ, there are no probabilities, or no row was answered with a label.
         """
-        confidences = large_confidences if large_confidences is not None else [None] * len(large_answers)
+        predictions, confidences = list(predictions), _confidences(large_confidences, large_answers)
         _check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
         names = check_labels(list(names)) if names is not None else _names(predictions)
         truth, answers = _columns(labels, names, predictions), _columns(large_answers, names, predictions)
@@ -143,7 +143,7 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         large_confidences: Sequence[float | None] | None = None,
     ) -> list[Prediction | None]:
         """The same as `fuse`, with None where the large model said no label, or one of probability 0."""
-        confidences = large_confidences if large_confidences is not None else [None] * len(large_answers)
+        predictions, confidences = list(predictions), _confidences(large_confidences, large_answers)
         _check_lengths(predictions=predictions, large_answers=large_answers, confidences=confidences)
         for prediction in predictions:
             self._check_labels_of(prediction)
@@ -252,6 +252,11 @@ def _columns(answers: Sequence[Any], names: Sequence[Any], predictions: Sequence
         if isinstance(answer, (str, int)) and (prediction.probabilities or {}).get(answer):
             found[row] = columns.get((type(answer), answer), -1)
     return found
+
+
+def _confidences(told: Sequence[float | None] | None, answers: Sequence[Any]) -> list[float | None]:
+    """How sure the large model was of each answer, as far as it told."""
+    return [None] * len(answers) if told is None else list(told)
 
 
 def _check_lengths(**given: Sequence[Any]) -> None:

@@ -116,8 +116,9 @@ def tune_hints(
         msg = "Got a scorer that names no labels; use RunnableScorer(run=..., labels=[...])"
         raise InvalidInputError(msg)
     names = check_labels(list(names))
-    scored = bool(texts) and all(isinstance(value, Mapping) and "prediction" in value for value in texts)
-    records = list(texts) if scored else scorer.batch(list(texts))
+    records: list[Any] = list(texts)
+    if not all(isinstance(value, Mapping) and "prediction" in value for value in records):
+        records = scorer.batch(records)
     counts = [0, 4] if examples is not None else [0]
     asker = LabelAsker(
         model=large_model,
@@ -135,7 +136,7 @@ def tune_hints(
     )
     return search_hints(
         records,
-        labels,
+        list(labels),
         prompt=prompt,
         asker=asker,
         hints=hints,

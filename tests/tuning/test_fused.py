@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 
@@ -285,3 +286,13 @@ def test_a_prediction_without_a_label_is_deferred_and_breaks_nothing():
     predictions[0] = Prediction(label=None, confidence=None, probabilities=predictions[0].probabilities)
     tuned = tune_threshold(predictions, truth, said, fusion="posterior")
     assert tuned.n == 60
+
+
+def test_columns_of_a_data_frame_with_an_index_of_its_own_are_rows_like_any_other():
+    predictions, truth, said = rows(200)
+    frame = pd.DataFrame({"p": predictions, "y": truth, "said": said, "sure": 0.9}, index=range(500, 700))
+    fusion = AnswerFusion.fit(frame["p"], frame["y"], frame["said"], large_confidences=frame["sure"])
+    plain = AnswerFusion.fit(predictions, truth, said, large_confidences=[0.9] * 200)
+    assert fusion.posterior.to_dict() == plain.posterior.to_dict()
+    assert fusion.weigh(frame["p"], frame["said"], frame["sure"]) == fusion.weigh(predictions, said, [0.9] * 200)
+    assert fusion.fuse(frame["p"], frame["said"])[0] == fusion.fuse(predictions, said)[0]

@@ -5,6 +5,7 @@ import random
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from fakes import CountingChat, Recording, TinyEncoder
 from langchain_core.messages import AIMessage
@@ -376,3 +377,10 @@ def test_strange_rows_are_refused():
         tune_hints(SCORER, model, [], [], **ASK)
     with pytest.raises(InvalidInputError, match="names no labels"):
         tune_hints(RunnableScorer(run=small), model, ["0.5 a"], ["positive"], **ASK)
+
+
+def test_columns_of_a_data_frame_are_taken():
+    texts, labels = rows(40)
+    frame = pd.DataFrame({"text": texts, "label": labels}, index=range(7, 7 + len(texts)))
+    found = tune_hints(SCORER, CountingChat(function=view_of), frame["text"], frame["label"], **ASK)
+    assert found.to_dict() == tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK).to_dict()
