@@ -24,8 +24,8 @@ from dsplus_chains.tuning.sets import pruning_level
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
 
-LEAST_GAIN = 0.005
-"""What a call must be worth under a budget, in right answers: one in two hundred calls."""
+LEAST_GAIN = 0.002
+"""What a call must be worth under a budget, in right answers: one in five hundred calls."""
 
 
 def tune_threshold(
