@@ -24,9 +24,15 @@ from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
 from dsplus_chains.prompting.offer import LabelPrompt
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError, RefusalError
 from dsplus_chains.prompting.structured import rows_held_to
+from dsplus_chains.schema import WiringError
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
 """What a model may answer in place of a label; asking it again would not change its mind."""
+
+_TWO_MEANINGS = (
+    f'with which "{NONE_OF_THESE}" says that no label fits, but the parser has a label or an alias of that name. '
+    "Give it another one"
+)
 
 QUOTED, REPEATED = 80, 1000
 """How many characters of an answer that is no label are quoted, and how many are repeated as the model's own words."""
@@ -40,7 +46,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     Answers that cannot be read as exactly one label go back in one further batch: the conversation so far, then what
     was wrong and what the labels are, as a `ChatPromptValue`. A refusal, and "none of these" where it was offered, are
-    answers, and are not asked again; nor is a call that failed, for which LangChain has `with_retry`.
+    answers, and are not asked again; nor is a call that failed, for which LangChain has `with_retry`. A label that was
+    pruned from the prompt is taken as an answer if the model names it all the same; `structured` keeps it from that.
 
     Args:
         model: A chat model, or any Runnable from a prompt to a message or a label.
@@ -56,6 +63,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
             label, `escape` beside a label or an alias that is called so, an unknown keyword.
         OutputParserException: The answer is not exactly one of the labels; `llm_output` holds it.
         NoneOfTheseError: The answer is "none of these", which was offered.
+        WiringError: The prompt offers "none of these", but a label or an alias is called so.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -76,10 +84,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
         if self.escape and self.parser.takes_none_of_these:
-            msg = (
-                f'Got escape=True, with which "{NONE_OF_THESE}" says that no label fits, but the parser has a label or '
-                "an alias of that name. Give it another one"
-            )
+            msg = f"Got escape=True, {_TWO_MEANINGS}"
             raise ValueError(msg)
         self._addressed([None])
         return self
@@ -100,7 +105,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
-        results, prompts = [None] * len(inputs), dict(enumerate(inputs))
+        results, prompts = self._checked(inputs)
         for turn in range(1 + self.retries):
             if not prompts:
                 break
@@ -114,7 +119,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     @override
     async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
-        results, prompts = [None] * len(inputs), dict(enumerate(inputs))
+        results, prompts = self._checked(inputs)
         for turn in range(1 + self.retries):
             if not prompts:
                 break
@@ -125,6 +130,15 @@ class LabelAsker(BatchRunnable[Any, Any]):
             labels = await self.parser.abatch(list(heard.values()), configs, return_exceptions=True)
             prompts = self._open(results, prompts, heard, labels)
         return results
+
+    def _checked(self, inputs: list[Any]) -> tuple[list[Any], dict[int, Any]]:
+        """The results so far, which are errors, and the prompts that can be asked."""
+        twofold = self.parser.takes_none_of_these
+        results = [
+            WiringError(f"Got a prompt that offers it, {_TWO_MEANINGS}") if twofold and self._escape(prompt) else None
+            for prompt in inputs
+        ]
+        return results, {row: inputs[row] for row, error in enumerate(results) if error is None}
 
     def _addressed(self, prompts: list[Any]) -> tuple[Runnable[Any, Any], list[Any]]:
         """The model as it is asked, and what it is given."""
@@ -162,7 +176,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
         wanted = (
             f'Answer with one of the labels that are offered above, or with "{NONE_OF_THESE}".'
             if self._escape(prompt)
-            else f"Answer with one of:\n{label_list(self.parser.labels, None)}"
+            else f"Answer with one of:\n{label_list(self._choices(prompt), None)}"
         )
         chat = prompt if isinstance(prompt, ChatPromptValue) else ChatPromptValue(messages=_messages(prompt))
         messages = [

@@ -29,6 +29,7 @@ from dsplus_chains import (
     LabelParser,
     NoneOfTheseError,
     Prediction,
+    WiringError,
     data_shunt,
 )
 from dsplus_chains.prompting.parser import RefusalError
@@ -430,3 +431,30 @@ def test_alternatives_that_are_chosen_per_call_are_each_held_and_configurable_fi
     assert asker.with_config(configurable={"other": "plain"}).invoke("x") == "negative"
     fields = Choosing(responses=["positive"]).configurable_fields(responses=ConfigurableField(id="said"))
     assert held_to(fields, LABELS) is None
+
+
+PRUNING = HintPromptBuilder(labels=["x", "y", "z", "other"], instruction="Which?", hints="hard", top_k=2)
+UNSURE = Prediction(label="x", confidence=0.4, probabilities={"x": 0.4, "y": 0.3, "z": 0.2, "other": 0.1})
+
+
+async def test_a_prompt_whose_way_out_is_the_parsers_alias_is_not_asked():
+    model = Recording(lambda prompt: AIMessage("none of these"))
+    parser = LabelParser(labels=["x", "y", "z", "other"], aliases={"none of these": "other"})
+    asker = LabelAsker(model=model, parser=parser)
+    prompts = [PRUNING.build({"input": "?", "prediction": UNSURE}), "no way out"]
+    pruned, plain = asker.batch(prompts, return_exceptions=True)
+    assert isinstance(pruned, WiringError)
+    assert "Got a prompt that offers it" in str(pruned)
+    assert plain == "other"
+    assert model.sizes == [1]
+    with pytest.raises(WiringError):
+        await asker.ainvoke(prompts[0])
+
+
+def test_the_second_question_lists_what_the_first_one_offered():
+    offer = HintPromptBuilder(labels=["positive", "negative"], instruction="Which?", hints="none")
+    model = Recording(lambda prompt: AIMessage("hm"))
+    asker = LabelAsker(model=model, parser=LabelParser(labels=["positive", "negative", "mixed"]))
+    with pytest.raises(OutputParserException):
+        asker.invoke(offer.build("?"))
+    assert model.inputs[-1].messages[-1].content.endswith("Answer with one of:\n- positive\n- negative")
