@@ -13,6 +13,8 @@ RESAMPLES = 200
 """Bootstrap resamples behind the most accurate point."""
 MOST_CELLS = 2_000_000
 """As many resampled rows are held in memory at once."""
+LEAST_PRICE = 1e-5
+"""In right answers: a call that is expected to gain less gains nothing. The expectation itself is never zero."""
 SMALLEST_DOUBT = 1e-6
 """So that the log-odds of a confidence of 1, and the logarithm of a gain of 0, are finite."""
 
@@ -50,7 +52,7 @@ def where_calls_pay(
     log_odds = logit(np.clip(conf[known], SMALLEST_DOUBT, 1 - SMALLEST_DOUBT))
     level, slope = falling_gain(log_odds, np.asarray(gains, dtype=np.float64)[known])
     # Most sure first, as thresholds keep them.
-    worth_keeping = np.cumsum(price - np.exp(level - slope * np.sort(log_odds)[::-1]))
+    worth_keeping = np.cumsum(max(price, LEAST_PRICE) - np.exp(level - slope * np.sort(log_odds)[::-1]))
     points = np.flatnonzero(allowed)
     kept = curve.kept[points]
     value = np.concatenate([[0.0], worth_keeping])[kept]

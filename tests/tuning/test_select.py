@@ -38,8 +38,9 @@ def test_rows_without_a_confidence_say_nothing_and_are_deferred():
 
 
 @pytest.mark.parametrize("gain", [0.0, -1.0])
-def test_where_no_call_gains_none_is_made(gain):
-    assert kept([0.5, 0.9, 1.0], [gain] * 3, price=0.005) == 3
+@pytest.mark.parametrize("price", [0.0, 0.005])
+def test_where_no_call_gains_none_is_made(gain, price):
+    assert kept([0.5, 0.9, 1.0], [gain] * 3, price=price) == 3
 
 
 def test_equally_sure_rows_are_kept_or_deferred_together():
