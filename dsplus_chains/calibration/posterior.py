@@ -120,7 +120,7 @@ class Posterior:
     small_weights: tuple[float, float]
     large_weights: tuple[float, float]
     confusable: Floats
-    confusable_share: float = 0.0
+    confusable_share: float
     confidence_weight: float = 0.0
     confidence_center: float = 0.0
     confidence_scale: float = 1.0
@@ -245,7 +245,7 @@ def fit_posterior(
 
 
 def _left_out(likelihood: Floats, weight: Floats, truth: Integers, said: Integers) -> Floats:
-    """The evidence of each row's answer, of shape [n, labels], with the row itself not counted.
+    """The evidence of each row's answer, of shape [n, labels], with the row itself not counted for its label.
 
     Args:
         likelihood: See `answer_likelihood`.

@@ -35,7 +35,8 @@ class AnswerFusion(BatchRunnable[Any, Any]):
     has answered with ``source="fused"``, the `answer` that both together make likeliest, and under `fused` a
     `Prediction` with its probability. Records that the small model answered alone, fallbacks, and answers that have no
     probability of the small model's (or one of 0, as what is masked has) pass as they are. What the large model itself
-    said stays under `large`. The event "dsplus_decision" goes out before, from the branch, and says "large".
+    said stays under `large`. Labels of probability 0 keep it, so the probabilities under `fused` take the true label to
+    be one of the others. The event "dsplus_decision" goes out before, from the branch, and says "large".
 
     It weighs the record's latest `prediction`, so in a chain of several small models it belongs where the one that it
     was fitted with stands: ``first | ConfidenceBranch(large=second | branch | fusion, ...)``.
@@ -102,19 +103,33 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         _check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
         names = check_labels(list(names)) if names is not None else _names(predictions)
         truth, answers = _columns(labels, names, predictions), _columns(large_answers, names, predictions)
-        heard = np.flatnonzero((truth >= 0) & (answers >= 0)).tolist()
+        heard = np.flatnonzero(_teaches(truth, answers)).tolist()
         if not heard:
             msg = "Got no row with a known label, probabilities of the small model, and a label from the large one"
             raise InvalidInputError(msg)
         from dsplus_chains.calibration.posterior import fit_posterior
 
         posterior = fit_posterior(
-            _logs([predictions[row] for row in heard], names),
+            _logs(_table([predictions[row] for row in heard], names)),
             truth[heard],
             answers[heard],
             np.array([np.nan if (value := confidences[row]) is None else value for row in heard]),
         )
         return cls(labels=names, posterior=posterior)
+
+    @staticmethod
+    def rows_to_learn_from(
+        predictions: Sequence[Prediction], labels: Sequence[Any], large_answers: Sequence[Any], names: Sequence[Any]
+    ) -> int:
+        """On how many rows both the true label and the large answer have a probability of the small model's.
+
+        Args:
+            predictions: The small model's.
+            labels: The true labels.
+            large_answers: What the large model answered.
+            names: The labels.
+        """
+        return int(_teaches(_columns(labels, names, predictions), _columns(large_answers, names, predictions)).sum())
 
     def fuse(
         self,
@@ -152,12 +167,15 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         rows = np.flatnonzero(answers >= 0).tolist()
         if not rows:
             return results
+        table = _table([predictions[row] for row in rows], self.labels)
         logs = self.posterior.log_proba(
-            _logs([predictions[row] for row in rows], self.labels),
+            _logs(table),
             answers[rows],
             np.array([np.nan if (value := confidences[row]) is None else value for row in rows]),
         )
-        for row, probabilities in zip(rows, np.exp(logs), strict=True):
+        logs[table == 0] = -np.inf  # a weight below 1 must not revive what is masked
+        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+        for row, probabilities in zip(rows, shares / shares.sum(axis=1, keepdims=True), strict=True):
             best = int(probabilities.argmax())
             results[row] = Prediction(
                 label=self.labels[best],
@@ -266,6 +284,15 @@ def _check_lengths(**given: Sequence[Any]) -> None:
         raise InvalidInputError(msg)
 
 
-def _logs(predictions: Sequence[Prediction], names: Sequence[Any]) -> NDArray[np.float64]:
-    table = [[(row.probabilities or {}).get(label, 0.0) for label in names] for row in predictions]
-    return np.log(np.maximum(np.array(table, dtype=np.float64), SMALLEST_PROBABILITY))
+def _teaches(truth: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return (truth >= 0) & (answers >= 0)
+
+
+def _table(predictions: Sequence[Prediction], names: Sequence[Any]) -> NDArray[np.float64]:
+    rows = [[(row.probabilities or {}).get(label, 0.0) for label in names] for row in predictions]
+    return np.array(rows, dtype=np.float64)
+
+
+def _logs(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    logs: NDArray[np.float64] = np.log(np.maximum(table, SMALLEST_PROBABILITY))
+    return logs

@@ -68,7 +68,7 @@ def fused_rows(
 
     Raises:
         ValueError: An unknown mode.
-        InvalidInputError: Too few rows with the small model's probabilities and a label from the large one.
+        InvalidInputError: Too few rows to learn from; see `AnswerFusion.rows_to_learn_from`.
     """
     if isinstance(fusion, AnswerFusion):
         return fusion, rows.fused(_weighed(fusion, rows), trusted=False)
@@ -77,10 +77,11 @@ def fused_rows(
     if fusion != "posterior":
         msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}, or an AnswerFusion"
         raise ValueError(msg)
-    if (usable := _usable(rows)) < FEWEST_ROWS:
+    usable = AnswerFusion.rows_to_learn_from(rows.predictions, rows.labels, rows.answers, list(rows.all_labels))
+    if usable < FEWEST_ROWS:
         msg = (
-            f"Got {usable} tuning rows with the small model's probabilities and a label from the large model but "
-            f"fusion takes at least {FEWEST_ROWS}; use more, or fusion='replace'"
+            f"Got {usable} tuning rows on which the true label and the large model's have a probability of the small "
+            f"one's but fusion takes at least {FEWEST_ROWS}; use more, or fusion='replace'"
         )
         raise InvalidInputError(msg)
     if guaranteed:
@@ -90,15 +91,6 @@ def fused_rows(
         fitted = _fit(known, rows.all_labels)
         return fitted, judged.fused(_weighed(fitted, judged), trusted=False)
     return _fit(rows, rows.all_labels), rows.fused(_cross_fitted(rows, seed=seed), trusted=True)
-
-
-def _usable(rows: TuningRows) -> int:
-    """Rows on which both models have something to say."""
-    known = set(rows.all_labels)
-    return sum(
-        row.probabilities is not None and isinstance(answer, (str, int)) and answer in known
-        for row, answer in zip(rows.predictions, rows.answers, strict=True)
-    )
 
 
 def _fit(rows: TuningRows, names: Iterable[Any]) -> AnswerFusion:

@@ -124,6 +124,15 @@ def test_rows_that_teach_nothing_are_refused(rows, message):
         AnswerFusion.fit(*rows)
 
 
+def test_what_is_masked_stays_so_however_little_the_small_model_is_worth():
+    rng = np.random.default_rng(0)
+    truth = [str(label) for label in rng.choice(["b", "c"], size=200)]
+    views = [view(a=0.0, b=0.5, c=0.5) if row % 2 else view(a=0.0, b=0.9, c=0.1) for row in range(200)]
+    fused = AnswerFusion.fit(views, truth, truth, names=LABELS).fuse(views, truth)
+    assert {prediction.probabilities["a"] for prediction in fused} == {0.0}
+    assert [sum(prediction.probabilities.values()) for prediction in fused] == pytest.approx([1.0] * 200)
+
+
 def test_bad_parts_are_refused(fusion):
     with pytest.raises(ValidationError, match=r"AnswerFusion\.fit"):
         AnswerFusion(labels=LABELS, posterior="x")
@@ -131,6 +140,10 @@ def test_bad_parts_are_refused(fusion):
         AnswerFusion(labels=("a", "b"), posterior=fusion.posterior)
     with pytest.raises(ValueError, match="cannot be read"):
         AnswerFusion.from_dict({"labels": ["a"]})
+    earlier = fusion.to_dict()
+    del earlier["posterior"]["confusable_share"]
+    with pytest.raises(ValueError, match="confusable_share"):
+        AnswerFusion.from_dict(earlier)
 
 
 def test_true_is_not_one():

@@ -113,6 +113,13 @@ def test_too_few_rows_and_unknown_modes_are_refused():
         tune_threshold(*rows(30), fusion="blend")
 
 
+def test_rows_whose_answer_the_small_model_rules_out_teach_nothing():
+    predictions, truth, said = rows(30)
+    ruled_out = Prediction(label="a", confidence=1.0, probabilities={**dict.fromkeys(LABELS, 0.0), "a": 1.0})
+    with pytest.raises(InvalidInputError, match="Got 2 tuning rows on which"):
+        tune_threshold([*predictions[:2], *[ruled_out] * 28], truth, [*said[:2], *"b" * 28], fusion="posterior")
+
+
 @pytest.mark.slow
 def test_the_guarantee_holds_for_the_fused_chain():
     """As in test_guarantee, but each tuning set also fits the fusion that its certificate is about."""
