@@ -25,16 +25,21 @@ def cumulative_scores(probabilities: ArrayLike) -> Floats:
         probabilities: Of shape [n, labels].
 
     Returns:
-        Of the same shape; among labels of equal probability the earlier column comes first.
+        Of the same shape; labels of equal probability have equal scores, so their order does not matter.
 
     Example:
-        >>> cumulative_scores([[0.2, 0.5, 0.3]]).round(2).tolist()
-        [[1.0, 0.5, 0.8]]
+        >>> cumulative_scores([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]]).round(2).tolist()
+        [[1.0, 0.5, 0.8], [0.8, 1.0, 0.8]]
     """
     table = np.asarray(probabilities, dtype=np.float64)
     order = np.argsort(-table, axis=1, kind="stable")
+    falling = np.take_along_axis(table, order, axis=1)
+    tied = np.zeros(table.shape, dtype=np.bool_)
+    tied[:, :-1] = falling[:, :-1] == falling[:, 1:]
+    totals = np.where(tied, np.inf, np.cumsum(falling, axis=1))
+    totals = np.minimum.accumulate(totals[:, ::-1], axis=1)[:, ::-1]  # that of the last of those that are tied
     scores = np.empty_like(table)
-    np.put_along_axis(scores, order, np.cumsum(np.take_along_axis(table, order, axis=1), axis=1), axis=1)
+    np.put_along_axis(scores, order, totals, axis=1)
     return scores
 
 
@@ -76,7 +81,7 @@ def in_set(probabilities: ArrayLike, level: float) -> NDArray[np.bool_]:
         level: As `conformal_level` gives it; 1 takes all labels.
 
     Returns:
-        Flags of shape [n, labels]; at least one a row.
+        Flags of shape [n, labels]; at least the likeliest of each row, or several that are as likely.
 
     Example:
         >>> in_set([[0.2, 0.5, 0.3]], 0.8).tolist()
@@ -85,6 +90,5 @@ def in_set(probabilities: ArrayLike, level: float) -> NDArray[np.bool_]:
     table = np.asarray(probabilities, dtype=np.float64)
     if level >= 1:
         return np.ones(table.shape, dtype=np.bool_)
-    held: NDArray[np.bool_] = cumulative_scores(table) <= level + 1e-12
-    held[np.arange(len(table)), table.argmax(axis=1)] = True
+    held: NDArray[np.bool_] = (cumulative_scores(table) <= level + 1e-12) | (table == table.max(axis=1, keepdims=True))
     return held

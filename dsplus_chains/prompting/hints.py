@@ -7,6 +7,7 @@ from typing import Any
 
 from dsplus_chains.calibration.conformal import in_set
 from dsplus_chains.calibration.track_record import TrackRecord
+from dsplus_chains.labels import labels_outside
 from dsplus_chains.schema import Prediction, percent
 
 NONE_OF_THESE = "none of these"
@@ -86,7 +87,7 @@ def offered_labels(
     Args:
         prediction: The small model's.
         labels: All labels.
-        top_k: How many to leave, where nothing else is given.
+        top_k: How many to leave, where nothing else is given; those that the small model does not speak of come last.
         set_level: The labels are taken until their probabilities sum to this; see `conformal_level`.
         strong: Labels that are not offered, whatever the prediction is, while all others are; see `strong_labels`.
 
@@ -104,7 +105,8 @@ def offered_labels(
         return list(labels)
     ranked = ranked_labels(prediction, labels)
     if set_level is None:
-        return [label for label, _ in ranked[:top_k]] or list(labels)
+        spoken = [label for label, _ in ranked]
+        return [*spoken, *labels_outside(labels, spoken)][:top_k] if spoken else list(labels)
     if set_level >= 1 or len(ranked) < len(labels):
         return list(labels)  # a label that the small model does not speak of must not be lost
     (held,) = in_set([[probability or 0.0 for _, probability in ranked]], set_level).tolist()

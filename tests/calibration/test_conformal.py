@@ -60,8 +60,16 @@ def test_a_set_is_a_run_of_the_most_likely_labels_and_never_empty(n_labels, seed
         assert row[held].min() >= row[~held].max(initial=0)
 
 
-def test_ties_are_broken_by_order():
-    assert cumulative_scores([[0.5, 0.5]]).tolist() == [[0.5, 1.0]]
+def test_ties_go_together_whatever_their_order():
+    assert cumulative_scores([[0.25, 0.5, 0.25], [0.5, 0.0, 0.5]]).tolist() == [[1.0, 0.5, 1.0], [1.0, 1.0, 1.0]]
+    assert in_set([[0.25, 0.5, 0.25], [0.5, 0.0, 0.5]], 0.5).tolist() == [[False, True, False], [True, False, True]]
+
+
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_a_score_is_the_mass_of_what_is_at_least_as_likely(n_labels, seed):
+    table = np.random.default_rng(seed).dirichlet(np.ones(n_labels), size=5).round(1)
+    by_hand = [[row[row >= share].sum() for share in row] for row in table]
+    assert cumulative_scores(table) == pytest.approx(np.array(by_hand))
 
 
 def test_a_coverage_that_is_no_share_is_refused():

@@ -262,3 +262,14 @@ def test_labels_are_ranked_by_probability_whatever_their_order(labels, top_k):
     assert ranked == ["card stolen", "card lost", "refund", "top up"]
     offered = offered_labels(PREDICTION, labels, top_k=top_k)
     assert offered == (ranked[:top_k] if top_k < 4 else list(labels))
+
+
+def test_labels_that_the_small_model_does_not_speak_of_come_last_but_fill_up():
+    prediction = Prediction(label="e", confidence=0.7, probabilities={"e": 0.7, "c": 0.3})
+    assert offered_labels(prediction, list("abcdefg"), top_k=4) == ["e", "c", "a", "b"]
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c"], ["c", "b", "a"]])
+def test_equally_likely_labels_are_offered_together_in_whatever_order(labels):
+    torn = Prediction(label="a", confidence=0.5, probabilities={"a": 0.5, "b": 0.5, "c": 0.0})
+    assert set(offered_labels(torn, labels, top_k=1, set_level=0.5)) == {"a", "b"}
