@@ -32,7 +32,7 @@ Label: TypeAlias = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator
 
 
 def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
-    """The labels as a tuple, if there is at least one, each comes once, and all are of one type.
+    """The labels as a tuple, if there is at least one, each comes once, none is blank, and all are of one type.
 
     Raises:
         ValueError: They are not.
@@ -50,6 +50,9 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
         raise ValueError(msg)
     if not plain or types[0] not in {"str", "int", "bool"}:
         msg = f"Got labels={list(plain)[:10]} but expected at least one string, integer or boolean"
+        raise ValueError(msg)
+    if any(isinstance(label, str) and not label.strip() for label in plain):
+        msg = f"Got labels={list(plain)[:10]}, of which one is blank, but expected names that can be read in an answer"
         raise ValueError(msg)
     if twice := sorted({str(label) for label in plain if plain.count(label) > 1}):
         msg = f"Got the labels {twice} more than once but expected each label once"

@@ -159,6 +159,8 @@ def test_mixed_and_repeated_labels_are_refused():
         check_labels(["a", "b", "a"])
     with pytest.raises(ValueError, match="at least one"):
         check_labels([])
+    with pytest.raises(ValueError, match="one is blank"):
+        check_labels(["a", " "])
 
 
 def test_errors_are_told_in_one_line():
