@@ -16,6 +16,7 @@ from dsplus_chains.schema import BundleError, Prediction
 from dsplus_chains.scoring.scorer import SmallModelScorer
 
 ROWS, VECTORS = "examples.json", "vectors.safetensors"
+SETTINGS = ("k", "diversity", "per_label", "input_key")
 ALIKE = 0.99
 """From what cosine on two vectors of a text are taken to come from one encoder, however it rounds."""
 
@@ -37,7 +38,8 @@ def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallMod
     known = scorer.example_vectors
     folder.mkdir()
     rows = [[example.input, example.label, *_view(example.prediction)] for example in examples.exemplars]
-    settings = {"diversity": examples.diversity, "per_label": examples.per_label, "rows": rows}
+    how = {name: getattr(examples, name) for name in SETTINGS}
+    settings = {**how, "rows": rows}
     (folder / ROWS).write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
     if known is None or not np.array_equal(known, examples.vectors):
         (folder / VECTORS).write_bytes(save({"vectors": np.ascontiguousarray(examples.vectors)}))
@@ -68,8 +70,7 @@ def read_examples(folder: Path, *, encoder: Encoder, known: NDArray[np.float32] 
         encoder=encoder,
         exemplars=tuple(exemplars),
         vectors=np.empty((0, 0), dtype=np.float32) if vectors is None else vectors,
-        diversity=settings["diversity"],
-        per_label=settings["per_label"],
+        **{name: settings[name] for name in SETTINGS},
     )
 
 

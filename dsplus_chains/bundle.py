@@ -52,7 +52,7 @@ class Bundle:
         hints: What the large model is told of the small one's view.
         top_k: How many labels a hint names at most.
         strong_labels: With ``hints="hard"``: offer all labels but these; then `tuned.set_level` is not used.
-        exemplars: How many solved examples the large model is shown for each input.
+        exemplars: How many solved examples the large model is shown for each input; 0 shows none, whatever there are.
         examples: Where they are found: training examples, with the small model's view of each.
         structured: Ask for the label as structured output, if the large model has it.
         retries: 1 asks once more where the answer is no label; 0 takes the first answer as it is.

@@ -1,14 +1,43 @@
-"""How an encoder is made again: what a saved scorer keeps of it, since weights stay where they are."""
+"""How an encoder is made: from what a user gives, and again from what a saved scorer keeps of it."""
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from langchain_core.embeddings import Embeddings
+
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.schema import BundleError
+from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
+from dsplus_chains.schema import BundleError, InvalidInputError
 
 Recipe: TypeAlias = dict[str, Any]
 """The kind of encoder, and what `from_pretrained` takes; plain data for JSON."""
+
+
+def as_encoder(encoder: str | Encoder | Embeddings, *, device: str | None = None) -> Encoder:
+    """An encoder from whatever stands for one.
+
+    Args:
+        encoder: A name or a folder that sentence-transformers loads, "auto" for the default one, a LangChain
+            `Embeddings`, or an encoder, which stays as it is.
+        device: Where a model that is loaded runs; None takes the best there is.
+
+    Raises:
+        InvalidInputError: It is none of these.
+    """
+    if isinstance(encoder, str):
+        from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy: only where weights are loaded
+
+        return SentenceEncoder.from_pretrained(encoder, device=device)
+    if isinstance(encoder, Encoder):
+        return encoder
+    if isinstance(encoder, Embeddings):
+        return EmbeddingsEncoder(embeddings=encoder)
+    msg = (
+        f"Got encoder={encoder!r:.80} ({type(encoder).__name__}) but expected a name, a path, a LangChain Embeddings, "
+        "or an Encoder: an object with .name and .encode(texts) -> array of shape [n texts, dimensions]"
+    )
+    raise InvalidInputError(msg)
 
 
 def recipe_of(encoder: Encoder) -> Recipe | None:

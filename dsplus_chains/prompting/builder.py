@@ -73,14 +73,14 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         strong_labels: With "hard": all labels but these are offered, and they are the same for every input; from
             `strong_labels`. Not together with `set_level`.
         exemplars: Finds solved examples for each input, which are shown before it, each with the small model's view of
-            it and its label; one search a batch.
+            it and its label; one search a batch. Examples of labels that are pruned are left out.
         template: A prompt of your own: a `ChatPromptTemplate`, its messages, or the text of one. Its variables:
             `instruction`, `labels`, `hints`, `exemplars`, `fenced_input`, and every key of the record, as it is:
             prefer `fenced_input` to `input`, so that the text cannot pose as part of your prompt.
 
     Raises:
-        pydantic.ValidationError: No labels, a label twice, a description of an unknown label, an unknown keyword, two
-            ways to prune, one that would leave nothing, or a label that is called as the way out is.
+        pydantic.ValidationError: No labels, a label twice, a description or an example of an unknown label, an unknown
+            keyword, two ways to prune, one that would leave nothing, or a label that is called as the way out is.
         InvalidInputError: The record lacks `input`.
         WiringError: The record lacks `prediction`, or a variable of the template.
 
@@ -123,6 +123,17 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     def _descriptions_agree(self) -> Self:
         if unknown := labels_outside(self.descriptions or {}, self.labels):
             msg = f"Got descriptions of {unknown}, which are not among the labels {list(self.labels)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _exemplars_agree(self) -> Self:
+        shown = () if self.exemplars is None else self.exemplars.labels
+        if unknown := labels_outside(shown, self.labels):
+            msg = (
+                f"Got exemplars of {unknown[:10]}, which are not among the labels {list(self.labels)[:10]}; leave them "
+                "out, or fit the examples with the labels of this task"
+            )
             raise ValueError(msg)
         return self
 
@@ -211,8 +222,9 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             return by_row(lambda text: selector.select_batch([text])[0], texts)
 
     def _build(self, record: Mapping[str, Any], exemplars: list[Exemplar]) -> LabelPrompt:
-        solved = exemplar_block(exemplars, views=self.hints != "none")
         labels, escape, hint = self._view(record)
+        fitting = [exemplar for exemplar in exemplars if not labels_outside([exemplar.label], labels)]
+        solved = exemplar_block(fitting, views=self.hints != "none")
         listed = label_list(labels, self.descriptions, escape=escape)
         fenced = fence(str(record["input"]))
         if self.template is not None:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.example_selectors import BaseExampleSelector
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import RunnableConfig, run_in_executor
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from numpy.typing import NDArray
-from pydantic import InstanceOf
+from pydantic import InstanceOf, PrivateAttr
 from typing_extensions import override
 
 from dsplus_chains._fence import fence
+from dsplus_chains._runnable import Configs
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.labels import Label, as_label
+from dsplus_chains.encoding.recipe import as_encoder
+from dsplus_chains.labels import Label, as_label, check_labels
 from dsplus_chains.schema import InvalidInputError, Prediction
+
+_Search: TypeAlias = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 POOL = 5
 """From how many times k nearest examples the chosen ones come, where they are to differ."""
@@ -88,7 +93,7 @@ class ExemplarSelector(BaseExampleSelector):
     input_key: str = "input"
 
     def __post_init__(self) -> None:
-        """Refuse settings that select nothing."""
+        """Refuse settings that select nothing, and labels that are no labels of one task."""
         if not self.exemplars or len(self.exemplars) != len(self.vectors):
             msg = f"Got {len(self.exemplars)} examples and {len(self.vectors)} vectors but expected as many, and some"
             raise InvalidInputError(msg)
@@ -96,6 +101,10 @@ class ExemplarSelector(BaseExampleSelector):
             got = f"k={self.k}, diversity={self.diversity}, per_label={self.per_label}"
             msg = f"Got {got} but expected k >= 1, a diversity in [0, 1], and per_label >= 1 or None"
             raise InvalidInputError(msg)
+        try:
+            check_labels(self.labels)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from error
 
     @classmethod
     def fit(
@@ -103,7 +112,7 @@ class ExemplarSelector(BaseExampleSelector):
         texts: Sequence[str],
         labels: Sequence[Any],
         *,
-        encoder: Encoder,
+        encoder: str | Encoder | Embeddings,
         predictions: Sequence[Prediction | None] | None = None,
         vectors: NDArray[np.float32] | None = None,
         k: int = 4,
@@ -116,18 +125,24 @@ class ExemplarSelector(BaseExampleSelector):
         Args:
             texts: The examples.
             labels: Their true labels.
-            encoder: What turns texts into vectors.
+            encoder: What turns texts into vectors; usually the small model's own, `scorer.encoder`.
             predictions: What the small model says of each, from fits that had not seen it.
             vectors: The examples' vectors, if the encoder has made them before (`SmallModelScorer.example_vectors`).
             k: How many to choose.
             diversity: 0 takes the nearest, 1 those that differ most.
             per_label: How many of one label at most.
             input_key: Which variable of a few-shot prompt is the text.
+
+        Raises:
+            InvalidInputError: Lengths that differ, no examples, something that is no text, labels of several types, or
+                an encoder that is none.
         """
+        encoder = as_encoder(encoder)
         views = [None] * len(texts) if predictions is None else list(predictions)
         if not len(texts) == len(labels) == len(views) or not len(texts):
             msg = f"Got {len(texts)} texts, {len(labels)} labels and {len(views)} predictions but expected one of each"
             raise InvalidInputError(msg)
+        _check_texts(texts)
         exemplars = [
             Exemplar(input=text, label=as_label(label), prediction=view)
             for text, label, view in zip(texts, labels, views, strict=True)
@@ -150,36 +165,46 @@ class ExemplarSelector(BaseExampleSelector):
         """
         if not texts:
             return []
+        _check_texts(texts)
         queries = self.encoder.encode(list(texts))
-        pool = max(self.k * POOL, 50) if self.diversity else self.k
-        _, found = self._search(queries, pool if self.per_label is None else len(self.exemplars))
+        found = self._nearest(queries, max(self.k * POOL, 50) if self.diversity else self.k)
         return [
-            [self.exemplars[row] for row in self._choose(query, near, pool)]
+            [self.exemplars[row] for row in self._differing(query, near)]
             for query, near in zip(queries, found.tolist(), strict=True)
         ]
 
-    def _choose(self, query: NDArray[np.float32], near: list[int], pool: int) -> list[int]:
-        if self.per_label is not None:
-            taken = Counter[tuple[type, Label]]()
-            kept: list[int] = []
-            for row in near:
-                label = self.exemplars[row].label
-                taken[type(label), label] += 1  # True is not 1
-                if taken[type(label), label] <= self.per_label:
-                    kept.append(row)
-                if len(kept) == pool:
-                    break
-            near = kept
-        if self.diversity:
-            chosen = maximal_marginal_relevance(query, list(self.vectors[near]), 1 - self.diversity, self.k)
-            return [near[number] for number in chosen]
-        return near
+    def _nearest(self, queries: NDArray[np.float32], pool: int) -> NDArray[np.int64]:
+        """Row numbers, nearest first, of shape [n queries, at most `pool`], no label more often than it may be."""
+        if self.per_label is None:
+            return self._search(queries, pool)[1]
+        found = [(rows, *search(queries, self.per_label)) for rows, search in self._by_label]
+        alike = np.concatenate([similarities for _, similarities, _ in found], axis=1)
+        rows = np.concatenate([own[near] for own, _, near in found], axis=1)
+        order = np.lexsort((rows, -alike))[:, :pool]
+        return np.take_along_axis(rows, order, axis=1)
+
+    def _differing(self, query: NDArray[np.float32], near: list[int]) -> list[int]:
+        if not self.diversity:
+            return near
+        chosen = maximal_marginal_relevance(query, list(self.vectors[near]), 1 - self.diversity, self.k)
+        return [near[number] for number in chosen]
 
     @cached_property
-    def _search(self) -> Any:
-        from dsplus_chains.encoding.neighbors import neighbor_index  # faiss loads when it is first needed
+    def labels(self) -> tuple[Any, ...]:
+        """The labels of the examples, each once."""
+        return tuple(label for _, label in dict.fromkeys((type(one.label), one.label) for one in self.exemplars))
 
-        return neighbor_index(self.vectors)
+    @cached_property
+    def _search(self) -> _Search:
+        return _index(self.vectors)
+
+    @cached_property
+    def _by_label(self) -> list[tuple[NDArray[np.int64], _Search]]:
+        """For each label, the numbers of its rows, and a search among them."""
+        rows_of: dict[Any, list[int]] = {}
+        for row, exemplar in enumerate(self.exemplars):
+            rows_of.setdefault(exemplar.label, []).append(row)
+        return [(np.array(rows), _index(self.vectors[rows])) for rows in rows_of.values()]
 
     @override
     def select_examples(self, input_variables: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -226,23 +251,62 @@ class ExemplarSelector(BaseExampleSelector):
         return ExemplarRetriever(selector=self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_search"}  # an index is not picklable
+        indexes = {"_search", "_by_label"}  # which are not picklable
+        return {key: value for key, value in self.__dict__.items() if key not in indexes}
 
 
 class ExemplarRetriever(BaseRetriever):
-    """Retrieves solved examples as documents; made by `ExemplarSelector.as_retriever`."""
+    """Retrieves solved examples as documents, for a batch in one search; made by `ExemplarSelector.as_retriever`."""
 
     selector: InstanceOf[ExemplarSelector]
+    _found: dict[str, list[Exemplar]] = PrivateAttr(default_factory=dict)
+
+    @override
+    def batch(
+        self, inputs: list[str], config: Configs | RunnableConfig | None = None, **kwargs: Any
+    ) -> list[list[Document]]:
+        return super(ExemplarRetriever, self._searched(inputs)).batch(inputs, config, **kwargs)
+
+    @override
+    async def abatch(
+        self, inputs: list[str], config: Configs | RunnableConfig | None = None, **kwargs: Any
+    ) -> list[list[Document]]:
+        searched = await run_in_executor(None, self._searched, inputs)
+        return await super(ExemplarRetriever, searched).abatch(inputs, config, **kwargs)
+
+    def _searched(self, queries: list[str]) -> Self:
+        """The same retriever, which has looked already; each query still gets a run of its own, with its callbacks."""
+        try:
+            found = self.selector.select_batch(queries)
+        except Exception:  # one of them cannot be read: then each is looked for alone, and that one fails
+            return self
+        searched = self.model_copy()
+        searched._found = dict(zip(queries, found, strict=True))
+        return searched
 
     @override
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        found = self._found[query] if query in self._found else self.selector.select_batch([query])[0]
         return [
             Document(
                 page_content=exemplar.input,
                 metadata={"label": exemplar.label, "prediction": exemplar.prediction and str(exemplar.prediction)},
             )
-            for exemplar in self.selector.select_batch([query])[0]
+            for exemplar in found
         ]
+
+
+def _index(vectors: NDArray[np.float32]) -> _Search:
+    from dsplus_chains.encoding.neighbors import neighbor_index  # faiss loads when it is first needed
+
+    return neighbor_index(vectors)
+
+
+def _check_texts(texts: Sequence[Any]) -> None:
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            msg = f"Got texts[{row}]={text!r:.80} ({type(text).__name__}) but expected a string"
+            raise InvalidInputError(msg)
 
 
 def exemplar_block(exemplars: Sequence[Exemplar], *, views: bool) -> str:

@@ -14,9 +14,9 @@ from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.encoding.recipe import load_encoder
+from dsplus_chains.encoding.recipe import as_encoder, load_encoder
 from dsplus_chains.labels import Labels
-from dsplus_chains.schema import BundleError, InvalidInputError, Prediction
+from dsplus_chains.schema import BundleError, Prediction
 from dsplus_chains.scoring.base import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.examples import check_examples
@@ -96,7 +96,7 @@ class SmallModelScorer(BaseScorer):
             rows,
             targets,
             len(names),
-            encoder=_encoder(encoder, device),
+            encoder=as_encoder(encoder, device=device),
             model=model,
             calibration=calibration,
             seed=seed,
@@ -215,7 +215,7 @@ class SmallModelScorer(BaseScorer):
         state, arrays = read_state(Path(path))
         settings = state["classifier"]
         if encoder is not None:
-            found = _encoder(encoder, device)
+            found = as_encoder(encoder, device=device)
         elif settings["encoder_recipe"] is not None:
             found = load_encoder(settings["encoder_recipe"], device=device)
         else:
@@ -236,21 +236,3 @@ def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) ->
     if logs is None or np.isfinite(logs).all(axis=1).sum() < ENOUGH_TO_TELL:
         return None
     return TrackRecord.fit(np.exp(logs.max(axis=1)), logs.argmax(axis=1) == targets)
-
-
-def _encoder(encoder: str | Encoder | Embeddings, device: str | None) -> Encoder:
-    if isinstance(encoder, str):
-        from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy: only where weights are loaded
-
-        return SentenceEncoder.from_pretrained(encoder, device=device)
-    if isinstance(encoder, Encoder):
-        return encoder
-    if isinstance(encoder, Embeddings):
-        from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
-
-        return EmbeddingsEncoder(embeddings=encoder)
-    msg = (
-        f"Got encoder={encoder!r:.80} ({type(encoder).__name__}) but expected a name, a path, a LangChain Embeddings, "
-        "or an Encoder: an object with .name and .encode(texts) -> array of shape [n texts, dimensions]"
-    )
-    raise InvalidInputError(msg)

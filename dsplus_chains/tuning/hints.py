@@ -80,7 +80,8 @@ def tune_hints(
         fusion: "replace", "posterior", or "auto" for both.
         max_rows: As many rows are asked about in each way, at most.
         max_tokens: As many tokens are spent, at most: a way to ask that is expected to exceed it is not tried. Answers
-            out of a cache count as well, so that the same budget gives the same result again.
+            out of a cache count as well, so that the same budget gives the same result again. Second questions, by
+            `retries` and `reask`, can't be foreseen and may exceed it.
         set_coverage: With "hard": how often the true label of one of these rows is among those that are offered.
         descriptions: What a label means, by label.
         aliases: Further writings of labels that the large model may use.

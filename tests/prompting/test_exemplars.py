@@ -1,17 +1,42 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 
+import numpy as np
 import pytest
 from conftest import LABELS, TEXTS
 from fakes import Recording, TinyEncoder, predict, record_of
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import FewShotPromptTemplate, PromptTemplate
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
-from dsplus_chains import ExemplarSelector, HintPromptBuilder, InvalidInputError, SmallModelScorer, data_shunt
+from dsplus_chains import (
+    ExemplarSelector,
+    HintPromptBuilder,
+    InvalidInputError,
+    Prediction,
+    SmallModelScorer,
+    data_shunt,
+)
 
 SOLVED = ["good phone", "good price", "good sound", "bad phone", "bad price", "so so"]
 TRUTH = ["positive"] * 3 + ["negative"] * 3
+
+
+class Fixed:
+    """Gives every text the same vector."""
+
+    name = "fixed"
+
+    def __init__(self, vector):
+        self.vector = vector
+
+    def encode(self, texts):
+        return np.repeat(self.vector, len(texts), axis=0)
 
 
 @pytest.fixture
@@ -81,8 +106,52 @@ def test_each_label_gets_its_share_however_far_its_examples_are(encoder):
     found = many.select_batch(["good phone", "good"])
     assert [[exemplar.label for exemplar in row] for row in found] == [["positive", "negative"]] * 2
     assert encoder.calls == [2]
-    mixed = ExemplarSelector.fit(["good", "good", "bad"], [True, 1, True], encoder=encoder, k=2, per_label=1)
-    assert len(mixed.select_batch(["good"])[0]) == 2
+    few = ExemplarSelector.fit(SOLVED, TRUTH, encoder=encoder, k=4, per_label=1)
+    assert [len(row) for row in few.select_batch(["good phone"])] == [2]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 6))
+def test_the_share_of_a_label_is_what_walking_down_all_examples_gives(labels, per_label, k):
+    rng = np.random.default_rng(len(labels))
+    vectors, query = rng.normal(size=(len(labels), 4)).astype(np.float32), rng.normal(size=(1, 4)).astype(np.float32)
+    texts = [str(row) for row in range(len(labels))]
+    selector = ExemplarSelector.fit(texts, labels, encoder=Fixed(query), vectors=vectors, k=k, per_label=per_label)
+    alike = (vectors @ query[0]) / np.linalg.norm(vectors, axis=1)
+    taken, expected = Counter(), []
+    for row in np.argsort(-alike):
+        taken[labels[row]] += 1
+        if taken[labels[row]] <= per_label:
+            expected.append(str(row))
+    assert [exemplar.input for exemplar in selector.select_batch(["?"])[0]] == expected[:k]
+
+
+def test_what_stands_for_an_encoder_for_a_scorer_does_so_here():
+    embeddings = DeterministicFakeEmbedding(size=8)
+    selector = ExemplarSelector.fit(SOLVED, TRUTH, encoder=embeddings, k=1)
+    assert selector.select_batch(["bad price"])[0][0].input == "bad price"
+    with pytest.raises(InvalidInputError, match=r"encoder=3 \(int\) but expected a name"):
+        ExemplarSelector.fit(SOLVED, TRUTH, encoder=3)
+
+
+def test_what_is_no_text_or_no_label_of_the_task_is_refused(selector, encoder):
+    with pytest.raises(InvalidInputError, match=r"texts\[1\]=None"):
+        ExemplarSelector.fit(["a", None], ["x", "y"], encoder=encoder)
+    with pytest.raises(InvalidInputError, match="types bool, int"):
+        ExemplarSelector.fit(["good", "bad"], [True, 1], encoder=encoder)
+    with pytest.raises(InvalidInputError, match=r"texts\[0\]=5"):
+        selector.select_examples({"input": 5})
+    with pytest.raises(ValueError, match=r"exemplars of \['positive', 'negative'\].*fit the examples"):
+        HintPromptBuilder(labels=["spam", "ham"], instruction="Which?", exemplars=selector)
+
+
+def test_examples_of_labels_that_are_pruned_are_not_shown(encoder):
+    solved = ExemplarSelector.fit(["good phone", "bad phone", "so so"], ["a", "b", "c"], encoder=encoder, k=3)
+    pruned = HintPromptBuilder(labels=["a", "b", "c"], instruction="Which?", hints="hard", top_k=2, exemplars=solved)
+    unsure = Prediction(label="a", confidence=0.5, probabilities={"a": 0.5, "b": 0.2, "c": 0.3})
+    prompt = pruned.invoke({"input": "phone", "prediction": unsure})
+    assert prompt.offered == ("a", "c")
+    assert "bad phone" not in prompt.to_string()
+    assert {"good phone", "so so"} <= set(prompt.to_string().splitlines())
 
 
 def test_a_prompt_of_several_variables_says_which_is_the_text(encoder):
@@ -126,11 +195,25 @@ def test_it_is_a_langchain_selector_and_a_retriever(selector):
         input_variables=["input"],
     )
     assert few_shot.format(input="bad phone").startswith("bad phone (negative (95 %)): negative")
-    (first, _) = selector.as_retriever().invoke("bad phone")
+    retriever = selector.as_retriever()
+    (first, _) = retriever.invoke("bad phone")
     assert (first.page_content, first.metadata) == (
         "bad phone",
         {"label": "negative", "prediction": "negative (95 %)"},
     )
+
+
+async def test_a_retrievers_batch_is_one_search_and_each_query_has_its_run(selector, encoder):
+    retriever, seen = selector.as_retriever(), RunCollectorCallbackHandler()
+    queries = ["bad phone", "good price", "bad phone"]
+    found = retriever.batch(queries, {"callbacks": [seen]})
+    assert encoder.calls == [3]
+    assert [run.inputs["query"] for run in seen.traced_runs] == queries
+    assert await retriever.abatch(queries) == found == [retriever.invoke(query) for query in queries]
+    assert encoder.calls[:2] == [3, 3]
+    failed, fine = retriever.batch([None, "bad phone"], return_exceptions=True)
+    assert isinstance(failed, InvalidInputError)
+    assert fine == found[0]
 
 
 def test_more_examples_make_another_selector(selector):
