@@ -76,6 +76,12 @@ def test_tiers_want_a_threshold_each(n, threshold, message):
         tiers([small_model("x")] * n, threshold)
 
 
+@pytest.mark.parametrize("name", ["large", "fused", "fallback"])
+def test_a_tier_is_not_called_as_who_else_may_answer(name):
+    with pytest.raises(ValueError, match=f"small model called '{name}'.*rename it"):
+        tiers({"small": small_model("x"), name: small_model("y")}, [0.9, 0.9])
+
+
 def unsure_of(text):
     return Prediction(label="positive", confidence=0.6, probabilities={"positive": 0.6, "negative": 0.4})
 

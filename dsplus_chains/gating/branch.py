@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 from typing_extensions import override
 
 from dsplus_chains._arm import AnswerStream, feed, leading_prompt, merge_answer, without_answer
@@ -21,7 +21,15 @@ from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Manag
 from dsplus_chains._usage import UsageCollector, watched
 from dsplus_chains.gating.graph import branch_graph
 from dsplus_chains.gating.threshold import Threshold, keeps, threshold_for
-from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord, WiringError, describe_error
+from dsplus_chains.schema import (
+    ASKED_LARGE,
+    InvalidInputError,
+    LargeAnswer,
+    Prediction,
+    ShuntRecord,
+    WiringError,
+    describe_error,
+)
 
 DECISION_EVENT = "dsplus_decision"
 """The name of the custom event that goes out for each input."""
@@ -73,10 +81,12 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             the small model is, and so is what has no `ood_score`; see `SmallModelScorer.ood_limit`. A threshold, and a
             guarantee most of all, holds with the value that it was tuned with. None: nothing is deferred for this.
         on_large_error: "small": the small model's answer stands in; "raise": the error is raised for that input.
-        tier: The `source` of an answer that this branch keeps.
+        tier: The `source` of an answer that this branch keeps; not "large", "fused" or "fallback", which say who else
+            gave it.
 
     Raises:
-        pydantic.ValidationError: A threshold outside [0, 1], an unknown keyword.
+        pydantic.ValidationError: A threshold outside [0, 1], a tier that is called as another source, an unknown
+            keyword.
         InvalidInputError: An input that is no record with a `Prediction`.
         WiringError: The arm's prompt has a variable that the record lacks. This is never a fallback.
 
@@ -98,6 +108,14 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     max_ood_score: float | None = Field(default=None, ge=0)
     on_large_error: Literal["small", "raise"] = "small"
     tier: str = Field(default="small", min_length=1)
+
+    @field_validator("tier")
+    @classmethod
+    def _tier_is_no_other_source(cls, tier: str) -> str:
+        if tier in {*ASKED_LARGE, "fallback"}:
+            msg = f"Got a small model called {tier!r}, which as a source says that another gave the answer; rename it"
+            raise ValueError(msg)
+        return tier
 
     @classmethod
     @override

@@ -291,8 +291,8 @@ def _check(
     if not hints or isinstance(hints, str) or any(mode not in MODES for mode in hints):
         msg = f"Got hints={hints!r} but expected some of {MODES}, in a list"
         raise InvalidInputError(msg)
-    if not exemplars or any(k < 0 for k in exemplars):
-        msg = f"Got exemplars={exemplars!r} but expected numbers of at least 0, such as (0, 4)"
+    if not isinstance(exemplars, Sequence) or not exemplars or any(k < 0 for k in exemplars):
+        msg = f"Got exemplars={exemplars!r} but expected numbers of at least 0 in a list, such as [0, 4]"
         raise InvalidInputError(msg)
     if any(exemplars) and examples is None:
         msg = f"Got exemplars={exemplars!r} but no examples to choose from; give examples=ExemplarSelector.fit(...)"

@@ -355,6 +355,7 @@ def test_rows_without_a_confidence_are_asked_about_first_and_integer_labels_stay
         ({"exemplars": (0, 4)}, "but no examples to choose from"),
         ({"exemplars": (-1,)}, "at least 0"),
         ({"exemplars": ()}, r"exemplars=\(\)"),
+        ({"exemplars": 2}, "exemplars=2 but expected numbers of at least 0 in a list"),
         ({"fusion": "both"}, "fusion='both'"),
         ({"max_rows": 0}, "max_rows=0"),
         ({"max_tokens": 0}, "max_tokens=0"),
