@@ -28,8 +28,8 @@ PROMPT = "Review: {text}\nQuestion: What is the sentiment of this product review
 REPLY_BEGINS = "The sentiment is"
 """What the small language models read; not the answer that one would give is taken, but what it holds ready."""
 SIZES = (1600, 300, 2000)
-BUDGET = 0.31
-"""Of the large model's tokens on the tuning rows: what the paper spent."""
+BUDGET = 0.28
+"""Of the large model's tokens on the rows tuned on. The paper spent 0.31; new rows may cost more than these."""
 ASKED = 0.4
 """The large model is asked about that share of the rows fitted on, the least sure: more than could be deferred."""
 
