@@ -43,7 +43,12 @@ def test_much_data_gives_the_rates_and_none_the_average_label():
 def test_without_weights_it_is_bayes_by_hand():
     counts = np.array([[8, 2], [1, 9]])
     posterior = Posterior(
-        counts=counts, smoothing=1e-9, small_weights=(1.0, 1.0), large_weights=(1.0, 1.0), confusable=1 - np.eye(2)
+        counts=counts,
+        smoothing=1e-9,
+        small_weights=(1.0, 1.0),
+        large_weights=(1.0, 1.0),
+        confusable=1 - np.eye(2),
+        confusable_share=0.0,
     )
     found = np.exp(posterior.log_proba(np.log([[0.4, 0.6]]), np.array([0])))
     assert found.tolist() == [[pytest.approx(0.4 * 0.8 / (0.4 * 0.8 + 0.6 * 0.1)), pytest.approx(0.06 / 0.38)]]
