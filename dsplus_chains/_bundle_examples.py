@@ -17,6 +17,7 @@ from dsplus_chains.scoring.scorer import SmallModelScorer
 
 ROWS, VECTORS = "examples.json", "vectors.safetensors"
 SETTINGS = ("k", "diversity", "per_label", "input_key")
+"""How examples are chosen; written as they are."""
 ALIKE = 0.99
 """From what cosine on two vectors of a text are taken to come from one encoder, however it rounds."""
 
@@ -38,8 +39,7 @@ def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallMod
     known = scorer.example_vectors
     folder.mkdir()
     rows = [[example.input, example.label, *_view(example.prediction)] for example in examples.exemplars]
-    how = {name: getattr(examples, name) for name in SETTINGS}
-    settings = {**how, "rows": rows}
+    settings = {**{name: getattr(examples, name) for name in SETTINGS}, "rows": rows}
     (folder / ROWS).write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
     if known is None or not np.array_equal(known, examples.vectors):
         (folder / VECTORS).write_bytes(save({"vectors": np.ascontiguousarray(examples.vectors)}))

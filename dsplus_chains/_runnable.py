@@ -166,8 +166,8 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
 
     @override
     def configurable_fields(self, **kwargs: AnyConfigurableField) -> BatchConfigurableFields[Input, Output]:
-        configured = super().configurable_fields(**kwargs)
-        return BatchConfigurableFields(default=self, fields=configured.fields)  # type: ignore[attr-defined]
+        super().configurable_fields(**kwargs)  # refuses what is no field
+        return BatchConfigurableFields(default=self, fields=kwargs)
 
 
 class BatchConfigurableFields(RunnableConfigurableFields[Input, Output]):

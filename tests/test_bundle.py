@@ -233,13 +233,14 @@ def solved(bundle, **settings):
 
 def test_how_the_large_model_is_asked_comes_back(bundle, tmp_path):
     asked = replace(
-        bundle, hints="hard", strong_labels=("positive",), exemplars=2, examples=solved(bundle, per_label=1),
-        structured=True, retries=0, reask=True,
+        bundle, hints="hard", strong_labels=("positive",), exemplars=2,
+        examples=solved(bundle, k=3, per_label=1, input_key="review"), structured=True, retries=0, reask=True,
     )  # fmt: skip
     asked.save(tmp_path / "b")
     again = load(tmp_path / "b")
     assert replace(again, scorer=bundle.scorer, examples=asked.examples) == asked
-    assert again.examples.per_label == 1
+    found = again.examples
+    assert (found.k, found.per_label, found.input_key) == (3, 1, "review")
     assert list(map(str, again.examples.exemplars)) == list(map(str, asked.examples.exemplars))
     prompts = []
     for each in (asked, again):

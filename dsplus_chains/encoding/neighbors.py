@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Search: TypeAlias = Callable[[Floats, int], tuple[Floats, NDArray[np.int64]]]
 
 
-def neighbor_index(vectors: Floats) -> Callable[[Floats, int], tuple[Floats, NDArray[np.int64]]]:
+def neighbor_index(vectors: Floats) -> Search:
     """Index vectors for exact search.
 
     Args:

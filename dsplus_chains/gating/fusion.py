@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -102,18 +102,17 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         predictions, confidences = list(predictions), _confidences(large_confidences, large_answers)
         _check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
         names = check_labels(list(names)) if names is not None else _names(predictions)
-        truth, answers = _columns(labels, names, predictions), _columns(large_answers, names, predictions)
-        heard = np.flatnonzero(_teaches(truth, answers)).tolist()
-        if not heard:
+        heard, truth, answers = _heard(predictions, labels, large_answers, names)
+        if not len(heard):
             msg = "Got no row with a known label, probabilities of the small model, and a label from the large one"
             raise InvalidInputError(msg)
         from dsplus_chains.calibration.posterior import fit_posterior
 
         posterior = fit_posterior(
             _logs(_table([predictions[row] for row in heard], names)),
-            truth[heard],
-            answers[heard],
-            np.array([np.nan if (value := confidences[row]) is None else value for row in heard]),
+            truth,
+            answers,
+            confidences[heard],
         )
         return cls(labels=names, posterior=posterior)
 
@@ -129,7 +128,7 @@ class AnswerFusion(BatchRunnable[Any, Any]):
             large_answers: What the large model answered.
             names: The labels.
         """
-        return int(_teaches(_columns(labels, names, predictions), _columns(large_answers, names, predictions)).sum())
+        return len(_heard(predictions, labels, large_answers, names)[0])
 
     def fuse(
         self,
@@ -164,18 +163,16 @@ class AnswerFusion(BatchRunnable[Any, Any]):
             self._check_labels_of(prediction)
         answers = _columns(large_answers, self.labels, predictions)
         results: list[Prediction | None] = [None] * len(predictions)
-        rows = np.flatnonzero(answers >= 0).tolist()
-        if not rows:
+        rows = np.flatnonzero(answers >= 0)
+        if not len(rows):
             return results
+        from scipy.special import softmax  # the posterior has brought scipy
+
         table = _table([predictions[row] for row in rows], self.labels)
-        logs = self.posterior.log_proba(
-            _logs(table),
-            answers[rows],
-            np.array([np.nan if (value := confidences[row]) is None else value for row in rows]),
-        )
-        logs[table == 0] = -np.inf  # a weight below 1 must not revive what is masked
-        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-        for row, probabilities in zip(rows, shares / shares.sum(axis=1, keepdims=True), strict=True):
+        logs = self.posterior.log_proba(_logs(table), answers[rows], confidences[rows])
+        # A weight below 1 must not revive what is masked.
+        both = softmax(np.where(table > 0, logs, -np.inf), axis=1)
+        for row, probabilities in zip(rows.tolist(), both, strict=True):
             best = int(probabilities.argmax())
             results[row] = Prediction(
                 label=self.labels[best],
@@ -272,20 +269,25 @@ def _columns(answers: Sequence[Any], names: Sequence[Any], predictions: Sequence
     return found
 
 
-def _confidences(told: Sequence[float | None] | None, answers: Sequence[Any]) -> list[float | None]:
-    """How sure the large model was of each answer, as far as it told."""
-    return [None] * len(answers) if told is None else list(told)
+def _confidences(told: Sequence[float | None] | None, answers: Sequence[Any]) -> NDArray[np.float64]:
+    """How sure the large model was of each answer; NaN where it did not tell."""
+    return np.array([None] * len(answers) if told is None else list(told), dtype=np.float64)
 
 
-def _check_lengths(**given: Sequence[Any]) -> None:
+def _check_lengths(**given: Sized) -> None:
     if len({len(column) for column in given.values()}) > 1:
         shown = ", ".join(f"{len(column)} {name.replace('_', ' ')}" for name, column in given.items())
         msg = f"Got {shown} but expected one of each for every row"
         raise InvalidInputError(msg)
 
 
-def _teaches(truth: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return (truth >= 0) & (answers >= 0)
+def _heard(
+    predictions: Sequence[Prediction], labels: Sequence[Any], large_answers: Sequence[Any], names: Sequence[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The rows from which something can be learned, and the numbers of their true labels and of the answers."""
+    truth, answers = _columns(labels, names, predictions), _columns(large_answers, names, predictions)
+    rows = np.flatnonzero((truth >= 0) & (answers >= 0))
+    return rows, truth[rows], answers[rows]
 
 
 def _table(predictions: Sequence[Prediction], names: Sequence[Any]) -> NDArray[np.float64]:

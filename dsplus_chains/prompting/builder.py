@@ -223,8 +223,8 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
 
     def _build(self, record: Mapping[str, Any], exemplars: list[Exemplar]) -> LabelPrompt:
         labels, escape, hint = self._view(record)
-        fitting = [exemplar for exemplar in exemplars if not labels_outside([exemplar.label], labels)]
-        solved = exemplar_block(fitting, views=self.hints != "none")
+        left = set(labels)
+        solved = exemplar_block([one for one in exemplars if one.label in left], views=self.hints != "none")
         listed = label_list(labels, self.descriptions, escape=escape)
         fenced = fence(str(record["input"]))
         if self.template is not None:
@@ -247,7 +247,6 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
                 SystemMessage("\n\n".join(system)),
                 HumanMessage("\n\n".join(block for block in human if block)),
             ]
-        left = set(labels)
         offered = tuple(str(label) for label in self.labels if label in left)
         return LabelPrompt(messages=messages, offered=offered, escape=escape)
 

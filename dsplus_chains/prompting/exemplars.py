@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -26,7 +26,8 @@ from dsplus_chains.encoding.recipe import as_encoder
 from dsplus_chains.labels import Label, as_label, check_labels
 from dsplus_chains.schema import InvalidInputError, Prediction
 
-_Search: TypeAlias = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
+if TYPE_CHECKING:
+    from dsplus_chains.encoding.neighbors import Search  # brings faiss
 
 POOL = 5
 """From how many times k nearest examples the chosen ones come, where they are to differ."""
@@ -55,6 +56,8 @@ class Exemplar:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExemplarSelector(BaseExampleSelector):
     """Finds the k labelled examples nearest to an input; a whole batch is one encode and one index search.
+
+    With `per_label` it is one search for each label.
 
     It is a LangChain example selector, so a `FewShotPromptTemplate` takes it too; `as_retriever` makes it a retriever.
 
@@ -195,11 +198,11 @@ class ExemplarSelector(BaseExampleSelector):
         return tuple(label for _, label in dict.fromkeys((type(one.label), one.label) for one in self.exemplars))
 
     @cached_property
-    def _search(self) -> _Search:
+    def _search(self) -> Search:
         return _index(self.vectors)
 
     @cached_property
-    def _by_label(self) -> list[tuple[NDArray[np.int64], _Search]]:
+    def _by_label(self) -> list[tuple[NDArray[np.int64], Search]]:
         """For each label, the numbers of its rows, and a search among them."""
         rows_of: dict[Any, list[int]] = {}
         for row, exemplar in enumerate(self.exemplars):
@@ -296,7 +299,7 @@ class ExemplarRetriever(BaseRetriever):
         ]
 
 
-def _index(vectors: NDArray[np.float32]) -> _Search:
+def _index(vectors: NDArray[np.float32]) -> Search:
     from dsplus_chains.encoding.neighbors import neighbor_index  # faiss loads when it is first needed
 
     return neighbor_index(vectors)
