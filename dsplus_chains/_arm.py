@@ -139,7 +139,7 @@ def recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]
     large = told.get("large")
     if not isinstance(large, LargeAnswer):
         return told
-    return {**told, "large": LargeAnswer(value=large.value, confidence=large.confidence, usage=collector.usage)}
+    return {**told, "large": large.model_copy(update={"usage": collector.usage})}
 
 
 class AnswerStream:

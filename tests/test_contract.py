@@ -34,6 +34,7 @@ from dsplus_chains import (
     LabelParser,
     LargeAnswer,
     MapParts,
+    OverrideExplainer,
     PatternExtractor,
     PipelineScorer,
     Prediction,
@@ -178,6 +179,11 @@ def make_asker():
     return LabelAsker(model=large, parser=LabelParser(labels=SENTIMENTS)), [large]
 
 
+def make_explainer():
+    large = Recording(large_model)
+    return OverrideExplainer(model=large, instruction="Which sentiment?"), [large]
+
+
 def make_mask():
     return LabelMask(labels=["positive"]), []
 
@@ -258,6 +264,16 @@ CASES = {
         "Good. A poison.",
         MapParts,
         parts=3,
+    ),
+    "OverrideExplainer": Case(
+        make_explainer,
+        [
+            {**record_of("so so?"), "answer": "negative", "source": "large", "large": LargeAnswer(value="negative")},
+            {**record_of("bad?"), "answer": "positive", "source": "large", "large": LargeAnswer(value="positive")},
+            {**record_of("good"), "answer": "positive", "source": "small"},
+        ],
+        {"input": "x"},
+        OverrideExplainer,
     ),
     "PatternExtractor": Case(make_extractor, ["A-12", "A-1 or B-2?", {"input": "none"}], 7, PatternExtractor),
     "SentenceRanker": Case(

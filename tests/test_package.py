@@ -36,6 +36,7 @@ PUBLIC = [
     "MapParts",
     "MapSubtask",
     "NoneOfTheseError",
+    "OverrideExplainer",
     "Passage",
     "PatternExtractor",
     "PipelineScorer",

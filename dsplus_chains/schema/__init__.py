@@ -17,6 +17,7 @@ from dsplus_chains.schema.subtasks import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.subtasks import SubtaskResults as SubtaskResults
 from dsplus_chains.schema.values import ROUNDING as ROUNDING
 from dsplus_chains.schema.values import Confidence as Confidence
+from dsplus_chains.schema.values import Explanation as Explanation
 from dsplus_chains.schema.values import LargeAnswer as LargeAnswer
 from dsplus_chains.schema.values import Prediction as Prediction
 from dsplus_chains.schema.values import percent as percent

@@ -14,13 +14,13 @@ import argparse
 import csv
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from remembering import Remembering
 from rich.console import Console
 from rich.table import Table
 
@@ -33,22 +33,6 @@ HELD_OUT = 2000
 FOLDS = 5
 SHARES = (0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 1.0)
 Rows = tuple[list[str], list[str], list[str]]
-
-
-class Remembering:
-    """An encoder that encodes each text once over all draws."""
-
-    name = "auto"
-
-    def __init__(self) -> None:
-        self.encoder = SentenceEncoder.from_pretrained()
-        self.known: dict[str, NDArray[np.float32]] = {}
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector a text."""
-        if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
-            self.known.update(zip(new, self.encoder.encode(new), strict=True))
-        return np.stack([self.known[text] for text in texts])
 
 
 def read(path: str, text: str, label: str, large: str | None = None) -> Rows:
@@ -165,7 +149,7 @@ def main() -> None:
     options = parser.parse_args()
     texts, labels, _ = read(options.train, options.text, options.label)
     dev, truth, said = read(options.dev, options.text, options.label, options.large_column)
-    encoder = Remembering()
+    encoder = Remembering(SentenceEncoder.from_pretrained())
     found: dict[str, list[float]] = {}
     for seed in range(options.draws if options.per_class else 1):
         taken, rest = draw(labels, options.per_class, seed)

@@ -7,15 +7,21 @@ SmolLM2-135M and of what `--small` names, words, neighbours), 300 to tune on, 2,
 fitted on are tuned on too, by their out-of-fold predictions: 300 alone place a threshold poorly. The large model alone
 gets the same instruction without hints. The arrow is at the way that did best on the rows tuned on. Every answer is
 kept in a file, so a second run asks for nothing.
+
+With `--splits 10` the rows are split ten times, from `--seed` on, and there is one more table of the way with the arrow
+in each. `--without-hints` leaves out the ways with hints, which have to be asked about anew in each split.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from langchain_core.runnables import Runnable
 from live import answers, arguments, chat_model, in_slices, small_encoder, spent, split_rows, versus
+from remembering import Remembering
 from rich.console import Console
 from rich.table import Table
 
@@ -34,21 +40,62 @@ ASKED = 0.4
 """The large model is asked about that share of the rows fitted on, the least sure: more than could be deferred."""
 
 
-def main() -> None:
-    """Measure and print."""
-    options = arguments(__doc__, "reviews").parse_args()
-    parts = split_rows(options.reviews, SIZES, options.seed)
+class Way(NamedTuple):
+    """A way to use both models."""
+
+    name: str
+    hints: Literal["none", "soft"]
+    fusion: FusionMode
+
+
+WAYS = (
+    Way("hints and fusion", "soft", "posterior"),
+    Way("hints", "soft", "replace"),
+    Way("fusion", "none", "posterior"),
+    Way("neither", "none", "replace"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What the way that did best on the rows tuned on came to on test rows.
+
+    Args:
+        way: Which one it is.
+        right: Whether each row was answered right.
+        large_right: Whether the large model alone answered it right.
+        tokens: Of the large model, as a share of what it takes alone.
+    """
+
+    way: str
+    right: list[bool]
+    large_right: list[bool]
+    tokens: float
+
+    @property
+    def gain(self) -> float:
+        """How much more is right than with the large model alone."""
+        return float(np.mean(self.right) - np.mean(self.large_right))
+
+
+def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> Counted:
+    """Fit, tune and count on one split, and print its table."""
+    parts = split_rows(options.reviews, SIZES, seed)
     (texts, labels), (tune_texts, tune_labels), (test_texts, truth) = (
         ([row["text"] for row in part], [row["label"] for row in part]) for part in parts
     )
     names = sorted(set(labels))
     ask = chat_model(options, max_tokens=8, logprobs=True) | LabelParser(labels=names)
-    scorer = SmallModelScorer.fit(
-        texts, labels, encoder=small_encoder(options, PROMPT, REPLY_BEGINS), seed=options.seed
-    )
+    scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed)
+    ways = [way for way in WAYS if way.hints == "none" or not options.without_hints]
     prompts = {
-        "none": HintPromptBuilder(labels=names, instruction=INSTRUCTION, hints="none"),
-        "soft": HintPromptBuilder(labels=names, instruction=INSTRUCTION, track_record=scorer.track_record),
+        hints: HintPromptBuilder(
+            labels=names,
+            instruction=INSTRUCTION,
+            hints=hints,
+            track_record=scorer.track_record if hints == "soft" else None,
+        )
+        for hints in sorted({way.hints for way in ways})
     }
 
     tuning = scorer.batch(tune_texts)
@@ -67,48 +114,73 @@ def main() -> None:
     large_right = [r["source"] == "large" and r["answer"] == label for r, label in zip(alone, truth, strict=True)]
     small_right = [r["prediction"].label == label for r, label in zip(records, truth, strict=True)]
 
-    table = Table(title=f"{len(truth)} test reviews, {options.model}, seed {options.seed}")
+    table = Table(title=f"{len(truth)} test reviews, {options.model}, seed {seed}")
     for heading in ("", "right", "against the large model alone (95 %), better : worse", "deferred", "tokens"):
         table.add_column(heading, justify="right" if heading else "left")
     table.add_row("small model alone", f"{np.mean(small_right):.2%}", versus(small_right, large_right), "0.0%", "0.0%")
     table.add_row("large model alone", f"{np.mean(large_right):.2%}", "", "100.0%", f"{spent(alone):,}")
-    variants: list[tuple[str, str, FusionMode]] = [
-        ("hints and fusion", "soft", "posterior"),
-        ("hints", "soft", "replace"),
-        ("fusion", "none", "posterior"),
-        ("neither", "none", "replace"),
-    ]
-    found: list[tuple[str, str, TunedThreshold]] = []
-    for name, hints, fusion in variants:
-        said, sure = answers(told[hints])
-        costs: list[float] = [spent([record]) for record in told[hints]]
+    found: dict[Way, TunedThreshold] = {}
+    for way in ways:
+        said, sure = answers(told[way.hints])
+        costs: list[float] = [spent([record]) for record in told[way.hints]]
         unasked = [None] * (len(rows) - asked)
-        tuned = tune_threshold(
+        found[way] = tune_threshold(
             [record["prediction"] for record in rows],
             row_labels,
             [*said, *unasked],
             objective="max_cost",
             large_cost=[*costs, *(np.mean(costs) for _ in unasked)],
             max_cost=BUDGET * spent(told["none"][: len(tuning)]) / len(tuning),
-            fusion=fusion,
+            fusion=way.fusion,
             large_confidences=[*sure, *unasked],
         )
-        found.append((name, hints, tuned))
-    chosen = max((tuned for *_, tuned in found), key=lambda tuned: (tuned.chain_accuracy.value, -tuned.cost))
-    for name, hints, tuned in found:
-        branch = ConfidenceBranch(large=prompts[hints] | ask, threshold=tuned.threshold)
+    best = max(found, key=lambda way: (found[way].chain_accuracy.value, -found[way].cost))
+    counted: dict[Way, Counted] = {}
+    for way, tuned in found.items():
+        branch = ConfidenceBranch(large=prompts[way.hints] | ask, threshold=tuned.threshold)
         chain: Runnable[Any, Any] = branch if tuned.fusion is None else branch | tuned.fusion
-        answered = in_slices(chain, records, name)
+        answered = in_slices(chain, records, way.name)
         right = [record["answer"] == label for record, label in zip(answered, truth, strict=True)]
+        tokens = spent(answered) / spent(alone)
         table.add_row(
-            f"→ {name}" if tuned is chosen else name,
+            f"→ {way.name}" if way is best else way.name,
             f"{np.mean(right):.2%}",
             versus(right, large_right),
             f"{np.mean([record['source'] != 'small' for record in answered]):.1%}",
-            f"{spent(answered) / spent(alone):.1%}",
+            f"{tokens:.1%}",
         )
+        counted[way] = Counted(way=way.name, right=right, large_right=large_right, tokens=tokens)
     Console().print(scorer.summary)
     Console(width=140).print(table)
+    return counted[best]
+
+
+def summary(splits: dict[int, Counted]) -> Table:
+    """What the way with the arrow came to in each split, and on average. Splits share rows: they are no sample."""
+    table = Table(title=f"{len(splits)} splits, each with the way that did best on the rows tuned on")
+    for heading in ("seed", "way", "right", "large alone", "difference (95 %), better : worse", "tokens"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    for seed, one in splits.items():
+        shares = (f"{np.mean(one.right):.2%}", f"{np.mean(one.large_right):.2%}")
+        table.add_row(str(seed), one.way, *shares, versus(one.right, one.large_right), f"{one.tokens:.1%}")
+    gains, tokens = [one.gain for one in splits.values()], [one.tokens for one in splits.values()]
+    right, large = (np.mean([getattr(one, name) for one in splits.values()]) for name in ("right", "large_right"))
+    told = f"{np.mean(gains):+.2%} on average, {min(gains):+.2%} to {max(gains):+.2%}"
+    table.add_section()
+    table.add_row("mean", "", f"{right:.2%}", f"{large:.2%}", told, f"{np.mean(tokens):.1%}")
+    return table
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__, "reviews")
+    parser.add_argument("--splits", type=int, default=1, help="how many times the rows are split")
+    parser.add_argument("--without-hints", action="store_true", help="only the ways that give no hints")
+    options = parser.parse_args()
+    encoder = Remembering(small_encoder(options, PROMPT, REPLY_BEGINS))
+    splits = {seed: measure(options, encoder, seed) for seed in range(options.seed, options.seed + options.splits)}
+    if len(splits) > 1:
+        Console(width=140).print(summary(splits))
 
 
 if __name__ == "__main__":
