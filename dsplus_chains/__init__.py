@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dsplus_chains.prompting.strong import strong_labels as strong_labels
     from dsplus_chains.schema import BundleError as BundleError
     from dsplus_chains.schema import DSPlusError as DSPlusError
+    from dsplus_chains.schema import Explanation as Explanation
     from dsplus_chains.schema import InfeasibleTargetError as InfeasibleTargetError
     from dsplus_chains.schema import InvalidInputError as InvalidInputError
     from dsplus_chains.schema import LargeAnswer as LargeAnswer
@@ -78,6 +79,7 @@ _HOMES = {
     "EstimatorScorer": "scoring.estimator",
     "Evaluation": "evaluation.result",
     "ExemplarSelector": "prompting.exemplars",
+    "Explanation": "schema",
     "HintPromptBuilder": "prompting.builder",
     "HintSearch": "tuning.hint_search",
     "InfeasibleTargetError": "schema",
@@ -136,6 +138,7 @@ __all__ = [
     "EstimatorScorer",
     "Evaluation",
     "ExemplarSelector",
+    "Explanation",
     "HintPromptBuilder",
     "HintSearch",
     "InfeasibleTargetError",

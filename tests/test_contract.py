@@ -181,7 +181,7 @@ def make_asker():
 
 def make_explainer():
     large = Recording(large_model)
-    return OverrideExplainer(model=large, instruction="Which sentiment?"), [large]
+    return OverrideExplainer(model=large, labels=SENTIMENTS, instruction="Which sentiment?"), [large]
 
 
 def make_mask():
@@ -269,7 +269,7 @@ CASES = {
         make_explainer,
         [
             {**record_of("so so?"), "answer": "negative", "source": "large", "large": LargeAnswer(value="negative")},
-            {**record_of("bad?"), "answer": "positive", "source": "large", "large": LargeAnswer(value="positive")},
+            {**record_of("bad ?"), "answer": "positive", "source": "large", "large": LargeAnswer(value="positive")},
             {**record_of("good"), "answer": "positive", "source": "small"},
         ],
         {"input": "x"},

@@ -22,6 +22,7 @@ PUBLIC = [
     "EstimatorScorer",
     "Evaluation",
     "ExemplarSelector",
+    "Explanation",
     "HintPromptBuilder",
     "HintSearch",
     "InfeasibleTargetError",

@@ -19,7 +19,7 @@ from dsplus_chains._batching import arun_batch, run_batch
 from dsplus_chains._fence import fence
 from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
 from dsplus_chains._usage import UsageCollector, watched
-from dsplus_chains.labels import labels_outside
+from dsplus_chains.labels import Labels, labels_outside
 from dsplus_chains.schema import (
     Explanation,
     InvalidInputError,
@@ -42,16 +42,18 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
     call that fails costs a record nothing but its explanation. A stream waits for it.
 
     An explanation is for people who look into disagreements: to find wrong labels among the examples, or an instruction
-    that can be read in two ways. It is written after the answer, and need not be what led to it. Its tokens are its
-    own: `large.usage` and `evaluate` tell what the answers cost.
+    that can be read in two ways. It is written after the answer, and need not be what led to it. Its tokens are told
+    apart from those of the answer, `large.usage`; inside an arm or a subtask, whoever is outside counts both.
 
     Args:
         model: The large model, free to answer in sentences (not held to labels, nor to a few tokens); or any Runnable
             from a prompt to a message or a text.
-        instruction: What was to be decided, as the large model was told.
+        labels: The labels; the branch has to end in them, as with a `LabelParser`.
+        instruction: What was to be decided, with what the labels mean where their names do not say. Descriptions,
+            exemplars and results of subtasks are not repeated to the model.
 
     Raises:
-        pydantic.ValidationError: No instruction, an unknown keyword.
+        pydantic.ValidationError: No labels, a label twice, no instruction, an unknown keyword.
         InvalidInputError: An input that is no record of a branch.
 
     Source: SuperICL (Xu et al. 2023, arXiv 2305.08848), explanations of overrides. The wording is ours.
@@ -59,7 +61,9 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> large = FakeListChatModel(responses=["'Not bad at all' is praise."])
-        >>> explainer = OverrideExplainer(model=large, instruction="Is this review positive or negative?")
+        >>> explainer = OverrideExplainer(
+        ...     model=large, labels=["positive", "negative"], instruction="Is this review positive or negative?"
+        ... )
         >>> unsure = Prediction(label="negative", confidence=0.6)
         >>> record = {"input": "Not bad at all.", "prediction": unsure, "answer": "positive", "source": "large"}
         >>> print(explainer.invoke({**record, "large": LargeAnswer(value="positive")})["large"].explanation)
@@ -70,6 +74,7 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
     output_type: ClassVar[Any] = ShuntRecord
 
     model: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    labels: Labels
     instruction: str = Field(min_length=1)
 
     @classmethod
@@ -105,12 +110,26 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
         questions: dict[int, ChatPromptValue] = {}
         for row, value in enumerate(inputs):
             try:
-                if _is_override(value):
+                if self._is_override(value):
                     questions[row] = self._question(value)
                 results.append(value)
             except InvalidInputError as error:
                 results.append(error)
         return results, questions
+
+    def _is_override(self, value: Any) -> bool:
+        """Whether the large model's own label stands against another one of the small model's."""
+        if not isinstance(value, Mapping) or not {"input", "answer", "source"} <= set(value):
+            got = f"the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
+            msg = f"Got {got} but expected the record of a branch, with input, answer and source: chain | explainer"
+            raise InvalidInputError(msg)
+        prediction, large, answer = value.get("prediction"), value.get("large"), value["answer"]
+        if not isinstance(prediction, Prediction) or not isinstance(large, LargeAnswer) or prediction.label is None:
+            return False
+        if not isinstance(answer, (str, int)) or labels_outside([answer], self.labels):
+            return False
+        stands = type(large.value) is type(answer) and large.value == answer
+        return stands and bool(labels_outside([answer], [prediction.label]))
 
     def _question(self, record: Mapping[str, Any]) -> ChatPromptValue:
         small: Prediction = record["prediction"]
@@ -124,23 +143,6 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
                 HumanMessage(f"{fence(str(record['input']))}\n\n{told} {asked}"),
             ]
         )
-
-
-def _is_override(value: Any) -> bool:
-    """Whether the large model's own label stands against another one of the small model's."""
-    if not isinstance(value, Mapping) or not {"input", "answer", "source"} <= set(value):
-        got = f"the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
-        msg = f"Got {got} but expected the record of a branch, with input, answer and source: chain | explainer"
-        raise InvalidInputError(msg)
-    prediction, large = value.get("prediction"), value.get("large")
-    if not isinstance(prediction, Prediction) or not isinstance(large, LargeAnswer) or prediction.label is None:
-        return False
-    answer, said = value["answer"], large.value
-    if not isinstance(answer, (str, int)) or not isinstance(said, (str, int)):
-        return False
-    labels = list(prediction.probabilities or (prediction.label, answer))
-    stands, is_label = not labels_outside([answer], [said]), not labels_outside([answer], labels)
-    return stands and is_label and bool(labels_outside([answer], [prediction.label]))
 
 
 def _explained(results: list[Any], collectors: Mapping[int, UsageCollector], answers: list[Any]) -> list[Any]:

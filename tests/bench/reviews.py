@@ -8,8 +8,9 @@ fitted on are tuned on too, by their out-of-fold predictions: 300 alone place a 
 gets the same instruction without hints. The arrow is at the way that did best on the rows tuned on. Every answer is
 kept in a file, so a second run asks for nothing.
 
-With `--splits 10` the rows are split ten times, from `--seed` on, and there is one more table of the way with the arrow
-in each. `--without-hints` leaves out the ways with hints, which have to be asked about anew in each split.
+With `--splits 10` the rows are split ten times, from `--seed` on, and two more tables tell of the way with the arrow in
+each, and of all ways on average. `--without-hints` leaves out the ways with hints, which have to be asked about anew in
+each split.
 """
 
 from __future__ import annotations
@@ -49,19 +50,21 @@ class Way(NamedTuple):
 
 
 WAYS = (
-    Way("hints and fusion", "soft", "posterior"),
-    Way("hints", "soft", "replace"),
-    Way("fusion", "none", "posterior"),
-    Way("neither", "none", "replace"),
+    Way("hints, fused", "soft", "posterior"),
+    Way("hints, replaced", "soft", "replace"),
+    Way("fused", "none", "posterior"),
+    Way("replaced", "none", "replace"),
 )
+CHOSEN = "→"
+"""The way that did best on the rows tuned on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What the way that did best on the rows tuned on came to on test rows.
+    """What a way came to on test rows.
 
     Args:
-        way: Which one it is.
+        way: Its name.
         right: Whether each row was answered right.
         large_right: Whether the large model alone answered it right.
         tokens: Of the large model, as a share of what it takes alone.
@@ -78,8 +81,8 @@ class Counted:
         return float(np.mean(self.right) - np.mean(self.large_right))
 
 
-def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> Counted:
-    """Fit, tune and count on one split, and print its table."""
+def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> dict[str, Counted]:
+    """Fit, tune and count on one split, and print its table; what each way came to, that of `CHOSEN` twice."""
     parts = split_rows(options.reviews, SIZES, seed)
     (texts, labels), (tune_texts, tune_labels), (test_texts, truth) = (
         ([row["text"] for row in part], [row["label"] for row in part]) for part in parts
@@ -135,7 +138,9 @@ def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> Cou
             large_confidences=[*sure, *unasked],
         )
     best = max(found, key=lambda way: (found[way].chain_accuracy.value, -found[way].cost))
-    counted: dict[Way, Counted] = {}
+    small = Counted(way="small model alone", right=small_right, large_right=large_right, tokens=0.0)
+    large = Counted(way="large model alone", right=large_right, large_right=large_right, tokens=1.0)
+    counted = {one.way: one for one in (small, large)}
     for way, tuned in found.items():
         branch = ConfidenceBranch(large=prompts[way.hints] | ask, threshold=tuned.threshold)
         chain: Runnable[Any, Any] = branch if tuned.fusion is None else branch | tuned.fusion
@@ -149,25 +154,38 @@ def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> Cou
             f"{np.mean([record['source'] != 'small' for record in answered]):.1%}",
             f"{tokens:.1%}",
         )
-        counted[way] = Counted(way=way.name, right=right, large_right=large_right, tokens=tokens)
+        counted[way.name] = Counted(way=way.name, right=right, large_right=large_right, tokens=tokens)
     Console().print(scorer.summary)
     Console(width=140).print(table)
-    return counted[best]
+    return {**counted, CHOSEN: counted[best.name]}
 
 
-def summary(splits: dict[int, Counted]) -> Table:
-    """What the way with the arrow came to in each split, and on average. Splits share rows: they are no sample."""
-    table = Table(title=f"{len(splits)} splits, each with the way that did best on the rows tuned on")
+def chosen(splits: dict[int, dict[str, Counted]]) -> Table:
+    """What the way with the arrow came to in each split."""
+    table = Table(title="The way that did best on the rows tuned on")
     for heading in ("seed", "way", "right", "large alone", "difference (95 %), better : worse", "tokens"):
         table.add_column(heading, justify="left" if heading == "way" else "right")
-    for seed, one in splits.items():
+    for seed, ways in splits.items():
+        one = ways[CHOSEN]
         shares = (f"{np.mean(one.right):.2%}", f"{np.mean(one.large_right):.2%}")
         table.add_row(str(seed), one.way, *shares, versus(one.right, one.large_right), f"{one.tokens:.1%}")
-    gains, tokens = [one.gain for one in splits.values()], [one.tokens for one in splits.values()]
-    right, large = (np.mean([getattr(one, name) for one in splits.values()]) for name in ("right", "large_right"))
-    told = f"{np.mean(gains):+.2%} on average, {min(gains):+.2%} to {max(gains):+.2%}"
-    table.add_section()
-    table.add_row("mean", "", f"{right:.2%}", f"{large:.2%}", told, f"{np.mean(tokens):.1%}")
+    return table
+
+
+def averages(splits: dict[int, dict[str, Counted]]) -> Table:
+    """What each way came to on average, and its range. Splits share rows, so they are no sample."""
+    table = Table(title=f"Means of {len(splits)} splits (lowest to highest)")
+    for heading in ("", "right", "against the large model alone", "tokens"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for way in next(iter(splits.values())):
+        counted = [ways[way] for ways in splits.values()]
+        gains, tokens = [one.gain for one in counted], [one.tokens for one in counted]
+        table.add_row(
+            way,
+            f"{np.mean([one.right for one in counted]):.2%}",
+            f"{np.mean(gains):+.2%} ({min(gains):+.2%} to {max(gains):+.2%})",
+            f"{np.mean(tokens):.1%} ({min(tokens):.1%} to {max(tokens):.1%})",
+        )
     return table
 
 
@@ -180,7 +198,7 @@ def main() -> None:
     encoder = Remembering(small_encoder(options, PROMPT, REPLY_BEGINS))
     splits = {seed: measure(options, encoder, seed) for seed in range(options.seed, options.seed + options.splits)}
     if len(splits) > 1:
-        Console(width=140).print(summary(splits))
+        Console(width=140).print(chosen(splits), averages(splits))
 
 
 if __name__ == "__main__":
