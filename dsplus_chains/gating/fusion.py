@@ -12,7 +12,14 @@ from typing_extensions import override
 
 from dsplus_chains._runnable import BatchRunnable, Configs, Managers
 from dsplus_chains.labels import Labels, as_label, check_labels
-from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord, WiringError
+from dsplus_chains.schema import (
+    InvalidInputError,
+    LargeAnswer,
+    Prediction,
+    ShuntRecord,
+    WiringError,
+    check_answered,
+)
 
 SMALLEST_PROBABILITY = 1e-12
 
@@ -222,12 +229,9 @@ class AnswerFusion(BatchRunnable[Any, Any]):
 
     def _both_spoke(self, value: Any) -> bool:
         """Whether there is something to weigh in a record."""
-        if not isinstance(value, Mapping) or "answer" not in value or "source" not in value:
-            got = f"the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
-            msg = f"Got {got} but expected the record of a branch, with answer and source: scorer | branch | fusion"
-            raise InvalidInputError(msg)
-        prediction, large = value.get("prediction"), value.get("large")
-        if value["source"] != "large" or not isinstance(large, LargeAnswer) or not isinstance(prediction, Prediction):
+        record = check_answered(value, place="scorer | branch | fusion")
+        prediction, large = record.get("prediction"), record.get("large")
+        if record["source"] != "large" or not isinstance(large, LargeAnswer) or not isinstance(prediction, Prediction):
             return False
         self._check_labels_of(prediction)
         return True

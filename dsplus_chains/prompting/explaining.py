@@ -26,6 +26,7 @@ from dsplus_chains.schema import (
     LargeAnswer,
     Prediction,
     ShuntRecord,
+    check_answered,
     describe_error,
     percent,
 )
@@ -89,41 +90,40 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
 
     @override
     def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
-        results, questions = self._asked(inputs)
-        collectors = {row: UsageCollector() for row in questions}
-        configs = [watched(config[row], run_manager[row], "explain", own) for row, own in collectors.items()]
-        return _explained(
-            results, collectors, run_batch(self.model, list(questions.values()), configs, **kwargs).outputs
-        )
+        results, questions, collectors, configs = self._asked(inputs, run_manager, config)
+        return _explained(results, collectors, run_batch(self.model, questions, configs, **kwargs).outputs)
 
     @override
     async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
-        results, questions = self._asked(inputs)
-        collectors = {row: UsageCollector() for row in questions}
-        configs = [watched(config[row], run_manager[row], "explain", own) for row, own in collectors.items()]
-        answers = await arun_batch(self.model, list(questions.values()), configs, **kwargs)
-        return _explained(results, collectors, answers.outputs)
+        results, questions, collectors, configs = self._asked(inputs, run_manager, config)
+        return _explained(results, collectors, (await arun_batch(self.model, questions, configs, **kwargs)).outputs)
 
-    def _asked(self, inputs: list[Any]) -> tuple[list[Any], dict[int, ChatPromptValue]]:
-        """The results so far, and the questions by row."""
+    def _asked(
+        self, inputs: list[Any], managers: Any, config: Configs
+    ) -> tuple[list[Any], list[ChatPromptValue], dict[int, UsageCollector], Configs]:
+        """The results so far; the questions, what counts the calls by row, and the configs of the calls."""
         results: list[Any] = []
-        questions: dict[int, ChatPromptValue] = {}
+        questions: list[ChatPromptValue] = []
+        collectors: dict[int, UsageCollector] = {}
         for row, value in enumerate(inputs):
             try:
                 if self._is_override(value):
-                    questions[row] = self._question(value)
+                    questions.append(self._question(value))
+                    collectors[row] = UsageCollector()
                 results.append(value)
             except InvalidInputError as error:
                 results.append(error)
-        return results, questions
+        return (
+            results,
+            questions,
+            collectors,
+            [watched(config[row], managers[row], "explain", own) for row, own in collectors.items()],
+        )
 
     def _is_override(self, value: Any) -> bool:
         """Whether the large model's own label stands against another one of the small model's."""
-        if not isinstance(value, Mapping) or not {"input", "answer", "source"} <= set(value):
-            got = f"the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
-            msg = f"Got {got} but expected the record of a branch, with input, answer and source: chain | explainer"
-            raise InvalidInputError(msg)
-        prediction, large, answer = value.get("prediction"), value.get("large"), value["answer"]
+        record = check_answered(value, "input", place="chain | explainer")
+        prediction, large, answer = record.get("prediction"), record.get("large"), record["answer"]
         if not isinstance(prediction, Prediction) or not isinstance(large, LargeAnswer) or prediction.label is None:
             return False
         if not isinstance(answer, (str, int)) or labels_outside([answer], self.labels):

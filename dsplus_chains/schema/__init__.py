@@ -9,6 +9,7 @@ from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
 from dsplus_chains.schema.errors import WiringError as WiringError
 from dsplus_chains.schema.errors import describe_error as describe_error
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
+from dsplus_chains.schema.record import check_answered as check_answered
 from dsplus_chains.schema.record import is_record as is_record
 from dsplus_chains.schema.subtasks import ASKED_LARGE as ASKED_LARGE
 from dsplus_chains.schema.subtasks import SKIPPED as SKIPPED

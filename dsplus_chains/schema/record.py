@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypeGuard
 
 from typing_extensions import TypedDict
 
+from dsplus_chains.schema.errors import InvalidInputError
 from dsplus_chains.schema.subtasks import SubtaskResult, SubtaskResults
 from dsplus_chains.schema.values import LargeAnswer, Prediction
 
@@ -45,6 +46,25 @@ class ShuntRecord(TypedDict, total=False):
 
 _MARKS = {"prediction": Prediction, "large": LargeAnswer, "fused": Prediction, "subtasks": SubtaskResults}
 """Values that only a chain of ours puts into a mapping."""
+
+
+def check_answered(value: Any, *keys: str, place: str) -> Mapping[str, Any]:
+    """A record, if a branch has answered it.
+
+    Args:
+        value: What a Runnable behind a branch got.
+        keys: What it needs beside `answer` and `source`.
+        place: Where in a chain it belongs, for the error.
+
+    Raises:
+        InvalidInputError: It is no mapping, or lacks a key.
+    """
+    needed = (*keys, "answer", "source")
+    if isinstance(value, Mapping) and all(key in value for key in needed):
+        return value
+    got = f"the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
+    msg = f"Got {got} but expected the record of a branch, with {', '.join(needed)}: {place}"
+    raise InvalidInputError(msg)
 
 
 def is_record(output: Any, given: Any = None) -> TypeGuard[Mapping[str, Any]]:

@@ -148,7 +148,7 @@ def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> dic
         right = [record["answer"] == label for record, label in zip(answered, truth, strict=True)]
         tokens = spent(answered) / spent(alone)
         table.add_row(
-            f"→ {way.name}" if way is best else way.name,
+            f"{CHOSEN} {way.name}" if way is best else way.name,
             f"{np.mean(right):.2%}",
             versus(right, large_right),
             f"{np.mean([record['source'] != 'small' for record in answered]):.1%}",

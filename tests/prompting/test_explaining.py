@@ -18,6 +18,7 @@ from dsplus_chains import (
     ConfidenceBranch,
     Explanation,
     InvalidInputError,
+    LabelParser,
     LargeAnswer,
     OverrideExplainer,
     Prediction,
@@ -137,10 +138,16 @@ def test_what_is_no_record_of_a_branch_is_refused(value):
 
 
 @pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
-def test_what_it_wrote_survives_serialisation():
-    said = LargeAnswer(value="positive", explanation=Explanation(text="It says so.", usage=SPENT))
-    allowed = {"allowed_objects": [LargeAnswer, Explanation], "valid_namespaces": ["dsplus_chains"]}
-    assert loads(dumps(said), **allowed) == said
+def test_it_and_what_it_wrote_survive_serialisation():
+    asking = OverrideExplainer(model=LabelParser(labels=LABELS), labels=LABELS, instruction="Which?")
+    written = asking.invoke(record(usage=SPENT))["large"]
+    known = {
+        "allowed_objects": [OverrideExplainer, LabelParser, LargeAnswer, Explanation],
+        "valid_namespaces": ["dsplus_chains"],
+    }
+    assert written.explanation.error.startswith("OutputParserException")
+    assert loads(dumps(written), **known) == written
+    assert loads(dumps(asking), **known) == asking
 
 
 @pytest.mark.parametrize("tiers", [1, 2])
