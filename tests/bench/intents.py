@@ -143,13 +143,14 @@ def main() -> None:
     parser.add_argument("--text", default="text")
     parser.add_argument("--label", default="label")
     parser.add_argument("--large-column", default="large")
+    parser.add_argument("--encoder", default="auto", help="a sentence-transformers model: its name, or a folder")
     parser.add_argument("--per-class", type=int, default=10, help="training rows of each label; 0: all")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--max-escalation", type=float, default=0.25, help="bound for the fused chain")
     options = parser.parse_args()
     texts, labels, _ = read(options.train, options.text, options.label)
     dev, truth, said = read(options.dev, options.text, options.label, options.large_column)
-    encoder = Remembering(SentenceEncoder.from_pretrained())
+    encoder = Remembering(SentenceEncoder.from_pretrained(options.encoder))
     found: dict[str, list[float]] = {}
     for seed in range(options.draws if options.per_class else 1):
         taken, rest = draw(labels, options.per_class, seed)
