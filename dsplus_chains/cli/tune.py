@@ -95,7 +95,11 @@ def tune(
         float, typer.Option(metavar="D", help="The chance, over the tuning rows, that the guarantee fails.")
     ] = 0.05,
     fusion: Annotated[
-        Fusion, typer.Option(help="Whose word is the last: the large model's, both models', or whichever is better.")
+        Fusion,
+        typer.Option(
+            help="Whose word is the last: the large model's, or both models'. auto: both models', unless the large "
+            "model's alone does clearly better on the tuning rows, costs less (match_large), or is to be guaranteed."
+        ),
     ] = Fusion.AUTO,
     hints: Annotated[
         Hints | None,

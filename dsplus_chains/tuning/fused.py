@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import InfeasibleTargetError, InvalidInputError, Prediction
@@ -18,17 +19,22 @@ FEWEST_ROWS = 20
 """With fewer rows than this nothing can be said of what fusion is worth."""
 
 
-def better_of_both(tune: Callable[[FusionMode], TunedThreshold], *, objective: str, min_gain: float) -> TunedThreshold:
-    """The better of two tuned chains: the large model's answer replaces the small one's, or both are weighed.
+class Tuned(NamedTuple):
+    """A tuned chain, and what it is worth on each tuning row: 1 if right, less the price of a call if deferred."""
 
-    Better is what the objective asks for: the cheaper one for "match_large", else the more accurate one, where for
-    "accuracy" each call is priced at `min_gain` right answers. Where both are as good, or fusion has too little to
-    learn from, it is the one that replaces.
+    result: TunedThreshold
+    worth: NDArray[np.float64]
+
+
+def better_of_both(tune: Callable[[FusionMode], Tuned], *, cheaper: bool = False) -> Tuned:
+    """Which of two tuned chains to take: the large model's answer replaces the small one's, or both are weighed.
+
+    What decides is `is_weighing_better`. If only one of them meets the bounds, it is that one; where fusion has too
+    little to learn from, the one that replaces.
 
     Args:
         tune: Tunes the chain with or without fusion.
-        objective: What is optimised.
-        min_gain: What a call must be worth.
+        cheaper: Take the one that costs less, whatever each is worth; of equals the one that replaces.
     """
     try:
         replaced = tune("replace")
@@ -41,14 +47,28 @@ def better_of_both(tune: Callable[[FusionMode], TunedThreshold], *, objective: s
         weighed = tune("posterior")
     except (InfeasibleTargetError, InvalidInputError):
         return replaced
+    if cheaper:
+        return weighed if weighed.result.cost < replaced.result.cost else replaced
+    return weighed if is_weighing_better(weighed.worth, replaced.worth) else replaced
 
-    def worth(tuned: TunedThreshold) -> float:
-        if objective == "match_large":
-            return -tuned.cost
-        price = min_gain if objective == "accuracy" else 0.0
-        return (tuned.chain_accuracy.value or 0.0) - price * (tuned.escalation_rate.value or 0.0)
 
-    return weighed if worth(weighed) > worth(replaced) else replaced
+def is_weighing_better(weighed: ArrayLike, replaced: ArrayLike) -> bool:
+    """Whether the chain to take is the one that weighs both models' words, not the one where the large one's replaces.
+
+    Weighing both is expected to be better. The counts are not a fair judge of that: the threshold of a chain that
+    replaces is where most of these rows were right, some of them by luck, while weighing is usually given its own by
+    expectations. So it yields only to one that is ahead by more than two standard errors of the paired difference.
+
+    Args:
+        weighed: What the one is worth on each row.
+        replaced: What the other is worth on each.
+
+    Example:
+        >>> [is_weighing_better([0] * n + [1] * (100 - n), [1] * 100) for n in (0, 3, 4)]
+        [True, True, False]
+    """
+    ahead = np.asarray(replaced, dtype=np.float64) - np.asarray(weighed, dtype=np.float64)
+    return bool(ahead.mean() <= 2 * ahead.std() / np.sqrt(len(ahead)))
 
 
 def fused_rows(

@@ -19,7 +19,7 @@ from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import DSPlusError, InvalidInputError
 from dsplus_chains.tuning.asking import Budget, Replies, Way, characters_of
 from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
-from dsplus_chains.tuning.fused import FusionMode, fused_rows
+from dsplus_chains.tuning.fused import FusionMode, fused_rows, is_weighing_better
 from dsplus_chains.tuning.hint_search import HintCell, HintMode, HintSearch, least_sure, setting_name
 from dsplus_chains.tuning.result import Estimate
 from dsplus_chains.tuning.rows import TuningRows, read_rows
@@ -60,8 +60,8 @@ def tune_hints(
     had not seen the row.
 
     What is taken is the cheapest way to ask, by its tokens a row, unless a dearer one is better by more than chance;
-    see `tuning.choice`. Fusion costs nothing: of each way to ask, the better one of "replace" and "posterior" counts.
-    The figures of what was taken flatter it a little, as it was taken for them.
+    see `tuning.choice`. Fusion costs nothing: of each way to ask, "posterior" counts, unless "replace" is ahead by more
+    than two standard errors. The figures of what was taken flatter it a little, as it was taken for them.
 
     Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``), and every answer is paid for
     once, whatever happens.
@@ -265,9 +265,9 @@ def _measured(way: Way, replies: Replies, rows: TuningRows, *, fusion: FusionMod
 def _best(cells: Sequence[HintCell]) -> tuple[HintCell, Comparison | None]:
     """The cell to take, and how it did against the cheapest one, if that is another."""
     ways: dict[tuple[HintMode, int], HintCell] = {}
-    for cell in cells:
-        held = ways.get((cell.hints, cell.exemplars))
-        if cell.failed < len(cell.answers) and (held is None or sum(cell.right) > sum(held.right)):
+    for cell in cells:  # of each way to ask the one that replaces comes first
+        replaced = ways.get((cell.hints, cell.exemplars))
+        if cell.failed < len(cell.answers) and (replaced is None or is_weighing_better(cell.right, replaced.right)):
             ways[cell.hints, cell.exemplars] = cell
     candidates = list(ways.values())
     told = [cell.tokens_a_row for cell in candidates]

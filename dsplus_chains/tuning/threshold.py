@@ -14,7 +14,7 @@ from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.labels import Label
 from dsplus_chains.schema import Prediction
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points
-from dsplus_chains.tuning.fused import FusionMode, better_of_both, fused_rows
+from dsplus_chains.tuning.fused import FusionMode, Tuned, better_of_both, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
 from dsplus_chains.tuning.result import Estimate, TunedThreshold
@@ -96,8 +96,9 @@ def tune_threshold(
         small_cost: Of scoring one input, in the same unit.
         model_hash: Of the small model, to be kept with the result.
         fusion: Whose word is the last for a deferred input: the large model's ("replace", as in the paper), both
-            models' ("posterior"), whichever makes the better chain here ("auto"; without fusion for `max_risk`), or an
-            `AnswerFusion` that was fitted on other rows.
+            models' ("posterior"), or an `AnswerFusion` that was fitted on other rows. "auto" is both models', unless
+            replacing is ahead here by more than two standard errors; for "match_large" it is what costs less, and for
+            `max_risk` the large model's.
         set_coverage: For label pruning: how often the true label of a deferred input is to be among those offered, in
             (0, 1). Then the result holds a `set_level` for `HintPromptBuilder`, from the rows that were deferred.
         max_ood_score: What the branch will defer by, beside the threshold: rows that lie further out, or have no
@@ -128,31 +129,6 @@ def tune_threshold(
         given = f"objective={objective!r} and {bounds or 'no bound'}"
         msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
         raise ValueError(msg)
-    if fusion == "auto":
-        tune = partial(
-            tune_threshold,
-            predictions,
-            labels,
-            large_answers,
-            objective=objective,
-            max_escalation=max_escalation,
-            max_cost=max_cost,
-            max_risk=max_risk,
-            delta=delta,
-            risk=risk,
-            min_gain=min_gain,
-            per_label=per_label,
-            large_cost=large_cost,
-            small_cost=small_cost,
-            model_hash=model_hash,
-            set_coverage=set_coverage,
-            max_ood_score=max_ood_score,
-            large_confidences=large_confidences,
-            seed=seed,
-        )
-        if max_risk is not None:  # fusion would cost the certificate half its rows
-            return tune(fusion="replace")
-        return better_of_both(lambda mode: tune(fusion=mode), objective=objective, min_gain=min_gain)
     rows = read_rows(
         predictions,
         labels,
@@ -162,6 +138,46 @@ def tune_threshold(
     )
     if max_ood_score is not None:
         rows = rows.within(max_ood_score)
+    tune = partial(
+        _tuned,
+        rows,
+        objective=objective,
+        bounds=bounds,
+        delta=delta,
+        risk=risk,
+        price=min_gain if objective == "accuracy" else None,
+        per_label=per_label,
+        small_cost=small_cost,
+        model_hash=model_hash,
+        set_coverage=set_coverage,
+        max_ood_score=max_ood_score,
+        seed=seed,
+    )
+    if fusion != "auto":
+        return tune(fusion).result
+    if max_risk is not None:  # fusion would cost the certificate half its rows
+        return tune("replace").result
+    return better_of_both(tune, cheaper=objective == "match_large").result
+
+
+def _tuned(
+    rows: TuningRows,
+    fusion: FusionMode | AnswerFusion,
+    *,
+    objective: Objective,
+    bounds: dict[str, float],
+    delta: float,
+    risk: Risk,
+    price: float | None,
+    per_label: bool,
+    small_cost: float,
+    model_hash: str | None,
+    set_coverage: float | None,
+    max_ood_score: float | None,
+    seed: int,
+) -> Tuned:
+    """The same from rows, for one fusion; `price` is that of a call, in right answers, None but for "accuracy"."""
+    max_escalation, max_cost, max_risk = (bounds.get(name) for name in ("max_escalation", "max_cost", "max_risk"))
     n_given = len(rows.labels)
     last_word, rows = fused_rows(rows, fusion, guaranteed=max_risk is not None, seed=seed)
     replacing = last_word is None
@@ -194,7 +210,7 @@ def tune_threshold(
         chosen = cheapest(curve, meets)
     else:
         expected = fusion == "posterior" and max_risk is None
-        chosen = _most_worth(curve, meets, rows, expected, min_gain if objective == "accuracy" else None, seed)
+        chosen = _most_worth(curve, meets, rows, expected, price, seed)
     common = curve.thresholds[chosen]
     threshold: float | dict[Any, float | None] | None = common
     needed = np.full(curve.n, np.inf if common is None else common)
@@ -206,14 +222,15 @@ def tune_threshold(
             confidence=rows.confidence,
             small_right=rows.small_right,
             deferred_right=rows.deferred_right,
-            min_gain=min_gain,
+            min_gain=price or 0.0,
             seed=seed,
         )
         own = [None if label is None else threshold[label] for label in rows.predicted]
         needed = np.array([np.inf if value is None else value for value in own])
     kept = rows.confidence >= needed  # a missing confidence (NaN) never is
     n, n_kept = curve.n, kept.sum()
-    return TunedThreshold(
+    right = np.where(kept, rows.small_right, rows.deferred_right)
+    result = TunedThreshold(
         threshold=threshold,
         objective=objective,
         constraints=bounds,
@@ -222,7 +239,7 @@ def tune_threshold(
         n=n,
         data_hash=rows.hash,
         model_hash=model_hash,
-        chain_accuracy=Estimate.of(np.where(kept, rows.small_right, rows.deferred_right).sum(), n),
+        chain_accuracy=Estimate.of(right.sum(), n),
         kept_accuracy=Estimate.of(rows.small_right[kept].sum(), n_kept),
         escalation_rate=Estimate.of(n - n_kept, n),
         small_accuracy=Estimate.of(rows.small_right.sum(), n),
@@ -236,17 +253,18 @@ def tune_threshold(
         set_level=None if set_coverage is None else pruning_level(rows.part(np.flatnonzero(~kept)), set_coverage),
         unanswered=rows.answers.count(None),
     )
+    return Tuned(result=result, worth=right - (price or 0.0) * ~kept)
 
 
 def _most_worth(
-    curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, min_gain: float | None, seed: int
+    curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, price: float | None, seed: int
 ) -> int:
     """The point of most right answers: by what both models together make of each row, or by which were right."""
     if expected:
-        price = LEAST_GAIN if min_gain is None else min_gain
-        return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=price)
+        least = LEAST_GAIN if price is None else price
+        return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=least)
     return stably_accurate(
-        curve, meets, rows.confidence, rows.small_right, rows.deferred_right, min_gain=min_gain or 0.0, seed=seed
+        curve, meets, rows.confidence, rows.small_right, rows.deferred_right, min_gain=price or 0.0, seed=seed
     )
 
 

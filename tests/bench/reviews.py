@@ -5,8 +5,9 @@
 The rows (`text,label`) are split once: 1,600 to fit the small model on (linear heads on the hidden states of
 SmolLM2-135M and of what `--small` names, words, neighbours), 300 to tune on, 2,000 to count on. The rows that were
 fitted on are tuned on too, by their out-of-fold predictions: 300 alone place a threshold poorly. The large model alone
-gets the same instruction without hints. The arrow is at the way that did best on the rows tuned on. Every answer is
-kept in a file, so a second run asks for nothing.
+gets the same instruction without hints. The arrow is at the way to take by the rows tuned on: whether both models'
+words are weighed is what `fusion="auto"` says, and of the prompts it is the one that did best. Every answer is kept in
+a file, so a second run asks for nothing.
 
 With `--splits 10` the rows are split ten times, from `--seed` on, and two more tables tell of the way with the arrow in
 each, and of all ways on average. `--without-hints` leaves out the ways with hints, which have to be asked about anew in
@@ -56,7 +57,7 @@ WAYS = (
     Way("replaced", "none", "replace"),
 )
 CHOSEN = "→"
-"""The way that did best on the rows tuned on."""
+"""The way to take by the rows tuned on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,22 +123,26 @@ def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> dic
         table.add_column(heading, justify="right" if heading else "left")
     table.add_row("small model alone", f"{np.mean(small_right):.2%}", versus(small_right, large_right), "0.0%", "0.0%")
     table.add_row("large model alone", f"{np.mean(large_right):.2%}", "", "100.0%", f"{spent(alone):,}")
-    found: dict[Way, TunedThreshold] = {}
-    for way in ways:
-        said, sure = answers(told[way.hints])
-        costs: list[float] = [spent([record]) for record in told[way.hints]]
+
+    def tuned_on(hints: Literal["none", "soft"], fusion: FusionMode) -> TunedThreshold:
+        said, sure = answers(told[hints])
+        costs: list[float] = [spent([record]) for record in told[hints]]
         unasked = [None] * (len(rows) - asked)
-        found[way] = tune_threshold(
+        return tune_threshold(
             [record["prediction"] for record in rows],
             row_labels,
             [*said, *unasked],
             objective="max_cost",
-            large_cost=[*costs, *(np.mean(costs) for _ in unasked)],
+            large_cost=[*costs, *(float(np.mean(costs)) for _ in unasked)],
             max_cost=BUDGET * spent(told["none"][: len(tuning)]) / len(tuning),
-            fusion=way.fusion,
+            fusion=fusion,
             large_confidences=[*sure, *unasked],
         )
-    best = max(found, key=lambda way: (found[way].chain_accuracy.value, -found[way].cost))
+
+    found = {way: tuned_on(way.hints, way.fusion) for way in ways}
+    weighs = {hints: tuned_on(hints, "auto").fusion is not None for hints in prompts}
+    taken = [way for way in ways if weighs[way.hints] == (way.fusion == "posterior")]
+    best = max(taken, key=lambda way: (found[way].chain_accuracy.value, -found[way].cost))
     small = Counted(way="small model alone", right=small_right, large_right=large_right, tokens=0.0)
     large = Counted(way="large model alone", right=large_right, large_right=large_right, tokens=1.0)
     counted = {one.way: one for one in (small, large)}
@@ -162,7 +167,7 @@ def measure(options: argparse.Namespace, encoder: Remembering, seed: int) -> dic
 
 def chosen(splits: dict[int, dict[str, Counted]]) -> Table:
     """What the way with the arrow came to in each split."""
-    table = Table(title="The way that did best on the rows tuned on")
+    table = Table(title="The way to take by the rows tuned on")
     for heading in ("seed", "way", "right", "large alone", "difference (95 %), better : worse", "tokens"):
         table.add_column(heading, justify="left" if heading == "way" else "right")
     for seed, ways in splits.items():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from dsplus_chains import (
 )
 from dsplus_chains.calibration.intervals import sign_test
 from dsplus_chains.tuning.choice import cheapest_unless_better
+from dsplus_chains.tuning.hints import _best as best_of
 
 SENTIMENTS = ["positive", "negative"]
 ASK = {"instruction": "Praise or complaint?"}
@@ -283,6 +285,18 @@ def test_fusion_is_judged_by_weights_that_had_not_seen_the_row_and_costs_nothing
     assert rows <= set(search.rows)
     assert [search.large_answers[row] for row in search.rows] == list(fused.answers)
     assert tune_hints(scorer, model, records, truth, **ASK, hints=["none"], fusion="posterior").cells == (fused,)
+
+
+@pytest.mark.parametrize(("ahead", "fusion"), [(-5, "posterior"), (0, "posterior"), (3, "posterior"), (5, "replace")])
+def test_fusion_is_left_only_where_replacing_is_ahead_by_more_than_two_standard_errors(ahead, fusion):
+    texts, labels = rows(80)
+    replaced, fused = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, hints=["none"]).cells
+    assert (replaced.fusion, fused.fusion) == ("replace", "posterior")
+    cells = [
+        replace(cell, right=tuple(row >= wrong for row in range(80)))
+        for cell, wrong in ((replaced, max(0, -ahead)), (fused, max(0, ahead)))
+    ]
+    assert best_of(cells)[0].fusion == fusion
 
 
 def test_with_few_answers_there_is_no_fusion():
