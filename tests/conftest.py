@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import pytest
 from fakes import TinyEncoder
-from hypothesis import settings
-
-settings.register_profile("untimed", deadline=None)  # how long an example takes says more of the machine than of it
-settings.load_profile("untimed")
 
 TEXTS = ["good phone", "good price", "nice and good", "bad phone", "bad price", "bad and ugly"]
 LABELS = ["positive", "positive", "positive", "negative", "negative", "negative"]

@@ -103,7 +103,7 @@ def test_bad_input_gets_a_clear_error_and_fails_alone(scorer, encoder, value, me
 
 
 @given(st.text(min_size=1).filter(str.strip))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_any_text_gets_a_sound_answer(text):
     prediction = SCORER.invoke(text)["prediction"]
     assert 0.5 <= prediction.confidence <= 1
