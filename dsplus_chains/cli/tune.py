@@ -98,7 +98,7 @@ def tune(
         Fusion,
         typer.Option(
             help="Whose word is the last: the large model's, or both models'. auto: both models', unless the large "
-            "model's alone does clearly better on the tuning rows, costs less (match_large), or is to be guaranteed."
+            "model's does clearly better on the tuning rows, costs less (match_large), or a guarantee is asked for."
         ),
     ] = Fusion.AUTO,
     hints: Annotated[
