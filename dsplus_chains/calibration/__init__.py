@@ -1,5 +1,5 @@
-"""Confidence that means what it says: calibrators, metrics, intervals and risk bounds, as pure functions on arrays.
+"""Pure maths of confidence: calibrators, metrics, intervals, risk bounds, posteriors, conformal sets."""
 
-Modules: `calibrators` (temperature, vector scaling, isotonic), `metrics` (calibration error, risk and coverage),
-`intervals` (for shares and for paired differences), `risk` (Learn-then-Test).
-"""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

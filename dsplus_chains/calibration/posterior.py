@@ -21,12 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logit
 
+from dsplus_chains.calibration.confusion import SMALLEST_PROBABILITY, answer_likelihood, confusability
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SMOOTHINGS = (3.0, 10.0, 30.0, 100.0, 1e6)
 """How many rows of a label the expectation from all labels may count for; the last leaves nothing else."""
-SMALLEST_PROBABILITY = 1e-12
 BOUNDS = ((0.05, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 3.0), (-1.0, 1.0))
 """Where the weights are sought. Without bounds, rows that the models answer perfectly would drive them away."""
 PULL = 3.0
@@ -38,63 +39,6 @@ LEAST_SPREAD = 1e-3
 """Of the large model's confidence, in log-odds: below it is the same on all rows, and nothing is learned from it."""
 FARTHEST = 3.0
 """In standard deviations: how far a confidence counts as being from the mean of those it was tuned on."""
-
-
-def confusability(log_small: ArrayLike) -> Floats:
-    """Which labels a small model can hardly tell apart: how it shares its probability among them.
-
-    Args:
-        log_small: Its log-probabilities, of shape [n, labels].
-
-    Returns:
-        Of shape [labels, labels]: where a label is likely, how likely each other one is; rows sum to 1, the diagonal
-        is 0.
-
-    Example:
-        >>> confusability(np.log([[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]])).round(2).tolist()
-        [[0.0, 0.78, 0.22], [0.84, 0.0, 0.16], [0.61, 0.39, 0.0]]
-    """
-    small = np.exp(np.asarray(log_small, dtype=np.float64))
-    shared = small.T @ small + SMALLEST_PROBABILITY
-    np.fill_diagonal(shared, 0.0)
-    result: Floats = shared / np.maximum(shared.sum(axis=1, keepdims=True), SMALLEST_PROBABILITY)
-    return result
-
-
-def answer_likelihood(
-    counts: ArrayLike, smoothing: float, confusable: ArrayLike | None = None, *, share: float = 0.0
-) -> Floats:
-    """How likely the large model gives each answer where each label is true, shrunk to what all labels have in common.
-
-    A label with few rows is expected to behave as the average one: right at the average rate, and where it is wrong,
-    answering what is answered often, or what is easily taken for it.
-
-    Args:
-        counts: Of shape [labels, labels]: rows with that true label (first axis) and that answer (second axis).
-        smoothing: For how many rows of each label that expectation counts.
-        confusable: What each label is easily taken for; see `confusability`.
-        share: How much of the wrong answers is expected there.
-
-    Returns:
-        Probabilities of shape [true label, answer]; each row sums to 1.
-
-    Example:
-        >>> answer_likelihood([[9, 1], [0, 0]], 2.0).round(2).tolist()
-        [[0.89, 0.11], [0.17, 0.83]]
-    """
-    table = np.asarray(counts, dtype=np.float64)
-    right = (np.trace(table) + 1) / (table.sum() + 2)
-    if len(table) == 1:
-        return np.ones((1, 1))
-    elsewhere = np.broadcast_to(table.sum(axis=0) + 1, table.shape).copy()
-    np.fill_diagonal(elsewhere, 0.0)
-    elsewhere /= elsewhere.sum(axis=1, keepdims=True)
-    if confusable is not None:
-        elsewhere = share * np.asarray(confusable) + (1 - share) * elsewhere
-    expected = (1 - right) * elsewhere
-    np.fill_diagonal(expected, right)
-    result: Floats = (table + smoothing * expected) / (table.sum(axis=1, keepdims=True) + smoothing)
-    return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from dsplus_chains.cli import demo, evaluate, fit, run, tune
+from dsplus_chains.cli.demo_command import demo
+from dsplus_chains.cli.evaluate_command import evaluate
+from dsplus_chains.cli.fit_command import fit
+from dsplus_chains.cli.run_command import run
+from dsplus_chains.cli.tune_command import tune
 
 app = typer.Typer(
     name="dsplus",
@@ -20,8 +24,8 @@ def main() -> None:
     """A small model answers what it is sure of, the large model gets the rest (Data Shunt+)."""
 
 
-app.command(name="demo")(demo.demo)
-app.command(name="fit")(fit.fit)
-app.command(name="tune")(tune.tune)
-app.command(name="evaluate")(evaluate.evaluate)
-app.command(name="run")(run.run)
+app.command(name="demo")(demo)
+app.command(name="fit")(fit)
+app.command(name="tune")(tune)
+app.command(name="evaluate")(evaluate)
+app.command(name="run")(run)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dsplus_chains.demo._fetch import DemoDataError, Download, PackagedFile, fetch, open_member, pip_download
+from dsplus_chains.demo.fetch import DemoDataError, Download, PackagedFile, fetch, open_member, pip_download
 
 REVIEWS = PackagedFile(
     requirement="vaderSentiment==3.3.2",

@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dsplus_chains.demo.reviews import ReviewSentence, split_by_review
 from dsplus_chains.demo.sentiment import large_arm, pick_examples, sentiment_prompt
-from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.evaluation.evaluate import evaluate
-from dsplus_chains.evaluation.result import Evaluation
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.evaluation.evaluation import Evaluation
+from dsplus_chains.evaluation.measure import evaluate
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.schema import ShuntRecord
-from dsplus_chains.scoring.scorer import SmallModelScorer
-from dsplus_chains.tuning.result import TunedThreshold
-from dsplus_chains.tuning.threshold import tune_threshold
+from dsplus_chains.scoring.small_model import SmallModelScorer
+from dsplus_chains.tuning.threshold_tuning import tune_threshold
+from dsplus_chains.tuning.tuned import TunedThreshold
 
 Track: TypeAlias = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Wraps an iterable of a known length in a progress bar with a title."""

@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
 from dsplus_chains.demo.reviews import ReviewSentence
-from dsplus_chains.integrations.local_chat import LocalChatModel
+from dsplus_chains.local.local_chat import LocalChatModel
 from dsplus_chains.prompting.builder import HintPromptBuilder
 from dsplus_chains.prompting.parser import LabelParser
 

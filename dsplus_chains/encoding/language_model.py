@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.encoding.locked import Locked
+from dsplus_chains.encoding.encoder import Recipe
+from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
-from dsplus_chains.encoding.recipe import Recipe
 from dsplus_chains.schema import InvalidInputError
 
 Dtype: TypeAlias = Literal["float32", "bfloat16"]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from dsplus_chains.encoding.chunking import pieces_of, pool
-from dsplus_chains.encoding.locked import Locked
+from dsplus_chains.encoding.encoder import Recipe
+from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
-from dsplus_chains.encoding.recipe import Recipe
+from dsplus_chains.encoding.windows import pieces_of, pool
 
 AUTO = "auto"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"

@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.encoding.recipe import Recipe, recipe_of
+from dsplus_chains.encoding.encoder import Encoder, Recipe, recipe_of
 from dsplus_chains.schema import InvalidInputError
 
 

@@ -1,1 +1,5 @@
-"""What a chain is worth on a test split: `evaluate`, money and tokens (`costs`), and the written report (`report`)."""
+"""What a chain is worth."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,7 +6,7 @@ import io
 from importlib import import_module
 from typing import Any
 
-from dsplus_chains.evaluation.result import Evaluation
+from dsplus_chains.evaluation.evaluation import Evaluation
 
 _BLUE, _RED, _GREY = "#2563a8", "#b3402e", "#8a8a8a"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.calibration.intervals import Interval
+from dsplus_chains.evaluation.evaluation import Evaluation
 from dsplus_chains.evaluation.plots import as_svg, cost_accuracy_plot, reliability_plot, risk_coverage_plot
-from dsplus_chains.evaluation.result import Evaluation
 
 ERRORS_SHOWN = 200
 """As many wrong answers are listed on the page; all of them are in the JSON."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -15,20 +14,24 @@ from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
 from pydantic import BeforeValidator, Field, field_validator
 from typing_extensions import override
 
-from dsplus_chains._arm import AnswerStream, feed, leading_prompt, merge_answer, without_answer
-from dsplus_chains._batching import arun_batch, run_batch
-from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
-from dsplus_chains._usage import UsageCollector, watched
-from dsplus_chains.gating.graph import branch_graph
-from dsplus_chains.gating.threshold import Threshold, keeps, threshold_for
+from dsplus_chains.gating.branch_graph import branch_graph
+from dsplus_chains.running.answer_stream import AnswerStream, answer_flow
+from dsplus_chains.running.arm import feed, leading_prompt, merge_answer, without_answer
+from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Open, StreamFlow, Tell
+from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import (
     ASKED_LARGE,
     InvalidInputError,
     LargeAnswer,
     Prediction,
     ShuntRecord,
+    Threshold,
     WiringError,
     describe_error,
+    is_kept,
+    threshold_for,
+    what_came,
 )
 
 DECISION_EVENT = "dsplus_decision"
@@ -138,81 +141,36 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         return branch_graph(self, self.large, config)
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         results, calls = self._decide(inputs, run_manager, config)
         if calls:
-            records, configs = [call.arm_input for call in calls], [call.config for call in calls]
-            self._resolve(results, calls, run_batch(self.large, records, configs, **kwargs).outputs)
+            asked = Ask(self.large, [call.arm_input for call in calls], [call.config for call in calls], kwargs)
+            self._resolve(results, calls, (yield asked).outputs)
         for value, result, manager in zip(inputs, results, run_manager, strict=True):
             if manager.handlers and not isinstance(result, Exception):
-                event = self._event(value, result["source"])
-                manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=manager.run_id)
+                yield Tell(manager, DECISION_EVENT, self._event(value, result["source"]))
         return results
 
     @override
-    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
-        results, calls = self._decide(inputs, run_manager, config)
-        if calls:
-            records, configs = [call.arm_input for call in calls], [call.config for call in calls]
-            outcome = await arun_batch(self.large, records, configs, **kwargs)
-            self._resolve(results, calls, outcome.outputs)
-        for value, result, manager in zip(inputs, results, run_manager, strict=True):
-            if manager.handlers and not isinstance(result, Exception):
-                event = self._event(value, result["source"])
-                await manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=manager.run_id)
-        return results
-
-    @override
-    def _run_stream(
-        self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> Iterator[Any]:
+    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
         (result,), calls = self._decide([value], [run_manager], [config])
         if isinstance(result, Exception):
             raise result
-        yield AddableDict(without_answer(value))
+        yield Chunk(AddableDict(without_answer(value)))
         if calls:
-            stream = AnswerStream(value, source="large", collector=calls[0].collector)
+            answer = AnswerStream(value, source="large", collector=calls[0].collector)
             try:
-                for piece in self.large.stream(calls[0].arm_input, calls[0].config, **kwargs):
-                    yield from stream.push(piece)
-                yield from stream.finish()
-                source = stream.source
+                pieces = yield Open(self.large, calls[0].arm_input, calls[0].config, kwargs)
+                yield from answer_flow(answer, pieces)
+                source = answer.source
             except Exception as error:
-                yield AddableDict(self._stand_in(calls[0], error, started=stream.started))
+                yield Chunk(AddableDict(self._stand_in(calls[0], error, started=answer.started)))
                 source = "fallback"
         else:
-            yield AddableDict(answer=result["answer"], source=result["source"])
+            yield Chunk(AddableDict(answer=result["answer"], source=result["source"]))
             source = result["source"]
         if run_manager.handlers:
-            event = self._event(value, source)
-            run_manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=run_manager.run_id)
-
-    @override
-    async def _arun_stream(
-        self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        (result,), calls = self._decide([value], [run_manager], [config])
-        if isinstance(result, Exception):
-            raise result
-        yield AddableDict(without_answer(value))
-        if calls:
-            stream = AnswerStream(value, source="large", collector=calls[0].collector)
-            try:
-                async for piece in self.large.astream(calls[0].arm_input, calls[0].config, **kwargs):
-                    for chunk in stream.push(piece):
-                        yield chunk
-                for chunk in stream.finish():
-                    yield chunk
-                source = stream.source
-            except Exception as error:
-                yield AddableDict(self._stand_in(calls[0], error, started=stream.started))
-                source = "fallback"
-        else:
-            yield AddableDict(answer=result["answer"], source=result["source"])
-            source = result["source"]
-        if run_manager.handlers:
-            event = self._event(value, source)
-            await run_manager.get_child().on_custom_event(DECISION_EVENT, event, run_id=run_manager.run_id)
+            yield Tell(run_manager, DECISION_EVENT, self._event(value, source))
 
     def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> tuple[list[Any], list[_Call]]:
         """The finished record of each row that is kept (or its error), and the calls that the others need."""
@@ -223,8 +181,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             try:
                 prediction = _prediction_of(value)
                 record = without_answer(value)
-                if keeps(prediction, threshold_for(self.threshold, prediction), self.max_ood_score):
-                    results[row] = {**record, "answer": prediction.label, "source": self.tier}
+                if is_kept(prediction, self.threshold, self.max_ood_score):
+                    results[row] = {**record, "answer": prediction.value, "source": self.tier}
                 else:
                     collector = UsageCollector()
                     arm_config = watched(config[row], run_manager[row], "large", collector)
@@ -249,12 +207,12 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
 
     def _stand_in(self, call: _Call, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
-        label = call.record["prediction"].label
-        if self.on_large_error == "raise" or label is None or started or isinstance(error, WiringError):
+        small: Prediction = call.record["prediction"]
+        if self.on_large_error == "raise" or small.label is None or started or isinstance(error, WiringError):
             raise error
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {
-            "answer": label,
+            "answer": small.value,
             "source": "fallback",
             "error": describe_error(error),
             "large": LargeAnswer(value=said, usage=call.collector.usage),
@@ -275,9 +233,7 @@ def _prediction_of(value: Any) -> Prediction:
     prediction = value.get("prediction") if isinstance(value, Mapping) else None
     if isinstance(prediction, Prediction):
         return prediction
-    got = f"a record with the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
-    if isinstance(value, Mapping) and prediction is not None:
-        got = f"prediction={prediction!r}"
+    got = what_came(value) if prediction is None else f"prediction={what_came(prediction)}"
     msg = (
         f"Got {got} but expected a record with a Prediction under 'prediction'. Put a scorer before the branch "
         "(RunnableScorer makes one of any Runnable that yields a Prediction)"

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, model_validator
 from typing_extensions import override
 
-from dsplus_chains._runnable import BatchRunnable, Configs, Managers
-from dsplus_chains.labels import Labels, as_label, check_labels
+from dsplus_chains.gating.answer_table import (
+    answer_columns,
+    check_lengths,
+    confidence_column,
+    log_probabilities,
+    names_in,
+    probability_table,
+    rows_heard,
+)
+from dsplus_chains.running.batch_runnable import ComputingRunnable
 from dsplus_chains.schema import (
     InvalidInputError,
+    Labels,
     LargeAnswer,
     Prediction,
     ShuntRecord,
     WiringError,
     check_answered,
+    check_labels,
 )
-
-SMALLEST_PROBABILITY = 1e-12
 
 
 def _posterior(value: Any) -> Any:
@@ -35,7 +42,7 @@ def _posterior(value: Any) -> Any:
     raise ValueError(msg)
 
 
-class AnswerFusion(BatchRunnable[Any, Any]):
+class AnswerFusion(ComputingRunnable[Any, Any]):
     """Answers with the likeliest label given the small model's distribution and the large model's answer.
 
     Comes after a branch: ``scorer | branch | fusion``. In: the branch's record. Out: the same, where the large model
@@ -106,17 +113,17 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         Raises:
             InvalidInputError: Lengths differ, there are no probabilities, or no row was answered with a label.
         """
-        predictions, confidences = list(predictions), _confidences(large_confidences, large_answers)
-        _check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
-        names = check_labels(list(names)) if names is not None else _names(predictions)
-        heard, truth, answers = _heard(predictions, labels, large_answers, names)
+        predictions, confidences = list(predictions), confidence_column(large_confidences, large_answers)
+        check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
+        names = check_labels(list(names)) if names is not None else names_in(predictions)
+        heard, truth, answers = rows_heard(predictions, labels, large_answers, names)
         if not len(heard):
             msg = "Got no row with a known label, probabilities of the small model, and a label from the large one"
             raise InvalidInputError(msg)
         from dsplus_chains.calibration.posterior import fit_posterior
 
         posterior = fit_posterior(
-            _logs(_table([predictions[row] for row in heard], names)),
+            log_probabilities(probability_table([predictions[row] for row in heard], names)),
             truth,
             answers,
             confidences[heard],
@@ -135,7 +142,7 @@ class AnswerFusion(BatchRunnable[Any, Any]):
             large_answers: What the large model answered.
             names: The labels.
         """
-        return len(_heard(predictions, labels, large_answers, names)[0])
+        return len(rows_heard(predictions, labels, large_answers, names)[0])
 
     def fuse(
         self,
@@ -164,19 +171,19 @@ class AnswerFusion(BatchRunnable[Any, Any]):
         large_confidences: Sequence[float | None] | None = None,
     ) -> list[Prediction | None]:
         """The same as `fuse`, with None where the large model said no label, or one of probability 0."""
-        predictions, confidences = list(predictions), _confidences(large_confidences, large_answers)
-        _check_lengths(predictions=predictions, large_answers=large_answers, confidences=confidences)
+        predictions, confidences = list(predictions), confidence_column(large_confidences, large_answers)
+        check_lengths(predictions=predictions, large_answers=large_answers, confidences=confidences)
         for prediction in predictions:
             self._check_labels_of(prediction)
-        answers = _columns(large_answers, self.labels, predictions)
+        answers = answer_columns(large_answers, self.labels, predictions)
         results: list[Prediction | None] = [None] * len(predictions)
         rows = np.flatnonzero(answers >= 0)
         if not len(rows):
             return results
         from scipy.special import softmax  # the posterior has brought scipy
 
-        table = _table([predictions[row] for row in rows], self.labels)
-        logs = self.posterior.log_proba(_logs(table), answers[rows], confidences[rows])
+        table = probability_table([predictions[row] for row in rows], self.labels)
+        logs = self.posterior.log_proba(log_probabilities(table), answers[rows], confidences[rows])
         # A weight below 1 must not revive what is masked.
         both = softmax(np.where(table > 0, logs, -np.inf), axis=1)
         for row, probabilities in zip(rows.tolist(), both, strict=True):
@@ -206,7 +213,7 @@ class AnswerFusion(BatchRunnable[Any, Any]):
             raise ValueError(msg) from error
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+    def _compute(self, inputs: list[Any]) -> list[Any]:
         results: list[Any] = []
         rows: list[int] = []
         for row, value in enumerate(inputs):
@@ -248,57 +255,3 @@ class AnswerFusion(BatchRunnable[Any, Any]):
                 "fit anew"
             )
             raise WiringError(msg)
-
-
-def _names(predictions: Sequence[Prediction]) -> tuple[Any, ...]:
-    """Every label that some prediction gives a probability of, in the order in which they come."""
-    names = dict.fromkeys(label for row in predictions for label in row.probabilities or ())
-    if not names:
-        msg = "Got no prediction with probabilities but fusion weighs them; use a scorer that gives some"
-        raise InvalidInputError(msg)
-    return check_labels(list(names))
-
-
-def _columns(answers: Sequence[Any], names: Sequence[Any], predictions: Sequence[Prediction]) -> NDArray[np.int64]:
-    """The number of the label that each answer is; -1 for what is none, or has no probability in its row.
-
-    One of 0 is none: the label is masked, or in no vote. Taken at its word, a few such labels that prove true would
-    cost the small model all its say.
-    """
-    columns = {(type(label), label): column for column, label in enumerate(names)}  # True is not 1
-    found = np.full(len(answers), -1, dtype=np.int64)
-    for row, (answer, prediction) in enumerate(zip(map(as_label, answers), predictions, strict=True)):
-        if isinstance(answer, (str, int)) and (prediction.probabilities or {}).get(answer):
-            found[row] = columns.get((type(answer), answer), -1)
-    return found
-
-
-def _confidences(told: Sequence[float | None] | None, answers: Sequence[Any]) -> NDArray[np.float64]:
-    """How sure the large model was of each answer; NaN where it did not tell."""
-    return np.array([None] * len(answers) if told is None else list(told), dtype=np.float64)
-
-
-def _check_lengths(**given: Sized) -> None:
-    if len({len(column) for column in given.values()}) > 1:
-        shown = ", ".join(f"{len(column)} {name.replace('_', ' ')}" for name, column in given.items())
-        msg = f"Got {shown} but expected one of each for every row"
-        raise InvalidInputError(msg)
-
-
-def _heard(
-    predictions: Sequence[Prediction], labels: Sequence[Any], large_answers: Sequence[Any], names: Sequence[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The rows from which something can be learned, and the numbers of their true labels and of the answers."""
-    truth, answers = _columns(labels, names, predictions), _columns(large_answers, names, predictions)
-    rows = np.flatnonzero((truth >= 0) & (answers >= 0))
-    return rows, truth[rows], answers[rows]
-
-
-def _table(predictions: Sequence[Prediction], names: Sequence[Any]) -> NDArray[np.float64]:
-    rows = [[(row.probabilities or {}).get(label, 0.0) for label in names] for row in predictions]
-    return np.array(rows, dtype=np.float64)
-
-
-def _logs(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    logs: NDArray[np.float64] = np.log(np.maximum(table, SMALLEST_PROBABILITY))
-    return logs

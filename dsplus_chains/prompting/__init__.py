@@ -1,1 +1,5 @@
-"""What the large model is asked, and how its answer is read."""
+"""What the large model is asked and shown, and how its answer is read."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

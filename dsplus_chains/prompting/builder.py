@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
@@ -11,15 +11,27 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 from typing_extensions import override
 
-from dsplus_chains._fence import fence
-from dsplus_chains._runnable import BatchRunnable, Configs, Managers, by_row
 from dsplus_chains.calibration.track_record import TrackRecord
-from dsplus_chains.labels import Label, Labels, labels_outside
-from dsplus_chains.prompting.exemplars import Exemplar, ExemplarSelector, exemplar_block
-from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list, offered_labels, soft_hint
+from dsplus_chains.prompting.exemplar import Exemplar, exemplar_block
+from dsplus_chains.prompting.exemplars import ExemplarSelector
+from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode, label_list, offered_labels, soft_hint
 from dsplus_chains.prompting.matching import plain
 from dsplus_chains.prompting.offer import LabelPrompt
-from dsplus_chains.schema import InvalidInputError, Prediction, SubtaskResults, WiringError
+from dsplus_chains.prompting.template import Template
+from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Label,
+    Labels,
+    Prediction,
+    SubtaskResults,
+    WiringError,
+    as_pairs,
+    as_record,
+    fence,
+    from_pairs,
+    labels_outside,
+)
 
 RULES = (
     "Answer with exactly one of these labels, written as it is here, and nothing else. "
@@ -28,26 +40,12 @@ RULES = (
 """How to answer, and what the fence means. It is the same for every input, so that providers can cache it."""
 
 
-def _template(value: Any) -> Any:
-    if isinstance(value, str):
-        return ChatPromptTemplate.from_messages([("human", value)])
-    if isinstance(value, list):
-        return ChatPromptTemplate.from_messages(value)
-    if value is None or isinstance(value, ChatPromptTemplate):
-        return value
-    msg = f"Got template of type {type(value).__name__} but expected a ChatPromptTemplate, its messages, or one text"
-    raise ValueError(msg)
-
-
-def _from_pairs(value: Any) -> Any:
-    return dict(value) if isinstance(value, list) else value
-
-
-def _from_data(value: Any) -> Any:
+def as_track_record(value: Any) -> Any:
+    """A track record from its plain data; anything else as it is."""
     return TrackRecord.from_dict(value) if isinstance(value, Mapping) else value
 
 
-class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
+class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
     """Builds the large model's prompt from a record: instruction, labels, the fenced input, the small model's view.
 
     In: a record with `input` and, unless ``hints="none"``, `prediction` (a bare string is taken as the `input`).
@@ -110,14 +108,14 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
 
     labels: Labels
     instruction: str = Field(min_length=1)
-    descriptions: Annotated[dict[Label, str] | None, BeforeValidator(_from_pairs)] = None
-    hints: Literal["none", "soft", "hard"] = "soft"
+    descriptions: Annotated[dict[Label, str] | None, BeforeValidator(from_pairs)] = None
+    hints: HintMode = "soft"
     top_k: int = Field(default=5, ge=1)
-    track_record: Annotated[InstanceOf[TrackRecord] | None, BeforeValidator(_from_data)] = None
+    track_record: Annotated[InstanceOf[TrackRecord] | None, BeforeValidator(as_track_record)] = None
     set_level: float | None = Field(default=None, gt=0, le=1)
     strong_labels: tuple[Label, ...] | None = None
     exemplars: InstanceOf[ExemplarSelector] | None = None
-    template: Annotated[ChatPromptTemplate | None, BeforeValidator(_template)] = None
+    template: Template = None
 
     @model_validator(mode="after")
     def _descriptions_agree(self) -> Self:
@@ -175,14 +173,14 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
     @override
     def lc_attributes(self) -> dict[str, Any]:
         plain: dict[str, Any] = {}
-        if self.descriptions is not None:  # as pairs: the keys of a JSON object could not be numbers
-            plain["descriptions"] = [list(pair) for pair in self.descriptions.items()]
+        if self.descriptions is not None:
+            plain["descriptions"] = as_pairs(self.descriptions)
         if self.track_record is not None:
             plain["track_record"] = self.track_record.to_dict()
         return plain
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+    def _compute(self, inputs: list[Any]) -> list[Any]:
         return self._build_all(inputs)
 
     def build(self, value: Any) -> ChatPromptValue:
@@ -197,7 +195,7 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
         results: list[Any] = []
         for value in values:
             try:
-                results.append(_record(value))
+                results.append(as_record(value, expected="a record with the key 'input', as a scorer makes it"))
             except InvalidInputError as error:
                 results.append(error)
         sound = [row for row, record in enumerate(results) if not isinstance(record, Exception)]
@@ -282,15 +280,6 @@ class HintPromptBuilder(BatchRunnable[Any, ChatPromptValue]):
             )
             raise WiringError(msg)
         return template.invoke(values).to_messages()
-
-
-def _record(value: Any) -> Mapping[str, Any]:
-    record = {"input": value} if isinstance(value, str) else value
-    if isinstance(record, Mapping) and "input" in record:
-        return record
-    got = sorted(map(str, record)) if isinstance(record, Mapping) else type(record).__name__
-    msg = f"Got {got} but expected a record with the key 'input', as a scorer makes it"
-    raise InvalidInputError(msg)
 
 
 def _told(record: Mapping[str, Any]) -> str:

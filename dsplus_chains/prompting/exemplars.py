@@ -8,49 +8,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.example_selectors import BaseExampleSelector
-from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables.config import RunnableConfig, run_in_executor
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from numpy.typing import NDArray
-from pydantic import InstanceOf, PrivateAttr
 from typing_extensions import override
 
-from dsplus_chains._fence import fence
-from dsplus_chains._runnable import Configs
-from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.encoding.recipe import as_encoder
-from dsplus_chains.labels import Label, as_label, check_labels
-from dsplus_chains.schema import InvalidInputError, Prediction
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.prompting.exemplar import Exemplar
+from dsplus_chains.prompting.exemplar_retriever import ExemplarRetriever
+from dsplus_chains.schema import InvalidInputError, Prediction, as_label, check_labels, each_once, what_came
 
 if TYPE_CHECKING:
-    from dsplus_chains.encoding.neighbors import Search  # brings faiss
+    from dsplus_chains.encoding.neighbor_index import Search  # brings faiss
 
 POOL = 5
 """From how many times k nearest examples the chosen ones come, where they are to differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exemplar:
-    """One solved example.
-
-    Args:
-        input: The text.
-        label: Its true label.
-        prediction: What the small model says of it, from a fit that had not seen it; None if it is not known.
-    """
-
-    input: str
-    label: Label
-    prediction: Prediction | None = None
-
-    def __str__(self) -> str:
-        """Input, prediction with confidence, label: SuperICL's order; the input is fenced."""
-        told = [] if self.prediction is None else [f"Small model: {self.prediction}"]
-        return "\n".join([fence(self.input, tag="example"), *told, f"Label: {self.label}"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,7 +169,7 @@ class ExemplarSelector(BaseExampleSelector):
     @cached_property
     def labels(self) -> tuple[Any, ...]:
         """The labels of the examples, each once."""
-        return tuple(label for _, label in dict.fromkeys((type(one.label), one.label) for one in self.exemplars))
+        return each_once(one.label for one in self.exemplars)
 
     @cached_property
     def _search(self) -> Search:
@@ -258,49 +232,8 @@ class ExemplarSelector(BaseExampleSelector):
         return {key: value for key, value in self.__dict__.items() if key not in indexes}
 
 
-class ExemplarRetriever(BaseRetriever):
-    """Retrieves solved examples as documents, for a batch in one search; made by `ExemplarSelector.as_retriever`."""
-
-    selector: InstanceOf[ExemplarSelector]
-    _found: dict[str, list[Exemplar]] = PrivateAttr(default_factory=dict)
-
-    @override
-    def batch(
-        self, inputs: list[str], config: Configs | RunnableConfig | None = None, **kwargs: Any
-    ) -> list[list[Document]]:
-        return super(ExemplarRetriever, self._searched(inputs)).batch(inputs, config, **kwargs)
-
-    @override
-    async def abatch(
-        self, inputs: list[str], config: Configs | RunnableConfig | None = None, **kwargs: Any
-    ) -> list[list[Document]]:
-        searched = await run_in_executor(None, self._searched, inputs)
-        return await super(ExemplarRetriever, searched).abatch(inputs, config, **kwargs)
-
-    def _searched(self, queries: list[str]) -> Self:
-        """The same retriever, which has looked already; each query still gets a run of its own, with its callbacks."""
-        try:
-            found = self.selector.select_batch(queries)
-        except Exception:  # one of them cannot be read: then each is looked for alone, and that one fails
-            return self
-        searched = self.model_copy()
-        searched._found = dict(zip(queries, found, strict=True))
-        return searched
-
-    @override
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        found = self._found[query] if query in self._found else self.selector.select_batch([query])[0]
-        return [
-            Document(
-                page_content=exemplar.input,
-                metadata={"label": exemplar.label, "prediction": exemplar.prediction and str(exemplar.prediction)},
-            )
-            for exemplar in found
-        ]
-
-
 def _index(vectors: NDArray[np.float32]) -> Search:
-    from dsplus_chains.encoding.neighbors import neighbor_index  # faiss loads when it is first needed
+    from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads when it is first needed
 
     return neighbor_index(vectors)
 
@@ -308,18 +241,5 @@ def _index(vectors: NDArray[np.float32]) -> Search:
 def _check_texts(texts: Sequence[Any]) -> None:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            msg = f"Got texts[{row}]={text!r:.80} ({type(text).__name__}) but expected a string"
+            msg = f"Got texts[{row}]={what_came(text)} but expected a string"
             raise InvalidInputError(msg)
-
-
-def exemplar_block(exemplars: Sequence[Exemplar], *, views: bool) -> str:
-    """Solved examples as a block of a prompt, the likest last, next to the question; empty without any.
-
-    Args:
-        exemplars: Nearest first.
-        views: Whether to tell what the small model says of them.
-    """
-    if not exemplars:
-        return ""
-    shown = [exemplar if views else replace(exemplar, prediction=None) for exemplar in reversed(exemplars)]
-    return "\n\n".join(["Solved examples, the most similar one last:", *map(str, shown)])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from dsplus_chains.calibration.conformal import in_set
 from dsplus_chains.calibration.track_record import TrackRecord
-from dsplus_chains.labels import labels_outside
-from dsplus_chains.schema import Prediction, percent
+from dsplus_chains.schema import Prediction, labels_outside, percent
+
+HintMode: TypeAlias = Literal["none", "soft", "hard"]
+"""What the large model is told of the small one's view."""
 
 NONE_OF_THESE = "none of these"
 """What the large model may answer if label pruning took the right label from it."""

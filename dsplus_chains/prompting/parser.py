@@ -14,12 +14,12 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, model_validator
 from typing_extensions import override
 
-from dsplus_chains._answers import answer_in, unique_keys, without_thoughts
-from dsplus_chains._runnable import BatchRunnable, Configs, Managers
-from dsplus_chains.labels import Label, Labels, as_label, labels_outside
 from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.matching import Forms, forms_of, segments, takes_back
-from dsplus_chains.schema import describe_error
+from dsplus_chains.prompting.refusals import RefusalError
+from dsplus_chains.running.batch_runnable import ComputingRunnable
+from dsplus_chains.running.messages import answer_in, unique_keys, without_thoughts
+from dsplus_chains.schema import Label, Labels, as_label, describe_error, labels_outside, what_came
 
 _ANSWER_KEYS = (
     *("label", "answer", "final_answer", "category", "class", "classification", "prediction", "result", "output"),
@@ -35,11 +35,7 @@ class NoneOfTheseError(OutputParserException):
     """The large model chose "none of these": label pruning may have taken the right label from it."""
 
 
-class RefusalError(OutputParserException):
-    """The large model refused to answer, and said so in the way that its provider has for it."""
-
-
-class LabelParser(BatchRunnable[Any, Any]):
+class LabelParser(ComputingRunnable[Any, Any]):
     """Reads a chat model's answer as exactly one of the labels.
 
     In: a message, a string, JSON or an object with the label in it, an enum member, or a label itself. Case, quotes,
@@ -89,7 +85,7 @@ class LabelParser(BatchRunnable[Any, Any]):
         return True
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+    def _compute(self, inputs: list[Any]) -> list[Any]:
         return [self._try_parse(value) for value in inputs]
 
     def _try_parse(self, value: Any) -> Any:
@@ -115,7 +111,7 @@ class LabelParser(BatchRunnable[Any, Any]):
                 return label
         if isinstance(value, str):
             return self._parse_text(value)
-        msg = f"Got {value!r} ({type(value).__name__}) but expected one of the labels {self._shown}"
+        msg = f"Got {what_came(value)} but expected one of the labels {self._shown}"
         raise OutputParserException(msg, llm_output=str(value))
 
     def _parse_message(self, message: BaseMessage) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from dsplus_chains.labels import as_label
-from dsplus_chains.schema import InvalidInputError, Prediction
+from dsplus_chains.schema import InvalidInputError, Prediction, as_label, is_kept, same_label
 
 
 def strong_labels(
@@ -52,15 +51,10 @@ def strong_labels(
     solved = Counter(
         label
         for prediction, label in zip(predictions, truth, strict=True)
-        if prediction.label == label and _is_kept(prediction, threshold)
+        if same_label(prediction.label, label) and is_kept(prediction, threshold)
     )
     shares = {label: solved[label] / n for label, n in rows.items()}
     strong = [label for label, share in shares.items() if share >= min_share]
     if strong and len(strong) == len(rows):
         strong.remove(min(shares, key=shares.__getitem__))
     return tuple(strong)
-
-
-def _is_kept(prediction: Prediction, threshold: Any) -> bool:
-    limit = threshold.get(prediction.label) if isinstance(threshold, Mapping) else threshold
-    return limit is not None and prediction.confidence is not None and prediction.confidence >= limit

@@ -71,8 +71,7 @@ def _without_parser(model: Any, choices: Sequence[str]) -> Runnable[Any, Any] | 
     except NotImplementedError:
         return None
     if isinstance(held, RunnableSequence) and isinstance(held.last, BaseOutputParser):
-        first, *between = held.steps[:-1]
-        return RunnableSequence(first, *between) if between else first
+        return held.first  # behind it, langchain-openai has a step that raises on a refusal
     return held
 
 

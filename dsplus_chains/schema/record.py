@@ -8,8 +8,10 @@ from typing import Any, NotRequired, TypeGuard
 from typing_extensions import TypedDict
 
 from dsplus_chains.schema.errors import InvalidInputError
-from dsplus_chains.schema.subtasks import SubtaskResult, SubtaskResults
-from dsplus_chains.schema.values import LargeAnswer, Prediction
+from dsplus_chains.schema.large_answer import LargeAnswer
+from dsplus_chains.schema.prediction import Prediction
+from dsplus_chains.schema.results import SubtaskResult, SubtaskResults
+from dsplus_chains.schema.wording import what_came
 
 
 class ShuntRecord(TypedDict, total=False):
@@ -62,9 +64,39 @@ def check_answered(value: Any, *keys: str, place: str) -> Mapping[str, Any]:
     needed = (*keys, "answer", "source")
     if isinstance(value, Mapping) and all(key in value for key in needed):
         return value
-    got = f"the keys {sorted(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
-    msg = f"Got {got} but expected the record of a branch, with {', '.join(needed)}: {place}"
+    msg = f"Got {what_came(value)} but expected the record of a branch, with {', '.join(needed)}: {place}"
     raise InvalidInputError(msg)
+
+
+def as_record(value: Any, *, expected: str) -> Mapping[str, Any]:
+    """A record with an `input`: the input itself where it is one, a text as the `input` of a new one.
+
+    Args:
+        value: What a Runnable got.
+        expected: What it takes, for the error.
+
+    Raises:
+        InvalidInputError: It is neither.
+
+    Example:
+        >>> as_record("broke at once", expected="a text")
+        {'input': 'broke at once'}
+    """
+    record = {"input": value} if isinstance(value, str) else value
+    if isinstance(record, Mapping) and "input" in record:
+        return record
+    msg = f"Got {what_came(value)} but expected {expected}"
+    raise InvalidInputError(msg)
+
+
+def answer_of_large(record: Mapping[str, Any]) -> Any:
+    """What the large model answered, where its answer is the record's; None where it was not asked, or failed.
+
+    Example:
+        >>> answer_of_large({"answer": "ham", "source": "large"}), answer_of_large({"answer": "ham", "source": "small"})
+        ('ham', None)
+    """
+    return record["answer"] if record.get("source") == "large" else None
 
 
 def is_record(output: Any, given: Any = None) -> TypeGuard[Mapping[str, Any]]:

@@ -1,1 +1,5 @@
-"""Small models: an input becomes a prediction with a confidence."""
+"""An input becomes a prediction."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

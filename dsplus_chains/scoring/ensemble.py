@@ -10,16 +10,16 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.calibration.calibrators import Calibration, calibration_from_dict, fit_isotonic, fit_vector_scaling
-from dsplus_chains.encoding.base import Encoder
-from dsplus_chains.encoding.recipe import recipe_of
+from dsplus_chains.calibration.calibration_maps import Calibration, calibration_from_dict
+from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
+from dsplus_chains.encoding.encoder import Encoder, recipe_of
 from dsplus_chains.schema import BundleError, TrainingDataError
-from dsplus_chains.scoring.lexical import LexicalFeatures, LexicalMember
-from dsplus_chains.scoring.linear import LinearMember
-from dsplus_chains.scoring.member import Arrays, Member, TextBatch
-from dsplus_chains.scoring.mixing import Logs, assign_folds, mix, mixing_weights
-from dsplus_chains.scoring.mlp import MlpMember
-from dsplus_chains.scoring.neighbors import NeighborMember
+from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
+from dsplus_chains.scoring.members.linear import LinearMember
+from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
+from dsplus_chains.scoring.members.mixing import Logs, assign_folds, mix, mixing_weights
+from dsplus_chains.scoring.members.mlp import MlpMember
+from dsplus_chains.scoring.members.neighbors import NeighborMember
 
 MEMBERS: dict[str, type[Member]] = {
     member.kind: member for member in (LinearMember, MlpMember, LexicalMember, NeighborMember)

@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import model_validator
 from typing_extensions import override
 
-from dsplus_chains.labels import check_labels
-from dsplus_chains.schema import ROUNDING, BundleError, InvalidInputError, Prediction
-from dsplus_chains.scoring.base import BaseScorer
+from dsplus_chains.schema import ROUNDING, BundleError, InvalidInputError, Prediction, check_labels
+from dsplus_chains.scoring.base_scorer import BaseScorer
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a text may sum: half precision is that coarse, a head of sigmoids is far off."""

@@ -11,9 +11,15 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from dsplus_chains.labels import Label, check_labels
-from dsplus_chains.schema import BundleError, InvalidInputError, Prediction
-from dsplus_chains.scoring.base import BaseScorer
+from dsplus_chains.schema import (
+    BundleError,
+    InvalidInputError,
+    Label,
+    Prediction,
+    check_labels,
+    each_once,
+)
+from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.estimator import read_table
 
 TASKS = ("text-classification", "sentiment-analysis")
@@ -86,7 +92,7 @@ class PipelineScorer(BaseScorer):
         if unknown := [name for name in self.label_map or () if name not in self._names]:
             msg = f"Got a label_map with {unknown}, which are not among the model's names {list(self._names)[:10]}"
             raise ValueError(msg)
-        check_labels(list({(type(label), label): label for label in self._mapped}.values()))
+        check_labels(each_once(self._mapped))
         return self
 
     @property

@@ -7,16 +7,15 @@ from typing import Annotated, Any
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import BeforeValidator
 from typing_extensions import override
 
-from dsplus_chains._runnable import AsyncManagers, Configs, Managers
-from dsplus_chains.labels import Labels, labels_outside
-from dsplus_chains.schema import InvalidInputError, Prediction
-from dsplus_chains.scoring.base import BaseScorer
-from dsplus_chains.scoring.record import with_prediction
+from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.usage import traced
+from dsplus_chains.schema import InvalidInputError, Labels, Prediction, labels_outside, what_came
+from dsplus_chains.scoring.base_scorer import BaseScorer
+from dsplus_chains.scoring.record_start import with_prediction
 
 
 class RunnableScorer(BaseScorer):
@@ -52,30 +51,14 @@ class RunnableScorer(BaseScorer):
         return [_prediction(output) for output in self.run.batch(texts)]
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         results, rows = self._start(inputs)
-        if rows:
-            texts, configs = self._calls(results, rows, run_manager, config)
-            self._fill(results, rows, self.run.batch(texts, configs, return_exceptions=True))
-        return results
-
-    @override
-    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
-        results, rows = self._start(inputs)
-        if rows:
-            texts, configs = self._calls(results, rows, run_manager, config)
-            self._fill(results, rows, await self.run.abatch(texts, configs, return_exceptions=True))
-        return results
-
-    @staticmethod
-    def _calls(results: list[Any], rows: list[int], run_manager: Any, config: Configs) -> tuple[list[str], Configs]:
         texts = [results[row]["input"] for row in rows]
-        return texts, [patch_config(config[row], callbacks=run_manager[row].get_child("small")) for row in rows]
+        configs = [traced(config[row], run_manager[row], "small") for row in rows]
+        self._fill(results, rows, (yield Ask(self.run, texts, configs)).outputs)
+        return results
 
     def _fill(self, results: list[Any], rows: list[int], outputs: list[Any]) -> None:
-        if len(outputs) != len(rows):
-            msg = f"Got {len(outputs)} predictions from the small model for {len(rows)} texts but expected one for each"
-            raise InvalidInputError(msg)
         for row, output in zip(rows, outputs, strict=True):
             try:
                 if isinstance(output, Exception):
@@ -94,7 +77,7 @@ def _prediction(output: Any) -> Prediction:
     if isinstance(found, Prediction):
         return found
     msg = (
-        f"Got {output!r:.80} ({type(output).__name__}) from the small model but expected a Prediction: "
+        f"Got {what_came(output)} from the small model but expected a Prediction: "
         "return Prediction(label=..., confidence=...)"
     )
     raise InvalidInputError(msg)

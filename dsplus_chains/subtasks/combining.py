@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from string import Formatter
 from typing import Any
 
@@ -12,16 +11,15 @@ from langchain_core.runnables.base import coerce_to_runnable
 from pydantic import field_validator
 from typing_extensions import override
 
-from dsplus_chains._runnable import BatchRunnable, Configs, Managers, by_row
-from dsplus_chains.schema import DSPlusError, InvalidInputError, SubtaskResult
-from dsplus_chains.subtasks.shape import filled, placed, request_of
+from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
+from dsplus_chains.schema import DSPlusError, InvalidInputError, SubtaskResult, same_label
 
 
 class NoVoteError(DSPlusError):
     """No subtask found a value, so there is nothing to vote on."""
 
 
-class ResultTemplate(BatchRunnable[dict[str, Any], str]):
+class ResultTemplate(ComputingRunnable[dict[str, Any], str]):
     """Fills a template with the values of results, by the subtasks' names, and with the record's `input`.
 
     Values are only ever inserted: braces in them mean nothing. What was skipped is left empty, and what failed reads
@@ -58,15 +56,13 @@ class ResultTemplate(BatchRunnable[dict[str, Any], str]):
         return [name for _, name, _, _ in Formatter().parse(self.template) if name is not None]
 
     @override
-    def _run(
-        self, inputs: list[dict[str, Any]], run_manager: Managers, config: Configs, **kwargs: Any
-    ) -> list[str | Exception]:
+    def _compute(self, inputs: list[Any]) -> list[Any]:
         return by_row(self._fill, inputs)
 
     def _fill(self, record: Mapping[str, Any]) -> str:
-        return self._joined(record, str)
+        return self.joined(record, str)
 
-    def _joined(self, record: Mapping[str, Any], literal: Callable[[str], str]) -> str:
+    def joined(self, record: Mapping[str, Any], literal: Callable[[str], str]) -> str:
         """The values, and between them what becomes of the template's own text."""
         results = record.get("subtasks", {})
         values = {"input": record.get("input")} | {name: result.shown for name, result in results.items()}
@@ -77,20 +73,6 @@ class ResultTemplate(BatchRunnable[dict[str, Any], str]):
             literal(text) + ("" if name is None else f"{values[name]}")
             for text, name, _, _ in Formatter().parse(self.template)
         )
-
-
-class PlacedTemplate(ResultTemplate):
-    """A template that was written for a request's shape: its places hold the values of the record's request.
-
-    Example:
-        >>> record = {"request": 'Is order 7 "{late}"?', "subtasks": {"tone": SubtaskResult(value="[number 1]")}}
-        >>> PlacedTemplate(template="Order [number 1], [quote 2]: {tone}").invoke(record)
-        'Order 7, "{late}": [number 1]'
-    """
-
-    @override
-    def _fill(self, record: Mapping[str, Any]) -> str:
-        return self._joined(record, partial(filled, values=placed(request_of(record))[1]))
 
 
 def combining_step(value: Any) -> Runnable[Any, Any]:
@@ -127,7 +109,7 @@ def majority_vote(record: Mapping[str, Any]) -> Any:
         if result.value is None:
             continue
         for ballot in ballots:
-            if type(ballot[0].value) is type(result.value) and ballot[0].value == result.value:  # True is not 1
+            if same_label(ballot[0].value, result.value):
                 ballot.append(result)
                 break
         else:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, Self
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import override
 
-from dsplus_chains._batching import arun_batch, run_batch
-from dsplus_chains._runnable import AsyncManagers, BatchRunnable, Configs, Managers
+from dsplus_chains.running.answer_stream import answer_flow
+from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Open, StreamFlow
 from dsplus_chains.schema import ShuntRecord
 from dsplus_chains.subtasks.combining import ResultTemplate, combining_step
-from dsplus_chains.subtasks.flow import afinished, finished
-from dsplus_chains.subtasks.graph import plan_graph
-from dsplus_chains.subtasks.plan import Subtask, sorted_plan
-from dsplus_chains.subtasks.running import PlanRun
+from dsplus_chains.subtasks.order import sorted_plan
+from dsplus_chains.subtasks.plan_graph import plan_graph
+from dsplus_chains.subtasks.plan_run import PlanRun
+from dsplus_chains.subtasks.subtask import Subtask
+from dsplus_chains.subtasks.subtask_flow import subtask_flow
 
 
 class SubtaskDecomposer(BatchRunnable[Any, Any]):
@@ -99,49 +98,18 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
         return plan_graph(self, self.subtasks, self.combine, config)
 
     @override
-    def _run(self, inputs: list[Any], run_manager: Managers, config: Configs, **kwargs: Any) -> list[Any]:
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         plan = PlanRun(self, inputs, run_manager, config)
-        for _ in finished(plan, config[0]):
-            pass
+        yield from subtask_flow(plan, piecemeal=False)
         rows, records, configs = plan.combining()
-        plan.merge(rows, run_batch(self.combine, records, configs, **kwargs))
+        plan.merge(rows, (yield Ask(self.combine, records, configs, kwargs)))
         return plan.results
 
     @override
-    async def _arun(self, inputs: list[Any], run_manager: AsyncManagers, config: Configs, **kwargs: Any) -> list[Any]:
-        plan = PlanRun(self, inputs, run_manager, config)
-        async with aclosing(afinished(plan)) as flow:
-            async for _ in flow:
-                pass
-        rows, records, configs = plan.combining()
-        plan.merge(rows, await arun_batch(self.combine, records, configs, **kwargs))
-        return plan.results
-
-    @override
-    def _run_stream(
-        self, value: Any, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> Iterator[Any]:
+    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
         plan = PlanRun(self, [value], [run_manager], [config])
-        yield plan.known()
-        for subtask in finished(plan, config):
-            yield plan.found(subtask)
-        stream, record, arm_config = plan.streaming()
-        for piece in self.combine.stream(record, arm_config, **kwargs):
-            yield from stream.push(piece)
-        yield from stream.finish()
-
-    @override
-    async def _arun_stream(
-        self, value: Any, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        plan = PlanRun(self, [value], [run_manager], [config])
-        yield plan.known()
-        async with aclosing(afinished(plan)) as flow:
-            async for subtask in flow:
-                yield plan.found(subtask)
-        stream, record, arm_config = plan.streaming()
-        async for piece in self.combine.astream(record, arm_config, **kwargs):
-            for chunk in stream.push(piece):
-                yield chunk
-        for chunk in stream.finish():
-            yield chunk
+        yield Chunk(plan.known())
+        yield from subtask_flow(plan, piecemeal=True)
+        answer, record, arm_config = plan.streaming()
+        pieces = yield Open(self.combine, record, arm_config, kwargs)
+        yield from answer_flow(answer, pieces)

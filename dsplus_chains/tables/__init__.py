@@ -1,1 +1,5 @@
-"""Tables from files, for the `dsplus` command: `read.read_table`, `write.write_table`, and the `Table` between."""
+"""Tables from files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

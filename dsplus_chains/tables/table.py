@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dsplus_chains.passages import is_sound
-from dsplus_chains.schema import DSPlusError
+from dsplus_chains.schema import DSPlusError, is_missing, is_sound, label_reader, shown
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -47,7 +46,7 @@ class Table:
         for number, row in enumerate(self.rows, start=1):
             text = row.get(column)
             if not isinstance(text, str) or not text.strip():
-                got = "an empty cell" if _is_empty(text) else f"{shown(text)} ({type(text).__name__})"
+                got = "an empty cell" if is_missing(text) else f"{shown(text)} ({type(text).__name__})"
                 raise self._error(number, column, f"got {got} but expected a text; mend or drop the row")
             if not is_sound(text):
                 raise self._error(number, column, "got half a surrogate pair, which is no text; mend or drop the row")
@@ -71,7 +70,7 @@ class Table:
         self._check_column(column)
         cells = [row.get(column) for row in self.rows]
         for number, cell in enumerate(cells, start=1):
-            if _is_empty(cell):
+            if is_missing(cell):
                 raise self._error(number, column, "got an empty cell but expected a label; mend or drop the row")
         if known is None:
             return self._first_labels(column, cells)
@@ -92,7 +91,7 @@ class Table:
             TableError: There is no such column.
         """
         self._check_column(column)
-        return [None if _is_empty(cell := row.get(column)) else cell for row in self.rows]
+        return [None if is_missing(cell := row.get(column)) else cell for row in self.rows]
 
     def _first_labels(self, column: str, cells: Sequence[Any]) -> list[Any]:
         if not self.typed:
@@ -114,38 +113,3 @@ class Table:
 
     def _error(self, number: int, column: str, wrong: str) -> TableError:
         return TableError(f"{self.path}, row {number}, column {column!r}: {wrong}")
-
-
-def label_reader(known: Sequence[Any]) -> Callable[[Any], Any]:
-    """What turns a cell into the known label that is written like it, or into None.
-
-    Example:
-        >>> read = label_reader([7, 71])
-        >>> read("71"), read(" 7 "), read("71.0"), read(7), read("007"), read(True)
-        (71, 7, 71, 7, None, None)
-    """
-    exact = {(type(label), label): label for label in known}
-    written = {str(label).lower() if isinstance(label, bool) else str(label): label for label in known}
-    booleans = isinstance(known[0], bool)
-
-    def read(cell: Any) -> Any:
-        if isinstance(cell, float) and cell.is_integer():
-            cell = int(cell)  # what becomes of integers in a column with gaps
-        if not isinstance(cell, (str, int)):
-            return None
-        if (type(cell), cell) in exact or not isinstance(cell, str):
-            return exact.get((type(cell), cell))
-        text = cell.strip().lower() if booleans else cell.strip()
-        return written.get(text, written.get(text.removesuffix(".0")) if isinstance(known[0], int) else None)
-
-    return read
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value != value or (isinstance(value, str) and not value.strip())  # noqa: PLR0124  NaN
-
-
-def shown(value: Any) -> str:
-    """A value for a message of one line."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,1 +1,5 @@
-"""Chosen from data: operating points (`threshold.tune_threshold`), and how to ask (`hints.tune_hints`)."""
+"""Chosen from data: operating points, and how to ask."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

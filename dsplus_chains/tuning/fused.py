@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import InfeasibleTargetError, InvalidInputError, Prediction
-from dsplus_chains.tuning.result import TunedThreshold
-from dsplus_chains.tuning.rows import TuningRows
+from dsplus_chains.tuning.tuned import TunedThreshold
+from dsplus_chains.tuning.tuning_rows import TuningRows
 
 FusionMode: TypeAlias = Literal["replace", "posterior", "auto"]
 FOLDS = 10

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 
-from dsplus_chains.evaluation.models import confidences
+from dsplus_chains.evaluation.baselines import confidences
+from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.schema import Prediction
 from dsplus_chains.tuning.choice import Comparison
-from dsplus_chains.tuning.result import Estimate
-
-HintMode: TypeAlias = Literal["none", "soft", "hard"]
+from dsplus_chains.tuning.tuned import Estimate
 
 HEADINGS = ("hints", "exemplars", "fusion", "right", "95 %", "large", "tokens", "fixed", "broke")
 """Of the ablation table; under "large", how often the large model itself was right."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.evaluation.answers import number
 from dsplus_chains.evaluation.curve import OperatingCurve
-from dsplus_chains.evaluation.labels import number
 from dsplus_chains.schema import InfeasibleTargetError
 from dsplus_chains.tuning.certify import Risk, smallest_certifiable
-from dsplus_chains.tuning.result import OperatingPoint
 from dsplus_chains.tuning.select import cheapest, most_accurate
+from dsplus_chains.tuning.tuned import OperatingPoint
 
 
 def infeasible(

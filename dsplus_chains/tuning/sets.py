@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from dsplus_chains.calibration.conformal import conformal_level
-from dsplus_chains.tuning.rows import TuningRows
+from dsplus_chains.tuning.tuning_rows import TuningRows
 
 
 def fewest_rows(set_coverage: float) -> int:

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dsplus_chains import Keep, MapSubtask, SentenceRanker, Subtask, SubtaskDecomposer
+from dsplus_chains.documents.passages import cut
 from dsplus_chains.encoding.sentence import SentenceEncoder
-from dsplus_chains.passages import cut
 
 BUNDLES, STORIES = 10, 10
 TOP_K = 6

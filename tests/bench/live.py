@@ -16,10 +16,10 @@ from rich.progress import track
 
 from dsplus_chains import EncoderUnion, LanguageModelEncoder
 from dsplus_chains.calibration.intervals import paired_difference_interval, sign_test
-from dsplus_chains.demo._fetch import default_cache_dir
+from dsplus_chains.demo.fetch import default_cache_dir
 from dsplus_chains.demo.weights import smollm2_folder
-from dsplus_chains.integrations._gguf import convert_gguf
-from dsplus_chains.integrations.answer_cache import SQLiteAnswerCache
+from dsplus_chains.local.gguf import convert_gguf
+from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
 
 Records = list[dict[str, Any]]
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dsplus_chains import ConfidenceBranch, Prediction
-from dsplus_chains.scoring.base import BaseScorer
+from dsplus_chains.scoring.base_scorer import BaseScorer
 
 N = 2000
 TEXTS = [f"text number {i} of them all" for i in range(N)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.encoding.encoder import Encoder
 
 
 class Remembering:

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, LabelParser, SmallModelScorer, tune_threshold
 from dsplus_chains.tuning.fused import FusionMode
-from dsplus_chains.tuning.result import TunedThreshold
+from dsplus_chains.tuning.tuned import TunedThreshold
 
 INSTRUCTION = "What is the sentiment of this product review?"
 PROMPT = "Review: {text}\nQuestion: What is the sentiment of this product review, negative or positive?"

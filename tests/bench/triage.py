@@ -34,8 +34,8 @@ from dsplus_chains import (
     SubtaskDecomposer,
     tune_threshold,
 )
-from dsplus_chains.evaluation.subtasks import report_subtasks
-from dsplus_chains.subtasks.reducing import verbatim
+from dsplus_chains.documents.reduce import verbatim
+from dsplus_chains.evaluation.subtask_report import report_subtasks
 
 COUNTED = 300
 ESCALATED = {"domain": 0.02, "sentiment": 0.12}

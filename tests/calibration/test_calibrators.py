@@ -12,16 +12,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from dsplus_chains.calibration.calibrators import (
-    TEMPERATURE_RANGE,
+from dsplus_chains.calibration.calibration_maps import (
     IsotonicCalibration,
     TemperatureCalibration,
     VectorCalibration,
     calibration_from_dict,
-    fit_isotonic,
-    fit_temperature,
-    fit_vector_scaling,
 )
+from dsplus_chains.calibration.calibrators import TEMPERATURE_RANGE, fit_isotonic, fit_temperature, fit_vector_scaling
 
 
 def overconfident(n_rows: int, n_labels: int, *, sharpen: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -160,8 +160,8 @@ def tuned(fitted):
     """A bundle with a threshold between the confidences of two texts, or None."""
 
     def to(kept=None, deferred=None):
-        from dsplus_chains.bundle import Bundle
-        from dsplus_chains.tuning.threshold import tune_threshold
+        from dsplus_chains.storage.bundle import Bundle
+        from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
         bundle = Bundle.load(fitted)
         records = bundle.scorer.batch([text for text, _ in TRAIN])

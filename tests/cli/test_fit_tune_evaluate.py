@@ -43,7 +43,7 @@ def dev(table):
 
 
 def test_fit_writes_a_bundle_that_says_where_it_comes_from(fitted):
-    from dsplus_chains.bundle import Bundle
+    from dsplus_chains.storage.bundle import Bundle
 
     bundle = Bundle.load(fitted)
     assert bundle.scorer.labels == ("positive", "negative")
@@ -55,7 +55,7 @@ def test_fit_writes_a_bundle_that_says_where_it_comes_from(fitted):
 def test_a_language_model_in_a_prompt_is_found_again(table, dsplus, tmp_path):
     from tiny_llama import tiny_llama, tiny_tokenizer
 
-    from dsplus_chains.bundle import Bundle
+    from dsplus_chains.storage.bundle import Bundle
 
     tiny_llama().save_pretrained(tmp_path / "llama")
     tiny_tokenizer().save_pretrained(tmp_path / "llama")
@@ -83,14 +83,14 @@ def test_integers_stay_integers_from_fit_to_evaluate(table, dsplus, tmp_path):
     code, said = dsplus("evaluate", out, "--data", data, *COLUMNS, "--large-column", "gpt", "--json", numbers, "-q")
     assert code == 0, said
     assert json.loads(numbers.read_text())["large_accuracy"] == 0.75
-    from dsplus_chains.bundle import Bundle
+    from dsplus_chains.storage.bundle import Bundle
 
     assert Bundle.load(out).scorer.labels == (1, 2)
-    assert Bundle.load(out).descriptions == {1: "praise", 2: "complaint"}
+    assert Bundle.load(out).task.descriptions == {1: "praise", 2: "complaint"}
 
 
 def test_tune_and_evaluate_on_logged_answers(fitted, dev, dsplus, tmp_path):
-    from dsplus_chains.bundle import Bundle
+    from dsplus_chains.storage.bundle import Bundle
 
     given = ("--data", dev, *COLUMNS, "--large-column", "gpt", "-q")
     code, said = dsplus("tune", fitted, *given, "--json", tmp_path / "t.json")
@@ -115,8 +115,8 @@ def test_tune_and_evaluate_on_logged_answers(fitted, dev, dsplus, tmp_path):
 
 
 def test_tuning_anew_still_defers_what_is_far_from_all_examples(fitted, dev, dsplus):
-    from dsplus_chains.bundle import Bundle
-    from dsplus_chains.tuning.threshold import tune_threshold
+    from dsplus_chains.storage.bundle import Bundle
+    from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
     bundle = Bundle.load(fitted)
     predictions = [record["prediction"] for record in bundle.scorer.batch([text for text, _, _ in DEV])]
@@ -129,18 +129,18 @@ def test_tuning_anew_still_defers_what_is_far_from_all_examples(fitted, dev, dsp
 
 def test_logged_answers_give_the_records_of_a_live_chain(tuned, dev, server):
     """The same rows, once replayed and once through the chain with a model that answers what was logged."""
-    from dsplus_chains.bundle import Bundle
-    from dsplus_chains.cli._large import large_model, recorded_answers, replayed
-    from dsplus_chains.tables.read import read_table
+    from dsplus_chains.cli.large_options import large_model
+    from dsplus_chains.evaluation import read_recorded
+    from dsplus_chains.storage.bundle import Bundle
+    from dsplus_chains.tables.reading import read_table
 
     bundle = Bundle.load(tuned("bad phone", "hm well"))
     texts = ["bad phone", "hm well", "hm shrug", "good price"]
     live = bundle.chain(large_model("openai:fake", server.base_url)).batch(texts)
     said = dev.with_name("said.csv")
     said.write_text("gpt\nnegative\npositive\nwho knows\npositive\n")
-    answers = recorded_answers(read_table(said), "gpt", bundle.scorer.labels)
-    scored = bundle.scorer.batch(texts)
-    again = replayed(bundle, scored, answers)
+    answers = read_recorded(read_table(said).cells("gpt"), bundle.task.parser, where="column 'gpt'")
+    again = bundle.replay(bundle.scorer.batch(texts), answers)
     for name in ("answer", "source", "error", "prediction"):
         assert [record.get(name) for record in live] == [record.get(name) for record in again]
     assert [record["source"] for record in again] == ["small", "large", "fallback", "small"]
@@ -168,7 +168,7 @@ def test_tune_and_evaluate_ask_a_live_model(fitted, dev, dsplus, server, tmp_pat
 
 
 def test_a_dead_large_model_stores_no_threshold(fitted, dev, dsplus, server):
-    from dsplus_chains.bundle import Bundle
+    from dsplus_chains.storage.bundle import Bundle
 
     server.failing = True
     code, said = dsplus(

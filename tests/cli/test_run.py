@@ -157,12 +157,13 @@ def test_a_damaged_journal_is_refused(tuned, dsplus, server, inputs, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
 def test_two_runs_do_not_share_a_journal(tuned, dsplus, server, inputs, tmp_path):
-    from dsplus_chains._bundle_files import read_manifest
-    from dsplus_chains.cli._journal import Journal, RunIdentity, journal_path, sha256_of
+    from dsplus_chains.corpus.journal import Journal, RunIdentity, journal_path
+    from dsplus_chains.schema import hash_of_file
+    from dsplus_chains.storage.bundle_files import read_manifest
 
     bundle, out = tuned(), tmp_path / "out.csv"
     identity = RunIdentity(
-        bundle=read_manifest(bundle).sha256, input=sha256_of(inputs), text="text", large="openai:fake"
+        bundle=read_manifest(bundle).sha256, input=hash_of_file(inputs), text="text", large="openai:fake"
     )
     with Journal(journal_path(out), identity):
         code, said = dsplus(*arguments(bundle, inputs, out, server))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dsplus_chains.bundle import Bundle
+from dsplus_chains.storage.bundle import Bundle
 
 COLUMNS = ("--text", "text", "--label", "label")
 ROWS = [
@@ -46,7 +46,7 @@ def test_what_pays_is_stored_and_run_asks_in_that_way(fitted, live, dsplus, serv
     assert ablation["cells"][0]["broke"] == 18
     assert (ablation["best"]["hints"], ablation["best"]["broke"]) == ("soft", 0)
     bundle = Bundle.load(fitted)
-    assert (bundle.hints, bundle.exemplars) == ("soft", 0)
+    assert (bundle.task.hints, bundle.task.exemplars) == ("soft", 0)
 
     bundle = replace(bundle, exemplars=2).with_tuned(replace(bundle.tuned, threshold=None))
     bundle.save(fitted)
@@ -65,7 +65,7 @@ def test_hints_that_do_not_pay_are_left_out_and_a_second_run_asks_for_nothing(fi
     first = dsplus("tune", fitted, *options)
     assert first[0] == 0, first[1]
     assert "Taken: no hints, replace" in first[1]
-    assert Bundle.load(fitted).hints == "none"
+    assert Bundle.load(fitted).task.hints == "none"
     asked = len(server.asked)
     assert dsplus("tune", fitted, *options) == first
     assert len(server.asked) == asked
@@ -77,7 +77,7 @@ def test_a_plain_mode_is_asked_in_and_stored(fitted, live, dsplus, server, tmp_p
     assert len(server.prompts) == 36
     assert all(prompt.count("<example>") == 3 and "estimates:" not in prompt for prompt in server.prompts)
     assert "ablation" not in json.loads((tmp_path / "t.json").read_text())
-    assert (Bundle.load(fitted).hints, Bundle.load(fitted).exemplars) == ("none", 3)
+    assert (Bundle.load(fitted).task.hints, Bundle.load(fitted).task.exemplars) == ("none", 3)
     server.prompts.clear()
     code, said = dsplus("tune", fitted, *live)  # as the bundle has it
     assert code == 0, said
@@ -92,7 +92,7 @@ def test_hard_hints_that_prune_nothing_are_kept_if_asked_for_but_said_to_be_of_n
     code, said = dsplus("tune", fitted, *live, "--hints", "hard", "--fusion", "replace")
     assert code == 0, said
     assert "no label can be pruned: to have the true one" in said
-    assert Bundle.load(fitted).hints == "hard"
+    assert Bundle.load(fitted).task.hints == "hard"
 
 
 def test_none_of_these_is_asked_again_if_wanted_then_as_the_bundle_has_it(fitted, live, dsplus, server, table):
@@ -101,12 +101,12 @@ def test_none_of_these_is_asked_again_if_wanted_then_as_the_bundle_has_it(fitted
     hard = ("--data", data, *live[2:], "--hints", "hard")
     code, said = dsplus("tune", fitted, *hard, "--reask")
     assert code == 0, said
-    assert Bundle.load(fitted).reask
+    assert Bundle.load(fitted).task.reask
     assert len(server.asked) == 20 + 10
     assert dsplus("tune", fitted, *hard)[0] == 0
     assert len(server.asked) == 2 * (20 + 10)
     code, said = dsplus("tune", fitted, *hard, "--no-reask")
-    assert not Bundle.load(fitted).reask
+    assert not Bundle.load(fitted).task.reask
     assert len(server.asked) == 2 * (20 + 10) + 20
     assert "10 of 20 rows have no answer of the large model" in said
 
@@ -172,7 +172,7 @@ def test_a_plain_mode_beside_logged_answers_is_stored_and_said(fitted, dev, dspl
     assert code == 0, said
     assert "The chain will ask with no hints, 2 exemplars; the logged answers came from whatever prompt" in said
     bundle = Bundle.load(fitted)
-    assert (bundle.hints, bundle.exemplars) == ("none", 2)
+    assert (bundle.task.hints, bundle.task.exemplars) == ("none", 2)
     assert bundle.fusion is not None
     code, said = dsplus("tune", fitted, *logged)
     assert "The chain will ask" not in said
@@ -186,6 +186,6 @@ def test_training_texts_stay_out_of_the_bundle_if_wanted(table, dsplus, live, tm
     code, said = dsplus("tune", tmp_path / "b", *live, "--exemplars", "auto")
     assert code == 0, said
     assert "The bundle holds no examples to show, so none were tried." in said
-    assert Bundle.load(tmp_path / "b").exemplars == 0
+    assert Bundle.load(tmp_path / "b").task.exemplars == 0
     assert dsplus(*fit)[0] == 0
     assert (tmp_path / "b" / "examples" / "examples.json").is_file()

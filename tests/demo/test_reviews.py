@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dsplus_chains.demo._fetch import DemoDataError, PackagedFile
+from dsplus_chains.demo.fetch import DemoDataError, PackagedFile
 from dsplus_chains.demo.reviews import RATINGS, ReviewSentence, load_reviews, parse_reviews, split_by_review
 
 ROWS = [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplus_chains.encoding.chunking import pieces_of, pool
+from dsplus_chains.encoding.windows import pieces_of, pool
 
 
 class WordTokenizer:

@@ -6,7 +6,7 @@ import torch
 from tiny_llama import tiny_llama, tiny_tokenizer
 
 from dsplus_chains import SmallModelScorer
-from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.language_model import LanguageModelEncoder
 from dsplus_chains.schema import BundleError, InvalidInputError
 

@@ -6,8 +6,9 @@ from fakes import TinyEncoder
 from tiny_llama import tiny_llama, tiny_tokenizer
 
 from dsplus_chains import EncoderUnion
+from dsplus_chains.encoding.encoder import recipe_of
 from dsplus_chains.encoding.language_model import LanguageModelEncoder
-from dsplus_chains.encoding.recipe import load_encoder, recipe_of
+from dsplus_chains.encoding.loading import load_encoder
 from dsplus_chains.schema import BundleError
 
 

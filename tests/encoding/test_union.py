@@ -5,7 +5,7 @@ import pytest
 from fakes import TinyEncoder
 
 from dsplus_chains import EncoderUnion, SmallModelScorer
-from dsplus_chains.encoding.base import Encoder
+from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.schema import BundleError, InvalidInputError
 
 TEXTS = ["good phone", "bad phone", "a good day"]

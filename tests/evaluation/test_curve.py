@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplus_chains.evaluation.answers import clean_labels, right_answers
 from dsplus_chains.evaluation.curve import candidate_thresholds, operating_curve
-from dsplus_chains.evaluation.labels import clean_labels, right_answers, same_label
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, same_label
 
 CONFIDENCE = st.one_of(st.just(float("nan")), st.floats(0, 1))
 

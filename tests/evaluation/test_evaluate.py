@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dsplus_chains import Subtask, SubtaskDecomposer, report_subtasks
 from dsplus_chains.calibration.intervals import wilson_interval
-from dsplus_chains.evaluation.evaluate import evaluate
+from dsplus_chains.evaluation.measure import evaluate
+from dsplus_chains.planning.plan import Planning
 from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, SubtaskResult
-from dsplus_chains.subtasks.plan_schema import Planning
 
 KEYS = [
     "n",

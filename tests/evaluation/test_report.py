@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from dsplus_chains.evaluation.evaluate import evaluate
+from dsplus_chains.evaluation.measure import evaluate
 from dsplus_chains.evaluation.report import summary, write_report
 from dsplus_chains.schema import LargeAnswer, Prediction, SubtaskResult
 

@@ -19,8 +19,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, InvalidInputError, LabelParser, Prediction
-from dsplus_chains.gating.threshold import keeps, threshold_for
-from dsplus_chains.schema import LargeAnswer, WiringError
+from dsplus_chains.schema import LargeAnswer, WiringError, is_kept, threshold_for
 
 
 def record(confidence, label="negative", **more):
@@ -61,7 +60,7 @@ def test_a_threshold_by_label_defers_labels_that_are_not_in_it():
 def test_true_and_one_never_mix():
     assert threshold_for({1: 0.5}, Prediction(label=True, confidence=0.9)) is None
     assert threshold_for({True: 0.5}, Prediction(label=True, confidence=0.9)) == 0.5
-    assert not keeps(Prediction(label=True, confidence=0.9), None)
+    assert not is_kept(Prediction(label=True, confidence=0.9), None)
 
 
 @pytest.mark.parametrize("threshold", [1.5, -0.1, "0.9", True, float("nan"), {"negative": 2}])
@@ -332,7 +331,7 @@ async def test_only_a_record_is_merged_not_every_mapping_with_such_keys(arm, is_
 def test_answers_out_of_a_cache_are_counted_as_they_tell(told):
     from langchain_core.outputs import ChatGeneration, LLMResult
 
-    from dsplus_chains._usage import UsageCollector
+    from dsplus_chains.running.usage import UsageCollector
 
     collector = UsageCollector()
     message = AIMessage("a")

@@ -12,9 +12,9 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
 
 from dsplus_chains import HintPromptBuilder, InvalidInputError, Prediction, SubtaskResult
-from dsplus_chains._fence import fence
 from dsplus_chains.prompting.hints import offered_labels, ranked_labels
 from dsplus_chains.prompting.offer import LabelPrompt
+from dsplus_chains.schema import fence
 
 LABELS = ["card lost", "card stolen", "refund", "top up"]
 PREDICTION = Prediction(
@@ -224,9 +224,9 @@ def test_braces_in_the_input_are_not_variables():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"prediction": PREDICTION}, r"Got \['prediction'\] but expected a record with the key 'input'"),
+        ({"prediction": PREDICTION}, r"with the keys \['prediction'\] but expected a record with the key 'input'"),
         ({"input": "x"}, "hints='soft' need a Prediction"),
-        (3, "Got int"),
+        (3, r"Got 3 \(int\)"),
     ],
 )
 def test_a_record_that_lacks_something_is_refused(record, message):

@@ -42,7 +42,7 @@ from dsplus_chains import (
     WiringError,
     data_shunt,
 )
-from dsplus_chains.scoring.chat import from_votes
+from dsplus_chains.scoring.chat_model import from_votes
 
 SENTIMENTS = ["positive", "negative"]
 
@@ -505,7 +505,7 @@ def test_a_parser_that_breaks_is_an_error_and_no_vote():
     with pytest.raises(ZeroDivisionError):
         scorer.invoke("good")
     scorer, _ = by_logprobs(said("positive", -0.1), parser=lambda message: {"label": message.text})
-    with pytest.raises(InvalidInputError, match=r"dict\) but expected a string"):
+    with pytest.raises(InvalidInputError, match=r"a dict with the keys \['label'\] but expected a string"):
         scorer.invoke("good")
 
 

@@ -6,9 +6,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from dsplus_chains.calibration.calibrators import fit_temperature
-from dsplus_chains.scoring.lexical import LexicalFeatures, LexicalMember
-from dsplus_chains.scoring.member import TextBatch, log_softmax
-from dsplus_chains.scoring.mixing import assign_folds, mix, mixing_weights
+from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
+from dsplus_chains.scoring.members.member import TextBatch, log_softmax
+from dsplus_chains.scoring.members.mixing import assign_folds, mix, mixing_weights
 
 
 def draw(n=400, classes=4, sharp=1.0, seed=0):

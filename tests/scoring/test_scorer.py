@@ -20,8 +20,8 @@ from dsplus_chains import (
     TrainingDataError,
     data_shunt,
 )
-from dsplus_chains.scoring.head import fit_head, logits
-from dsplus_chains.scoring.member import log_softmax
+from dsplus_chains.scoring.members.head import fit_head, logits
+from dsplus_chains.scoring.members.member import log_softmax
 
 
 def fit(labels=LABELS, texts=TEXTS, **more):
@@ -258,8 +258,8 @@ def test_what_is_unlike_all_training_examples_can_be_deferred(tmp_path):
 
 
 def test_the_distance_is_one_less_the_mean_similarity_of_the_nearest_by_hand():
-    from dsplus_chains.scoring.member import TextBatch
-    from dsplus_chains.scoring.neighbors import NeighborMember
+    from dsplus_chains.scoring.members.member import TextBatch
+    from dsplus_chains.scoring.members.neighbors import NeighborMember
 
     angles = np.radians([0, 10, 20, 30, 40, 50, 60])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)

@@ -21,7 +21,7 @@ from dsplus_chains import (
     WiringError,
 )
 from dsplus_chains.subtasks.combining import as_table
-from dsplus_chains.subtasks.plan import levels
+from dsplus_chains.subtasks.order import levels
 
 
 def subtask(name, *needs, run=str, **more):

@@ -17,8 +17,8 @@ from dsplus_chains import (
     tune_threshold,
 )
 from dsplus_chains.tuning.fused import better_of_both, is_weighing_better
-from dsplus_chains.tuning.result import TunedThreshold
-from dsplus_chains.tuning.rows import read_rows
+from dsplus_chains.tuning.tuned import TunedThreshold
+from dsplus_chains.tuning.tuning_rows import read_rows
 
 LABELS = tuple("abcde")
 
@@ -257,7 +257,7 @@ def test_what_a_chain_is_worth_is_less_by_the_price_of_its_calls(settings, price
         compared.extend(tune(mode) for mode in ("replace", "posterior"))
         return better_of_both(tune, **options)
 
-    monkeypatch.setattr("dsplus_chains.tuning.threshold.better_of_both", recorded)
+    monkeypatch.setattr("dsplus_chains.tuning.threshold_tuning.better_of_both", recorded)
     tune_threshold(*rows(300, seed=2), fusion="auto", **settings)
     for result, worth in compared:
         expected = result.chain_accuracy.value - price * result.escalation_rate.value

@@ -24,7 +24,7 @@ from dsplus_chains import (
 )
 from dsplus_chains.calibration.intervals import sign_test
 from dsplus_chains.tuning.choice import cheapest_unless_better
-from dsplus_chains.tuning.hints import _best as best_of
+from dsplus_chains.tuning.hint_tuning import _best as best_of
 
 SENTIMENTS = ["positive", "negative"]
 ASK = {"instruction": "Praise or complaint?"}

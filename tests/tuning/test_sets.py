@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from dsplus_chains import HintPromptBuilder, Prediction, data_shunt, tune_threshold
 from dsplus_chains.prompting.hints import offered_labels
-from dsplus_chains.tuning.result import TunedThreshold
+from dsplus_chains.tuning.tuned import TunedThreshold
 
 LABELS = tuple(f"intent {number}" for number in range(30))
 

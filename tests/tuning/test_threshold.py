@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dsplus_chains.schema import DSPlusError, InfeasibleTargetError, InvalidInputError, Prediction
 from dsplus_chains.tuning.certify import GRID, STARTS
-from dsplus_chains.tuning.result import TunedThreshold
-from dsplus_chains.tuning.threshold import tune_threshold
+from dsplus_chains.tuning.threshold_tuning import tune_threshold
+from dsplus_chains.tuning.tuned import TunedThreshold
 
 ROW = st.tuples(
     st.sampled_from([None, 0.2, 0.4, 0.4, 0.7, 0.9, 1.0]), st.booleans(), st.sampled_from([True, False, None])

@@ -1,0 +1,13 @@
+from .calibration_maps import Calibration as Calibration
+from .calibrators import fit_isotonic as fit_isotonic
+from .calibrators import fit_temperature as fit_temperature
+from .calibrators import fit_vector_scaling as fit_vector_scaling
+from .metrics import adaptive_calibration_error as adaptive_calibration_error
+from .metrics import aurc as aurc
+from .metrics import brier_score as brier_score
+from .metrics import expected_calibration_error as expected_calibration_error
+from .metrics import negative_log_likelihood as negative_log_likelihood
+from .metrics import risk_coverage_curve as risk_coverage_curve
+from .posterior import Posterior as Posterior
+from .posterior import fit_posterior as fit_posterior
+from .track_record import TrackRecord as TrackRecord

@@ -1,0 +1,204 @@
+"""`data_shunt`: the whole chain in one call. Wiring only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableSerializable
+from langchain_core.runnables.base import RunnableBindingBase
+
+from dsplus_chains.calibration.track_record import TrackRecord
+from dsplus_chains.gating.branch import ConfidenceBranch
+from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.prompting.exemplars import ExemplarSelector
+from dsplus_chains.prompting.hints import HintMode
+from dsplus_chains.schema import labels_outside
+from dsplus_chains.scoring.base_scorer import BaseScorer
+from dsplus_chains.scoring.runnable import RunnableScorer
+from dsplus_chains.task import LabelTask
+
+
+def data_shunt(
+    scorer: Any,
+    large_model: Runnable[LanguageModelInput, Any],
+    *,
+    threshold: float | Mapping[Any, float | None] | Sequence[Any] | None,
+    task: LabelTask | None = None,
+    instruction: str | None = None,
+    hints: HintMode | None = None,
+    labels: Sequence[Any] | None = None,
+    descriptions: Mapping[Any, str] | None = None,
+    aliases: Mapping[str, Any] | None = None,
+    top_k: int | None = None,
+    track_record: TrackRecord | Literal["auto"] | None = "auto",
+    set_level: float | None = None,
+    strong_labels: Sequence[Any] | None = None,
+    exemplars: ExemplarSelector | None = None,
+    structured: bool | None = None,
+    retries: Literal[0, 1] | None = None,
+    reask: bool | None = None,
+    template: ChatPromptTemplate | str | None = None,
+    max_ood_score: float | None = None,
+    on_large_error: Literal["small", "raise"] = "small",
+    fusion: AnswerFusion | None = None,
+    input_key: str | None = None,
+) -> RunnableSerializable[Any, Any]:
+    """The whole chain: scorer, then the small model's answer where it is sure, else the large model's.
+
+    In: a text, or a dict that holds one. Out: the record; `.pick("answer")` makes it a drop-in for
+    ``prompt | llm | parser``.
+
+    Args:
+        scorer: A `SmallModelScorer`, or any Runnable (or function) from a text to a `Prediction`. A list of them, or a
+            dict by name, makes tiers: each is asked about what those before it were not sure of, and the large model
+            about what is left. `source` names the tier ("small", "small-2", … for a list); the prompt, `fusion` and
+            `max_ood_score` are about the last one, and the earlier predictions stand under `tiers`. A tier may end in
+            a `LabelMask`.
+        large_model: Any LangChain chat model, with whatever it has been given by ``with_retry`` and the like, or any
+            Runnable: it gets a prompt and answers with a message or a label.
+        threshold: The small model's answer is kept iff its confidence is at least this; by label as a dict; None
+            defers everything. For tiers a list with one for each.
+        task: What the large model is asked and how its answer is read, as one value. The settings from here to
+            `template` make one, with the defaults of `LabelTask`, where none is given.
+        instruction: What to decide, in your words.
+        hints: What the large model is told of the small one's view: "soft", "hard" or "none".
+        labels: The labels; those of the scorer if not given, or of the last tier that names any.
+        descriptions: What a label means, by label.
+        aliases: Further writings of labels that the large model may use.
+        top_k: How many labels a hint names at most.
+        track_record: How often the small model was right when it was about this sure, which a soft hint then tells;
+            "auto" takes the scorer's own, if it has one.
+        set_level: What hard hints prune by; from ``tune_threshold(..., set_coverage=0.95)``.
+        strong_labels: The labels that hard hints leave out, since the small model handles them by itself.
+        exemplars: Finds solved examples for each deferred input, to be shown to the large model.
+        structured: Ask for the label as structured output, if the large model has it.
+        retries: 1 asks once more where the answer is no label, and says so; 0 takes the first answer as it is.
+        reask: With hard hints: ask again, over all labels, where the answer is "none of these".
+        template: A prompt of your own; see `HintPromptBuilder`.
+        max_ood_score: What lies further than this from the training examples is deferred, and so is what has no
+            `ood_score`; see `SmallModelScorer.ood_limit`. Tune with the same value.
+        on_large_error: "small" (the small model's answer stands in) or "raise".
+        fusion: What weighs the large model's answer with the small one's view, as `tune_threshold` fitted it; None:
+            the large model's answer replaces the small one's.
+        input_key: The key of a dict under which the text is, if not the scorer's own.
+
+    Raises:
+        ValueError: No labels are known, parts speak of different labels, or a value is out of bounds.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from dsplus_chains import Prediction
+        >>> def small(text):
+        ...     return Prediction(label="negative", confidence=0.97 if "broke" in text else 0.5)
+        >>> chain = data_shunt(
+        ...     small,
+        ...     FakeListChatModel(responses=["Positive."]),
+        ...     labels=["positive", "negative"],
+        ...     instruction="Is this review positive or negative?",
+        ...     threshold=0.9,
+        ... )
+        >>> chain.pick("answer").batch(["it broke at once", "well, it is a phone"])
+        ['negative', 'positive']
+    """
+    given = {
+        "instruction": instruction,
+        "hints": hints,
+        "labels": labels,
+        "descriptions": descriptions,
+        "aliases": aliases,
+        "top_k": top_k,
+        "set_level": set_level,
+        "strong_labels": strong_labels,
+        "exemplars": exemplars,
+        "structured": structured,
+        "retries": retries,
+        "reask": reask,
+        "template": template,
+        **({} if track_record == "auto" else {"track_record": track_record}),
+    }
+    settings = {name: value for name, value in given.items() if value is not None or name == "track_record"}
+    if task is not None and settings:
+        msg = f"Got a task and {', '.join(sorted(settings))} beside it but expected one or the other; task.replace(...)"
+        raise ValueError(msg)
+    if task is None and instruction is None:
+        msg = "Got no instruction but expected what the large model is to decide; give instruction=, or task="
+        raise ValueError(msg)
+    named = labels if task is None else task.labels
+    *earlier, (tier, last, level) = _tiers(scorer, threshold)
+    scorer, inner = _scorer(last, named, "input" if earlier else input_key)  # a later tier gets a record
+    known = [named, *(getattr(small, "labels", None) for small in (inner, *(one for _, one, _ in reversed(earlier))))]
+    names = next((found for found in known if found is not None), None)
+    if names is None:
+        msg = "Got no labels, and the scorer names none either; give labels=[...]"
+        raise ValueError(msg)
+    task = LabelTask(**{**settings, "labels": list(names)}) if task is None else task
+    task = task.for_scorer(inner)
+    _check_parts(inner, task.labels, level, fusion, max_ood_score)
+    branch = ConfidenceBranch(
+        large=task.arm(large_model),
+        threshold=level,
+        max_ood_score=max_ood_score,
+        on_large_error=on_large_error,
+        tier=tier,
+    )
+    chain: RunnableSerializable[Any, Any] = scorer | branch
+    if fusion is not None:
+        chain = chain | fusion
+    for number, (tier, small, level) in reversed(list(enumerate(earlier))):
+        first, _ = _scorer(small, named, "input" if number else input_key)
+        chain = first | ConfidenceBranch(large=chain, threshold=level, on_large_error=on_large_error, tier=tier)
+    return chain
+
+
+def _check_parts(
+    inner: BaseScorer, names: Sequence[Any], level: Any, fusion: AnswerFusion | None, max_ood_score: float | None
+) -> None:
+    """Refuse parts that speak of different labels, and a distance that the scorer does not tell.
+
+    Raises:
+        ValueError: They do not fit each other.
+    """
+    if fusion is not None and (new := labels_outside(names, fusion.labels)):
+        msg = f"Got the labels {new[:10]}, which the fusion does not know ({list(fusion.labels)[:10]}); fit it anew"
+        raise ValueError(msg)
+    if max_ood_score is not None and hasattr(inner, "ood_limit"):
+        inner.ood_limit()  # refuses a scorer that gives no ood_score, with which everything would be deferred
+    for what, used in (
+        ("the scorer's labels", getattr(inner, "labels", None)),
+        ("the threshold's labels", list(level) if isinstance(level, Mapping) else None),
+        ("the fusion's labels", None if fusion is None else fusion.labels),
+    ):
+        if unknown := labels_outside(used or (), names):
+            msg = f"Got {what} {unknown[:10]}, which are not among the labels {list(names)[:10]}"
+            raise ValueError(msg)
+
+
+def _scorer(scorer: Any, labels: Sequence[Any] | None, input_key: str | None) -> tuple[Any, BaseScorer]:
+    """What stands first in a chain, and the scorer inside it."""
+    inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
+    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:
+        return scorer, inner  # a scorer with a config of its own
+    if not isinstance(scorer, BaseScorer):
+        scorer = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input")
+    elif input_key is not None:
+        scorer = type(scorer)(**{**dict(scorer), "input_key": input_key})
+    return scorer, scorer
+
+
+def _tiers(scorer: Any, threshold: Any) -> list[tuple[str, Any, Any]]:
+    """The small models in the order in which they are asked: the name, the scorer and the threshold of each."""
+    if isinstance(scorer, Mapping):
+        named = list(scorer.items())
+    elif isinstance(scorer, (list, tuple)):
+        named = [(f"small-{number}" if number > 1 else "small", each) for number, each in enumerate(scorer, start=1)]
+    else:
+        return [("small", scorer, threshold)]
+    levels = list(threshold) if isinstance(threshold, (list, tuple)) else []
+    if len(named) < 2 or len(levels) != len(named):
+        told = f"threshold={threshold!r}" if not levels else f"{len(levels)} thresholds"
+        msg = f"Got {len(named)} scorers and {told} but expected two scorers or more, and a list of as many thresholds"
+        raise ValueError(msg)
+    return [(name, each, level) for (name, each), level in zip(named, levels, strict=True)]

@@ -1,0 +1,77 @@
+"""What the commands share: options, progress bars, and one line for whatever a user can mend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from dsplus_chains.running.progress import Progress
+from dsplus_chains.schema import DSPlusError
+
+USER_ERROR = 2
+"""The exit code of what the user can mend, as for a misspelled option."""
+
+CONCURRENCY = 16
+"""As many requests to the large model are under way at once."""
+
+BundleFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
+Data: TypeAlias = Annotated[Path, typer.Option(help="The table: .csv, .tsv, .jsonl or .parquet.")]
+Text: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the texts.")]
+Labels: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the labels.")]
+Json: TypeAlias = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn what the user can mend into one line and exit code 2; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except (DSPlusError, ImportError, ValueError, OSError) as error:
+        Console(stderr=True).print(
+            f"dsplus: {_line(error)}", style="red", markup=False, highlight=False, soft_wrap=True, emoji=False
+        )
+        raise typer.Exit(USER_ERROR) from error
+
+
+def say(text: str) -> None:
+    """Print a sentence as it is."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
+
+
+@contextmanager
+def progress_bar(console: Console | None = None, *, quiet: bool) -> Iterator[Progress]:
+    """What services tell of their progress, as bars: on standard error unless a console is given."""
+    note = TextColumn("{task.fields[note]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note)
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=console or Console(stderr=True), disable=quiet) as bars:
+
+        def tell(title: str, done: int, total: int, note: str = "") -> None:
+            if title not in tasks:
+                tasks[title] = bars.add_task(title, total=total, note=note)
+            bars.update(tasks[title], completed=done, note=note)
+
+        yield tell
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as JSON; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {' '.join(first['msg'].removeprefix('Value error, ').split())}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,130 @@
+"""`dsplus evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from langchain_core.runnables import RunnableConfig
+from rich.console import Console
+from rich.table import Table as Grid
+
+from dsplus_chains.cli.console import (
+    CONCURRENCY,
+    BundleFolder,
+    Data,
+    Json,
+    Labels,
+    Quiet,
+    Text,
+    progress_bar,
+    say,
+    user_errors,
+    write_json,
+)
+from dsplus_chains.cli.large_options import (
+    AnswerFile,
+    BaseUrl,
+    Large,
+    LargeColumn,
+    check_answered,
+    check_source,
+    large_model,
+)
+from dsplus_chains.running.progress import in_batches
+from dsplus_chains.schema import answer_of_large, share, span
+
+if TYPE_CHECKING:
+    from dsplus_chains.evaluation.evaluation import Evaluation
+
+
+def evaluate(
+    bundle: BundleFolder,
+    data: Data,
+    text: Text,
+    label: Labels,
+    large_column: LargeColumn = None,
+    large: Large = None,
+    base_url: BaseUrl = None,
+    answer_file: AnswerFile = None,
+    baselines: Annotated[
+        bool, typer.Option(help="With --large: ask the large model alone about every row too, to compare with.")
+    ] = True,
+    json: Json = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report with plots there.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the chain on rows that it was neither fitted nor tuned on, beside what needs no threshold.
+
+    [bold]dsplus evaluate intents --data test.csv --text text --label label --large-column gpt --report report[/bold]:
+    on logged answers; nothing is asked.
+
+    [bold]dsplus evaluate intents --data test.csv --text text --label label --large openai:gpt-4o-mini --json
+    result.json[/bold]: what is deferred is asked, and then every row, for the large model alone.
+    """
+    with user_errors():
+        check_source(large, large_column)
+        from dsplus_chains.tables.reading import read_table
+
+        table = read_table(data)
+        texts = table.texts(text)
+        model = None if large is None else large_model(large, base_url, answer_file)
+        from dsplus_chains.evaluation.measure import evaluate as measure
+        from dsplus_chains.evaluation.recorded import read_recorded
+        from dsplus_chains.storage.bundle import Bundle
+
+        loaded = Bundle.load(bundle)
+        threshold = loaded.threshold
+        labels = table.labels(label, known=loaded.scorer.labels)
+        alone: dict[str, Any] = {}
+        if large_column is not None:
+            answers = read_recorded(table.cells(large_column), loaded.task.parser, where=f"column {large_column!r}")
+            with progress_bar(quiet=quiet) as progress:
+                scored = in_batches(loaded.scorer, texts, title="Scoring", progress=progress)
+            records = loaded.replay(scored, answers)
+            alone["large_answers"] = [answer.value for answer in answers]
+        else:
+            calls: RunnableConfig = {"max_concurrency": CONCURRENCY}
+            with progress_bar(quiet=quiet) as progress:
+                records = in_batches(loaded.chain(model), texts, title="The chain", progress=progress, config=calls)
+            if baselines:
+                plain = loaded.chain(model, threshold=None, hints="none", exemplars=None, fusion=None)
+                with progress_bar(quiet=quiet) as progress:
+                    asked = in_batches(plain, texts, title="The large model alone", progress=progress, config=calls)
+                check_answered(asked)
+                alone["large_answers"] = [answer_of_large(record) for record in asked]
+                alone["large_usage"] = [record["large"].usage for record in asked]
+        # A server of one's own may call its model what it likes: that name has no price.
+        priced = None if large is None else large if base_url is None else large.partition(":")[2]
+        result = measure(records, labels, model_name=priced, threshold=threshold, **alone)
+        if json is not None:
+            write_json(json, result.to_dict())
+        _show(result)
+        if report is not None:
+            from dsplus_chains.evaluation.report import write_report
+
+            files = write_report(result, report, title=f"{bundle.name} on {data.name}")
+            say(f"The report is {files.html}.")
+
+
+def _show(result: Evaluation) -> None:
+    grid = Grid(title=f"{result.n} rows")
+    for heading in ("", "accuracy", "escalated"):
+        grid.add_column(heading, justify="right" if heading else "left")
+    systems = [(name.replace("_", " "), found) for name, found in result.baselines.items()]
+    for name, found in systems:
+        grid.add_row(name, share(found.accuracy), share(found.escalation_rate))
+    grid.add_row("this chain", share(result.accuracy), share(result.escalation_rate), style="bold")
+    Console().print(grid)
+    interval = result.accuracy_interval
+    kept = "" if result.kept_accuracy is None else f"; of what the small model kept, {share(result.kept_accuracy)}"
+    say(
+        f"The chain was right on {share(result.accuracy)} (95 % interval "
+        f"{span(interval.low, interval.high)}){kept}. The large model fixed {result.fixed} answers of the small one "
+        f"and broke {result.broke} (exact sign test, p = {result.sign_test_p:.2g})."
+    )
+    spent = [] if result.tokens is None else [f"{result.tokens:,} tokens"]
+    spent += [] if result.cost_usd is None else [f"{result.cost_usd:.4g} US dollars"]
+    if spent:
+        say(f"The large model took {' and '.join(spent)}.")

@@ -1,0 +1,134 @@
+"""`dsplus fit`."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dsplus_chains.cli.console import Data, Labels, Quiet, Text, say, user_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dsplus_chains.encoding.encoder import Encoder
+
+
+def fit(
+    data: Data,
+    text: Text,
+    label: Labels,
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle; one that is there is replaced.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same small model.")] = 0,
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
+    ] = "auto",
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="With it --encoder is a language model, which reads each text in this prompt, where {text} stands, "
+            "and lends the small model what goes on inside it."
+        ),
+    ] = None,
+    reply: Annotated[
+        str | None, typer.Option(help="With --prompt: how the reply of a language model tuned for chat begins.")
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="What to decide, in your words; the large model will read it.")
+    ] = None,
+    descriptions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the labels mean, for the large model: a JSON object by label."),
+    ] = None,
+    examples: Annotated[
+        bool, typer.Option(help="Keep the training texts in the bundle, so that the large model can be shown some.")
+    ] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a small model on labelled examples, and save it as a bundle.
+
+    [bold]dsplus fit --data train.csv --text text --label label --out intents[/bold]
+
+    [bold]dsplus fit --data train.parquet --text body --label topic --out topics --encoder BAAI/bge-small-en-v1.5
+    --instruction "Which topic is this article about?" --descriptions topics.json[/bold]
+
+    [bold]dsplus fit --data reviews.csv --text text --label label --out sentiment
+    --encoder HuggingFaceTB/SmolLM2-135M-Instruct --prompt "Review: {text} Is it negative or positive?"
+    --reply "The sentiment is"[/bold]
+
+    In CSV and TSV files labels are integers if every one of them is written as one, and strings otherwise.
+    """
+    with user_errors():
+        from dsplus_chains.schema import InvalidInputError
+        from dsplus_chains.storage.bundle_files import check_target
+        from dsplus_chains.tables.reading import read_table
+
+        check_target(out.resolve())
+        table = read_table(data)
+        texts, labels = table.texts(text), table.labels(label)
+        meanings = None if descriptions is None else _descriptions(descriptions, labels)
+        if prompt is None and reply is not None:
+            msg = f"Got --reply {reply!r} without --prompt but expected both, or neither"
+            raise InvalidInputError(msg)
+        if prompt is not None and encoder == "auto":
+            msg = "Got --prompt without --encoder but expected a language model too: a hub name, or a folder"
+            raise InvalidInputError(msg)
+        where = Path(encoder)
+        encoder = str(where.resolve()) if where.is_dir() else encoder
+        started = time.perf_counter()
+        with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(texts)} rows"):
+            from dsplus_chains.storage.bundle import Bundle
+
+            settings = {"instruction": instruction, "descriptions": meanings}
+            bundle = Bundle.fit(
+                texts,
+                labels,
+                encoder=encoder if prompt is None else _language_model(encoder, prompt, reply),
+                keep_examples=examples,
+                seed=seed,
+                metadata={"file": data.name, "encoder": encoder},
+                **{name: value for name, value in settings.items() if value is not None},
+            )
+            pin = bundle.save(out)
+        seconds = time.perf_counter() - started
+        say(f"Fitted on {len(texts)} rows with {len(bundle.scorer.labels)} labels in {seconds:.1f} s.")
+        if bundle.scorer.summary:
+            say(bundle.scorer.summary)
+        say(f"The bundle is {out} (SHA-256 of its manifest: {pin}).")
+
+
+def _language_model(name: str, prompt: str, reply: str | None) -> Encoder:
+    from dsplus_chains.encoding.language_model import LanguageModelEncoder
+
+    return LanguageModelEncoder.from_pretrained(name, prompt=prompt, reply=reply)
+
+
+def _descriptions(path: Path, labels: Sequence[Any]) -> dict[Any, str]:
+    """The descriptions of labels in a JSON file.
+
+    Raises:
+        ValueError: The file is no JSON object of texts, or describes what is no label.
+    """
+    from dsplus_chains.schema import label_reader
+    from dsplus_chains.tables.table import TableError
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        msg = f"{path}: unreadable as JSON ({error})"
+        raise TableError(msg) from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        msg = f"{path}: got something else but expected a JSON object, {{label: description}}"
+        raise TableError(msg)
+    read = label_reader(list(dict.fromkeys(labels)))
+    described = {read(name): text for name, text in found.items()}
+    if None in described:
+        strange = next(name for name in found if read(name) is None)
+        msg = f"{path}: got a description of {strange!r} but expected one of the labels in the data"
+        raise TableError(msg)
+    return described

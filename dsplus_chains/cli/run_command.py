@@ -1,0 +1,68 @@
+"""`dsplus run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dsplus_chains.cli.console import CONCURRENCY, BundleFolder, Data, Quiet, Text, progress_bar, say, user_errors
+from dsplus_chains.cli.large_options import BaseUrl, Large, LargeColumn, check_source, large_model
+from dsplus_chains.running.progress import BATCH_SIZE
+
+STOPPED = 130
+"""The exit code of a run that was interrupted from the keyboard."""
+
+
+def run(
+    bundle: BundleFolder,
+    data: Data,
+    text: Text,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The output: .csv, .tsv or .jsonl.")],
+    large: Large = None,
+    base_url: BaseUrl = None,
+    large_column: LargeColumn = None,
+    retry_fallbacks: Annotated[
+        bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows in one batch.")] = BATCH_SIZE,
+    quiet: Quiet = False,
+) -> None:
+    """Label a file: the input's columns, and the answer, its source, the small model's confidence, the error.
+
+    [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:gpt-4o-mini[/bold]
+
+    [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:qwen --base-url
+    http://localhost:8000/v1 --retry-fallbacks[/bold]
+
+    Whatever ends it, the same command goes on where it ended: every reply is kept, in a journal beside the output,
+    as soon as it is there, and no row that has an answer is asked about again. The output is written at the end.
+    """
+    with user_errors():
+        check_source(large, large_column)
+        from dsplus_chains.corpus.labelling import RunInterruptedError, label_table
+
+        model: Any = None if large is None else large_model(large, base_url)
+        with progress_bar(quiet=quiet) as progress:
+            try:
+                run = label_table(
+                    bundle,
+                    data,
+                    text=text,
+                    out=out,
+                    large_model=model,
+                    large_name=large,
+                    large_column=large_column,
+                    retry_fallbacks=retry_fallbacks,
+                    batch_size=batch_size,
+                    concurrency=CONCURRENCY,
+                    progress=progress,
+                )
+            except RunInterruptedError as stop:
+                say(f"Stopped after {stop.done} of {stop.total} rows; the same command goes on from there.")
+                raise typer.Exit(STOPPED) from None
+        say(f"{run.rows:,} rows are in {out}: {run.counts}.")
+        if run.first_fallback is not None:
+            row = run.first_fallback
+            say(f"The first fallback is row {row.row + 1} ({row.error}); --retry-fallbacks asks about them again.")

@@ -1,0 +1,285 @@
+"""`dsplus tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from dsplus_chains.cli.console import (
+    CONCURRENCY,
+    BundleFolder,
+    Data,
+    Json,
+    Labels,
+    Quiet,
+    Text,
+    progress_bar,
+    say,
+    user_errors,
+    write_json,
+)
+from dsplus_chains.cli.large_options import (
+    AnswerFile,
+    BaseUrl,
+    Large,
+    LargeColumn,
+    check_source,
+    large_model,
+    settings_of,
+)
+from dsplus_chains.cli.ways import AUTO, set_coverage_of, ways_to_ask
+from dsplus_chains.running.progress import in_batches
+from dsplus_chains.schema import share
+
+if TYPE_CHECKING:
+    from dsplus_chains.task import LabelTask
+    from dsplus_chains.tuning.hint_search import HintSearch
+
+
+class Objective(StrEnum):
+    """What a threshold is chosen for."""
+
+    ACCURACY = "accuracy"
+    MATCH_LARGE = "match_large"
+    MAX_ESCALATION = "max_escalation"
+    MAX_COST = "max_cost"
+    MAX_RISK = "max_risk"
+
+
+class Fusion(StrEnum):
+    """Whose word is the last for a deferred input."""
+
+    REPLACE = "replace"
+    POSTERIOR = "posterior"
+    AUTO = "auto"
+
+
+class Hints(StrEnum):
+    """What the large model is told of the small one's view."""
+
+    NONE = "none"
+    SOFT = "soft"
+    HARD = "hard"
+    AUTO = "auto"
+
+
+def tune(
+    bundle: BundleFolder,
+    data: Data,
+    text: Text,
+    label: Labels,
+    large_column: LargeColumn = None,
+    large: Large = None,
+    base_url: BaseUrl = None,
+    answer_file: AnswerFile = None,
+    objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.ACCURACY,
+    max_escalation: Annotated[
+        float | None, typer.Option(metavar="E", help="At most this share of rows goes to the large model.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="C", help="An input costs at most this, in the unit of --large-cost.")
+    ] = None,
+    large_cost: Annotated[
+        float, typer.Option(metavar="C", help="What one call of the large model costs, in any unit.")
+    ] = 1.0,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(metavar="A", help="The whole chain errs on at most this share of inputs: a guarantee."),
+    ] = None,
+    delta: Annotated[
+        float, typer.Option(metavar="D", help="The chance, over the tuning rows, that the guarantee fails.")
+    ] = 0.05,
+    fusion: Annotated[
+        Fusion,
+        typer.Option(
+            help="Whose word is the last: the large model's, or both models'. auto: both models', unless the large "
+            "model's does clearly better on the tuning rows, costs less (match_large), or a guarantee is asked for."
+        ),
+    ] = Fusion.AUTO,
+    hints: Annotated[
+        Hints | None,
+        typer.Option(
+            help="What the large model is told of the small one's view; auto, with --large: whatever pays. As the "
+            "bundle has it, if not given."
+        ),
+    ] = None,
+    exemplars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K|auto",
+            help="How many solved training examples the large model is shown; auto, with --large: whatever pays.",
+        ),
+    ] = None,
+    reask: Annotated[
+        bool | None,
+        typer.Option(
+            "--reask/--no-reask",
+            help="With hard hints: ask again, over all labels, where the answer is that none of those offered fits. "
+            "As the bundle has it, if not given.",
+        ),
+    ] = None,
+    max_rows: Annotated[
+        int, typer.Option(metavar="N", min=1, help="In each way to ask, at most N rows are asked about.")
+    ] = 100,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Spend at most about N tokens of the large model.")
+    ] = None,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Choose the threshold on rows that the small model was not fitted on, and store it in the bundle.
+
+    [bold]dsplus tune intents --data dev.csv --text text --label label --large-column gpt[/bold]: on logged answers.
+
+    [bold]dsplus tune intents --data dev.csv --text text --label label --large openai:gpt-4o-mini --objective
+    max_escalation --max-escalation 0.2[/bold]: the large model is asked about every row.
+
+    [bold]dsplus tune intents --data dev.csv --text text --label label --large-column gpt --objective max_risk
+    --max-risk 0.1 --delta 0.05[/bold]: with a guarantee.
+
+    [bold]dsplus tune intents --data dev.csv --text text --label label --large openai:gpt-4o-mini --hints auto
+    --exemplars auto --answers answers.sqlite[/bold]: each way to ask is tried on the rows that the small model is least
+    sure of, and the cheapest is taken unless a dearer one is better by more than chance.
+
+    A bound given beside another objective is a constraint on it. What the bundle defers because it is far from all
+    training examples (`max_ood_score`) stays deferred. Use the tuning rows once, and others to evaluate.
+    """
+    with user_errors():
+        check_source(large, large_column)
+        if max_tokens is not None:
+            _check_budget(large_column, objective, max_risk)
+        from dsplus_chains.tables.reading import read_table
+
+        table = read_table(data)
+        texts = table.texts(text)
+        model = None if large is None else large_model(large, base_url, answer_file)
+        from dsplus_chains.evaluation.recorded import read_recorded
+        from dsplus_chains.storage.bundle import Bundle
+        from dsplus_chains.storage.bundle_files import read_manifest
+        from dsplus_chains.tuning.live import ask_live
+        from dsplus_chains.tuning.threshold_tuning import tune_threshold
+
+        loaded = Bundle.load(bundle)
+        if reask is not None:
+            loaded = loaded.with_task(reask=reask)
+        labels = table.labels(label, known=loaded.scorer.labels)
+        modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=model is not None)
+        search: HintSearch | None = None
+        sure: list[float | None] | None = None
+        asked = len(texts)
+        with progress_bar(quiet=quiet) as progress:
+            if large_column is not None:
+                parser = loaded.task.parser
+                recorded = read_recorded(table.cells(large_column), parser, where=f"column {large_column!r}")
+                answers = [answer.value for answer in recorded]
+                scored = in_batches(loaded.scorer, texts, title="Scoring", progress=progress)
+                predictions = [record["prediction"] for record in scored]
+                chosen = loaded.with_task(hints=modes[0], exemplars=counts[0])
+            else:
+                live = ask_live(
+                    loaded.scorer,
+                    model,
+                    texts,
+                    labels,
+                    task=loaded.task,
+                    hints=modes,
+                    exemplars=counts,
+                    fusion=fusion.value,
+                    max_rows=max_rows,
+                    max_tokens=max_tokens,
+                    config={"max_concurrency": CONCURRENCY},
+                    progress=progress,
+                )
+                chosen, search, predictions = (
+                    replace(loaded, task=live.task),
+                    live.search,
+                    list(live.search.predictions),
+                )
+                answers, sure, asked = live.answers, live.confidences, live.asked
+        if asked < len(texts):  # what was not asked about must not be deferred
+            max_escalation = min(asked / len(texts), 1.0 if max_escalation is None else max_escalation)
+        tuned = tune_threshold(
+            predictions,
+            labels,
+            answers,
+            objective=objective.value,
+            max_escalation=max_escalation,
+            max_cost=max_cost,
+            max_risk=max_risk,
+            delta=delta,
+            large_cost=large_cost,
+            fusion=fusion.value,
+            large_confidences=sure,
+            set_coverage=set_coverage_of(chosen.task),
+            max_ood_score=None if loaded.tuned is None else loaded.tuned.max_ood_score,
+            model_hash=read_manifest(bundle).scorer_sha256,
+        )
+        chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
+        tried = search is not None and search.tried_several
+        if json is not None:
+            ablation = {"ablation": search.to_dict()} if search is not None and tried else {}
+            write_json(json, {**tuned.to_dict(), **ablation})
+        if search is not None and tried:
+            _show(search)
+        elif large_column is not None and (hints, exemplars, reask) != (None, None, None):
+            _say_what_was_logged(chosen.task)
+        if exemplars == AUTO and loaded.task.examples is None:
+            say("The bundle holds no examples to show, so none were tried.")
+        _tell(chosen.task, answers, asked)
+        say(tuned.meaning)
+
+
+def _say_what_was_logged(task: LabelTask) -> None:
+    from dsplus_chains.tuning.hint_search import setting_name
+
+    say(
+        f"The chain will ask with {setting_name(task.hints, task.exemplars)}; the logged answers came from whatever "
+        "prompt they came from, so the threshold is right for that one."
+    )
+
+
+def _check_budget(large_column: str | None, objective: Objective, max_risk: float | None) -> None:
+    """Refuse a budget where nothing is asked, or where every row has to be.
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    if large_column is not None:
+        msg = "Got --max-tokens with --large-column, which asks for nothing; leave it out"
+        raise ValueError(msg)
+    if objective in {Objective.MATCH_LARGE, Objective.MAX_RISK} or max_risk is not None:
+        wants = "--max-risk" if max_risk is not None else f"--objective {objective.value}"
+        msg = f"Got --max-tokens with {wants}, which needs the large model's answer to every row; leave one out"
+        raise ValueError(msg)
+
+
+def _tell(task: LabelTask, answers: Sequence[object], asked: int) -> None:
+    """Say what the large model did not answer, and where hard hints are of no use."""
+    n = len(answers)
+    if failed := answers.count(None) - (n - asked):
+        say(f"{failed} of {asked} rows have no answer of the large model; the small one stands in there.")
+    if asked < n:
+        say(
+            f"The large model was asked about {asked} of {n} rows, those of which the small one is least sure: further "
+            f"the budget did not go. So at most {share(asked / n)} of inputs can be deferred."
+        )
+    if task.hints == "hard" and task.strong_labels is None and set_coverage_of(task) is None:
+        say(f"Hard hints prune nothing here: a hint names up to {task.top_k} labels, and there are no more.")
+
+
+def _show(search: HintSearch) -> None:
+    from dsplus_chains.tuning.hint_search import HEADINGS
+
+    grid = Grid(title=f"The {len(search.rows)} least sure of {len(search.predictions)} rows", box=None)
+    for heading in HEADINGS:
+        grid.add_column(heading, justify="left" if heading in {"hints", "fusion"} else "right")
+    for line in search.table():
+        grid.add_row(*line, style="bold" if line[0].startswith("→") else None)
+    Console().print(grid)
+    say(search.meaning)

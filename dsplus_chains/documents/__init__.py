@@ -1,0 +1,5 @@
+"""Long texts: passages, parts, which are kept, what is found in them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

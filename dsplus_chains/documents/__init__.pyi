@@ -1,0 +1,13 @@
+from .keep import Keep as Keep
+from .keep import PartResult as PartResult
+from .parts import MapParts as MapParts
+from .parts import PartError as PartError
+from .passages import Split as Split
+from .passages import cut as cut
+from .patterns import PatternExtractor as PatternExtractor
+from .patterns import find_spans as find_spans
+from .ranking import SentenceRanker as SentenceRanker
+from .ranking import word_overlap as word_overlap
+from .reduce import numbered as numbered
+from .reduce import numbered_values as numbered_values
+from .reduce import verbatim as verbatim

@@ -1,0 +1,134 @@
+"""`SentenceRanker`: the sentence of a text that is most about a question, verbatim."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from typing_extensions import override
+
+from dsplus_chains.documents.passages import Split, cut
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.running.batch_runnable import ComputingRunnable
+from dsplus_chains.schema import (
+    NOTHING_TO_READ,
+    InvalidInputError,
+    Passage,
+    SubtaskResult,
+    check_sound,
+    read_text,
+    what_came,
+)
+
+_WORD = re.compile(r"\w+")
+
+
+class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
+    """Finds the sentence of a text that is most similar to a question; one encode for the whole batch.
+
+    In: a record with a text as its `input`, and the question. Out: a `SubtaskResult`: the sentence as it stands in the
+    text, its score as the confidence, the sentence with its number and offset as the passage. As the `run` of a
+    `MapSubtask` it says how relevant each part is.
+
+    The score is in [0, 1], a mean of two: the cosine of both vectors (0 if negative), and the share of the question's
+    letters that stand in words which the sentence has as well, since names and numbers are poorly embedded. It ranks;
+    it is no probability that the sentence answers the question.
+
+    Args:
+        encoder: What turns texts into vectors, for instance a small model's `encoder`.
+        query: The question: a key of the record, or a quick function of it.
+        split: Where the text is cut: "sentences", "paragraphs", a text splitter, a function; None leaves it whole.
+        word_weight: The weight of the common words in the score: 0 is the vectors alone, 1 the words alone.
+
+    Raises:
+        InvalidInputError: The input holds no text, or no question, or one of them holds half of a character.
+
+    Example:
+        >>> class Letters:
+        ...     name = "letters"
+        ...
+        ...     def encode(self, texts):
+        ...         return np.array([[text.count(letter) for letter in "abcdefgh"] for text in texts], dtype=np.float32)
+        >>> ranker = SentenceRanker(encoder=Letters())
+        >>> record = {"input": "The box is nice. The battery broke.", "question": "What about the battery?"}
+        >>> ranker.invoke(record).value
+        'The battery broke.'
+    """
+
+    input_type: ClassVar[Any] = dict[str, Any]
+    output_type: ClassVar[Any] = SubtaskResult
+
+    encoder: Encoder
+    query: str | Callable[[dict[str, Any]], str] = "question"
+    split: Split | None = "sentences"
+    word_weight: float = Field(default=0.5, ge=0, le=1)
+
+    @override
+    def _compute(self, inputs: list[Any]) -> list[Any]:
+        results: list[Any] = []
+        tasks: dict[int, tuple[str, list[Passage]]] = {}
+        for row, value in enumerate(inputs):
+            try:
+                query, passages = self._read(value)
+            except Exception as error:
+                results.append(error)
+                continue
+            results.append(SubtaskResult(source="small", error=NOTHING_TO_READ))
+            if passages:
+                tasks[row] = query, passages
+        vectors = self._encode([text for query, passages in tasks.values() for text in (query, *_texts(passages))])
+        for row, (query, passages) in tasks.items():
+            results[row] = self._best(query, passages, vectors)
+        return results
+
+    def _read(self, value: Any) -> tuple[str, list[Passage]]:
+        """The question, and what may answer it."""
+        text = read_text(value, purpose="rank the sentences of")
+        record = value if isinstance(value, Mapping) else {"input": value}
+        query = self.query(dict(record)) if callable(self.query) else record.get(self.query)
+        if not isinstance(query, str) or not query.strip():
+            where = "from the function `query`" if callable(self.query) else f"under {self.query!r}"
+            msg = f"Got {what_came(query)} {where} but expected a question (a text) to rank sentences by"
+            raise InvalidInputError(msg)
+        check_sound(query, where="the question " if callable(self.query) else f"{self.query!r}: ")
+        if self.split is not None:
+            return query, cut(text, self.split)
+        return query, [Passage(text=text, start=0, number=1)] if text.strip() else []
+
+    def _encode(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """A vector of length one for each text; each is encoded once, however often it comes."""
+        distinct = list(dict.fromkeys(texts))
+        if not distinct:
+            return {}
+        vectors = np.asarray(self.encoder.encode(distinct), dtype=np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return dict(zip(distinct, vectors / np.where(lengths > 0, lengths, 1), strict=True))
+
+    def _best(self, query: str, passages: list[Passage], vectors: Mapping[str, NDArray[np.float32]]) -> SubtaskResult:
+        cosines = np.stack([vectors[passage.text] for passage in passages]) @ vectors[query]
+        words = np.array([word_overlap(query, passage.text) for passage in passages])
+        scores = (1 - self.word_weight) * np.clip(cosines, 0, 1) + self.word_weight * words
+        best = int(np.argmax(scores))  # of equals the first
+        return SubtaskResult(
+            value=passages[best].text, confidence=float(scores[best]), source="small", passages=(passages[best],)
+        )
+
+
+def word_overlap(query: str, text: str) -> float:
+    """The share of a question's letters that stand in words which a text has as well; long words count for more.
+
+    Example:
+        >>> word_overlap("Who won in 2004?", "In 2004 nobody won.")
+        0.75
+    """
+    wanted = set(_WORD.findall(query.casefold()))
+    shared = wanted & set(_WORD.findall(text.casefold()))
+    return sum(map(len, shared)) / sum(map(len, wanted)) if wanted else 0.0
+
+
+def _texts(passages: Sequence[Passage]) -> list[str]:
+    return [passage.text for passage in passages]

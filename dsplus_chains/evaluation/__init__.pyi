@@ -1,0 +1,13 @@
+from .evaluation import Baseline as Baseline
+from .evaluation import ErrorRow as ErrorRow
+from .evaluation import Evaluation as Evaluation
+from .evaluation import LabelReport as LabelReport
+from .evaluation import Latency as Latency
+from .measure import evaluate as evaluate
+from .plots import cost_accuracy_plot as cost_accuracy_plot
+from .plots import reliability_plot as reliability_plot
+from .plots import risk_coverage_plot as risk_coverage_plot
+from .recorded import read_recorded as read_recorded
+from .report import ReportFiles as ReportFiles
+from .report import write_report as write_report
+from .subtask_report import report_subtasks as report_subtasks

@@ -1,0 +1,193 @@
+"""The result of an evaluation: named numbers, and the same as plain data for JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dsplus_chains.calibration.intervals import Interval
+from dsplus_chains.evaluation.subtask_report import SubtaskReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelReport:
+    """How one label fared.
+
+    Args:
+        label: The label.
+        n: Rows that have it.
+        accuracy: Share of them that the chain got right (recall).
+        precision: Share of right ones among the chain's answers with this label; None without such answers.
+        small_accuracy: Share of them that the small model got right.
+        escalation_rate: Share of them that went to the large model.
+    """
+
+    label: Any
+    n: int
+    accuracy: float
+    precision: float | None
+    small_accuracy: float
+    escalation_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What a system without a threshold would have reached on the same rows.
+
+    Args:
+        accuracy: Share of right answers.
+        escalation_rate: Share of rows sent to the large model.
+    """
+
+    accuracy: float
+    escalation_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRow:
+    """One wrong answer.
+
+    Args:
+        row: Index of the record.
+        input: What was asked.
+        label: The true label.
+        answer: What the chain answered.
+        source: Who answered.
+        small: What the small model said.
+        confidence: Its confidence, None if unknown.
+        large: What the large model said, None if it was not asked or failed.
+        error: Why the large model failed, None if it did not.
+    """
+
+    row: int
+    input: Any
+    label: Any
+    answer: Any
+    source: str
+    small: Any
+    confidence: float | None
+    large: Any
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Seconds an input.
+
+    Args:
+        mean: The mean.
+        p50: The median.
+        p95: What 95 % of inputs stay within.
+    """
+
+    mean: float
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a chain is worth on a test split. What is not known is None, never 0.
+
+    Args:
+        n: Rows.
+        threshold: As given: keep iff ``confidence >= threshold``.
+        accuracy: Of the whole chain.
+        accuracy_interval: Its Wilson interval.
+        small_accuracy: Of the small model on all rows.
+        large_accuracy: Of the large model on all rows, a missing answer counted as wrong; None without large answers.
+        gain_over_small: Tango's interval for the chain's accuracy less the small model's.
+        gain_over_large: The same against the large model; None without large answers.
+        escalation_rate: Share of rows for which the large model was asked.
+        kept_accuracy: Of the chain where it was not asked.
+        deferred_accuracy: Of the chain where it was asked.
+        sources: Rows by who answered.
+        per_label: How each label fared, in the order of first appearance.
+        expected_calibration_error: Of the small model, over rows with a confidence, in `n_bins` bins.
+        adaptive_calibration_error: The same in bins of equal numbers of rows.
+        brier_score: Of the small model, over rows with probabilities.
+        negative_log_likelihood: The same, in nats.
+        aurc: Area under the small model's risk-coverage curve.
+        tokens: Of all calls of the large model.
+        input_tokens: Of their prompts.
+        output_tokens: Of their answers.
+        large_only_tokens: If every row had gone to the large model.
+        large_only_estimated: Whether the large-only numbers extrapolate the mean of the rows that did go there.
+        cost_usd: What the calls cost, in US dollars.
+        large_only_cost_usd: What they would have cost if every row had gone there.
+        break_even_escalation_rate: The escalation rate above which the chain costs more than the large model alone,
+            as its prompts may be longer; None unless large-only usage was given.
+        latency: Seconds an input; None if not given.
+        subtasks: What each subtask cost; empty without subtasks.
+        fixed: Rows where the large model was asked and the chain is right and the small model wrong.
+        broke: Rows where it was asked and the chain is wrong and the small model right.
+        sign_test_p: Two-sided p-value of the exact sign test of fixed against broke.
+        baselines: ``always_small``, ``always_large``, ``random_at_equal_cost`` and ``oracle`` (right wherever either
+            model is, at the fewest calls); the last three only with large answers.
+        errors: All wrong answers.
+        curve: Accuracy at each threshold, were what is deferred answered by `large_answers`; empty without them.
+        reliability: Count, mean confidence and accuracy in each confidence bin.
+        risk_coverage: Threshold, coverage and risk of the small model.
+        model_name: Of the large model.
+        notes: What could not be measured, and why.
+    """
+
+    n: int
+    threshold: Any
+    accuracy: float
+    accuracy_interval: Interval
+    small_accuracy: float
+    large_accuracy: float | None
+    gain_over_small: Interval
+    gain_over_large: Interval | None
+    escalation_rate: float
+    kept_accuracy: float | None
+    deferred_accuracy: float | None
+    sources: Mapping[str, int]
+    per_label: tuple[LabelReport, ...]
+    expected_calibration_error: float | None
+    adaptive_calibration_error: float | None
+    brier_score: float | None
+    negative_log_likelihood: float | None
+    aurc: float | None
+    tokens: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    large_only_tokens: int | None
+    large_only_estimated: bool
+    cost_usd: float | None
+    large_only_cost_usd: float | None
+    break_even_escalation_rate: float | None
+    latency: Latency | None
+    subtasks: tuple[SubtaskReport, ...]
+    fixed: int
+    broke: int
+    sign_test_p: float
+    baselines: Mapping[str, Baseline]
+    errors: tuple[ErrorRow, ...]
+    curve: tuple[Mapping[str, float | None], ...]
+    reliability: tuple[Mapping[str, float | None], ...]
+    risk_coverage: tuple[Mapping[str, float], ...]
+    model_name: str | None
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for JSON: what JSON cannot hold is written as its text, NaN as None."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int)) else str(value)

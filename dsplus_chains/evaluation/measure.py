@@ -1,0 +1,230 @@
+"""Evaluating a chain on a test split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from numpy.typing import NDArray
+
+from dsplus_chains.calibration.intervals import sign_test, wilson_interval
+from dsplus_chains.evaluation.answers import clean_answers, clean_labels, right_answers
+from dsplus_chains.evaluation.baselines import confidences, measure_large, measure_small, paired_gain
+from dsplus_chains.evaluation.costs import spending
+from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
+from dsplus_chains.evaluation.subtask_report import report_subtasks
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Label,
+    Prediction,
+    label_key,
+)
+
+Flags = NDArray[np.bool_]
+
+ASKED = frozenset({"large", "fused", "fallback"})
+"""The sources that mean that the large model was asked."""
+
+
+def evaluate(
+    records: Sequence[Mapping[str, Any]],
+    labels: Sequence[Label],
+    *,
+    large_answers: Sequence[Any] | None = None,
+    large_usage: Sequence[Mapping[str, Any] | None] | None = None,
+    model_name: str | None = None,
+    threshold: Any = None,
+    latencies: Sequence[float] | None = None,
+    n_bins: int = 15,
+    level: float = 0.95,
+) -> Evaluation:
+    """Measure a chain's answers against the labels, and against systems without a threshold.
+
+    Of a chain with several small models, "the small model" is the first: the one that saw every input. The large model
+    was asked for a row if it answered, or failed to, or if the planning or a subtask called a chat model. Records
+    without a `prediction`, such as a decomposer's own, are for `report_subtasks`.
+
+    Args:
+        records: What the chain returned: dicts with `input`, `prediction`, `answer`, `source` and, where the large
+            model was asked, `large` and `error`; of a decomposer also `subtasks`.
+        labels: The true labels.
+        large_answers: What the large model alone answers to each row, None where it fails. Without it there are no
+            baselines with a large model.
+        large_usage: LangChain's `UsageMetadata` of these answers, for what the large model alone would cost.
+            Without it that is extrapolated from the calls that the chain made.
+        model_name: Of the large model, for its price.
+        threshold: What the chain kept answers by, to be reported.
+        latencies: Seconds that each row took.
+        n_bins: Bins of the calibration error.
+        level: Confidence level of the intervals.
+
+    Raises:
+        InvalidInputError: There are no rows, lengths differ, a record has no answer, or labels are missing.
+
+    Example:
+        >>> from dsplus_chains.schema import Prediction
+        >>> sure, unsure = Prediction(label="ham", confidence=0.9), Prediction(label="ham", confidence=0.6)
+        >>> result = evaluate(
+        ...     [{"input": "a", "prediction": sure, "answer": "ham", "source": "small"},
+        ...      {"input": "b", "prediction": unsure, "answer": "spam", "source": "large"}],
+        ...     ["ham", "spam"],
+        ... )
+        >>> result.accuracy, result.small_accuracy, result.escalation_rate, result.fixed, result.cost_usd
+        (1.0, 0.5, 0.5, 1, None)
+    """
+    true = clean_labels(labels)
+    _check(records, true, large_answers=large_answers, large_usage=large_usage, latencies=latencies)
+    n = len(true)
+    answers = clean_answers(record["answer"] for record in records)
+    predictions = [_first_prediction(record) for record in records]
+    right = right_answers(answers, true)
+    small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
+    asked = np.array([_was_asked(record) for record in records])
+    small = measure_small(predictions, true, n_bins=n_bins)
+    large = None
+    if large_answers is not None:
+        large = measure_large(
+            large_answers,
+            true,
+            chain_right=right,
+            small_right=small_right,
+            confidence=confidences(predictions),
+            small_labels=[prediction.label for prediction in predictions],
+            escalation_rate=float(asked.mean()),
+            level=level,
+        )
+    calls = [_usage(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]
+    spent = spending(calls, n=n, large_usage=large_usage, model_name=model_name)
+    fixed, broke = int((asked & right & ~small_right).sum()), int((asked & ~right & small_right).sum())
+    always_small = Baseline(accuracy=float(small_right.mean()), escalation_rate=0.0)
+    return Evaluation(
+        n=n,
+        threshold=threshold,
+        accuracy=float(right.mean()),
+        accuracy_interval=wilson_interval(int(right.sum()), n, level=level),
+        small_accuracy=float(small_right.mean()),
+        large_accuracy=None if large is None else large.accuracy,
+        gain_over_small=paired_gain(right, small_right, level),
+        gain_over_large=None if large is None else large.gain,
+        escalation_rate=float(asked.mean()),
+        kept_accuracy=_mean(right[~asked]),
+        deferred_accuracy=_mean(right[asked]),
+        sources=dict(Counter(str(record["source"]) for record in records)),
+        per_label=_per_label(true, answers, right, small_right, asked),
+        expected_calibration_error=small.expected_calibration_error,
+        adaptive_calibration_error=small.adaptive_calibration_error,
+        brier_score=small.brier_score,
+        negative_log_likelihood=small.negative_log_likelihood,
+        aurc=small.aurc,
+        tokens=None if spent.tokens is None else spent.tokens.total,
+        input_tokens=None if spent.tokens is None else spent.tokens.input,
+        output_tokens=None if spent.tokens is None else spent.tokens.output,
+        large_only_tokens=spent.large_only_tokens,
+        large_only_estimated=spent.large_only_estimated,
+        cost_usd=spent.cost_usd,
+        large_only_cost_usd=spent.large_only_cost_usd,
+        break_even_escalation_rate=spent.break_even_escalation_rate,
+        latency=None if latencies is None else _latency(latencies),
+        subtasks=report_subtasks(records),
+        fixed=fixed,
+        broke=broke,
+        sign_test_p=sign_test(fixed, broke),
+        baselines={"always_small": always_small, **({} if large is None else large.baselines)},
+        errors=tuple(_error(row, records[row], true[row]) for row in np.flatnonzero(~right).tolist()),
+        curve=() if large is None else large.curve,
+        reliability=small.reliability,
+        risk_coverage=small.risk_coverage,
+        model_name=model_name,
+        notes=(*small.notes, *spent.notes),
+    )
+
+
+def _per_label(
+    true: Sequence[Any], answers: Sequence[Any], right: Flags, small_right: Flags, asked: Flags
+) -> tuple[LabelReport, ...]:
+    rows_of: dict[Any, list[int]] = {}
+    for row, label in enumerate(true):
+        rows_of.setdefault(label, []).append(row)
+    answered = Counter(label_key(answer) for answer in answers if isinstance(answer, Hashable))
+    return tuple(
+        LabelReport(
+            label=label,
+            n=len(rows),
+            accuracy=float(right[rows].mean()),
+            precision=int(right[rows].sum()) / given if (given := answered[label_key(label)]) else None,
+            small_accuracy=float(small_right[rows].mean()),
+            escalation_rate=float(asked[rows].mean()),
+        )
+        for label, rows in rows_of.items()
+    )
+
+
+def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
+    prediction, large = _first_prediction(record), record.get("large")
+    return ErrorRow(
+        row=row,
+        input=record.get("input"),
+        label=label,
+        answer=record["answer"],
+        source=str(record["source"]),
+        small=prediction.label,
+        confidence=prediction.confidence,
+        large=None if large is None else large.value,
+        error=record.get("error"),
+    )
+
+
+def _first_prediction(record: Mapping[str, Any]) -> Prediction:
+    """What the small model said: of several tiers the first, which is the one that saw every input."""
+    tiers: list[Prediction] = record.get("tiers") or [record["prediction"]]
+    return tiers[0]
+
+
+def _check(records: Sequence[Any], true: Sequence[Any], **columns: Sequence[Any] | None) -> None:
+    for name, column in {"records": records, **columns}.items():
+        if column is not None and len(column) != len(true):
+            msg = f"Got {len(column)} {name} for {len(true)} labels but expected one for each"
+            raise InvalidInputError(msg)
+    if not len(true):
+        msg = "Got no rows but expected at least one"
+        raise InvalidInputError(msg)
+    for row, record in enumerate(records):
+        missing = [
+            key for key in ("prediction", "answer", "source") if not isinstance(record, Mapping) or key not in record
+        ]
+        if missing:
+            msg = f"Got {type(record).__name__} without {', '.join(missing)} in row {row} but expected a chain's record"
+            raise InvalidInputError(msg)
+
+
+def _was_asked(record: Mapping[str, Any]) -> bool:
+    return record.get("large") is not None or record["source"] in ASKED or bool(_callers(record))
+
+
+def _usage(record: Mapping[str, Any]) -> UsageMetadata | None:
+    """The tokens of a row's calls: those of `large`, which counts all of them, or else of planning and subtasks."""
+    if record.get("large") is not None or record["source"] in ASKED:
+        usage: UsageMetadata | None = getattr(record.get("large"), "usage", None)
+        return usage
+    usages = [caller.usage for caller in _callers(record)]
+    return None if None in usages else reduce(add_usage, usages)
+
+
+def _callers(record: Mapping[str, Any]) -> list[Any]:
+    """What of a record, beside `large`, has called chat models: the planning, subtasks."""
+    found = [record.get("planning"), *(record.get("subtasks") or {}).values()]
+    return [each for each in found if getattr(each, "calls", 0)]
+
+
+def _latency(latencies: Sequence[float]) -> Latency:
+    seconds = np.asarray(latencies, dtype=np.float64)
+    p50, p95 = np.quantile(seconds, [0.5, 0.95])
+    return Latency(mean=float(seconds.mean()), p50=float(p50), p95=float(p95))
+
+
+def _mean(flags: Flags) -> float | None:
+    return float(flags.mean()) if len(flags) else None

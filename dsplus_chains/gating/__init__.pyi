@@ -1,0 +1,5 @@
+from .branch import ConfidenceBranch as ConfidenceBranch
+from .fusion import AnswerFusion as AnswerFusion
+from .replaying import RecordedAnswer as RecordedAnswer
+from .replaying import RecordedArm as RecordedArm
+from .replaying import replay as replay

@@ -1,1 +1,0 @@
-"""Where the chain meets what is not its own: local chat models."""

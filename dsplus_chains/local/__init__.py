@@ -1,0 +1,5 @@
+"""Chat models that run in the own process."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+from .local_chat import LocalChatModel as LocalChatModel

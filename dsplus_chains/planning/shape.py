@@ -1,0 +1,122 @@
+"""The shape of a request: what is left without its numbers and short quotations. Requests of a shape share a plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dsplus_chains.schema import (
+    InvalidInputError,
+    what_came,
+)
+
+_VALUE = re.compile(r'"[^"\n]+"|“[^“”\n]+”|«[^«»\n]+»|(?<!\w)\'[^\'\n]+\'(?!\w)|(?<!\w)(?>\d+(?:[.,:/]\d+)*)(?!\w)')
+_PLACE = re.compile(r"\[(?:number|quote) \d{1,4}\]")
+_LETTER = re.compile(r"[^\W\d_]")
+
+MOST_WORDS = 5
+"""How many words a quotation may have that is no part of a shape."""
+
+LONGEST_QUOTE = 40
+"""How many characters it may have: not all languages put spaces between words."""
+
+
+def request_of(record: Mapping[str, Any]) -> str:
+    """What is asked of a record: its `request`; without one, its `input` is the request.
+
+    Raises:
+        InvalidInputError: That is no text.
+    """
+    request = record.get("request", record.get("input"))
+    if isinstance(request, str) and request.strip():
+        return str(request)
+    msg = f"Got the request {what_came(request)} but expected a text that says what is wanted"
+    raise InvalidInputError(msg)
+
+
+def placed(request: str) -> tuple[str, dict[str, str]]:
+    """A request with places where its numbers and short quotations stood, and what stood in each place.
+
+    A quotation may be what is to be done. So a long one stays, and so do all if next to nothing is said beside them.
+
+    Example:
+        >>> placed('Name 2 complaints about "the app".')
+        ('Name [number 1] complaints about [quote 2].', {'[number 1]': '2', '[quote 2]': '"the app"'})
+        >>> placed('"Translate it."')
+        ('"Translate it."', {})
+    """
+    quotes = _LETTER.search(_VALUE.sub(lambda found: "" if _is_short(found[0]) else found[0], request)) is not None
+    values: dict[str, str] = {}
+
+    def place(found: re.Match[str]) -> str:
+        is_number = found[0][0].isdigit()
+        if not (is_number or (quotes and _is_short(found[0]))):
+            return found[0]
+        name = f"[{'number' if is_number else 'quote'} {len(values) + 1}]"
+        values[name] = found[0]
+        return name
+
+    return _VALUE.sub(place, request), values
+
+
+def places_in(text: str) -> list[str]:
+    """The places that a text names.
+
+    Example:
+        >>> places_in("Order [number 1] for [quote 2]: {tone}")
+        ['[number 1]', '[quote 2]']
+    """
+    return _PLACE.findall(text)
+
+
+def request_shape(request: str) -> str:
+    """The shape of a request: one case, one kind of space, places for numbers and short quotations.
+
+    A digit within a word ("B2B", "5kg") is a part of the word.
+
+    Example:
+        >>> request_shape("Name 2  complaints.") == request_shape("name 5 complaints.")
+        True
+        >>> request_shape("Name 2 complaints.") == request_shape("Name 2 reasons.")
+        False
+    """
+    return " ".join(placed(request)[0].split()).casefold()
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """A text of a plan with values in its places.
+
+    Args:
+        text: A text that was written for a request's shape.
+        values: What stands in each place of the request at hand.
+
+    Raises:
+        InvalidInputError: The text names a place that the request does not have.
+
+    Example:
+        >>> filled("Where is [quote 1]?", placed('Does it say "late" ?')[1])
+        'Where is "late"?'
+    """
+    if missing := [place for place in places_in(text) if place not in values]:
+        msg = f"Got a request without the values of {missing}, which its plan names; it was made for another request"
+        raise InvalidInputError(msg)
+    return _PLACE.sub(lambda place: values[place[0]], text)
+
+
+def question_of(record: Mapping[str, Any], *, question: str | None, places: bool) -> str:
+    """What a step is asked for a record: its question, with the request's own values in the places.
+
+    Args:
+        record: A record with `request`.
+        question: The step's question; None: the request itself.
+        places: Whether the question was written for the request's shape, and so may hold places.
+    """
+    request = request_of(record)
+    if question is None:
+        return request
+    return filled(question, placed(request)[1]) if places else question
+
+
+def _is_short(value: str) -> bool:
+    return len(value) <= LONGEST_QUOTE and len(value.split()) <= MOST_WORDS

@@ -1,0 +1,10 @@
+from .asker import LabelAsker as LabelAsker
+from .builder import HintPromptBuilder as HintPromptBuilder
+from .exemplar import Exemplar as Exemplar
+from .exemplar_retriever import ExemplarRetriever as ExemplarRetriever
+from .exemplars import ExemplarSelector as ExemplarSelector
+from .explainer import OverrideExplainer as OverrideExplainer
+from .parser import LabelParser as LabelParser
+from .parser import NoneOfTheseError as NoneOfTheseError
+from .refusals import RefusalError as RefusalError
+from .strong import strong_labels as strong_labels

@@ -1,0 +1,197 @@
+"""`LabelAsker`: a chat model is asked for a label, and once more where its answer is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.prompt_values import ChatPromptValue, ChatPromptValueConcrete, PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from pydantic import BeforeValidator, model_validator
+from typing_extensions import override
+
+from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
+from dsplus_chains.prompting.offer import LabelPrompt
+from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
+from dsplus_chains.prompting.refusals import RefusalError, as_refusal
+from dsplus_chains.prompting.structured import rows_held_to
+from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.messages import answer_in, without_thoughts
+from dsplus_chains.running.usage import traced
+from dsplus_chains.schema import WiringError, shorten
+
+_ANSWERS = (NoneOfTheseError, RefusalError)
+"""What a model may answer in place of a label; asking it again would not change its mind."""
+
+_TWO_MEANINGS = (
+    f'with which "{NONE_OF_THESE}" says that no label fits, but the parser has a label or an alias of that name. '
+    "Give it another one"
+)
+
+QUOTED, REPEATED = 80, 1000
+"""How many characters of an answer that is no label are quoted, and how many are repeated as the model's own words."""
+
+
+class LabelAsker(BatchRunnable[Any, Any]):
+    """Asks a chat model for a label, a whole batch at a time; what is no label is asked for once more.
+
+    In: a prompt (a `ChatPromptValue` as `HintPromptBuilder` gives it, messages, a string). Out: the label, in its own
+    type.
+
+    Answers that cannot be read as exactly one label go back in one further batch: the conversation so far, then what
+    was wrong and what the labels are, as a `ChatPromptValue`. A refusal, and "none of these" where it was offered, are
+    answers, and are not asked again; nor is a call that failed, for which LangChain has `with_retry`. A label that was
+    pruned from the prompt is taken as an answer if the model names it all the same; `structured` keeps it from that.
+
+    Args:
+        model: A chat model, or any Runnable from a prompt to a message or a label.
+        parser: What reads its answers, and knows the labels.
+        structured: Ask for the label as structured output, which most providers hold the model to: to what the prompt
+            offers, if it comes from `HintPromptBuilder`, else to all labels. A model that has none is asked for text.
+        escape: Whether prompts that do not tell offer "none of these", and perhaps not all of the labels. Those of
+            `HintPromptBuilder` tell.
+        retries: 1, or 0 for taking the first answer as it is.
+
+    Raises:
+        pydantic.ValidationError: A number of retries other than 0 and 1, a model whose structured output cannot be a
+            label, `escape` beside a label or an alias that is called so, an unknown keyword.
+        OutputParserException: The answer is not exactly one of the labels; `llm_output` holds it.
+        NoneOfTheseError: The answer is "none of these", which was offered.
+        WiringError: The prompt offers "none of these", but a label or an alias is called so.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> model = FakeListChatModel(responses=["Hard to say.", "Negative."])
+        >>> LabelAsker(model=model, parser=LabelParser(labels=["positive", "negative"])).invoke("It broke. Sentiment?")
+        'negative'
+    """
+
+    input_type: ClassVar[Any] = str | ChatPromptValueConcrete | list[AnyMessage]
+    output_type: ClassVar[Any] = str | int | bool
+
+    model: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    parser: LabelParser
+    structured: bool = False
+    escape: bool = False
+    retries: Literal[0, 1] = 1
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.escape and self.parser.takes_none_of_these:
+            msg = f"Got escape=True, {_TWO_MEANINGS}"
+            raise ValueError(msg)
+        self._addressed([None])
+        return self
+
+    @classmethod
+    @override
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return get_unique_config_specs([*self.model.config_specs, *self.parser.config_specs])
+
+    @override
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        return (self.model | self.parser).get_graph(config)
+
+    @override
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        results, prompts = self._checked(inputs)
+        for turn in range(1, 2 + self.retries):
+            if not prompts:
+                break
+            configs = [traced(config[row], run_manager[row], f"ask:{turn}") for row in prompts]
+            asked = Ask(*self._addressed(list(prompts.values())), configs, kwargs)
+            heard = _heard(results, prompts, (yield asked).outputs)
+            configs = [traced(config[row], run_manager[row], f"read:{turn}") for row in heard]
+            read = yield Ask(self.parser, list(heard.values()), configs)
+            prompts = self._open(results, prompts, heard, read.outputs)
+        return results
+
+    def _checked(self, inputs: list[Any]) -> tuple[list[Any], dict[int, Any]]:
+        """The results so far, which are errors, and the prompts that can be asked."""
+        twofold = self.parser.takes_none_of_these
+        results = [
+            WiringError(f"Got a prompt that offers it, {_TWO_MEANINGS}") if twofold and self._escape(prompt) else None
+            for prompt in inputs
+        ]
+        return results, {row: inputs[row] for row, error in enumerate(results) if error is None}
+
+    def _addressed(self, prompts: list[Any]) -> tuple[Runnable[Any, Any], list[Any]]:
+        """The model as it is asked, and what it is given."""
+        if not self.structured:
+            return self.model, prompts
+        return rows_held_to(self.model, [self._choices(prompt) for prompt in prompts], prompts)
+
+    def _choices(self, prompt: Any) -> tuple[str, ...]:
+        """What a prompt may be answered with."""
+        offered = prompt.offered if isinstance(prompt, LabelPrompt) else tuple(map(str, self.parser.labels))
+        return (*offered, NONE_OF_THESE) if self._escape(prompt) else offered
+
+    def _escape(self, prompt: Any) -> bool:
+        """Whether a prompt offers "none of these"."""
+        return prompt.escape if isinstance(prompt, LabelPrompt) else self.escape
+
+    def _open(
+        self, results: list[Any], prompts: Mapping[int, Any], heard: Mapping[int, Any], labels: list[Any]
+    ) -> dict[int, Any]:
+        """Keep what was read; the prompts with which the rest is asked again."""
+        again = {}
+        for (row, answer), label in zip(heard.items(), labels, strict=True):
+            results[row] = label
+            if isinstance(label, NoneOfTheseError) and not self._escape(prompts[row]):
+                msg = f'Got "{NONE_OF_THESE}", which was not offered; expected exactly one of the labels'
+                results[row] = OutputParserException(msg, llm_output=label.llm_output)
+            unread = isinstance(results[row], OutputParserException) and not isinstance(results[row], _ANSWERS)
+            if unread and isinstance(prompts[row], (PromptValue, str, list)):
+                again[row] = self._again(prompts[row], answer)
+        return again
+
+    def _again(self, prompt: Any, answer: Any) -> ChatPromptValue:
+        said = _said(answer)
+        quoted = json.dumps(shorten(" ".join(said.split()), QUOTED), ensure_ascii=False) if said else "An empty answer"
+        wanted = (
+            f'Answer with one of the labels that are offered above, or with "{NONE_OF_THESE}".'
+            if self._escape(prompt)
+            else f"Answer with one of:\n{label_list(self._choices(prompt), None)}"
+        )
+        chat = prompt if isinstance(prompt, ChatPromptValue) else ChatPromptValue(messages=_messages(prompt))
+        messages = [
+            *chat.messages,
+            AIMessage(shorten(said, REPEATED) or "…"),  # not every provider takes an empty message
+            HumanMessage(f"{quoted} is not exactly one of the labels. {wanted}"),
+        ]
+        return chat.model_copy(update={"messages": messages})  # what it offers stays with it
+
+
+def _heard(results: list[Any], prompts: Mapping[int, Any], answers: list[Any]) -> dict[int, Any]:
+    """The answers that came. A call that failed is the row's result, but a second one leaves the first one's error."""
+    heard = {}
+    for row, answer in zip(prompts, answers, strict=True):
+        if not isinstance(answer, Exception):
+            heard[row] = answer
+        elif results[row] is None:
+            results[row] = as_refusal(answer)
+    return heard
+
+
+def _messages(prompt: Any) -> list[BaseMessage]:
+    if isinstance(prompt, PromptValue):
+        return prompt.to_messages()
+    return convert_to_messages([prompt] if isinstance(prompt, str) else prompt)
+
+
+def _said(answer: Any) -> str:
+    """An answer in words, as far as it is what the parser reads."""
+    said = answer_in(answer) if isinstance(answer, BaseMessage) else str(answer)
+    return without_thoughts(said).strip() if isinstance(said, str) else json.dumps(said, ensure_ascii=False)

@@ -1,0 +1,27 @@
+"""Refusals: how a model says that it will not answer, whoever its provider is."""
+
+from __future__ import annotations
+
+from langchain_core import exceptions
+from langchain_core.exceptions import OutputParserException
+
+_MODEL_REFUSAL: type[Exception] | None = getattr(exceptions, "ModelRefusalError", None)
+"""LangChain's own, raised inside of a model that was asked for structured output; there from langchain-core 1.7.5."""
+
+
+class RefusalError(OutputParserException):
+    """The large model refused to answer, and said so in the way that its provider has for it."""
+
+
+def as_refusal(error: Exception) -> Exception:
+    """A refusal that a model has raised, as a `RefusalError`; any other error as it is.
+
+    Example:
+        >>> as_refusal(TimeoutError("no answer"))
+        TimeoutError('no answer')
+    """
+    if _MODEL_REFUSAL is None or not isinstance(error, _MODEL_REFUSAL):
+        return error
+    refusal = RefusalError(f"The large model refused: {error}", llm_output=str(error))
+    refusal.__cause__ = error
+    return refusal

@@ -1,0 +1,72 @@
+"""Prompt templates of the user's own: what may stand for one, and how one is kept as data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from langchain_core.prompts import (
+    AIMessagePromptTemplate,
+    ChatPromptTemplate,
+    HumanMessagePromptTemplate,
+    PromptTemplate,
+    SystemMessagePromptTemplate,
+)
+from pydantic import BeforeValidator
+
+from dsplus_chains.schema import InvalidInputError, what_came
+
+_ROLES: dict[type, str] = {
+    SystemMessagePromptTemplate: "system",
+    HumanMessagePromptTemplate: "human",
+    AIMessagePromptTemplate: "ai",
+}
+
+
+def as_template(value: Any) -> ChatPromptTemplate | None:
+    """A template from whatever stands for one.
+
+    Args:
+        value: A `ChatPromptTemplate`, its messages, the text of a human message, or None.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(value, str):
+        return ChatPromptTemplate.from_messages([("human", value)])
+    if isinstance(value, list):
+        return ChatPromptTemplate.from_messages([tuple(part) if isinstance(part, list) else part for part in value])
+    if value is None or isinstance(value, ChatPromptTemplate):
+        return value
+    msg = f"Got template={what_came(value)} but expected a ChatPromptTemplate, its messages, or one text"
+    raise ValueError(msg)
+
+
+Template: TypeAlias = Annotated[ChatPromptTemplate | None, BeforeValidator(as_template)]
+"""A prompt of the user's own, or None."""
+
+
+def template_as_data(template: ChatPromptTemplate) -> list[list[str]]:
+    """A template as pairs of role and text, which `as_template` reads back.
+
+    Args:
+        template: Of texts with plain variables.
+
+    Raises:
+        InvalidInputError: It holds something else.
+
+    Example:
+        >>> template_as_data(as_template("Is it praise? {fenced_input}"))
+        [['human', 'Is it praise? {fenced_input}']]
+    """
+    pairs = []
+    for message in template.messages:
+        kind: type = type(message)
+        role, prompt = _ROLES.get(kind), getattr(message, "prompt", None)
+        if role is None or not isinstance(prompt, PromptTemplate) or prompt.template_format != "f-string":
+            msg = (
+                f"Got {what_came(message)} in a template but expected texts of the roles system, human and ai, which "
+                "can be kept as data; give the template anew where the task is read"
+            )
+            raise InvalidInputError(msg)
+        pairs.append([role, prompt.template])
+    return pairs

@@ -1,0 +1,137 @@
+"""What goes into a large arm, what comes out of it, and how that becomes part of the record.
+
+An arm is any Runnable that is asked when the small side is not sure: the large arm of a branch, the combining step
+of a decomposer. It gets the record. It may answer with a plain value or with a record of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from langchain_core.messages import HumanMessage
+from langchain_core.prompts import BasePromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import (
+    Runnable,
+    RunnablePassthrough,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+
+from dsplus_chains.running.usage import UsageCollector
+from dsplus_chains.schema import DSPlusError, LargeAnswer, SubtaskResult, WiringError, as_label, is_record
+
+ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
+"""The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
+
+_RETOLD_KEYS = (*ANSWER_KEYS, "prediction", "tiers", "subtasks")
+"""The keys in which an arm's own record has the last word."""
+
+
+class EmptyAnswerError(DSPlusError):
+    """An arm ended without an answer."""
+
+
+def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
+    """The prompt template that an arm starts with, if it starts with one, whatever is wrapped around it."""
+    while not isinstance(arm, BasePromptTemplate):
+        if isinstance(arm, RunnableBindingBase):  # bind, with_config, with_retry
+            arm = arm.bound
+        elif isinstance(arm, RunnableWithFallbacks):
+            arm = arm.runnable
+        elif isinstance(arm, DynamicRunnable):  # configurable fields and alternatives
+            arm = arm.default
+        elif isinstance(arm, RunnableSequence):
+            arm = next((step for step in arm.steps if type(step) is not RunnablePassthrough), arm.last)
+        else:
+            return None
+    return arm
+
+
+def feed(
+    prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whose: str, subtasks: Collection[str] = ()
+) -> dict[str, Any]:
+    """The record as an arm's prompt wants it: results of subtasks under their names, or `input` as its one variable.
+
+    Args:
+        prompt: The prompt that the arm starts with, if it starts with one.
+        record: What the arm gets.
+        whose: What the arm is called in an error.
+        subtasks: The names of all subtasks of the plan: a variable with such a name is never the `input`.
+
+    Raises:
+        WiringError: The prompt has a variable that the record does not hold.
+    """
+    if prompt is None:
+        return record
+    held = record.get("subtasks")
+    found = held if isinstance(held, Mapping) else {}
+    lacking = [name for name in prompt.input_variables if name not in record]
+    fed = {**record, **{name: _shown(found[name]) for name in lacking if name in found}}
+    missing = [name for name in lacking if name not in fed]
+    if not missing:
+        return fed
+    if len(prompt.input_variables) == 1 and missing[0] not in subtasks and "input" in record:
+        asked = record["input"]
+        messages = any(isinstance(part, MessagesPlaceholder) for part in getattr(prompt, "messages", ()))
+        return {**record, missing[0]: [HumanMessage(str(asked))] if messages else asked}
+    msg = (
+        f"The prompt of {whose} wants {sorted(missing)}, which the record does not hold; it has {sorted(record)}. "
+        "Rename the prompt's variables (results of subtasks are in {subtasks}, and each under its name), add the "
+        "subtasks to `needs`, or add the keys before with RunnablePassthrough.assign"
+    )
+    raise WiringError(msg)
+
+
+def _shown(result: Any) -> Any:
+    return result.shown if isinstance(result, SubtaskResult) else result
+
+
+def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the record without the keys of an earlier answer."""
+    return {key: value for key, value in record.items() if key not in ANSWER_KEYS}
+
+
+def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector: UsageCollector) -> dict[str, Any]:
+    """The record with an arm's output in it.
+
+    A plain value becomes the `answer`, and what the large model said, unless the source is "small", or every call
+    failed and another step stood in (`with_fallbacks`). A record is merged (`is_record`), and what it says of answer,
+    source, large model, error, predictions and subtasks wins.
+
+    Raises:
+        EmptyAnswerError: The output is None.
+    """
+    if output is None:
+        msg = "the large arm answered None; its last step must return the answer"
+        raise EmptyAnswerError(msg)
+    if is_record(output, record):
+        told = {key: value for key, value in output.items() if key in _RETOLD_KEYS or key not in record}
+        return {**record, **recounted(told, collector)}
+    output = as_label(output)  # StrOutputParser hands on a kind of string
+    told = who_answered(source, record, collector)
+    return {**record, "answer": output, **told, **what_was_said(output, told["source"], collector)}
+
+
+def who_answered(source: str, record: Mapping[str, Any], collector: UsageCollector) -> dict[str, Any]:
+    """Who answered, and why it was not the large model, if all its calls failed; an earlier error keeps its place."""
+    if source != "large" or collector.failure is None:
+        return {"source": source}
+    return {"source": "fallback", **({} if "error" in record else {"error": collector.failure})}
+
+
+def what_was_said(answer: Any, source: str, collector: UsageCollector) -> dict[str, Any]:
+    """What the large model said, where the answer is its own."""
+    if source in {"small", "fallback"}:
+        return {}
+    return {"large": LargeAnswer(value=answer, confidence=collector.confidence, usage=collector.usage)}
+
+
+def recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:
+    """An arm's own record, whose `large` counts its last call alone, with the tokens of all the arm's calls."""
+    large = told.get("large")
+    if not isinstance(large, LargeAnswer):
+        return told
+    return {**told, "large": large.model_copy(update={"usage": collector.usage})}

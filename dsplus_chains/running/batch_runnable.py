@@ -1,0 +1,210 @@
+"""`BatchRunnable`: a Runnable whose batch path is the only path, so that one batch is one model call."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from langchain_core.runnables.utils import AddableDict, AnyConfigurableField, Input, Output
+from pydantic import ConfigDict
+from typing_extensions import override
+
+from dsplus_chains.running.configurable import BatchConfigurableFields
+from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
+from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work, raise_interrupts
+
+_NOTHING = object()
+
+
+class BatchRunnable(RunnableSerializable[Input, Output]):
+    """A Runnable that is written once, over a batch; every other way to call it comes from that.
+
+    A subclass says in `_flow` what is done with a batch: a generator that yields requests and gets back what came of
+    them. A subclass that yields piecemeal has a `_stream_flow` as well. `invoke` is a batch of one.
+
+    Each row of a batch has a run manager (for child runs and events) and a config of its own. A row that fails is
+    returned as the exception, so that it fails alone. LangChain then raises the first one or, under
+    `return_exceptions=True`, hands them all over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    run_type: ClassVar[str | None] = None
+    """What tracers call such a run: "chain" if None, else "prompt", "parser", …"""
+
+    input_type: ClassVar[Any] = None
+    """What goes in, for schemas; None if it is what the class is parametrised with."""
+    output_type: ClassVar[Any] = None
+    """What comes out, likewise."""
+
+    @property
+    @override
+    def InputType(self) -> Any:
+        return super().InputType if self.input_type is None else self.input_type
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return super().OutputType if self.output_type is None else self.output_type
+
+    @abstractmethod
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        """Answer a batch: as many results as inputs, in order, an exception where a row failed.
+
+        Args:
+            inputs: One a row.
+            run_manager: One a row, for child runs and events.
+            config: One a row.
+            **kwargs: What a chain was called with (`stop=...`). It reaches whoever has a model to hand it to; the
+                others ignore it, as LangChain's own Runnables do.
+        """
+
+    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
+        """Answer one input piece by piece."""
+        (result,) = yield from self._flow([value], [run_manager], [config], **kwargs)
+        if isinstance(result, Exception):
+            raise result
+        yield Chunk(AddableDict(result) if type(result) is dict else result)
+
+    def _run(
+        self, inputs: list[Input], run_manager: list[CallbackManagerForChainRun], config: Configs, **kwargs: Any
+    ) -> list[Output | Exception]:
+        results: list[Output | Exception] = drive(self._flow(inputs, [*run_manager], config, **kwargs))
+        return results
+
+    async def _arun(
+        self, inputs: list[Input], run_manager: list[AsyncCallbackManagerForChainRun], config: Configs, **kwargs: Any
+    ) -> list[Output | Exception]:
+        results: list[Output | Exception] = await adrive(self._flow(inputs, [*run_manager], config, **kwargs))
+        return results
+
+    @override
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
+        return self.batch([input], config, **kwargs)[0]
+
+    @override
+    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
+        return (await self.abatch([input], config, **kwargs))[0]
+
+    @override
+    def batch(
+        self,
+        inputs: list[Input],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Output]:
+        outputs = self._batch_with_config(
+            self._run, inputs, config, return_exceptions=return_exceptions, run_type=self.run_type, **kwargs
+        )
+        raise_interrupts(outputs)
+        return outputs
+
+    @override
+    async def abatch(
+        self,
+        inputs: list[Input],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Output]:
+        outputs = await self._abatch_with_config(
+            self._arun, inputs, config, return_exceptions=return_exceptions, run_type=self.run_type, **kwargs
+        )
+        raise_interrupts(outputs)
+        return outputs
+
+    @override
+    def stream(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Output]:
+        yield from self.transform(iter([input]), config, **kwargs)
+
+    @override
+    async def astream(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Output]:
+        async def one() -> AsyncIterator[Input]:
+            yield input
+
+        async for chunk in self.atransform(one(), config, **kwargs):
+            yield chunk
+
+    @override
+    def transform(
+        self, input: Iterator[Input], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Output]:
+        yield from self._transform_stream_with_config(input, self._transform, config, run_type=self.run_type, **kwargs)
+
+    @override
+    async def atransform(
+        self, input: AsyncIterator[Input], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Output]:
+        async for chunk in self._atransform_stream_with_config(
+            input, self._atransform, config, run_type=self.run_type, **kwargs
+        ):
+            yield chunk
+
+    def _transform(
+        self, chunks: Iterator[Input], run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
+    ) -> Iterator[Output]:
+        value: Any = _NOTHING
+        for chunk in chunks:
+            value = add_chunks(value, chunk)
+        if value is not _NOTHING:
+            yield from drive_stream(self._stream_flow(value, run_manager, config, **kwargs))
+
+    async def _atransform(
+        self,
+        chunks: AsyncIterator[Input],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Output]:
+        value: Any = _NOTHING
+        async for chunk in chunks:
+            value = add_chunks(value, chunk)
+        if value is not _NOTHING:
+            async with aclosing(adrive_stream(self._stream_flow(value, run_manager, config, **kwargs))) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    @override
+    def configurable_fields(self, **kwargs: AnyConfigurableField) -> BatchConfigurableFields[Input, Output]:
+        super().configurable_fields(**kwargs)  # refuses what is no field
+        return BatchConfigurableFields(default=self, fields=kwargs)
+
+
+class ComputingRunnable(BatchRunnable[Input, Output]):
+    """A `BatchRunnable` that asks nobody: it does all of its work by itself, under async in a thread."""
+
+    @abstractmethod
+    def _compute(self, inputs: list[Any]) -> list[Any]:
+        """Answer a batch: as many results as inputs, in order, an exception where a row failed."""
+
+    @override
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        return (yield Work(self._compute, (inputs,)))
+
+
+def by_row(function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:
+    """What a function makes of each input, or the error that it raised: one bad row fails alone."""
+    results: list[Any] = []
+    for value in inputs:
+        try:
+            results.append(function(value))
+        except Exception as error:
+            results.append(error)
+    return results
+
+
+def add_chunks(total: Any, chunk: Any) -> Any:
+    """Add a chunk of a stream to what came before, as LangChain does: what cannot be added replaces."""
+    if total is _NOTHING:
+        return chunk
+    try:
+        return total + chunk
+    except TypeError:
+        return chunk

@@ -1,0 +1,111 @@
+"""What the chat model calls under one run have cost, how sure the last was, and whether any was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, cast
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import patch_config
+from typing_extensions import override
+
+from dsplus_chains.running.logprobs import told_confidence
+from dsplus_chains.schema import describe_error
+
+
+class UsageCollector(BaseCallbackHandler):
+    """Counts all chat model calls under one run, and their tokens: None as soon as one call does not tell its own.
+
+    It also keeps how sure the last call was of its answer, where the provider tells, and whether any was answered.
+
+    LangChain's own `UsageMetadataCallbackHandler` groups by model name and drops the tokens of a message that does
+    not name its model.
+    """
+
+    run_inline = True  # no thread hop for an addition
+    ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_custom_event = True
+
+    def __init__(self) -> None:
+        self._total: UsageMetadata | None = None
+        self._untold = False
+        self._failed = 0
+        self._error: BaseException | None = None
+        self.calls = 0
+        """How many calls were begun, those that failed among them."""
+        self.confidence: float | None = None
+        """The probability of the last call's message; None where its provider does not tell."""
+        self._lock = Lock()
+
+    @property
+    def usage(self) -> UsageMetadata | None:
+        """The tokens of all calls so far; None if there was no call, or one that did not tell."""
+        return None if self._untold else self._total
+
+    @property
+    def failure(self) -> str | None:
+        """The last error, if calls were begun and every one has failed: whatever came out, no model said it."""
+        return describe_error(self._error) if self._error is not None and self._failed == self.calls else None
+
+    @property
+    def source(self) -> str | None:
+        """Who has spoken, as in the record's `source`: "fallback" if every call failed; None if there was no call."""
+        return None if not self.calls else "large" if self.failure is None else "fallback"
+
+    def add(self, other: UsageCollector) -> None:
+        """Count the tokens of another run as well; its calls remain its own."""
+        with self._lock:
+            self._untold |= other._untold
+            self._total = add_usage(self._total, other._total) if self._total or other._total else None
+
+    @override
+    def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
+        with self._lock:
+            self.calls += 1
+
+    @override
+    def on_llm_start(self, *_args: Any, **_kwargs: Any) -> None:
+        with self._lock:
+            self.calls += 1
+
+    @override
+    def on_llm_error(self, error: BaseException, **_kwargs: Any) -> None:
+        with self._lock:
+            self._failed += 1
+            self._error = error
+
+    @override
+    def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
+        for generations in response.generations:
+            for generation in generations[:1]:  # further candidates share the first one's call and usage
+                message = generation.message if isinstance(generation, ChatGeneration) else None
+                told = message.usage_metadata if isinstance(message, AIMessage) else None
+                with self._lock:
+                    self.confidence = told_confidence(message)
+                    if told is None:
+                        self._untold = True
+                    else:
+                        self._total = add_usage(self._total, _tokens(told))
+
+
+def _tokens(told: Mapping[str, Any]) -> UsageMetadata:
+    """What a message tells of its tokens; an answer out of LangChain's cache may tell only that it cost nothing."""
+    counts: dict[str, Any] = {name: told.get(name) or 0 for name in ("input_tokens", "output_tokens", "total_tokens")}
+    details = {name: told[name] for name in ("input_token_details", "output_token_details") if told.get(name)}
+    return cast("UsageMetadata", {**counts, **details})
+
+
+def traced(config: RunnableConfig, run_manager: Any, tag: str) -> RunnableConfig:
+    """The config of a child run for one row, traced under `run_manager`."""
+    return patch_config(config, callbacks=run_manager.get_child(tag))
+
+
+def watched(config: RunnableConfig, run_manager: Any, tag: str, collector: UsageCollector) -> RunnableConfig:
+    """The config of a run for one row, traced under `run_manager`, whose tokens go to the collector."""
+    callbacks = run_manager.get_child(tag)
+    callbacks.add_handler(collector)
+    return patch_config(config, callbacks=callbacks)

@@ -1,0 +1,34 @@
+"""SHA-256 of plain data, of texts and of files: what says whether two are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def hash_of(data: Any) -> str:
+    """SHA-256 of plain data, in hexadecimal; whatever JSON cannot hold counts by its `repr`.
+
+    Example:
+        >>> hash_of(["a", 1])[:8], hash_of(["a", "1"])[:8]
+        ('2657442b', 'b3435906')
+    """
+    return hash_of_text(json.dumps(data, ensure_ascii=False, default=repr))
+
+
+def hash_of_text(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal; half of a character counts as a question mark."""
+    return hash_of_bytes(text.encode("utf-8", "replace"))
+
+
+def hash_of_bytes(packed: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(packed).hexdigest()
+
+
+def hash_of_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

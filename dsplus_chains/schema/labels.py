@@ -1,0 +1,100 @@
+"""Class labels: plain values, each once, all of one type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
+
+
+def as_label(value: Any) -> Any:
+    """Turn a numpy scalar, or a kind of string or integer (an enum member, the text of a message), into a plain value.
+
+    Anything else passes unchanged.
+
+    Example:
+        >>> import numpy as np
+        >>> as_label(np.int64(3)), as_label(np.str_("spam")), as_label("spam")
+        (3, 'spam', 'spam')
+    """
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, str) and type(value) is not str:
+        return str.__str__(value)
+    if isinstance(value, int) and type(value) not in {int, bool}:
+        return int(value)
+    return value
+
+
+Label: TypeAlias = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(as_label)]
+"""A class label. One scorer uses one type: `True` and `1` never mix."""
+
+
+def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
+    """The labels as a tuple, if there is at least one, each comes once, none is blank, and all are of one type.
+
+    Raises:
+        ValueError: They are not.
+
+    Example:
+        >>> check_labels([True, 1])
+        Traceback (most recent call last):
+        ...
+        ValueError: Got labels of the types bool, int but expected one type: [True, 1]
+    """
+    plain = tuple(as_label(label) for label in labels)
+    types = sorted({type(label).__name__ for label in plain})
+    if len(types) > 1:
+        msg = f"Got labels of the types {', '.join(types)} but expected one type: {list(plain)[:10]}"
+        raise ValueError(msg)
+    if not plain or types[0] not in {"str", "int", "bool"}:
+        msg = f"Got labels={list(plain)[:10]} but expected at least one string, integer or boolean"
+        raise ValueError(msg)
+    if any(isinstance(label, str) and not label.strip() for label in plain):
+        msg = f"Got labels={list(plain)[:10]}, of which one is blank, but expected names that can be read in an answer"
+        raise ValueError(msg)
+    if twice := sorted({str(label) for label in plain if plain.count(label) > 1}):
+        msg = f"Got the labels {twice} more than once but expected each label once"
+        raise ValueError(msg)
+    return plain
+
+
+def label_key(label: Any) -> tuple[type, Any]:
+    """What tells one label from another in a dict or a set, where True would find 1."""
+    return type(label), label
+
+
+def same_label(one: Any, other: Any) -> bool:
+    """Whether two values are one label: equal and of the same type, so that True is not 1; None is no label.
+
+    Example:
+        >>> same_label(1, 1), same_label(True, 1), same_label(None, None)
+        (True, False, False)
+    """
+    return one is not None and type(one) is type(other) and bool(one == other)
+
+
+def each_once(labels: Iterable[Any]) -> tuple[Any, ...]:
+    """Labels without repetitions, in the order in which they first come; True is not 1.
+
+    Example:
+        >>> each_once([True, 1, True])
+        (True, 1)
+    """
+    return tuple(label for _, label in dict.fromkeys(map(label_key, labels)))
+
+
+def labels_outside(labels: Iterable[Any], known: Sequence[Any]) -> list[Any]:
+    """Those labels that are none of the known ones; True is not 1.
+
+    Example:
+        >>> labels_outside([True, 2, 3], [1, 2])
+        [True, 3]
+    """
+    plain = set(map(label_key, known))
+    return [label for label in map(as_label, labels) if label_key(label) not in plain]
+
+
+Labels: TypeAlias = Annotated[tuple[Label, ...], BeforeValidator(check_labels)]
+"""At least one label, each once, all of one type."""

@@ -1,0 +1,166 @@
+"""`Prediction`: what a small model says of one input, and how sure it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, TypeAlias
+
+from pydantic import BeforeValidator, PlainSerializer, field_validator, model_validator
+from typing_extensions import override
+
+from dsplus_chains.schema.labels import Label, as_label
+from dsplus_chains.schema.value import Value
+from dsplus_chains.schema.wording import percent, shown
+
+ROUNDING = 1e-6
+"""How far beyond [0, 1] a probability may lie and still count as rounding error (a sum of float32)."""
+
+
+class _ReadOnlyDict(dict[Any, Any]):
+    """A dict that refuses to change. (`types.MappingProxyType` can neither be pickled nor copied)."""
+
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
+        msg = "a Prediction is read-only; build a new one"
+        raise TypeError(msg)
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ReadOnlyDict, (dict(self),)
+
+
+def _probability(value: Any, what: str) -> float:
+    try:
+        number = float(value)
+    except TypeError:
+        number = math.nan
+    if not -ROUNDING <= number <= 1 + ROUNDING:
+        msg = f"Got {what}={shown(value)} but expected a probability in [0, 1]"
+        raise ValueError(msg)
+    return min(max(number, 0.0), 1.0)
+
+
+def _confidence(value: Any) -> float | None:
+    if isinstance(value, (str, bytes, bool)):
+        msg = f"Got confidence={shown(value)} but expected a number in [0, 1] or None"
+        raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
+    if value is None or (isinstance(value, (float, int)) and math.isnan(value)):
+        return None
+    value = as_label(value)
+    return None if isinstance(value, float) and math.isnan(value) else _probability(value, "confidence")
+
+
+def _distance(value: Any) -> float | None:
+    plain = as_label(value)
+    if plain is None or (isinstance(plain, float) and math.isnan(plain)):
+        return None
+    if not isinstance(plain, (float, int)) or isinstance(plain, bool) or plain < 0:
+        msg = f"Got ood_score={shown(value)} but expected a number of at least 0, or None"
+        raise ValueError(msg)
+    return float(plain)
+
+
+Confidence: TypeAlias = Annotated[float | None, BeforeValidator(_confidence)]
+"""A probability of being right, in [0, 1]; None where it is not known (a NaN becomes None)."""
+
+
+class Prediction(Value):
+    """What the small model says of one input.
+
+    Give it a `label`, or a `value`. A label is its own value. A value that is no label is any JSON value, such as a
+    number or an object; its label is then its canonical text.
+
+    Args:
+        label: The most likely label, or None if the small model has none.
+        value: What the small model answers; the label, if it is not given.
+        confidence: The probability, in [0, 1], that the answer is right. NaN becomes None, and rounding error
+            of up to 1e-6 beyond the interval is clipped.
+        probabilities: The probability of every label, read-only; also accepted as pairs, which is how it is
+            written to JSON, where the keys of an object could not be numbers.
+        ood_score: How far the input is from what the small model was trained on, at least 0; None if it does not say.
+
+    Raises:
+        pydantic.ValidationError: A probability outside [0, 1], or a label that is no string, integer or boolean.
+
+    Example:
+        >>> prediction = Prediction(label="negative", confidence=0.97)
+        >>> f"known so far: {prediction}"
+        'known so far: negative (97 %)'
+        >>> total = Prediction(value={"total": 12.5}, confidence=0.9)
+        >>> total.label, total.value
+        ('{"total": 12.5}', {'total': 12.5})
+    """
+
+    label: Label | None
+    value: Any = None
+    confidence: Confidence = None
+    probabilities: Annotated[
+        Mapping[Any, Any] | None, PlainSerializer(lambda value: value and list(value.items()), when_used="json")
+    ] = None
+    ood_score: Annotated[float | None, BeforeValidator(_distance)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _value_and_label(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        if "value" not in data:
+            return {**data, "value": as_label(data.get("label"))}
+        return data if "label" in data else {**data, "label": canonical_text(data["value"])}
+
+    @field_validator("probabilities", mode="plain")
+    @classmethod
+    def _freeze(cls, value: Any) -> _ReadOnlyDict | None:
+        if value is None or type(value) is _ReadOnlyDict:
+            return value
+        if not isinstance(value, (Mapping, list, tuple)):
+            msg = f"Got probabilities={shown(value)} but expected one probability for each label, as a dict"
+            raise ValueError(msg)  # noqa: TRY004
+        pairs = value.items() if isinstance(value, Mapping) else value
+        frozen = {}
+        for key, probability in pairs:
+            label = as_label(key)
+            if not isinstance(label, (str, int)):
+                msg = f"Got the label {shown(key)} ({type(key).__name__}) but expected a string, integer or boolean"
+                raise ValueError(msg)  # noqa: TRY004
+            frozen[label] = _probability(probability, f"probabilities[{label!r}]")
+        return _ReadOnlyDict(frozen)
+
+    @property
+    @override
+    def lc_attributes(self) -> dict[str, Any]:
+        return {} if self.probabilities is None else {"probabilities": [[k, v] for k, v in self.probabilities.items()]}
+
+    def __add__(self, later: Self) -> Self:
+        """The later of two predictions: a stream is the sum of its chunks, and a later tier replaces an earlier."""
+        return later if isinstance(later, Prediction) else NotImplemented
+
+    @override
+    def __str__(self) -> str:
+        return f"{'unknown' if self.label is None else self.label} ({percent(self.confidence)})"
+
+
+def canonical_text(value: Any) -> Any:
+    """The label that stands for a value: a label itself, else the value as JSON, with its keys in order.
+
+    Args:
+        value: Any JSON value, or None.
+
+    Raises:
+        ValueError: It is no JSON value.
+
+    Example:
+        >>> canonical_text("spam"), canonical_text(2.5), canonical_text({"b": 1, "a": [True]})
+        ('spam', '2.5', '{"a": [true], "b": 1}')
+    """
+    plain = as_label(value)
+    if plain is None or isinstance(plain, (str, int)):
+        return plain
+    try:
+        return json.dumps(plain, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        msg = f"Got value={shown(value)} ({type(value).__name__}) but expected a JSON value ({error})"
+        raise ValueError(msg) from error

@@ -1,0 +1,91 @@
+"""Thresholds: what they may be, and the one rule by which a small model's answer is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator
+
+from dsplus_chains.schema.labels import as_label, check_labels
+from dsplus_chains.schema.prediction import Prediction
+
+
+def _number(value: Any, where: str) -> float | None:
+    if value is None:
+        return None
+    number = as_label(value)
+    if not isinstance(number, (int, float)) or isinstance(number, bool) or not 0 <= number <= 1:
+        shown = repr(value) if isinstance(value, (int, float, str)) else type(value).__name__
+        advice = "; give its .threshold" if hasattr(value, "threshold") else ""
+        msg = f"Got {where}={shown} but expected a value in [0, 1], or None to defer everything{advice}"
+        raise ValueError(msg)
+    return float(number)
+
+
+def as_threshold(value: Any) -> Any:
+    """A threshold as the rule takes it: a number, a dict of numbers by label, or None.
+
+    Args:
+        value: One of these, or pairs of label and number, as JSON holds a dict.
+
+    Raises:
+        ValueError: It is none of these, or a number is outside of [0, 1].
+    """
+    if isinstance(value, list) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value):
+        value = dict(value)  # as it is written to JSON
+    if isinstance(value, Mapping):
+        labels = check_labels(list(value)) if value else ()
+        numbers = (_number(number, f"threshold[{label!r}]") for label, number in value.items())
+        return dict(zip(labels, numbers, strict=True))
+    return _number(value, "threshold")
+
+
+Threshold: TypeAlias = Annotated[Any, BeforeValidator(as_threshold)]
+"""A number in [0, 1], or a number per label (a label that is not in it defers), or None (defer everything)."""
+
+
+def threshold_for(threshold: Any, prediction: Prediction) -> float | None:
+    """The number that one prediction's confidence is held against; None defers it.
+
+    Example:
+        >>> threshold_for({"spam": 0.8}, Prediction(label="spam", confidence=0.9))
+        0.8
+        >>> threshold_for({"spam": 0.8}, Prediction(label="ham", confidence=0.9)) is None
+        True
+    """
+    if not isinstance(threshold, Mapping):
+        common: float | None = threshold
+        return common
+    for label in threshold:  # all of one type; True must not find 1
+        return threshold.get(prediction.label) if type(label) is type(prediction.label) else None
+    return None
+
+
+def is_kept(prediction: Prediction, threshold: Any, max_ood_score: float | None = None) -> bool:
+    """Whether the small model's answer stands: iff its confidence is known and ``confidence >= threshold``.
+
+    A prediction without a label is never kept. With `max_ood_score`, the input must also be known to lie within that
+    distance of the training examples.
+
+    Args:
+        prediction: The small model's.
+        threshold: A number, a dict of numbers by label, or None, which keeps nothing.
+        max_ood_score: The largest distance at which an answer is kept; None: any.
+
+    Source: Data Shunt (arXiv 2406.15471), the routing rule; a missing confidence is deferred, never kept.
+
+    Example:
+        >>> is_kept(Prediction(label="spam", confidence=0.9), 0.9), is_kept(Prediction(label="spam"), 0.0)
+        (True, False)
+        >>> is_kept(Prediction(label=True, confidence=0.95), {1: 0.9, 0: 0.9})
+        False
+    """
+    least = threshold_for(threshold, prediction)
+    return (
+        least is not None
+        and prediction.label is not None
+        and prediction.confidence is not None
+        and prediction.confidence >= least
+        and (max_ood_score is None or (prediction.ood_score is not None and prediction.ood_score <= max_ood_score))
+    )

@@ -1,0 +1,1 @@
+"""The members of an ensemble: models that see the same texts differently."""

@@ -1,0 +1,143 @@
+"""`LexicalMember`: which words and letter groups a text has, weighed by TF-IDF, in a logistic regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.utils.extmath import randomized_svd
+
+from dsplus_chains.scoring.members.head import fit_head
+from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+
+_VIEWS: tuple[dict[str, Any], ...] = (
+    {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+    {"analyzer": "char_wb", "ngram_range": (2, 5)},
+)
+"""Words and pairs of words; groups of two to five letters within words."""
+
+EXACT = 2500
+"""Up to so many examples the regression is exact; beyond, it works on the main directions."""
+DIRECTIONS = 600
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LexicalFeatures:
+    """The TF-IDF of training texts in coordinates that are few enough for a dense fit.
+
+    Args:
+        vocabularies: The n-grams of each view, in the order of its columns.
+        idf: The inverse document frequency of each column, all views side by side.
+        reduced: The training texts, of shape [n, directions].
+        basis: From columns to directions, of shape [columns, directions].
+    """
+
+    vocabularies: tuple[tuple[str, ...], ...]
+    idf: NDArray[np.float32]
+    reduced: NDArray[np.float32]
+    basis: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], *, seed: int = 0) -> Self:
+        """Learn the vocabularies and reduce the texts.
+
+        Up to `EXACT` texts the reduction is a rotation into the space that the texts span, so that a penalised
+        regression in it is the one in all columns (the representer theorem); beyond, a truncated SVD.
+
+        Args:
+            texts: The training texts.
+            seed: Of the truncated SVD.
+        """
+        # A term that one text alone has says little, and with many texts there are very many of those.
+        least = 1 if len(texts) <= EXACT else 2
+        views = [TfidfVectorizer(sublinear_tf=True, min_df=least, dtype=np.float32, **view) for view in _VIEWS]
+        table = sparse.hstack([view.fit_transform(texts) for view in views]).tocsr()
+        if len(texts) <= EXACT:
+            values, left = np.linalg.eigh((table @ table.T).toarray().astype(np.float64))
+            kept = values > 1e-6
+            roots = np.sqrt(values[kept])
+            reduced, basis = left[:, kept] * roots, table.T @ (left[:, kept] / roots)
+        else:
+            left, roots, right = randomized_svd(table, DIRECTIONS, n_iter=3, random_state=seed)
+            reduced, basis = left * roots, right.T
+        return cls(
+            vocabularies=tuple(tuple(view.get_feature_names_out().tolist()) for view in views),
+            idf=np.concatenate([view.idf_ for view in views]).astype(np.float32),
+            reduced=reduced.astype(np.float32),
+            basis=np.ascontiguousarray(basis, dtype=np.float32),
+        )
+
+    def part(self, rows: NDArray[np.int64]) -> Self:
+        """The same coordinates, of some of the training texts."""
+        return replace(self, reduced=self.reduced[rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LexicalMember:
+    """A linear model over TF-IDF columns.
+
+    Args:
+        vocabularies: The n-grams of each view.
+        idf: The weight of each column.
+        weight: Of shape [columns, classes].
+        bias: Of shape [classes].
+    """
+
+    kind: ClassVar[str] = "lexical"
+
+    vocabularies: tuple[tuple[str, ...], ...]
+    idf: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, features: LexicalFeatures, targets: NDArray[np.int64], n_classes: int, *, c: float = 10.0) -> Self:
+        """Fit the regression in the reduced coordinates and write it in terms of the columns.
+
+        Args:
+            features: Of the training texts.
+            targets: The class number of each.
+            n_classes: How many classes there are.
+            c: The inverse strength of the L2 penalty.
+        """
+        head = fit_head(features.reduced, targets, n_classes, c=c)
+        weight, bias = (part.numpy().astype(np.float32) for part in (head.weight, head.bias))
+        return cls(
+            vocabularies=features.vocabularies,
+            idf=features.idf,
+            weight=features.basis @ weight.T,
+            bias=bias,
+        )
+
+    @cached_property
+    def _views(self) -> list[TfidfVectorizer]:
+        views, start = [], 0
+        for view, vocabulary in zip(_VIEWS, self.vocabularies, strict=True):
+            numbered = {term: number for number, term in enumerate(vocabulary)}
+            vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, vocabulary=numbered, **view)
+            vectorizer.idf_ = self.idf[start : start + len(vocabulary)]
+            views.append(vectorizer)
+            start += len(vocabulary)
+        return views
+
+    def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
+        """Log-probabilities of shape [n texts, classes]."""
+        table = sparse.hstack([view.transform(batch.texts) for view in self._views]).tocsr()
+        return log_softmax(table @ self.weight + self.bias)
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """What has to be kept: settings as JSON values, and arrays."""
+        vocabularies = [list(vocabulary) for vocabulary in self.vocabularies]
+        return {"vocabularies": vocabularies}, {"idf": self.idf, "weight": self.weight, "bias": self.bias}
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+        """The member back from its state."""
+        vocabularies = tuple(tuple(vocabulary) for vocabulary in settings["vocabularies"])
+        return cls(vocabularies=vocabularies, idf=arrays["idf"], weight=arrays["weight"], bias=arrays["bias"])

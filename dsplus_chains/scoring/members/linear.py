@@ -1,0 +1,67 @@
+"""`LinearMember`: multinomial logistic regression on sentence vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dsplus_chains.scoring.members.head import fit_head, logits
+from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearMember:
+    """A linear head on sentence vectors, or on one of several vectors that stand side by side.
+
+    Args:
+        head: From vectors to logits.
+        start: The first column that it sees.
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    head: nn.Linear
+    start: int = 0
+
+    @classmethod
+    def fit(
+        cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int, *, c: float = 0.1, start: int = 0
+    ) -> Self:
+        """Fit on vectors that are centred and brought to unit scale first, which is then folded into the head.
+
+        Args:
+            vectors: Of shape [n, dimensions]; those columns that it is to see.
+            targets: The class number of each row.
+            n_classes: How many classes there are.
+            c: The inverse strength of the L2 penalty, on the scaled vectors.
+            start: Where these columns begin in the vectors that it will get.
+        """
+        center = vectors.mean(axis=0)
+        scale = float((vectors - center).std()) or 1.0
+        head = fit_head((vectors - center) / scale, targets, n_classes, c=c)
+        with torch.no_grad():
+            head.weight.div_(scale)
+            head.bias.sub_(head.weight @ torch.as_tensor(center, dtype=head.weight.dtype))
+        return cls(head=head, start=start)
+
+    def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
+        """Log-probabilities of shape [n texts, classes]."""
+        seen = batch.vectors[:, self.start : self.start + self.head.in_features]
+        return log_softmax(logits(self.head, seen))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """What has to be kept: settings as JSON values, and arrays."""
+        return {"start": self.start}, {"weight": self.head.weight.numpy(), "bias": self.head.bias.numpy()}
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+        """The member back from its state."""
+        weight, bias = (torch.from_numpy(arrays[name].copy()) for name in ("weight", "bias"))
+        head = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype).requires_grad_(False).eval()
+        head.load_state_dict({"weight": weight, "bias": bias})
+        return cls(head=head, start=settings.get("start", 0))

@@ -1,0 +1,66 @@
+"""What a member of an ensemble is, and the batch of texts that all members look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from dsplus_chains.encoding.encoder import Encoder
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+Found = TypeVar("Found")
+
+
+class TextBatch:
+    """Texts with their vectors, which are made once, however many members ask for them; so is what they find."""
+
+    def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
+        self.texts = texts
+        self.encoder = encoder
+        self._found: dict[Any, Any] = {}
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """Of shape [n texts, dimensions]."""
+        return self.encoder.encode(self.texts)
+
+    def once(self, who: object, find: Callable[[], Found]) -> Found:
+        """What somebody finds out about this batch, worked out the first time that it is asked for."""
+        if who not in self._found:
+            self._found[who] = find()
+        return self._found[who]  # type: ignore[no-any-return]
+
+    def part(self, rows: NDArray[np.int64]) -> TextBatch:
+        """Some rows of the batch, their vectors with them."""
+        part = TextBatch([self.texts[row] for row in rows], self.encoder)
+        part.vectors = self.vectors[rows]
+        return part
+
+
+@runtime_checkable
+class Member(Protocol):
+    """One model of an ensemble: class scores of a batch, and what has to be kept of it."""
+
+    kind: ClassVar[str]
+
+    def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
+        """Log-probabilities of shape [n texts, classes]."""
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """What has to be kept: settings as JSON values, and arrays."""
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+        """The member back from its state."""
+
+
+def log_softmax(scores: Floats) -> NDArray[np.float64]:
+    """Scores of shape [n, classes] as log-probabilities, in double precision."""
+    result: NDArray[np.float64] = special.log_softmax(np.asarray(scores, dtype=np.float64), axis=1)
+    return result

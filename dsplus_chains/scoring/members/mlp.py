@@ -1,0 +1,100 @@
+"""`MlpMember`: a small multi-layer perceptron on sentence vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dsplus_chains.scoring.members.head import logits
+from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+
+HIDDEN = 512
+DROPOUT = 0.4
+BATCH = 64
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MlpMember:
+    """One hidden layer with heavy dropout: it bends where a linear head cannot, and learns no example by heart.
+
+    Args:
+        net: From scaled vectors to logits.
+        center: Subtracted from vectors first; of shape [dimensions].
+        scale: Divides them then.
+    """
+
+    kind: ClassVar[str] = "mlp"
+
+    net: nn.Sequential
+    center: NDArray[np.float32]
+    scale: float
+
+    @classmethod
+    def fit(cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int, *, seed: int = 0) -> Self:
+        """Train with AdamW on a one-cycle schedule: 720 steps for few examples, up to 1,800 for many.
+
+        Args:
+            vectors: Of shape [n, dimensions].
+            targets: The class number of each row.
+            n_classes: How many classes there are.
+            seed: Of weights, dropout and batches; the global random state is left as it was.
+        """
+        center = vectors.mean(axis=0)
+        scale = float((vectors - center).std()) or 1.0
+        x = torch.as_tensor((vectors - center) / scale, dtype=torch.float32)
+        y = torch.as_tensor(targets)
+        steps = int(min(1800, max(720, 20 * len(y) / BATCH)))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = _net(x.shape[1], n_classes)
+            optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+            net.train()
+            done = 0
+            while done < steps:
+                for rows in torch.split(torch.randperm(len(y)), BATCH)[: steps - done]:
+                    optimizer.zero_grad()
+                    nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    schedule.step()
+                    done += 1
+        return cls(net=net.requires_grad_(False).eval(), center=center, scale=scale)
+
+    def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
+        """Log-probabilities of shape [n texts, classes]."""
+        return log_softmax(logits(self.net, (batch.vectors - self.center) / self.scale))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """What has to be kept: settings as JSON values, and arrays."""
+        weights = {f"net.{name}": tensor.numpy() for name, tensor in self.net.state_dict().items()}
+        return {"scale": self.scale}, {"center": self.center, **weights}
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+        """The member back from its state."""
+        weights = {
+            name.removeprefix("net."): torch.from_numpy(array.copy())
+            for name, array in arrays.items()
+            if name.startswith("net.")
+        }
+        classes = len(arrays["net.4.bias"])
+        net = _net(len(arrays["center"]), classes).requires_grad_(False).eval()
+        net.load_state_dict(weights)
+        return cls(net=net, center=arrays["center"], scale=settings["scale"])
+
+
+def _net(dimensions: int, n_classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(DROPOUT / 2),
+        nn.Linear(dimensions, HIDDEN),
+        nn.GELU(),
+        nn.Dropout(DROPOUT),
+        nn.Linear(HIDDEN, n_classes),
+    )

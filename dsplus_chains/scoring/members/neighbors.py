@@ -1,0 +1,101 @@
+"""`NeighborMember`: the votes of the nearest training examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.scoring.members.member import Arrays, TextBatch
+
+CLOSEST = 5
+"""How many neighbours tell how far a text is from the training examples."""
+FLOOR = 1e-3
+"""The vote that every class gets, so that none is impossible."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NeighborMember:
+    """The k nearest training examples vote, each with a weight that falls off with its distance to the nearest.
+
+    Args:
+        vectors: Of the training examples, of shape [n, dimensions].
+        targets: Their class numbers.
+        n_classes: How many classes there are.
+        k: How many neighbours vote.
+        sharpness: The weight of a neighbour is exp(sharpness * (its cosine similarity - the nearest one's)).
+    """
+
+    kind: ClassVar[str] = "neighbors"
+
+    vectors: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    n_classes: int
+    k: int = 20
+    sharpness: float = 20.0
+
+    @classmethod
+    def fit(cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int) -> Self:
+        """Keep the examples.
+
+        Args:
+            vectors: Of shape [n, dimensions].
+            targets: The class number of each row.
+            n_classes: How many classes there are.
+        """
+        return cls(vectors=vectors, targets=targets, n_classes=n_classes)
+
+    @cached_property
+    def _search(self) -> Any:
+        from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads when it is first needed
+
+        return neighbor_index(self.vectors)
+
+    def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
+        """Log-probabilities of shape [n texts, classes]."""
+        similarities, rows = self._nearest(batch)
+        weights = np.exp(self.sharpness * (similarities - similarities[:, :1]).astype(np.float64))
+        votes = np.full((len(rows), self.n_classes), FLOOR)
+        np.add.at(votes, (np.arange(len(rows))[:, None], self.targets[rows]), weights)
+        result: NDArray[np.float64] = np.log(votes / votes.sum(axis=1, keepdims=True))
+        return result
+
+    def distances(self, batch: TextBatch) -> NDArray[np.float64]:
+        """How far each text is from what the model was trained on: one less the mean cosine similarity of the nearest.
+
+        Source: Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors" (arXiv 2204.06507), who take
+        the k-th neighbour; the mean of the `CLOSEST` tells intents apart a little better.
+        """
+        return _mean_distance(self._nearest(batch)[0])
+
+    def own_distances(self) -> NDArray[np.float64]:
+        """The same for each training example, itself and its repetitions left out."""
+        from dsplus_chains.encoding.neighbor_index import neighbor_index
+
+        distinct = np.unique(self.vectors.round(5), axis=0)
+        similarities, _ = neighbor_index(distinct)(distinct, CLOSEST + 1)
+        return _mean_distance(similarities[:, 1:]) if len(distinct) > 1 else np.zeros(1)
+
+    def _nearest(self, batch: TextBatch) -> Any:
+        return batch.once(self, lambda: self._search(batch.vectors, self.k))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """What has to be kept: settings as JSON values, and arrays."""
+        settings = {"n_classes": self.n_classes, "k": self.k, "sharpness": self.sharpness}
+        return settings, {"vectors": self.vectors, "targets": self.targets}
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+        """The member back from its state."""
+        return cls(vectors=arrays["vectors"], targets=arrays["targets"], **settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_search"}  # an index is not picklable
+
+
+def _mean_distance(similarities: NDArray[np.float32]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = 1 - similarities[:, :CLOSEST].astype(np.float64).mean(axis=1)
+    return np.maximum(result, 0.0)

@@ -1,0 +1,66 @@
+"""How a record begins: what a scorer makes of the input of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dsplus_chains.schema import InvalidInputError, Prediction, check_sound, shown, what_came
+
+_OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused")
+"""The keys that a chain writes; a record that has been through a scorer may hold them, a caller's own dict may not."""
+
+
+def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
+    """The record of one input of a chain: a text, or a dict that holds one.
+
+    Args:
+        value: A string, or a dict, all of whose keys are kept.
+        input_key: The key of a dict under which the text is; it becomes `input`.
+
+    Raises:
+        InvalidInputError: No text where one was expected, an empty one, a different `input` already in the dict, or
+            keys of the caller's own where the chain writes its results.
+
+    Example:
+        >>> start_record({"review": "broke at once", "id": 7}, input_key="review")
+        {'review': 'broke at once', 'id': 7, 'input': 'broke at once'}
+    """
+    if isinstance(value, Mapping):
+        if input_key not in value:
+            msg = f"Got {what_came(value)} but expected the text under {input_key!r}. Name its key with input_key=..."
+            raise InvalidInputError(msg)
+        text = value[input_key]
+        taken = [key for key in _OURS if key in value]
+        if taken and not isinstance(value.get("prediction"), Prediction):
+            msg = (
+                f"Got a dict with the keys {taken}, which are where the record keeps what the chain finds out. Rename "
+                "yours, so that they are not lost"
+            )
+            raise InvalidInputError(msg)
+        if "input" in value and value["input"] is not text and value["input"] != text:
+            msg = (
+                f"Got a dict that holds one text under {input_key!r} and another under 'input', which is where the "
+                "record keeps what is scored. Rename the one under 'input'"
+            )
+            raise InvalidInputError(msg)
+        return {**value, "input": _checked(text, f"{input_key!r}: ")}
+    return {"input": _checked(value, "")}
+
+
+def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
+    """The record with a prediction; one that it already held moves to the end of `tiers`."""
+    earlier = record.get("prediction")
+    if earlier is None:
+        return {**record, "prediction": prediction}
+    return {**record, "prediction": prediction, "tiers": [*record.get("tiers", ()), earlier]}
+
+
+def _checked(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        msg = f"Got {where}{what_came(text)} but expected a text (a string)"
+        raise InvalidInputError(msg)
+    if not text.strip():
+        msg = f"Got {where}{shown(text)} but expected a text with at least one character that is not white space"
+        raise InvalidInputError(msg)
+    return check_sound(text, where=where)

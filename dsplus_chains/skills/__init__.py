@@ -1,1 +1,0 @@
-"""Small skills for subtasks: Runnables that find something in a text and know how sure they are."""

@@ -1,0 +1,5 @@
+"""What is kept on disk: bundles, files, answers that were paid for."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

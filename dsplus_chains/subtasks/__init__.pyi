@@ -1,0 +1,10 @@
+from .combining import NoVoteError as NoVoteError
+from .combining import ResultTemplate as ResultTemplate
+from .combining import as_table as as_table
+from .combining import majority_vote as majority_vote
+from .decomposer import SubtaskDecomposer as SubtaskDecomposer
+from .map_subtask import MapSubtask as MapSubtask
+from .map_subtask import numbered as numbered
+from .map_subtask import numbered_values as numbered_values
+from .map_subtask import verbatim as verbatim
+from .subtask import Subtask as Subtask

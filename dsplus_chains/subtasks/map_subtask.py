@@ -1,0 +1,65 @@
+"""`MapSubtask`: a subtask that reads a long input part by part."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from langchain_core.runnables import Runnable
+from pydantic import Field
+from typing_extensions import override
+
+from dsplus_chains.documents.keep import Keep
+from dsplus_chains.documents.parts import MapParts, Step
+from dsplus_chains.documents.passages import Split
+from dsplus_chains.documents.reduce import numbered, numbered_values, verbatim
+from dsplus_chains.subtasks.subtask import Subtask
+
+__all__ = ["MapSubtask", "numbered", "numbered_values", "verbatim"]
+
+
+class MapSubtask(Subtask):
+    """A subtask that reads a long input part by part: `MapParts` under a name.
+
+    Args:
+        name: What its result is called in the record's `subtasks`.
+        split: Where to cut: "sentences", "paragraphs", a text splitter, or a function from a text to its pieces.
+        run: The step, any Runnable (or function) over a part's record; see `MapParts`.
+        keep: Which parts are kept.
+        reduce: What makes one value of the kept parts; by default one text, each part behind its number.
+        needs: The names of the subtasks that run before.
+        select: What is cut: a key of the record, or a quick function of it; if that is a text, the step still sees
+            the rest of the record. None: its `input`.
+        when: Whether there is anything to do.
+        optional: Whether an input survives a part that fails.
+        threshold: From what confidence on its result counts as known.
+
+    Example:
+        >>> from dsplus_chains.schema import Prediction
+        >>> from dsplus_chains.subtasks.decomposer import SubtaskDecomposer
+        >>> def relevant(record):
+        ...     return Prediction(label="battery" in record["input"].lower(), confidence=0.9)
+        >>> facts = MapSubtask(name="facts", split="sentences", run=relevant, keep=Keep(drop={False}, threshold=0.8))
+        >>> chain = SubtaskDecomposer(subtasks=[facts], combine="{facts}")
+        >>> print(chain.invoke("The battery died. I like it. No battery!")["answer"])
+        [1] The battery died.
+        [3] No battery!
+    """
+
+    split: Split = "paragraphs"
+    keep: Keep = Keep()
+    reduce: Step = Field(default=numbered, validate_default=True)
+
+    @cached_property
+    def _parts(self) -> MapParts:
+        return MapParts(split=self.split, run=self.run, keep=self.keep, reduce=self.reduce)
+
+    @override
+    def view(self, record: dict[str, Any]) -> Any:
+        seen = super().view(record)
+        return {**record, "input": seen} if isinstance(seen, str) else seen
+
+    @property
+    @override
+    def step(self) -> Runnable[Any, Any]:
+        return self._parts

@@ -1,0 +1,48 @@
+"""Writing tables, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dsplus_chains.storage.files import replacing_file
+from dsplus_chains.tables.table import Row, TableError
+
+
+def check_writable(path: Path) -> None:
+    """Refuse what `write_table` could not write, before any work is done.
+
+    Raises:
+        TableError: The kind of file is none that is written, or its place is a folder.
+    """
+    if path.suffix.lower() not in {".csv", ".tsv", ".jsonl"}:
+        msg = f"{path}: got a file of the kind {path.suffix!r} for the output but expected .csv, .tsv or .jsonl"
+        raise TableError(msg)
+    if path.is_dir():
+        msg = f"{path}: got a folder but expected the name of a file"
+        raise TableError(msg)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Write a table, whole or not at all: CSV, TSV or JSONL in UTF-8, by its name.
+
+    Raises:
+        TableError: The kind of file is none that is written.
+    """
+    check_writable(path)
+    with replacing_file(path) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        if path.suffix.lower() == ".jsonl":
+            file.writelines(json.dumps(dict(row), ensure_ascii=False, default=str) + "\n" for row in rows)
+        else:
+            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value

@@ -1,0 +1,273 @@
+"""`tune_hints`: how to ask the large model, found by asking it, on tuning rows that a threshold could defer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode
+from dsplus_chains.schema import DSPlusError, InvalidInputError, Label, share
+from dsplus_chains.task import LabelTask
+from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
+from dsplus_chains.tuning.fused import FusionMode, fused_rows, is_weighing_better
+from dsplus_chains.tuning.hint_search import HintCell, HintSearch, least_sure, setting_name
+from dsplus_chains.tuning.sets import pruning_level
+from dsplus_chains.tuning.token_budget import TokenBudget
+from dsplus_chains.tuning.trial import Replies, ask_about, characters_of
+from dsplus_chains.tuning.tuned import Estimate
+from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
+
+MODES: tuple[HintMode, ...] = get_args(HintMode)
+
+
+def tune_hints(
+    scorer: Runnable[Any, Any],
+    large_model: Runnable[LanguageModelInput, Any],
+    texts: Sequence[Any],
+    labels: Sequence[Label],
+    *,
+    task: LabelTask | None = None,
+    hints: Sequence[HintMode] = MODES,
+    exemplars: Sequence[int] | None = None,
+    fusion: FusionMode = "auto",
+    max_rows: int = 100,
+    max_tokens: int | None = None,
+    set_coverage: float = 0.95,
+    config: RunnableConfig | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> HintSearch:
+    """Ask a live large model about the same tuning rows in each way, and find out which ingredients are worth it.
+
+    The rows are those of which the small model is least sure, as no others could be deferred. Every combination of
+    hint mode and number of exemplars is one batch of the large model (and one more for answers that are no label);
+    with and without fusion are told apart on the same answers. What a fit with fusion is worth comes from weights that
+    had not seen the row.
+
+    What is taken is the cheapest way to ask, by its tokens a row, unless a dearer one is better by more than chance;
+    see `tuning.choice`. Fusion costs nothing: of each way to ask, "posterior" counts, unless "replace" is ahead by more
+    than two standard errors. The figures of what was taken flatter it a little, as it was taken for them.
+
+    Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``), and every answer is paid for
+    once, whatever happens.
+
+    Args:
+        scorer: The small model, not trained on these rows.
+        large_model: Any LangChain chat model.
+        texts: The tuning inputs, or the records that the scorer has made of them.
+        labels: The true labels.
+        task: What the large model is asked and how its answers are read; its hints and exemplars are varied.
+        hints: The hint modes to try. "hard" is left out, if another mode is there to try, where nothing would be pruned
+            (no more than `top_k` labels, or too few rows to promise `set_coverage` of fewer) or a label is called
+            "none of these".
+        exemplars: The numbers of solved examples to try; None: 0 and, if the task has `examples`, 4. None of the
+            examples may be among the tuning rows.
+        fusion: "replace", "posterior", or "auto" for both.
+        max_rows: As many rows are asked about in each way, at most.
+        max_tokens: As many tokens are spent, at most: a way to ask that is expected to exceed it is not tried. Answers
+            out of a cache count as well, so that the same budget gives the same result again. Second questions, by
+            `retries` and `reask`, can't be foreseen and may exceed it.
+        set_coverage: With "hard": how often the true label of one of these rows is among those that are offered.
+        config: For the calls of the large model: `max_concurrency`, callbacks.
+        seed: Of the folds of fusion.
+        **settings: Without a task: the settings of one, such as `instruction`; see `LabelTask`.
+
+    Returns:
+        All that was measured, the best of it, and the large model's answers when asked in that way.
+
+    Raises:
+        InvalidInputError: Lengths that differ, no labels known, exemplars without examples, a number out of range, or
+            a budget that is too small for any way to ask.
+        DSPlusError: The large model did not answer at all.
+
+    Example:
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> from dsplus_chains import Prediction, RunnableScorer
+        >>> unsure = Prediction(label="ham", confidence=0.6, probabilities={"ham": 0.6, "spam": 0.4})
+        >>> scorer = RunnableScorer(run=lambda text: unsure, labels=["ham", "spam"])
+        >>> reader = RunnableLambda(lambda prompt: "spam" if "win" in prompt.to_string() else "ham")
+        >>> texts, labels = ["win a car", "see you at six"] * 10, ["spam", "ham"] * 10
+        >>> search = tune_hints(scorer, reader, texts, labels, instruction="Spam or ham?", fusion="replace")
+        >>> search.best.name, search.best.fixed, len(search.cells)
+        ('no hints, replace', 10, 2)
+    """
+    names = getattr(scorer, "labels", None)
+    if names is None:
+        msg = "Got a scorer that names no labels; use RunnableScorer(run=..., labels=[...])"
+        raise InvalidInputError(msg)
+    if task is None:
+        task = LabelTask(labels=list(names), **settings)
+    elif settings:
+        msg = f"Got a task and {sorted(settings)} beside it but expected one or the other; use task.replace(...)"
+        raise InvalidInputError(msg)
+    task = task.for_scorer(scorer)
+    records: list[Any] = list(texts)
+    if not all(isinstance(value, Mapping) and "prediction" in value for value in records):
+        records = scorer.batch(records)
+    counts = [0, 4] if task.examples is not None else [0]
+    return search_hints(
+        records,
+        list(labels),
+        task=task,
+        model=large_model,
+        hints=hints,
+        exemplars=counts if exemplars is None else exemplars,
+        fusion=fusion,
+        max_rows=max_rows,
+        max_tokens=max_tokens,
+        set_coverage=set_coverage,
+        config=config,
+        seed=seed,
+    )
+
+
+def search_hints(
+    records: Sequence[Mapping[str, Any]],
+    labels: Sequence[Label],
+    *,
+    task: LabelTask,
+    model: Runnable[LanguageModelInput, Any],
+    hints: Sequence[HintMode],
+    exemplars: Sequence[int],
+    fusion: FusionMode,
+    max_rows: int,
+    max_tokens: int | None,
+    set_coverage: float,
+    config: RunnableConfig | None,
+    seed: int,
+) -> HintSearch:
+    """The same from records, and for a task."""
+    _check(hints, exemplars, task, fusion, max_rows=max_rows, max_tokens=max_tokens)
+    everything = read_rows(
+        [record["prediction"] for record in records], labels, [None] * len(records), costs=np.ones(len(records))
+    )
+    asked = np.sort(least_sure(everything.predictions)[:max_rows])
+    rows, chosen, untried = everything.part(asked), [records[row] for row in asked], []
+    by_set = task.strong_labels is None and len(task.labels) > task.top_k
+    level = pruning_level(rows, set_coverage) if by_set and "hard" in hints else None
+    why_not, n = "", len(task.labels)
+    if not by_set and not task.strong_labels:
+        why_not = f"which prune nothing among {n} labels"
+    elif level == 1:
+        why_not = f"which have to offer all {n} labels to hold the true one in {share(set_coverage)} of these rows"
+    if task.parser.takes_none_of_these:
+        why_not = f'whose "{NONE_OF_THESE}" is what a label or an alias is called'
+    if "hard" in hints and len(set(hints)) > 1 and why_not:
+        hints = [mode for mode in hints if mode != "hard"]
+        untried.append(f"hard hints, {why_not}")
+    budget, cells = TokenBudget(limit=max_tokens), list[HintCell]()
+    for k in dict.fromkeys(exemplars):
+        for mode in dict.fromkeys(hints):
+            way = task.replace(hints=mode, exemplars=k, set_level=level if mode == "hard" else None)
+            prompts = way.prompt.batch(chosen)
+            characters = characters_of(prompts)
+            if budget.is_exceeded_by(characters):
+                expected = budget.tokens_of(characters)
+                untried.append(
+                    f"{setting_name(mode, k)} (about {expected:,} tokens, of which {budget.left:,} are left)"
+                )
+                continue
+            replies = ask_about(way, model, chosen, prompts, config)
+            budget = budget.spend(replies.tokens, replies.characters)
+            if not cells and replies.failed == len(asked):
+                msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
+                raise DSPlusError(msg)
+            cells += _measured(way, replies, rows, fusion=fusion, seed=seed)
+    if not cells:
+        tried = "; ".join(untried)
+        msg = f"Got max_tokens={max_tokens} but none of these can be tried with it: {tried}. Allow more, or fewer rows"
+        raise InvalidInputError(msg)
+    best, comparison = _best(cells)
+    return HintSearch(
+        cells=tuple(cells),
+        best=best,
+        comparison=comparison,
+        rows=tuple(asked.tolist()),
+        predictions=tuple(everything.predictions),
+        small_accuracy=Estimate.of(rows.small_right.sum(), len(asked)),
+        untried=tuple(untried),
+    )
+
+
+def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: FusionMode, seed: int) -> list[HintCell]:
+    """What the chain would be worth on these rows, with and without fusion."""
+    answered = read_rows(
+        rows.predictions, rows.labels, replies.answers, large_confidences=replies.confidences, costs=rows.costs
+    )
+    judged: dict[Literal["replace", "posterior"], TuningRows] = {"replace": answered}
+    if fusion != "replace":
+        try:
+            _, judged["posterior"] = fused_rows(answered, "posterior", guaranteed=False, seed=seed)
+        except InvalidInputError:
+            pass  # too few answers to learn from: then they are the last word
+        else:
+            judged = judged if fusion == "auto" else {"posterior": judged["posterior"]}
+    n, small = len(rows.labels), rows.small_right
+    return [
+        HintCell(
+            hints=way.hints,
+            exemplars=way.exemplars,
+            fusion=mode,
+            set_level=way.set_level,
+            accuracy=Estimate.of(found.deferred_right.sum(), n),
+            large_accuracy=Estimate.of(found.large_right.sum(), n),
+            tokens=replies.tokens,
+            tokens_a_row=replies.tokens_a_row,
+            characters=replies.characters,
+            failed=replies.failed,
+            error=replies.error,
+            fixed=int((found.deferred_right & ~small).sum()),
+            broke=int((~found.deferred_right & small).sum()),
+            right=tuple(found.deferred_right.tolist()),
+            answers=tuple(replies.answers),
+            confidences=tuple(replies.confidences),
+        )
+        for mode, found in judged.items()
+    ]
+
+
+def _best(cells: Sequence[HintCell]) -> tuple[HintCell, Comparison | None]:
+    """The cell to take, and how it did against the cheapest one, if that is another."""
+    ways: dict[tuple[HintMode, int], HintCell] = {}
+    for cell in cells:  # of each way to ask the one that replaces comes first
+        replaced = ways.get((cell.hints, cell.exemplars))
+        if cell.failed < len(cell.answers) and (replaced is None or is_weighing_better(cell.right, replaced.right)):
+            ways[cell.hints, cell.exemplars] = cell
+    candidates = list(ways.values())
+    told = [cell.tokens_a_row for cell in candidates]
+    costs = [float(cell.characters) for cell in candidates]
+    if None not in told:
+        costs = [tokens or 0.0 for tokens in told]
+    best = candidates[cheapest_unless_better(costs, [cell.right for cell in candidates])]
+    cheapest = candidates[int(np.argmin(costs))]
+    return best, None if best is cheapest else Comparison.of(best.right, cheapest.right)
+
+
+def _check(
+    hints: Sequence[HintMode],
+    exemplars: Sequence[int],
+    task: LabelTask,
+    fusion: FusionMode,
+    *,
+    max_rows: int,
+    max_tokens: int | None,
+) -> None:
+    if not hints or isinstance(hints, str) or any(mode not in MODES for mode in hints):
+        msg = f"Got hints={hints!r} but expected some of {MODES}, in a list"
+        raise InvalidInputError(msg)
+    if not isinstance(exemplars, Sequence) or not exemplars or any(k < 0 for k in exemplars):
+        msg = f"Got exemplars={exemplars!r} but expected numbers of at least 0 in a list, such as [0, 4]"
+        raise InvalidInputError(msg)
+    if any(exemplars) and task.examples is None:
+        msg = f"Got exemplars={exemplars!r} but no examples to choose from; give examples=ExemplarSelector.fit(...)"
+        raise InvalidInputError(msg)
+    if fusion not in get_args(FusionMode):
+        msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}"
+        raise InvalidInputError(msg)
+    if max_rows < 1 or (max_tokens is not None and max_tokens < 1):
+        msg = f"Got max_rows={max_rows}, max_tokens={max_tokens} but expected at least 1 of each"
+        raise InvalidInputError(msg)

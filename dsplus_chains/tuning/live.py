@@ -1,0 +1,138 @@
+"""Asking a live large model about tuning rows: in which way, and about which rows, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from dsplus_chains.gating.branch import ConfidenceBranch
+from dsplus_chains.prompting.hints import HintMode
+from dsplus_chains.running.progress import BATCH_SIZE, Progress, in_batches
+from dsplus_chains.schema import Label, answer_of_large
+from dsplus_chains.task import LabelTask
+from dsplus_chains.tuning.fused import FusionMode
+from dsplus_chains.tuning.hint_search import HintSearch
+from dsplus_chains.tuning.hint_tuning import tune_hints
+
+SET_COVERAGE = 0.95
+"""How often the true label is to be among those that hard hints leave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveAnswers:
+    """What a live large model answered.
+
+    Args:
+        task: The task with the way in which it was asked.
+        search: How that way was found.
+        answers: The large model's, one a row; None where it failed or was not asked.
+        confidences: How sure it was, where its provider tells.
+        asked: How many rows it was asked about: those of which the small model is least sure.
+    """
+
+    task: LabelTask
+    search: HintSearch
+    answers: list[Any]
+    confidences: list[float | None]
+    asked: int
+
+
+def ask_live(
+    scorer: Runnable[Any, Any],
+    model: Any,
+    texts: Sequence[Any],
+    labels: Sequence[Label],
+    *,
+    task: LabelTask,
+    hints: Sequence[HintMode],
+    exemplars: Sequence[int],
+    fusion: FusionMode = "auto",
+    max_rows: int = 100,
+    max_tokens: int | None = None,
+    config: RunnableConfig | None = None,
+    progress: Progress | None = None,
+) -> LiveAnswers:
+    """Choose the way to ask on the least sure rows, then ask about the others in that way, as far as the budget goes.
+
+    Args:
+        scorer: The small model, not trained on these rows.
+        model: The large model.
+        texts: The tuning rows.
+        labels: Their labels.
+        task: What is asked and how the answers are read.
+        hints: The hint modes to try.
+        exemplars: The numbers of solved examples to try.
+        fusion: Whose word may be the last.
+        max_rows: As many rows are asked about in each way.
+        max_tokens: As many tokens are spent in all.
+        config: LangChain's config of the calls, such as `max_concurrency`.
+        progress: Told how far it is.
+
+    Raises:
+        DSPlusError: The large model answered nothing, or the budget allows nothing.
+    """
+    scored = in_batches(scorer, texts, title="Scoring", progress=progress)
+    if progress is not None:
+        progress("Asking about what the small model is least sure of", 0, min(max_rows, len(scored)))
+    search = tune_hints(
+        scorer,
+        model,
+        scored,
+        labels,
+        task=task,
+        hints=hints,
+        exemplars=exemplars,
+        fusion=fusion,
+        max_rows=max_rows,
+        max_tokens=max_tokens,
+        set_coverage=SET_COVERAGE,
+        config=config,
+    )
+    best, left = search.best, None
+    if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget any further
+        left = 0 if search.tokens is None else max_tokens - search.tokens
+    # Labels are pruned by a level from the rows asked so far; the threshold will find the one for the rows it defers.
+    chosen = task.replace(hints=best.hints, exemplars=best.exemplars, set_level=best.set_level)
+    branch = ConfidenceBranch(large=chosen.for_scorer(scorer).arm(model), threshold=None)
+    rows = search.others
+    found = _ask(
+        branch, [scored[row] for row in rows], left=left, a_row=best.tokens_a_row or 1, config=config, progress=progress
+    )
+    answers, confidences = search.large_answers, search.large_confidences
+    for row, record in zip(rows, found, strict=False):
+        answers[row], confidences[row] = answer_of_large(record), record["large"].confidence
+    return LiveAnswers(
+        task=chosen.replace(set_level=task.set_level),
+        search=search,
+        answers=answers,
+        confidences=confidences,
+        asked=len(search.rows) + len(found),
+    )
+
+
+def _ask(
+    branch: Runnable[Any, Any],
+    scored: list[Any],
+    *,
+    left: int | None,
+    a_row: float,
+    config: RunnableConfig | None,
+    progress: Progress | None,
+) -> list[dict[str, Any]]:
+    """The records of the rows, batch by batch, as far as the tokens that are left go."""
+    found: list[dict[str, Any]] = []
+    while len(found) < len(scored):
+        size = BATCH_SIZE if left is None else min(BATCH_SIZE, int(left // a_row))
+        if size < 1:
+            break
+        records = branch.batch(scored[len(found) : len(found) + size], config)
+        found += records
+        if progress is not None:
+            progress("Asking the large model", len(found), len(scored))
+        if left is not None:
+            told = [record["large"].usage for record in records]
+            left -= sum(usage["total_tokens"] for usage in told if usage is not None)
+    return found

@@ -1,0 +1,300 @@
+"""Choosing a threshold from rows where the label and the large model's answer are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
+from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.schema import Label, Prediction
+from dsplus_chains.tuning.certify import GRID, Risk, certified_points
+from dsplus_chains.tuning.fused import FusionMode, Tuned, better_of_both, fused_rows
+from dsplus_chains.tuning.per_label import thresholds_by_label
+from dsplus_chains.tuning.points import infeasible, operating_points
+from dsplus_chains.tuning.select import cheapest, stably_accurate, where_calls_pay
+from dsplus_chains.tuning.sets import pruning_level
+from dsplus_chains.tuning.tuned import Estimate, TunedThreshold
+from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
+
+Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
+
+LEAST_GAIN = 0.002
+"""What a call must be worth under a budget, in right answers: one in five hundred calls."""
+
+
+def tune_threshold(
+    predictions: Sequence[Prediction],
+    labels: Sequence[Label],
+    large_answers: Sequence[Any],
+    *,
+    objective: Objective = "accuracy",
+    max_escalation: float | None = None,
+    max_cost: float | None = None,
+    max_risk: float | None = None,
+    delta: float = 0.05,
+    risk: Risk = "chain",
+    min_gain: float = 0.05,
+    per_label: bool = False,
+    large_cost: float | Sequence[float] = 1.0,
+    small_cost: float = 0.0,
+    model_hash: str | None = None,
+    fusion: FusionMode | AnswerFusion = "replace",
+    set_coverage: float | None = None,
+    max_ood_score: float | None = None,
+    large_confidences: Sequence[float | None] | None = None,
+    seed: int = 0,
+) -> TunedThreshold:
+    """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
+
+    The objectives:
+
+    * ``"accuracy"``: the most accurate chain, where a call must lift the expected accuracy by at least `min_gain` of
+      a right answer to be worth making, and the point is the mean over bootstrap resamples instead of the luckiest.
+    * ``"match_large"``: the cheapest point that was not less accurate on these rows than the large model.
+    * ``"max_escalation"``, ``"max_cost"``: the same within the bound, which is the price: `min_gain` does not count.
+      With fusion, calls stop short of the bound where they are expected to be worth less than `LEAST_GAIN`.
+    * ``"max_risk"``: the cheapest point of which it is certified, with probability at least 1 - delta over the tuning
+      rows, that its true risk is at most `max_risk`.
+
+    A bound given beside another objective is a constraint on it. `max_escalation` and `max_cost` are bounds on these
+    rows; `max_risk` is a guarantee for inputs from the same distribution, for any model and any number of labels, if
+    these rows were neither trained nor calibrated on and are used once. It comes from Learn-then-Test (arXiv
+    2110.01052) with exact binomial bounds over a grid of thresholds fixed beforehand and the fallback procedure for
+    multiplicity (see `tuning.certify`), so that it also holds where the risk rises and falls along the thresholds.
+
+    With ``fusion="posterior"`` a deferred input is answered by `AnswerFusion`, fitted on these rows, and the threshold
+    is chosen for that chain; the result holds it as `fusion`. What is estimated of it comes from fusions that had not
+    seen the row; with `max_risk` a random half of the rows fits it and the other half certifies the chain, so that the
+    guarantee holds for the very fusion that is kept. One fitted on other rows can be given, and then all rows certify.
+
+    The command `dsplus tune` does the same, with "auto" as its fusion.
+
+    A row without a confidence is always deferred. Where the large answer is None the small one stands in, as in the
+    chain itself.
+
+    Args:
+        predictions: The small model's predictions, or the records that hold them.
+        labels: The true labels.
+        large_answers: What the large model answered; None where it failed.
+        objective: What to optimise.
+        max_escalation: Bound on the share of rows deferred, in [0, 1].
+        max_cost: Bound on the mean cost of an input, in the unit of `large_cost`.
+        max_risk: Bound on the risk, in [0, 1].
+        delta: Chance, over the tuning rows, that the guarantee may fail, in (0, 1).
+        risk: What `max_risk` bounds: the error of the whole ``"chain"``, of what is ``"kept"``, or its ``"excess"``
+            over the large model's error.
+        min_gain: For ``"accuracy"``: what a call must be worth, in right answers, in [0, 1].
+        per_label: For ``"accuracy"`` without bounds: a threshold of its own for each label that is predicted for at
+            least 100 rows. Worth it where the large model is much better at some labels than at others.
+        large_cost: Of one call of the large model, in any unit: one number, or one a row.
+        small_cost: Of scoring one input, in the same unit.
+        model_hash: Of the small model, to be kept with the result.
+        fusion: Whose word is the last for a deferred input: the large model's ("replace", as in the paper), both
+            models' ("posterior"), or an `AnswerFusion` that was fitted on other rows. "auto" is both models', unless
+            replacing is ahead here by more than two standard errors; for "match_large" it is what costs less, and for
+            `max_risk` the large model's.
+        set_coverage: For label pruning: how often the true label of a deferred input is to be among those offered, in
+            (0, 1). Then the result holds a `set_level` for `HintPromptBuilder`, from the rows that were deferred.
+        max_ood_score: What the branch will defer by, beside the threshold: rows that lie further out, or have no
+            `ood_score`, are deferred here too. It changes who answers, so give it here or not at all.
+        large_confidences: How sure the large model was, where its provider tells (`record["large"].confidence`): fusion
+            weighs a sure answer more, if that has paid on these rows.
+        seed: Of the bootstrap and the folds.
+
+    Raises:
+        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
+        ValueError: A bound is out of range or missing for its objective.
+        InfeasibleTargetError: No point meets the bounds; `nearest` is the closest `OperatingPoint`.
+
+    Example:
+        >>> sure, unsure = Prediction(label="ham", confidence=0.9), Prediction(label="ham", confidence=0.6)
+        >>> tuned = tune_threshold([sure, unsure] * 20, ["ham", "spam"] * 20, ["ham", "spam"] * 20)
+        >>> tuned.threshold, tuned.chain_accuracy.value, tuned.escalation_rate.value
+        (0.8, 1.0, 0.5)
+    """
+    bounds = _bounds(
+        objective,
+        {"max_escalation": max_escalation, "max_cost": max_cost, "max_risk": max_risk},
+        delta=delta,
+        risk=risk,
+        min_gain=min_gain,
+    )
+    if per_label and (objective != "accuracy" or bounds):
+        given = f"objective={objective!r} and {bounds or 'no bound'}"
+        msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
+        raise ValueError(msg)
+    rows = read_rows(
+        predictions,
+        labels,
+        large_answers,
+        large_confidences=large_confidences,
+        costs=_costs(large_cost, small_cost, len(predictions)),
+    )
+    if max_ood_score is not None:
+        rows = rows.within(max_ood_score)
+    tune = partial(
+        _tuned,
+        rows,
+        objective=objective,
+        bounds=bounds,
+        delta=delta,
+        risk=risk,
+        price=min_gain if objective == "accuracy" else None,
+        per_label=per_label,
+        small_cost=small_cost,
+        model_hash=model_hash,
+        set_coverage=set_coverage,
+        max_ood_score=max_ood_score,
+        seed=seed,
+    )
+    if fusion != "auto":
+        return tune(fusion).result
+    if max_risk is not None:  # fusion would cost the certificate half its rows
+        return tune("replace").result
+    return better_of_both(tune, cheaper=objective == "match_large").result
+
+
+def _tuned(
+    rows: TuningRows,
+    fusion: FusionMode | AnswerFusion,
+    *,
+    objective: Objective,
+    bounds: dict[str, float],
+    delta: float,
+    risk: Risk,
+    price: float | None,
+    per_label: bool,
+    small_cost: float,
+    model_hash: str | None,
+    set_coverage: float | None,
+    max_ood_score: float | None,
+    seed: int,
+) -> Tuned:
+    """The same from rows, for one fusion; `price` is that of a call, in right answers, None but for "accuracy"."""
+    max_escalation, max_cost, max_risk = (bounds.get(name) for name in ("max_escalation", "max_cost", "max_risk"))
+    n_given = len(rows.labels)
+    last_word, rows = fused_rows(rows, fusion, guaranteed=max_risk is not None, seed=seed)
+    replacing = last_word is None
+    costs = rows.costs
+    curve = operating_curve(
+        rows.confidence,
+        rows.small_right,
+        rows.deferred_right,
+        reference_right=rows.replaced_right,
+        thresholds=None if max_risk is None else GRID,
+        small_cost=small_cost,
+        large_cost=costs,
+    )
+    allowed = np.ones(len(curve.thresholds), dtype=np.bool_)
+    if max_escalation is not None:
+        allowed &= curve.n - curve.kept <= max_escalation * curve.n + 1e-9
+    if max_cost is not None:
+        allowed &= curve.cost <= max_cost + 1e-9
+    if objective == "match_large":
+        allowed &= curve.worse <= curve.better
+    certified = None
+    if max_risk is not None:
+        certified = certified_points(curve, risk=risk, max_risk=max_risk, delta=delta, replacing=replacing)
+    meets = allowed if certified is None else allowed & certified
+    if not meets.any():
+        raise infeasible(
+            curve, allowed, bounds, risk=risk, delta=delta, replacing=replacing, matching=objective == "match_large"
+        )
+    if objective in {"match_large", "max_risk"}:
+        chosen = cheapest(curve, meets)
+    else:
+        expected = fusion == "posterior" and max_risk is None
+        chosen = _most_worth(curve, meets, rows, expected, price, seed)
+    common = curve.thresholds[chosen]
+    threshold: float | dict[Any, float | None] | None = common
+    needed = np.full(curve.n, np.inf if common is None else common)
+    if per_label:
+        threshold = thresholds_by_label(
+            rows.predicted,
+            rows.all_labels,
+            common=common,
+            confidence=rows.confidence,
+            small_right=rows.small_right,
+            deferred_right=rows.deferred_right,
+            min_gain=price or 0.0,
+            seed=seed,
+        )
+        own = [None if label is None else threshold[label] for label in rows.predicted]
+        needed = np.array([np.inf if value is None else value for value in own])
+    kept = rows.confidence >= needed  # a missing confidence (NaN) never is
+    n, n_kept = curve.n, kept.sum()
+    right = np.where(kept, rows.small_right, rows.deferred_right)
+    result = TunedThreshold(
+        threshold=threshold,
+        objective=objective,
+        constraints=bounds,
+        risk=None if max_risk is None else risk,
+        delta=None if max_risk is None else delta,
+        n=n,
+        data_hash=rows.hash,
+        model_hash=model_hash,
+        chain_accuracy=Estimate.of(right.sum(), n),
+        kept_accuracy=Estimate.of(rows.small_right[kept].sum(), n_kept),
+        escalation_rate=Estimate.of(n - n_kept, n),
+        small_accuracy=Estimate.of(rows.small_right.sum(), n),
+        large_accuracy=Estimate.of(rows.large_right.sum(), n),
+        cost=small_cost + float(costs[~kept].sum()) / n,
+        curve=operating_points(curve, certified),
+        fusion=last_word,
+        fusion_rows=n_given - n if last_word is not None else 0,
+        max_ood_score=max_ood_score,
+        set_coverage=set_coverage,
+        set_level=None if set_coverage is None else pruning_level(rows.part(np.flatnonzero(~kept)), set_coverage),
+        unanswered=rows.answers.count(None),
+    )
+    return Tuned(result=result, worth=right - (price or 0.0) * ~kept)
+
+
+def _most_worth(
+    curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, price: float | None, seed: int
+) -> int:
+    """The point of most right answers: by what both models together make of each row, or by which were right."""
+    if expected:
+        least = LEAST_GAIN if price is None else price
+        return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=least)
+    return stably_accurate(
+        curve, meets, rows.confidence, rows.small_right, rows.deferred_right, min_gain=price or 0.0, seed=seed
+    )
+
+
+def _bounds(
+    objective: str, given: dict[str, float | None], *, delta: float, risk: str, min_gain: float
+) -> dict[str, float]:
+    for name, choice, options in (("objective", objective, get_args(Objective)), ("risk", risk, get_args(Risk))):
+        if choice not in options:
+            msg = f"Got {name}={choice!r} but expected one of {', '.join(options)}"
+            raise ValueError(msg)
+    for name, bound, low, high in (
+        ("max_escalation", given["max_escalation"], 0.0, 1.0),
+        ("max_cost", given["max_cost"], 0.0, np.inf),
+        ("max_risk", given["max_risk"], 0.0, 1.0),
+        ("min_gain", min_gain, 0.0, 1.0),
+    ):
+        if bound is not None and not low <= bound <= high:
+            msg = f"Got {name}={bound} but expected a number in [{low:g}, {high:g}]"
+            raise ValueError(msg)
+    if not 0 < delta < 1:
+        msg = f"Got delta={delta} but expected a number between 0 and 1, such as 0.05"
+        raise ValueError(msg)
+    if objective in given and given[objective] is None:
+        msg = f"Got objective={objective!r} without a bound but expected {objective}=... beside it"
+        raise ValueError(msg)
+    return {name: float(value) for name, value in given.items() if value is not None}
+
+
+def _costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> NDArray[np.float64]:
+    costs = np.asarray(large_cost, dtype=np.float64)
+    if costs.shape not in {(), (n,)} or not (np.isfinite(costs) & (costs >= 0)).all() or not 0 <= small_cost < np.inf:
+        msg = f"Got large_cost={large_cost}, small_cost={small_cost} but expected numbers of at least 0 (one, or {n})"
+        raise ValueError(msg)
+    return np.broadcast_to(costs, (n,))

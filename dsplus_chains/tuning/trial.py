@@ -1,0 +1,95 @@
+"""Asking a large model about some rows in one way, as one batch, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from langchain_core.prompt_values import ChatPromptValue
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+
+from dsplus_chains.gating.branch import ConfidenceBranch
+from dsplus_chains.prompting.parser import NoneOfTheseError
+from dsplus_chains.schema import LargeAnswer, answer_of_large, describe_error
+from dsplus_chains.task import LabelTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replies:
+    """What came of one batch.
+
+    Args:
+        answers: The labels that the large model gave, one a row; None where it failed.
+        confidences: How sure it was, where its provider tells.
+        usage: Tokens of each row; None where they are not known.
+        characters: Of all prompts that were sent.
+        error: Why the first row without an answer has none.
+    """
+
+    answers: list[Any]
+    confidences: list[float | None]
+    usage: list[int | None]
+    characters: int
+    error: str | None
+
+    @property
+    def failed(self) -> int:
+        """Rows without an answer."""
+        return self.answers.count(None)
+
+    @property
+    def tokens(self) -> int | None:
+        """Of all calls; a call that failed may well have cost nothing, any other has to tell."""
+        untold = any(answer is not None and used is None for answer, used in zip(self.answers, self.usage, strict=True))
+        return None if untold or self.failed == len(self.answers) else sum(used or 0 for used in self.usage)
+
+    @property
+    def tokens_a_row(self) -> float | None:
+        """Of the rows that told."""
+        told = [used for used in self.usage if used is not None]
+        return sum(told) / len(told) if told else None
+
+
+def ask_about(
+    task: LabelTask, model: Any, records: list[Any], prompts: list[ChatPromptValue], config: RunnableConfig | None
+) -> Replies:
+    """Ask through a branch, as in a chain: it counts the tokens, and a failure is a row without an answer.
+
+    Args:
+        task: How to ask, and how to read the answers.
+        model: The large model.
+        records: The scored inputs.
+        prompts: What the task asks about them.
+        config: LangChain's config of the calls.
+    """
+    sent = list(prompts)
+    arm: Runnable[Any, Any] = itemgetter("prompt") | task.asker(model)
+    if (again := task.over_all_labels) is not None:
+
+        def send(prompt: ChatPromptValue) -> ChatPromptValue:
+            sent.append(prompt)
+            return prompt
+
+        over_all = again.prompt | RunnableLambda(send) | again.asker(model)
+        arm = arm.with_fallbacks([over_all], exceptions_to_handle=(NoneOfTheseError,))
+    branch = ConfidenceBranch(large=arm, threshold=None)
+    asked = [{**record, "prompt": value} for record, value in zip(records, prompts, strict=True)]
+    outcomes: list[Any] = branch.batch(asked, config, return_exceptions=True)
+    heard = [{} if isinstance(outcome, Exception) else outcome for outcome in outcomes]
+    large = [outcome.get("large", LargeAnswer(value=None)) for outcome in heard]
+    errors = [
+        describe_error(outcome) if isinstance(outcome, Exception) else outcome.get("error") for outcome in outcomes
+    ]
+    return Replies(
+        answers=[answer_of_large(outcome) for outcome in heard],
+        confidences=[said.confidence for said in large],
+        usage=[None if said.usage is None else said.usage["total_tokens"] for said in large],
+        characters=characters_of(sent),
+        error=next((error for error in errors if error is not None), None),
+    )
+
+
+def characters_of(prompts: list[ChatPromptValue]) -> int:
+    """How long prompts are, all together."""
+    return sum(len(prompt.to_string()) for prompt in prompts)

@@ -1,0 +1,158 @@
+"""The rows that a threshold is tuned on: who is right about each, and how sure the small model is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsplus_chains.evaluation.answers import check_readable, clean_answers, clean_labels, right_answers
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Label,
+    Prediction,
+    hash_of,
+    same_label,
+    what_came,
+)
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TuningRows:
+    """Tuning rows, column by column.
+
+    Args:
+        predictions: The small model's.
+        labels: The true labels.
+        answers: The large model's; None where it failed.
+        large_confidences: How sure it was, where its provider tells.
+        confidence: The small model's; NaN where it is missing.
+        small_right: Whether the small model is right.
+        large_right: Whether the large model is; a missing answer is wrong.
+        replaced_right: Whether the large model's answer would be right, or the small one's where that failed.
+        deferred_right: Whether a deferred row is answered right; other than `replaced_right` only with fusion.
+        gains: What deferring each row gains, in right answers, as far as is known: from its label, -1, 0 or 1; with
+            fusion from what both models together make of the row, which varies less and is as true on average.
+        costs: Of deferring each row.
+        hash: SHA-256 of all tuning rows.
+    """
+
+    predictions: list[Prediction]
+    labels: list[Any]
+    answers: list[Any]
+    large_confidences: list[float | None]
+    confidence: NDArray[np.float64]
+    small_right: Flags
+    large_right: Flags
+    replaced_right: Flags
+    deferred_right: Flags
+    gains: NDArray[np.float64]
+    costs: NDArray[np.float64]
+    hash: str
+
+    @property
+    def predicted(self) -> list[Any]:
+        """The small model's label of each row."""
+        return [prediction.label for prediction in self.predictions]
+
+    @property
+    def all_labels(self) -> dict[Any, None]:
+        """Every label that the small model may give, in its order."""
+        named = (label for row in self.predictions for label in (*(row.probabilities or ()), row.label))
+        return dict.fromkeys(label for label in named if label is not None)
+
+    def part(self, numbers: NDArray[np.int64]) -> Self:
+        """Some of the rows."""
+        chosen: dict[str, Any] = {}
+        for column in fields(self):
+            values = getattr(self, column.name)
+            if isinstance(values, np.ndarray):
+                chosen[column.name] = values[numbers]
+            elif isinstance(values, list):
+                chosen[column.name] = [values[row] for row in numbers]
+        return replace(self, **chosen)
+
+    def within(self, max_ood_score: float) -> Self:
+        """The same rows, those without a confidence for the gate that lie further out, or do not say how far."""
+        scores = [prediction.ood_score for prediction in self.predictions]
+        near = np.array([score is not None and score <= max_ood_score for score in scores], dtype=np.bool_)
+        return replace(self, confidence=np.where(near, self.confidence, np.nan))
+
+    def fused(self, weighed: Sequence[Prediction | None], *, trusted: bool) -> Self:
+        """The same rows, were deferred ones answered by both models together; as they are where there is None.
+
+        Args:
+            weighed: What both models together make of each row.
+            trusted: Whether that comes from a fusion fitted on rows like these, so that its probabilities tell what
+                either answer is worth; else only the labels do.
+        """
+        right, gains = self.deferred_right.copy(), self.gains.copy()
+        for row, both in enumerate(weighed):
+            if both is not None and both.probabilities is not None:
+                right[row] = same_label(both.label, self.labels[row])
+                gains[row] = float(right[row]) - float(self.small_right[row])
+                if trusted:
+                    own = both.probabilities.get(self.predictions[row].label, 0.0)
+                    gains[row] = both.probabilities[both.label] - own
+        return replace(self, deferred_right=right, gains=gains)
+
+
+def read_rows(
+    predictions: Sequence[Prediction],
+    labels: Sequence[Label],
+    large_answers: Sequence[Any],
+    *,
+    large_confidences: Sequence[float | None] | None = None,
+    costs: NDArray[np.float64],
+) -> TuningRows:
+    """Take tuning rows as a user gives them.
+
+    Args:
+        predictions: The small model's, or the records that hold them.
+        labels: The true labels.
+        large_answers: What the large model answered; None where it failed.
+        large_confidences: How sure it was, where its provider tells.
+        costs: Of deferring each row.
+
+    Raises:
+        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
+    """
+    true, large = clean_labels(labels), clean_answers(large_answers)
+    sure: list[float | None] = [None] * len(large) if large_confidences is None else list(large_confidences)
+    if not len(true) == len(predictions) == len(large) == len(sure) or not true:
+        told = "" if large_confidences is None else f" and {len(sure)} large confidences"
+        msg = (
+            f"Got {len(predictions)} predictions, {len(true)} labels and {len(large)} large answers{told} but expected"
+            " one of each for every tuning row, and at least one row"
+        )
+        raise InvalidInputError(msg)
+    predictions = [row["prediction"] if isinstance(row, Mapping) else row for row in predictions]
+    if strange := next((row for row in predictions if not isinstance(row, Prediction)), None):
+        msg = f"Got {what_came(strange)} among the predictions but expected Predictions, or records that hold one"
+        raise InvalidInputError(msg)
+    small = [prediction.label for prediction in predictions]
+    known = [None if label is None else row.confidence for label, row in zip(small, predictions, strict=True)]
+    small_right = right_answers(small, true, what="predictions")
+    check_readable(large, [*true, *small])
+    large_right = right_answers(large, true, what="large answers")
+    failed = np.array([answer is None for answer in large], dtype=np.bool_)
+    replaced_right = np.where(failed, small_right, large_right)
+    return TuningRows(
+        predictions=list(predictions),
+        labels=true,
+        answers=large,
+        large_confidences=sure,
+        confidence=np.array([np.nan if value is None else value for value in known], dtype=np.float64),
+        small_right=small_right,
+        large_right=large_right,
+        replaced_right=replaced_right,
+        deferred_right=replaced_right,
+        gains=replaced_right.astype(np.float64) - small_right,
+        costs=costs,
+        hash=hash_of([small, known, true, large]),
+    )
