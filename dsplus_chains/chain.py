@@ -1,4 +1,4 @@
-"""`data_shunt`: the whole chain in one call. Wiring only."""
+"""`data_shunt` makes the whole chain in one call. It only wires parts together."""
 
 from __future__ import annotations
 
@@ -46,43 +46,43 @@ def data_shunt(
     fusion: AnswerFusion | None = None,
     input_key: str | None = None,
 ) -> RunnableSerializable[Any, Any]:
-    """The whole chain: scorer, then the small model's answer where it is sure, else the large model's.
+    """The whole chain, in which the small model answers where it is sure, and the large model elsewhere.
 
-    In: a text, or a dict that holds one. Out: the record; `.pick("answer")` makes it a drop-in for
+    It takes a text, or a dict that holds one. It returns the record. With `.pick("answer")` it replaces
     ``prompt | llm | parser``.
 
     Args:
-        scorer: A `SmallModelScorer`, or any Runnable (or function) from a text to a `Prediction`. A list of them, or a
-            dict by name, makes tiers: each is asked about what those before it were not sure of, and the large model
-            about what is left. `source` names the tier ("small", "small-2", … for a list); the prompt, `fusion` and
-            `max_ood_score` are about the last one, and the earlier predictions stand under `tiers`. A tier may end in
-            a `LabelMask`.
-        large_model: Any LangChain chat model, with whatever it has been given by ``with_retry`` and the like, or any
-            Runnable: it gets a prompt and answers with a message or a label.
-        threshold: The small model's answer is kept iff its confidence is at least this; by label as a dict; None
-            defers everything. For tiers a list with one for each.
-        task: What the large model is asked and how its answer is read, as one value. The settings from here to
-            `template` make one, with the defaults of `LabelTask`, where none is given.
+        scorer: A `SmallModelScorer`, or any Runnable or function from a text to a `Prediction`. A list of them, or a
+            dict by name, makes tiers. Each tier is asked about what the earlier ones deferred. The large model is asked
+            about what is left. `source` names the tier ("small", "small-2", … for a list). The prompt, `fusion` and
+            `max_ood_score` are about the last tier. Earlier predictions stand under `tiers`. A tier may end in a
+            `LabelMask`.
+        large_model: Any LangChain chat model, also wrapped by ``with_retry`` and the like. Or any Runnable that gets a
+            prompt and answers with a message or a label.
+        threshold: Confidence from which on the small model's answer is kept. It may be a dict by label. None
+            defers everything. With tiers it is a list with one threshold for each.
+        task: The question for the large model, and how its answer is read, as one value. Without it, the settings from
+            here to `template` make one, with the defaults of `LabelTask`.
         instruction: What to decide, in your words.
         hints: What the large model is told of the small one's view: "soft", "hard" or "none".
-        labels: The labels; those of the scorer if not given, or of the last tier that names any.
-        descriptions: What a label means, by label.
-        aliases: Further writings of labels that the large model may use.
-        top_k: How many labels a hint names at most.
-        track_record: How often the small model was right when it was about this sure, which a soft hint then tells;
-            "auto" takes the scorer's own, if it has one.
-        set_level: What hard hints prune by; from ``tune_threshold(..., set_coverage=0.95)``.
-        strong_labels: The labels that hard hints leave out, since the small model handles them by itself.
-        exemplars: Finds solved examples for each deferred input, to be shown to the large model.
-        structured: Ask for the label as structured output, if the large model has it.
-        retries: 1 asks once more where the answer is no label, and says so; 0 takes the first answer as it is.
-        reask: With hard hints: ask again, over all labels, where the answer is "none of these".
-        template: A prompt of your own; see `HintPromptBuilder`.
-        max_ood_score: What lies further than this from the training examples is deferred, and so is what has no
-            `ood_score`; see `SmallModelScorer.ood_limit`. Tune with the same value.
-        on_large_error: "small" (the small model's answer stands in) or "raise".
-        fusion: What weighs the large model's answer with the small one's view, as `tune_threshold` fitted it; None:
-            the large model's answer replaces the small one's.
+        labels: The labels. By default they are those of the scorer, or of the last tier that names any.
+        descriptions: The meaning of each label, by label.
+        aliases: Further written forms of labels that the large model may use.
+        top_k: Largest number of labels in a hint.
+        track_record: How often the small model was right at about this confidence. A soft hint shows it. "auto" takes
+            the scorer's own, if it has one.
+        set_level: Level by which hard hints prune, from ``tune_threshold(..., set_coverage=0.95)``.
+        strong_labels: Labels that hard hints leave out, because the small model handles them by itself.
+        exemplars: Selector of solved examples to show the large model for each deferred input.
+        structured: Whether to ask for the label as structured output, if the large model has it.
+        retries: 1 asks once more where the answer is no label, and says so. 0 takes the first answer as it is.
+        reask: Whether hard hints ask again, over all labels, where the answer is "none of these".
+        template: Prompt of your own; see `HintPromptBuilder`.
+        max_ood_score: Largest distance from the training examples at which an answer is kept. A farther input is
+            deferred, and so is one without an `ood_score`. See `SmallModelScorer.ood_limit`. Tune with the same value.
+        on_large_error: With "small" the small model's answer stands in. With "raise" the error is raised.
+        fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
+            With None the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
 
     Raises:
@@ -156,7 +156,7 @@ def data_shunt(
 def _check_parts(
     inner: BaseScorer, names: Sequence[Any], level: Any, fusion: AnswerFusion | None, max_ood_score: float | None
 ) -> None:
-    """Refuse parts that speak of different labels, and a distance that the scorer does not tell.
+    """Refuse parts that speak of different labels, and a distance limit that the scorer cannot check.
 
     Raises:
         ValueError: They do not fit each other.
@@ -165,7 +165,7 @@ def _check_parts(
         msg = f"Got the labels {new[:10]}, which the fusion does not know ({list(fusion.labels)[:10]}); fit it anew"
         raise ValueError(msg)
     if max_ood_score is not None and hasattr(inner, "ood_limit"):
-        inner.ood_limit()  # refuses a scorer that gives no ood_score, with which everything would be deferred
+        inner.ood_limit()  # refuses a scorer without an ood_score, because everything would be deferred
     for what, used in (
         ("the scorer's labels", getattr(inner, "labels", None)),
         ("the threshold's labels", list(level) if isinstance(level, Mapping) else None),
@@ -177,7 +177,7 @@ def _check_parts(
 
 
 def _scorer(scorer: Any, labels: Sequence[Any] | None, input_key: str | None) -> tuple[Any, BaseScorer]:
-    """What stands first in a chain, and the scorer inside it."""
+    """The first part of a chain, and the scorer inside it."""
     inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
     if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:
         return scorer, inner  # a scorer with a config of its own
@@ -189,7 +189,7 @@ def _scorer(scorer: Any, labels: Sequence[Any] | None, input_key: str | None) ->
 
 
 def _tiers(scorer: Any, threshold: Any) -> list[tuple[str, Any, Any]]:
-    """The small models in the order in which they are asked: the name, the scorer and the threshold of each."""
+    """The name, the scorer and the threshold of each small model, in the order in which they are asked."""
     if isinstance(scorer, Mapping):
         named = list(scorer.items())
     elif isinstance(scorer, (list, tuple)):

@@ -1,4 +1,4 @@
-"""`LabelTask`: what the large model is asked, and how its answer is read, as one value."""
+"""`LabelTask` holds the large model's task, with the question and how its answer is read."""
 
 from __future__ import annotations
 
@@ -19,39 +19,40 @@ from dsplus_chains.prompting.template import Template, template_as_data
 from dsplus_chains.schema import Label, Labels, as_pairs, from_pairs
 
 INSTRUCTION = "Decide which of the labels fits the input best."
-"""What the large model is told to do, where nobody said anything better."""
+"""The default instruction for the large model."""
 
 
 class LabelTask(BaseModel):
-    """What the large model is asked and how its answer is read.
+    """The question for the large model, and how its answer is read.
 
-    Every setting of a task stands here and nowhere else: `data_shunt` and `Bundle` hold a task, `tune_hints` searches
-    over it, and `arm` makes of it what a `ConfidenceBranch` asks.
+    Every setting of a task stands here and nowhere else. `data_shunt` and `Bundle` hold a task, and `tune_hints`
+    searches over it. `arm` turns it into the large arm of a `ConfidenceBranch`.
 
     Args:
         labels: The labels to choose from.
         instruction: What to decide, in your words.
-        descriptions: What a label means, by label; need not cover all of them.
-        aliases: Further writings of labels that the large model may use.
+        descriptions: The meaning of each label, by label. Labels may be left out.
+        aliases: Further written forms of labels that the large model may use.
         hints: What the large model is told of the small one's view: "soft", "hard" or "none".
-        top_k: How many labels a hint names at most.
-        track_record: How often the small model was right when it was about this sure, which a soft hint then tells.
-            "auto" takes the scorer's own; None tells nothing.
-        set_level: With ``hints="hard"``: offer as many labels as it takes to have the true one among them, instead of
-            `top_k`; from ``tune_threshold(..., set_coverage=0.95)``.
-        strong_labels: With ``hints="hard"``: offer all labels but these, which the small model handles by itself; see
-            `strong_labels`. Not together with `set_level`.
-        exemplars: How many solved examples are shown with each input; 0 shows none, whatever there are. A selector
-            stands for as many as it selects, and is where they are found.
-        examples: Where solved examples are found.
-        structured: Ask for the label as structured output, held to what the prompt offers, if the large model has it.
-        retries: 1 asks once more where the answer is no label, and says so; 0 takes the first answer as it is.
-        reask: With ``hints="hard"``: ask again, over all labels, where some were left out and the large model answers
-            "none of these"; else the small model's answer stands in.
-        template: A prompt of your own; see `HintPromptBuilder`.
+        top_k: Largest number of labels in a hint.
+        track_record: How often the small model was right at about this confidence. A soft hint shows it. "auto" takes
+            the scorer's own. None shows nothing.
+        set_level: Level of the label sets of ``hints="hard"``, from ``tune_threshold(..., set_coverage=0.95)``. It
+            replaces `top_k`. Each prompt offers as many labels as it takes to hold the true one.
+        strong_labels: Labels that ``hints="hard"`` leaves out, because the small model handles them by itself. See
+            `strong_labels`. It cannot be combined with `set_level`.
+        exemplars: Number of solved examples that are shown with each input. 0 shows none, even if there are some. It
+            may also be a selector, which then gives both the number and the examples.
+        examples: Selector of the solved examples.
+        structured: Whether to ask for the label as structured output, if the large model has it. The output is held to
+            what the prompt offers.
+        retries: 1 asks once more where the answer is no label, and says so. 0 takes the first answer as it is.
+        reask: Whether ``hints="hard"`` asks again, over all labels, where the answer is "none of these". Without it the
+            small model's answer stands in.
+        template: Prompt of your own; see `HintPromptBuilder`.
 
     Raises:
-        pydantic.ValidationError: A value is out of bounds, two settings contradict each other, an unknown keyword.
+        pydantic.ValidationError: A value is out of bounds, two settings contradict each other, or a keyword is unknown.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -93,7 +94,7 @@ class LabelTask(BaseModel):
         if self.exemplars and self.examples is None:
             msg = f"Got exemplars={self.exemplars} but no examples to show; give examples=ExemplarSelector.fit(...)"
             raise ValueError(msg)
-        _ = self.prompt, self.parser  # which check their own settings
+        _ = self.prompt, self.parser  # both check their own settings
         return self
 
     def replace(self, **changes: Any) -> Self:
@@ -103,22 +104,22 @@ class LabelTask(BaseModel):
             **changes: Any settings.
 
         Raises:
-            pydantic.ValidationError: As for a new task.
+            pydantic.ValidationError: The same as for a new task.
         """
         return type(self)(**{**dict(self), **changes})
 
     def for_scorer(self, scorer: Any) -> Self:
-        """The same task, with the scorer's own track record where it is to be told ("auto")."""
+        """The same task, where a track record of "auto" becomes the scorer's own."""
         return self.replace(track_record=getattr(scorer, "track_record", None)) if self.track_record == "auto" else self
 
     @property
     def selector(self) -> ExemplarSelector | None:
-        """What finds the examples to be shown; None where none are."""
+        """The selector of the examples to show. None if none are shown."""
         return replace(self.examples, k=self.exemplars) if self.examples is not None and self.exemplars else None
 
     @property
     def prompt(self) -> HintPromptBuilder:
-        """What makes the prompts."""
+        """The builder of the prompts."""
         return HintPromptBuilder(
             labels=self.labels,
             instruction=self.instruction,
@@ -134,11 +135,11 @@ class LabelTask(BaseModel):
 
     @property
     def parser(self) -> LabelParser:
-        """What reads an answer."""
+        """The parser of the answers."""
         return LabelParser(labels=self.labels, aliases=self.aliases)
 
     def asker(self, model: Any) -> LabelAsker:
-        """What asks a model for a label.
+        """The Runnable that asks a model for a label.
 
         Args:
             model: Any chat model, or Runnable from a prompt to a message or a label.
@@ -153,15 +154,15 @@ class LabelTask(BaseModel):
 
     @property
     def over_all_labels(self) -> Self | None:
-        """The task that asks once more where the answer is "none of these"; None where nothing is asked again."""
+        """The task that asks once more where the answer is "none of these". None if nothing is asked again."""
         return self.replace(hints="soft", set_level=None) if self.reask and self.hints == "hard" else None
 
     def arm(self, model: Any) -> Runnable[Any, Any]:
-        """What a branch asks: a Runnable from the record to a label.
+        """The large arm of a branch, a Runnable from the record to a label.
 
         Args:
-            model: Any LangChain chat model, with whatever it has been given by ``with_retry`` and the like, or any
-                Runnable from a prompt to a message or a label.
+            model: Any LangChain chat model, also wrapped by ``with_retry`` and the like. Or any Runnable from a prompt
+                to a message or a label.
         """
         arm = self.prompt | self.asker(model)
         again = self.over_all_labels
@@ -170,10 +171,12 @@ class LabelTask(BaseModel):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON, without the examples, which are kept elsewhere; `from_dict` reads it back.
+        """The task as plain data for JSON, which `from_dict` reads back.
+
+        It does not hold the examples, which are kept elsewhere.
 
         Raises:
-            InvalidInputError: The template holds something else than plain texts with variables.
+            InvalidInputError: The template holds anything but plain texts with variables.
         """
         plain = self.model_dump(mode="python", exclude={"examples", "template", "track_record"})
         for name in ("descriptions", "aliases"):
@@ -190,10 +193,10 @@ class LabelTask(BaseModel):
         """Read back what `to_dict` wrote.
 
         Args:
-            data: From `to_dict`. A setting that is not there has its default.
-            examples: Where solved examples are found.
+            data: Data from `to_dict`. A missing setting gets its default.
+            examples: Selector of the solved examples.
 
         Raises:
-            pydantic.ValidationError: A value is out of bounds, or a setting unknown.
+            pydantic.ValidationError: A value is out of bounds, or a setting is unknown.
         """
         return cls(**{**data, "examples": examples})

@@ -1,4 +1,4 @@
-"""Calibrations: maps from a classifier's probabilities to probabilities that mean what they say."""
+"""Calibrations are maps from a classifier's probabilities to probabilities that mean what they say."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from scipy.special import log_softmax
 Floats = NDArray[np.float64]
 
 SMALLEST_PROBABILITY = 1e-12
-"""Probabilities are raised to this before their logarithm is taken (a float32 softmax reaches 0)."""
+"""Least probability before the logarithm is taken. Smaller ones are raised to it (a float32 softmax reaches 0)."""
 TIE_BREAK = 1e-4
-"""The share of the original probabilities that stays in an isotonic map, so that its steps make no ties."""
+"""The share of the original probabilities that stays in an isotonic map, so that its flat parts make no ties."""
 
 
 @runtime_checkable
@@ -27,11 +27,11 @@ class Calibration(Protocol):
         ...
 
     def apply_log(self, log_probabilities: ArrayLike) -> Floats:
-        """Calibrate log-probabilities; what comes back are log-probabilities."""
+        """Calibrate log-probabilities. The result is log-probabilities too."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON; `calibration_from_dict` reads it back."""
+        """Plain data for JSON. `calibration_from_dict` reads it back."""
         ...
 
 
@@ -42,7 +42,7 @@ class TemperatureCalibration:
     Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017), section 4.2.
 
     Args:
-        temperature: Above 1 lowers the confidence, below 1 raises it.
+        temperature: A value above 1 lowers the confidence, below 1 raises it.
 
     Example:
         >>> TemperatureCalibration(temperature=2.0).apply([[0.9, 0.1]]).round(2).tolist()
@@ -63,11 +63,11 @@ class TemperatureCalibration:
         return np.exp(self.apply_log(finite_log(probability_rows(probabilities))))
 
     def apply_log(self, log_probabilities: ArrayLike) -> Floats:
-        """Calibrate log-probabilities (or any logits); what comes back are log-probabilities."""
+        """Calibrate log-probabilities (or any logits). The result is log-probabilities."""
         return cast("Floats", log_softmax(np.asarray(log_probabilities, dtype=np.float64) / self.temperature, axis=-1))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """Plain data for JSON."""
         return {"kind": self.kind, "temperature": self.temperature}
 
 
@@ -97,29 +97,29 @@ class VectorCalibration:
         return np.exp(self.apply_log(finite_log(probability_rows(probabilities))))
 
     def apply_log(self, log_probabilities: ArrayLike) -> Floats:
-        """Calibrate log-probabilities; what comes back are log-probabilities."""
+        """Calibrate log-probabilities. The result is log-probabilities too."""
         logs = np.asarray(log_probabilities, dtype=np.float64)
         _check_width(logs, len(self.weights))
         return cast("Floats", log_softmax(logs * np.array(self.weights) + np.array(self.biases), axis=-1))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """Plain data for JSON."""
         return {"kind": self.kind, "weights": list(self.weights), "biases": list(self.biases)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class IsotonicCalibration:
-    """A rising step curve per label (or one for all labels), then each row divided by its sum.
+    """A rising curve per label (or one for all labels). Then each row is divided by its sum.
 
-    Sources: one curve per label: Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass
-    Probability Estimates" (KDD 2002), section 5; one curve for all: Zhang, Kailkhura, Han, "Mix-n-Match" (ICML
-    2020), section 3.2, which needs far less data and never changes the most likely label.
+    Source of one curve per label: Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass
+    Probability Estimates" (KDD 2002), section 5. Source of one curve for all: Zhang, Kailkhura, Han, "Mix-n-Match"
+    (ICML 2020), section 3.2. One curve for all needs far less data and never changes the most likely label.
 
-    A share of 1e-4 of the original probabilities stays in (`TIE_BREAK`): a step would make ties, and a row that all
-    curves send to 0 would have no label.
+    A share of 1e-4 of the original probabilities stays in (`TIE_BREAK`). Without it, flat parts of a curve would make
+    ties. And a row that all curves send to 0 would have no label.
 
     Args:
-        curves: Pairs (inputs, outputs) of points, rising; values between points are interpolated.
+        curves: Pairs (inputs, outputs) of points, rising. Values between points are interpolated.
     """
 
     kind: ClassVar[str] = "isotonic"
@@ -138,11 +138,11 @@ class IsotonicCalibration:
         return cast("Floats", mixed / mixed.sum(axis=1, keepdims=True))
 
     def apply_log(self, log_probabilities: ArrayLike) -> Floats:
-        """Calibrate log-probabilities; what comes back are log-probabilities."""
+        """Calibrate log-probabilities. The result is log-probabilities too."""
         return finite_log(self.apply(np.exp(np.asarray(log_probabilities, dtype=np.float64))))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """Plain data for JSON."""
         return {"kind": self.kind, "curves": [[list(x), list(y)] for x, y in self.curves]}
 
 
@@ -195,5 +195,5 @@ def _check_width(rows: Floats, n_labels: int) -> None:
 
 
 def finite_log(probabilities: Floats) -> Floats:
-    """The logarithm of probabilities, finite also for 0."""
+    """The logarithm of probabilities, which is finite for 0 too."""
     return np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))

@@ -1,7 +1,7 @@
-"""Fitting calibrations on probabilities that the classifier gave for rows it had not seen.
+"""Fit calibrations on probabilities that the classifier gave for rows it had not seen.
 
-Each ``fit_*`` function takes held-out (out-of-fold) probabilities of shape (n_rows, n_labels), each row summing
-to 1, and the column index of each row's true label. It returns a frozen object whose `apply` does the mapping.
+Each ``fit_*`` function takes held-out (out-of-fold) probabilities of shape (n_rows, n_labels), each row summing to 1.
+It also takes the column index of each row's true label. It returns a frozen object whose `apply` does the mapping.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dsplus_chains.calibration.calibration_maps import (
 )
 
 TEMPERATURE_RANGE = (0.05, 20.0)
-"""Where a temperature is sought: without bounds, held-out rows that are all right would drive it to 0."""
+"""The range in which a temperature is sought. Without it, held-out rows that are all right would drive it to 0."""
 
 
 def fit_temperature(probabilities: ArrayLike, targets: ArrayLike) -> TemperatureCalibration:
     """Find the temperature with the smallest negative log-likelihood.
 
-    Source: Guo et al. (ICML 2017), section 4.2; the search over the logarithm of the inverse temperature by a bounded
-    scalar minimiser follows scikit-learn's `CalibratedClassifierCV(method="temperature")`.
+    Source: Guo et al. (ICML 2017), section 4.2. A bounded scalar minimiser searches over the logarithm of the inverse
+    temperature. This follows scikit-learn's `CalibratedClassifierCV(method="temperature")`.
 
     Args:
         probabilities: Held-out probabilities, shape (n_rows, n_labels).
@@ -52,15 +52,15 @@ def fit_temperature(probabilities: ArrayLike, targets: ArrayLike) -> Temperature
 def fit_vector_scaling(probabilities: ArrayLike, targets: ArrayLike, *, l2: float = 0.01) -> VectorCalibration:
     """Find one weight and one bias per label with the smallest negative log-likelihood.
 
-    The penalty pulls towards the best single temperature, so that rare labels do not run away.
+    A penalty pulls towards the best single temperature, so that rare labels do not run away.
 
-    Source: Guo et al. (ICML 2017), section 4.2; the pull towards an identity-like map: Kull et al., "Beyond
+    Source: Guo et al. (ICML 2017), section 4.2. For the pull towards an identity-like map see Kull et al., "Beyond
     temperature scaling" (NeurIPS 2019), section 3.3.
 
     Args:
         probabilities: Held-out probabilities, shape (n_rows, n_labels).
         targets: Column index of each row's true label.
-        l2: Strength of the pull, in nats per unit of squared distance; 0 switches it off.
+        l2: Strength of the pull, in nats per unit of squared distance. 0 switches it off.
 
     Raises:
         ValueError: The shapes do not match, there is no row, a value is not finite, or `l2` is negative.
@@ -93,8 +93,8 @@ def fit_isotonic(probabilities: ArrayLike, targets: ArrayLike, *, per_label: boo
     Args:
         probabilities: Held-out probabilities, shape (n_rows, n_labels).
         targets: Column index of each row's true label.
-        per_label: One curve per label, which needs some hundred rows of each and may change the most likely label;
-            otherwise one curve for all labels.
+        per_label: Fit one curve per label instead of one for all. This needs some hundred rows of each label, and may
+            change the most likely label.
 
     Raises:
         ValueError: The shapes do not match, there is no row, or a value is not finite.

@@ -1,11 +1,11 @@
 """Conformal sets: how many labels to offer so that the true one is among them as often as promised.
 
-A set holds the most likely labels, as long as their probabilities sum to at most a level (and the likeliest in any
-case). The level comes from rows whose label is known, so that the promise does not depend on the probabilities being
-right: with poor ones the sets are large.
+A set holds the most likely labels, as long as their probabilities sum to at most a level. It always holds the likeliest
+label. The level comes from rows whose label is known. So the promise does not depend on the probabilities being right.
+With poor probabilities the sets are large.
 
 Source: Romano, Sesia, Candès, "Classification with Valid and Adaptive Coverage" (NeurIPS 2020, arXiv 2006.02544),
-section 2, without the randomisation, which makes the sets a little larger than they need be.
+section 2. The randomisation is left out, so the sets are a little larger than they need be.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Floats = NDArray[np.float64]
 
 
 def cumulative_scores(probabilities: ArrayLike) -> Floats:
-    """For each label, the probability of all labels at least as likely: what a level is held against.
+    """For each label, the total probability of all labels at least as likely. A level is compared with this score.
 
     Args:
-        probabilities: Of shape [n, labels].
+        probabilities: Probabilities of shape [n, labels].
 
     Returns:
-        Of the same shape; labels of equal probability have equal scores, so their order does not matter.
+        Scores of the same shape. Labels of equal probability have equal scores, so their order does not matter.
 
     Example:
         >>> cumulative_scores([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]]).round(2).tolist()
@@ -37,7 +37,7 @@ def cumulative_scores(probabilities: ArrayLike) -> Floats:
     tied = np.zeros(table.shape, dtype=np.bool_)
     tied[:, :-1] = falling[:, :-1] == falling[:, 1:]
     totals = np.where(tied, np.inf, np.cumsum(falling, axis=1))
-    totals = np.minimum.accumulate(totals[:, ::-1], axis=1)[:, ::-1]  # that of the last of those that are tied
+    totals = np.minimum.accumulate(totals[:, ::-1], axis=1)[:, ::-1]  # tied labels take the total of the last one
     scores = np.empty_like(table)
     np.put_along_axis(scores, order, totals, axis=1)
     return scores
@@ -46,13 +46,14 @@ def cumulative_scores(probabilities: ArrayLike) -> Floats:
 def conformal_level(probabilities: ArrayLike, targets: ArrayLike, *, set_coverage: float) -> float:
     """The level at which sets hold the true label of a further row with probability `set_coverage`, or more.
 
-    It holds for rows that are exchangeable with these, whatever the probabilities are worth. With fewer than
-    coverage / (1 - coverage) rows nothing can be promised but by offering all labels, which is what level 1 does.
+    It holds for rows that are exchangeable with these, whatever the probabilities are worth. With fewer than coverage /
+    (1 - coverage) rows, only sets of all labels keep the promise. That is what level 1 gives.
 
     Args:
-        probabilities: Of shape [n, labels], on rows the model was not trained on.
-        targets: The column of each row's true label; -1 where it has none, which no set but that of all labels covers.
-        set_coverage: 1 - alpha, in (0, 1).
+        probabilities: Probabilities of shape [n, labels], on rows the model was not trained on.
+        targets: The column of each row's true label. It is -1 where the label has no column. Only the set of all labels
+            covers such a row.
+        set_coverage: Coverage 1 - alpha, in (0, 1).
 
     Raises:
         ValueError: The coverage is out of range.
@@ -77,11 +78,11 @@ def in_set(probabilities: ArrayLike, level: float) -> NDArray[np.bool_]:
     """Which labels the sets of a level hold.
 
     Args:
-        probabilities: Of shape [n, labels].
-        level: As `conformal_level` gives it; 1 takes all labels.
+        probabilities: Probabilities of shape [n, labels].
+        level: Level from `conformal_level`. 1 takes all labels.
 
     Returns:
-        Flags of shape [n, labels]; at least the likeliest of each row, or several that are as likely.
+        Flags of shape [n, labels]. They hold at least the likeliest label of each row, or several that are as likely.
 
     Example:
         >>> in_set([[0.2, 0.5, 0.3]], 0.8).tolist()

@@ -1,4 +1,4 @@
-"""What the large model answers where each label is true: its confusions, counted and shrunk. Pure functions."""
+"""What the large model answers where each label is true. Its confusions are counted and shrunk by pure functions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SMALLEST_PROBABILITY = 1e-12
 
 
 def confusability(log_small: ArrayLike) -> Floats:
-    """Which labels a small model can hardly tell apart: how it shares its probability among them.
+    """Which labels a small model can hardly tell apart. This is how it shares its probability among them.
 
     Args:
-        log_small: Its log-probabilities, of shape [n, labels].
+        log_small: Log-probabilities of the small model, of shape [n, labels].
 
     Returns:
-        Of shape [labels, labels]: where a label is likely, how likely each other one is; rows sum to 1, the diagonal
-        is 0.
+        Shares of shape [labels, labels]. Where a label is likely, they tell how likely each other label is. Rows sum to
+            1, the diagonal is 0.
 
     Example:
         >>> confusability(np.log([[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]])).round(2).tolist()
@@ -34,19 +34,19 @@ def confusability(log_small: ArrayLike) -> Floats:
 def answer_likelihood(
     counts: ArrayLike, smoothing: float, confusable: ArrayLike | None = None, *, share: float = 0.0
 ) -> Floats:
-    """How likely the large model gives each answer where each label is true, shrunk to what all labels have in common.
+    """How likely the large model gives each answer where each label is true, shrunk to the average over all labels.
 
-    A label with few rows is expected to behave as the average one: right at the average rate, and where it is wrong,
-    answering what is answered often, or what is easily taken for it.
+    A label with few rows is expected to behave as the average one. It is right at the average rate. Where it is wrong,
+    the expected answers are frequent ones, or labels that it is easily taken for.
 
     Args:
-        counts: Of shape [labels, labels]: rows with that true label (first axis) and that answer (second axis).
+        counts: Number of rows by true label (first axis) and answer (second axis), of shape [labels, labels].
         smoothing: For how many rows of each label that expectation counts.
-        confusable: What each label is easily taken for; see `confusability`.
-        share: How much of the wrong answers is expected there.
+        confusable: What each label is easily taken for. See `confusability`.
+        share: Share of the wrong answers that is expected by `confusable`.
 
     Returns:
-        Probabilities of shape [true label, answer]; each row sums to 1.
+        Probabilities of shape [true label, answer]. Each row sums to 1.
 
     Example:
         >>> answer_likelihood([[9, 1], [0, 0]], 2.0).round(2).tolist()

@@ -1,4 +1,4 @@
-"""Confidence intervals and tests for shares, paired differences, over scipy where it has them."""
+"""Confidence intervals and tests for shares and paired differences, from scipy where it has them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
 
 
 def clopper_pearson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
-    """Exact interval for a share: it holds at least at its level for every n. Without rows it is [0, 1].
+    """Exact interval for a share. It holds at least at its level for every n. Without rows it is [0, 1].
 
     Source: Clopper and Pearson (Biometrika 1934).
     """
@@ -52,11 +52,11 @@ def clopper_pearson_interval(successes: int, n: int, *, level: float = 0.95) -> 
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Two-sided p-value of the exact sign test (McNemar's exact test): are wins and losses equally likely?
+    """Two-sided p-value of the exact sign test (McNemar's exact test). It asks if wins and losses are equally likely.
 
     Args:
-        wins: Rows where the first of two systems alone was right.
-        losses: Rows where the second alone was right.
+        wins: Number of rows where only the first of two systems was right.
+        losses: Number of rows where only the second was right.
 
     Example:
         >>> round(sign_test(12, 16), 2)
@@ -68,15 +68,15 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def paired_difference_interval(wins: int, losses: int, n: int, *, level: float = 0.95) -> Interval:
-    """Score interval for the difference of two shares measured on the same rows: (wins - losses) / n.
+    """Score interval for the difference of two shares on the same rows, (wins - losses) / n.
 
     Source: Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
     design" (Statistics in Medicine 1998), section 3. It holds up where few rows differ. Without rows it is [-1, 1].
 
     Args:
-        wins: Rows where the first of two systems alone was right.
-        losses: Rows where the second alone was right.
-        n: All rows.
+        wins: Number of rows where only the first of two systems was right.
+        losses: Number of rows where only the second was right.
+        n: Number of all rows.
         level: Confidence level in (0, 1).
 
     Raises:

@@ -1,6 +1,6 @@
-"""Metrics of a confidence: does it mean what it says, and does it put the right answers first.
+"""Metrics of a confidence. Does it mean what it says, and does it put the right answers first?
 
-`confidence` is an array of numbers in [0, 1]; `correct` says row by row whether the most likely label was right.
+`confidence` is an array of numbers in [0, 1]. `correct` says row by row whether the most likely label was right.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from scipy.stats import rankdata
 Floats = NDArray[np.float64]
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
-"""What a probability of 0 counts as in the negative log-likelihood, as in scikit-learn's `log_loss`."""
+"""A probability of 0 counts as this in the negative log-likelihood, as in scikit-learn's `log_loss`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBins:
-    """Rows binned by confidence: what a reliability diagram shows.
+    """Rows binned by confidence, as a reliability diagram shows them.
 
     Args:
-        count: Rows in each bin.
+        count: Number of rows in each bin.
         confidence: Mean confidence in each bin, NaN where it is empty.
         accuracy: Share of right rows in each bin, NaN where it is empty.
     """
@@ -33,7 +33,7 @@ class ReliabilityBins:
 
     @property
     def error(self) -> float:
-        """Mean absolute gap between confidence and accuracy over rows; NaN without rows."""
+        """Mean absolute gap between confidence and accuracy over rows. NaN without rows."""
         filled = self.count > 0
         if not filled.any():
             return float("nan")
@@ -65,7 +65,7 @@ def reliability_bins(
         confidence: One number in [0, 1] a row.
         correct: Whether the row's most likely label was right.
         n_bins: How many bins.
-        equal_mass: Bins of (nearly) equal numbers of rows instead of equal width. Rows with equal confidence share
+        equal_mass: Use bins of (nearly) equal numbers of rows instead of equal width. Rows with equal confidence share
             a bin, so the result does not depend on the order of the rows.
 
     Raises:
@@ -82,7 +82,7 @@ def reliability_bins(
         share = (rankdata(conf, method="average") - 0.5) / max(len(conf), 1)
         index = np.minimum((share * n_bins).astype(np.int64), n_bins - 1)
     else:
-        # The inner edges alone: 1.0 falls into the last bin instead of one of its own.
+        # Only the inner edges are used, so 1.0 falls into the last bin instead of one of its own.
         index = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], conf, side="right")
     count = np.bincount(index, minlength=n_bins)
     with np.errstate(invalid="ignore"):
@@ -94,10 +94,10 @@ def reliability_bins(
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over `n_bins` bins of equal width; NaN without rows.
+    """Mean gap between confidence and accuracy over `n_bins` bins of equal width. NaN without rows.
 
     Source: Guo et al. (ICML 2017), equation 3, after Naeini, Cooper, Hauskrecht (AAAI 2015). A bin holds its lower
-    edge, the last one 1.0 too.
+    edge. The last bin also holds 1.0.
 
     Example:
         >>> round(expected_calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False], n_bins=10), 2)
@@ -107,7 +107,9 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_b
 
 
 def adaptive_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = 15) -> float:
-    """The same over bins of equal numbers of rows, which does not hide a crowd of confidences near 1.
+    """Mean gap between confidence and accuracy over bins of equal numbers of rows. NaN without rows.
+
+    These bins do not hide a crowd of confidences near 1.
 
     Source: Nixon et al., "Measuring Calibration in Deep Learning" (CVPR workshops 2019), section 3.2, for the most
     likely label.
@@ -116,9 +118,9 @@ def adaptive_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_b
 
 
 def brier_score(probabilities: ArrayLike, targets: ArrayLike) -> float:
-    """Mean squared distance between the probabilities and the truth, summed over labels: from 0 to 2.
+    """Mean squared distance between the probabilities and the truth, summed over labels, from 0 to 2. NaN without rows.
 
-    Source: Brier (Monthly Weather Review, 1950), equation 2. A target of -1 stands for a label without a column: its
+    Source: Brier (Monthly Weather Review, 1950), equation 2. A target of -1 stands for a label without a column. Its
     missing probability counts as 0.
 
     Example:
@@ -133,9 +135,9 @@ def brier_score(probabilities: ArrayLike, targets: ArrayLike) -> float:
 
 
 def negative_log_likelihood(probabilities: ArrayLike, targets: ArrayLike) -> float:
-    """Mean of ``-log(probability of the true label)``, in nats; NaN without rows.
+    """Mean of ``-log(probability of the true label)``, in nats. NaN without rows.
 
-    A target of -1 stands for a label without a column: its probability counts as 0, and 0 counts as 2.2e-16.
+    A target of -1 stands for a label without a column. Its probability counts as 0, and 0 counts as 2.2e-16.
     """
     rows, true = _table(probabilities, targets)
     if not len(rows):
@@ -144,9 +146,9 @@ def negative_log_likelihood(probabilities: ArrayLike, targets: ArrayLike) -> flo
 
 
 def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCoverageCurve:
-    """Risk and coverage at each distinct confidence: rows that tie are kept or deferred together.
+    """Risk and coverage at each distinct confidence. Rows that tie are kept or deferred together.
 
-    A row without a confidence (NaN) is never kept, so coverage then ends below 1.
+    A row without a confidence (NaN) is never kept. Coverage then ends below 1.
 
     Source: El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification" (JMLR 2010), section 2.
 
@@ -162,12 +164,12 @@ def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCovera
 
 
 def aurc(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """Area under the risk-coverage curve: the mean, over rows, of the risk among rows at least as confident.
+    """Area under the risk-coverage curve. It is the mean, over rows, of the risk among rows at least as confident.
 
-    Rows without a confidence (NaN) count as least confident of all. Lower is better; NaN without rows.
+    Rows without a confidence (NaN) count as least confident of all. Lower is better. NaN without rows.
 
     Source: Geifman, Uziel, El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers" (ICLR 2019),
-    section 2, with rows that tie taken together.
+    section 2. Rows that tie are taken together.
 
     Example:
         >>> round(aurc([0.9, 0.6, 0.3], [True, True, False]), 4)
@@ -181,7 +183,7 @@ def aurc(confidence: ArrayLike, correct: ArrayLike) -> float:
 
 
 def _sweep(confidence: Floats, right: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct confidences, falling, with the rows at or above each and the wrong ones among them."""
+    """Distinct confidences, falling, with the rows at or above each. The wrong rows among them are counted too."""
     values, group = np.unique(-confidence, return_inverse=True)
     kept = np.cumsum(np.bincount(group, minlength=len(values)))
     wrong = np.cumsum(np.bincount(group, weights=~right, minlength=len(values))).astype(np.int64)

@@ -1,12 +1,14 @@
 """What to believe once both models have spoken: p(label | small model's distribution, large model's answer).
 
-The score of a label is a weighted sum of two log-likelihoods: what the small model says of it, and how often the large
-model answers what it has just answered where that label is true. It is stacking (Wolpert 1992) of a probabilistic
-classifier with one that gives labels only, the latter read through its confusion matrix (Dawid and Skene 1979).
+The score of a label is a weighted sum of two log-likelihoods. One is what the small model says of the label. The other
+is how often the large model gives its answer where that label is true. This is stacking (Wolpert 1992) of a
+probabilistic classifier with one that gives labels only. The latter is read through its confusion matrix (Dawid and
+Skene 1979).
 
-Both weights move with the small model's entropy: where it knows least, the little it says is worth less than elsewhere,
-and the large model's word more. And what the small model can hardly tell apart may be expected to confuse the large
-one too, if that proves true: its distributions say which wrong answers to expect where rows are too few to count them.
+Both weights move with the small model's entropy. Where it knows least, the little it says is worth less than elsewhere.
+The large model's word is then worth more. What the small model can hardly tell apart may also confuse the large model,
+if the rows show that. The small model's distributions then say which wrong answers to expect, where rows are too few to
+count them.
 """
 
 from __future__ import annotations
@@ -27,18 +29,21 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SMOOTHINGS = (3.0, 10.0, 30.0, 100.0, 1e6)
-"""How many rows of a label the expectation from all labels may count for; the last leaves nothing else."""
+"""How many rows of a label the expectation from all labels may count for. With the last, only that counts."""
 BOUNDS = ((0.05, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 3.0), (-1.0, 1.0))
-"""Where the weights are sought. Without bounds, rows that the models answer perfectly would drive them away."""
+"""Range of each weight. Without bounds, rows that the models answer perfectly would drive weights to infinity."""
 PULL = 3.0
-"""In nats over all rows: how strongly both weights are pulled to be the same everywhere, that of confidence to zero."""
+"""Strength of the pull on the weights, in nats over all rows. Both models' weights are pulled to be the same
+everywhere. The weight of confidence is pulled to zero."""
 SHARES = (0.0, 0.8)
-"""How much of the wrong answers may be expected where the small model wavers; the rest goes by how often each is given.
-Which of the two is better depends on whether both models find the same labels hard, and the tuning rows tell."""
+"""Share of the wrong answers that may be expected by `confusability`. The rest goes by how often each answer is given.
+Which share is better depends on whether both models find the same labels hard. The tuning rows tell."""
 LEAST_SPREAD = 1e-3
-"""Of the large model's confidence, in log-odds: below it is the same on all rows, and nothing is learned from it."""
+"""Least spread of the large model's confidence, in log-odds. Below it the confidence counts as the same on all rows,
+and nothing is learned from it."""
 FARTHEST = 3.0
-"""In standard deviations: how far a confidence counts as being from the mean of those it was tuned on."""
+"""Largest distance of a confidence from the mean of those it was tuned on, in standard deviations. What is farther
+counts as this far."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,17 +51,17 @@ class Posterior:
     """How a small model's distribution and a large model's answer combine.
 
     Args:
-        counts: Rows of the tuning split by true label and answer, of shape [labels, labels].
-        smoothing: See `answer_likelihood`.
-        small_weights: Of the small model's log-probabilities: where it knows all, and where it knows nothing. Between
-            the two the weight is linear in its entropy.
-        large_weights: Of the large model's answer, likewise.
-        confusable: What each label is easily taken for, of shape [labels, labels]; see `confusability`.
-        confusable_share: How much of the large model's wrong answers is expected there.
-        confidence_weight: What a unit more of the large model's own confidence, on the standardised log-odds scale,
-            adds to its weight.
-        confidence_center: The mean of that confidence, in log-odds.
-        confidence_scale: Its standard deviation.
+        counts: Number of rows of the tuning split by true label and answer, of shape [labels, labels].
+        smoothing: For how many rows the expectation counts. See `answer_likelihood`.
+        small_weights: Weights of the small model's log-probabilities. The first holds where it knows all, the second
+            where it knows nothing. Between the two the weight is linear in its entropy.
+        large_weights: Weights of the large model's answer, likewise.
+        confusable: What each label is easily taken for, of shape [labels, labels]. See `confusability`.
+        confusable_share: Share of the large model's wrong answers that is expected by `confusable`.
+        confidence_weight: How much one unit of the large model's own confidence adds to its weight. The unit is a
+            standard deviation of the log-odds.
+        confidence_center: Mean of that confidence, in log-odds.
+        confidence_scale: Standard deviation of that confidence, in log-odds.
     """
 
     counts: Integers
@@ -74,25 +79,25 @@ class Posterior:
         return isinstance(other, Posterior) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        """By its weights."""
+        """Hash by the weights."""
         return hash((len(self.counts), self.smoothing, self.small_weights, self.large_weights, self.confidence_weight))
 
     @cached_property
     def evidence(self) -> Floats:
-        """What each answer says for each label, in nats: of shape [answer, label]."""
+        """What each answer says for each label, in nats, of shape [answer, label]."""
         likelihood = answer_likelihood(self.counts, self.smoothing, self.confusable, share=self.confusable_share)
         return np.ascontiguousarray(np.log(likelihood).T)
 
     def log_proba(self, log_small: ArrayLike, answers: Integers, confidences: ArrayLike | None = None) -> Floats:
-        """Log-probabilities of the labels, given both.
+        """Log-probabilities of the labels, given both models.
 
         Args:
-            log_small: The small model's, of shape [n, labels].
-            answers: The number of the large model's answer; -1 where there is none, which says nothing.
-            confidences: Its own confidence, NaN where it is not known.
+            log_small: Log-probabilities of the small model, of shape [n, labels].
+            answers: The number of the large model's answer. It is -1 where there is none, which says nothing.
+            confidences: The large model's own confidence, NaN where it is not known.
 
         Returns:
-            Of shape [n, labels].
+            Log-probabilities of shape [n, labels].
         """
         small = np.asarray(log_small, dtype=np.float64)
         unsure = _unsure(small)
@@ -104,7 +109,7 @@ class Posterior:
         return _normalised(small_weight[:, None] * small + np.where((answers >= 0)[:, None], told, 0.0))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON; of the counts only those that are not zero, as [true label, answer, count]."""
+        """Plain data for JSON. Only counts that are not zero are kept, as [true label, answer, count]."""
         rows, columns = np.nonzero(self.counts)
         cells = np.stack([rows, columns, self.counts[rows, columns]], axis=1).tolist()
         return {
@@ -136,13 +141,13 @@ class Posterior:
 def fit_posterior(
     log_small: ArrayLike, targets: Integers, answers: Integers, confidences: ArrayLike | None = None
 ) -> Posterior:
-    """Fit weights and smoothing by the log loss, each row judged by the confusions of all other rows.
+    """Fit weights and smoothing by the log loss. When a row is judged, its own count is left out.
 
     Args:
         log_small: The small model's log-probabilities on rows that it was not trained on, of shape [n, labels].
         targets: The number of each row's true label.
-        answers: The number of the large model's answer; rows with -1, where it failed, teach nothing.
-        confidences: Its own confidence, NaN where it is not known.
+        answers: The number of the large model's answer. Rows with -1, where it failed, teach nothing.
+        confidences: The large model's own confidence, NaN where it is not known.
 
     Raises:
         ValueError: There is no row with an answer.
@@ -192,8 +197,8 @@ def _left_out(likelihood: Floats, weight: Floats, truth: Integers, said: Integer
     """The evidence of each row's answer, of shape [n, labels], with the row itself not counted for its label.
 
     Args:
-        likelihood: See `answer_likelihood`.
-        weight: For how many rows each label's likelihoods count: those with that label, and the smoothing.
+        likelihood: Likelihoods of the answers. See `answer_likelihood`.
+        weight: For how many rows each label's likelihoods count. These are the rows with that label, and the smoothing.
         truth: Each row's label.
         said: Each row's answer.
     """
@@ -204,7 +209,7 @@ def _left_out(likelihood: Floats, weight: Floats, truth: Integers, said: Integer
 
 
 def _unsure(small: Floats) -> Floats:
-    """The entropy of each row as a share of its maximum: 0 where one label is certain, 1 where all are as likely."""
+    """The entropy of each row as a share of its maximum. It is 0 where one label is certain, 1 if all are alike."""
     result: Floats = -(np.exp(small) * small).sum(axis=1) / max(np.log(small.shape[1]), SMALLEST_PROBABILITY)
     return np.clip(result, 0.0, 1.0)
 
@@ -216,7 +221,7 @@ def _parts(small: Floats, told: Floats, shifted: Floats) -> Floats:
 
 
 def _fit_weights(parts: Floats, truth: Integers) -> tuple[float, Floats]:
-    """The loss, a row, and the weights."""
+    """The mean loss of a row, and the weights."""
     rows = np.arange(len(truth))
     right = parts[:, rows, truth]
 
@@ -231,7 +236,7 @@ def _fit_weights(parts: Floats, truth: Integers) -> tuple[float, Floats]:
 
 
 def _pull(weights: Floats) -> tuple[float, Floats]:
-    """What the weights cost, in nats, and its slope."""
+    """The penalty on the weights, in nats, and its slope."""
     small, large, confidence = weights[1] - weights[0], weights[3] - weights[2], weights[4]
     slope = 2 * PULL * np.array([-small, small, -large, large, confidence])
     return float(PULL * (small**2 + large**2 + confidence**2)), slope
@@ -243,7 +248,7 @@ def _log_odds(confidences: ArrayLike) -> Floats:
 
 
 def _standardised(log_odds: Floats, center: float, scale: float) -> Floats:
-    """How many standard deviations from the mean; 0 where it is not known."""
+    """How many standard deviations each value is from the mean. 0 where it is not known."""
     return np.clip(np.nan_to_num((log_odds - center) / scale), -FARTHEST, FARTHEST)
 
 

@@ -1,10 +1,12 @@
 """Risk control: which operating points have a true risk of at most alpha, with probability at least 1 - delta.
 
 Source: Angelopoulos, Bates, Candès, Jordan, Lei, "Learn then Test: Calibrating Predictive Algorithms to Achieve Risk
-Control" (arXiv 2110.01052; Annals of Applied Statistics 2025). Each threshold stands for the hypothesis "its risk is
-above alpha". A p-value that holds for every sample size tests it; a procedure that bounds the chance of even one
-false rejection picks the thresholds that are certified, so any choice among those is safe. Rows must be independent
-draws from the distribution met later, and the thresholds must be fixed before the rows are seen.
+Control" (arXiv 2110.01052; Annals of Applied Statistics 2025).
+
+Each threshold stands for the hypothesis "its risk is above alpha". A p-value tests it, and holds for every sample size.
+A procedure then picks the thresholds that are certified. It bounds the chance of even one false rejection, so any
+choice among them is safe. Rows must be independent draws from the distribution met later. The thresholds must be fixed
+before the rows are seen.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ Floats = NDArray[np.float64]
 
 
 def binomial_p_value(errors: ArrayLike, n: ArrayLike, alpha: float) -> Floats:
-    """Exact p-value of "the risk is above alpha": the chance of so few errors in n rows at a risk of alpha.
+    """Exact p-value of "the risk is above alpha". It is the chance of so few errors in n rows at a risk of alpha.
 
-    For losses of 0 or 1 nothing valid is tighter (arXiv 2110.01052, section 2.3). For a share of rows picked by
-    their confidence, n is how many were picked: given the picks, the errors among them are binomial.
+    For losses of 0 or 1 nothing valid is tighter (arXiv 2110.01052, section 2.3). For a share of rows picked by their
+    confidence, n is the number picked. Given the picks, the errors among them are binomial.
 
     Args:
         errors: Errors at each threshold.
-        n: Rows they are counted among; where there are none the p-value is 1.
+        n: Number of rows they are counted among. Without rows the p-value is 1.
         alpha: Bound on the risk, in [0, 1).
 
     Example:
@@ -40,16 +42,17 @@ def binomial_p_value(errors: ArrayLike, n: ArrayLike, alpha: float) -> Floats:
 def excess_p_value(worse: ArrayLike, better: ArrayLike, n: int, epsilon: float) -> Floats:
     """P-value of "the chain errs on more than epsilon more of all inputs than the large model does".
 
-    The loss is 1 where the chain alone is wrong, -1 where the large model alone is, else 0, so the binomial does not
-    apply. The p-value is the smallest level at which the Clopper-Pearson upper bound of the share `worse` less the
-    lower bound of the share `better` is at most epsilon, each bound at half the level (a union bound, valid for
-    every n). Unlike Hoeffding's and Bentkus' bounds it is tight where few rows differ, as in a chain that sends most
-    of what is hard to the very model it is compared with.
+    The loss is 1 where only the chain is wrong, -1 where only the large model is wrong, and else 0. So the binomial
+    p-value does not apply. Instead, two Clopper-Pearson bounds are compared, each at half the level. One is the upper
+    bound of the share `worse`, the other is the lower bound of the share `better`. The p-value is the smallest level at
+    which their difference is at most epsilon. This is a union bound, valid for every n. Hoeffding's and Bentkus' bounds
+    are less tight where few rows differ. That is the case in a chain that sends most hard inputs to the very model it
+    is compared with.
 
     Args:
         worse: Rows at each threshold where the chain is wrong and the large model right.
         better: Rows where the chain is right and the large model wrong.
-        n: All rows.
+        n: Number of all rows.
         epsilon: Bound on the excess, in [0, 1).
 
     Example:
@@ -59,12 +62,12 @@ def excess_p_value(worse: ArrayLike, better: ArrayLike, n: int, epsilon: float) 
     more, less = np.broadcast_arrays(np.asarray(worse, dtype=np.float64), np.asarray(better, dtype=np.float64))
 
     def half_level(upper: Floats) -> tuple[Floats, Floats]:
-        """At which half levels `upper` bounds the share `worse`, and `upper - epsilon` the share `better`."""
+        """Half levels at which `upper` bounds the share `worse`, and `upper - epsilon` bounds the share `better`."""
         share = upper - epsilon
         second = np.where(share > 0, np.where(less > 0, bdtrc(less - 1, n, share), 1.0), 0.0)
         return np.asarray(bdtr(more, n, upper), dtype=np.float64), np.asarray(second, dtype=np.float64)
 
-    # The first falls and the second rises in the place where the bounds meet: the best place is where they cross.
+    # As the place where the bounds meet rises, the first falls and the second rises. It is best where they cross.
     low, high = np.full(more.shape, float(epsilon)), np.ones(more.shape)
     for _ in range(40):
         middle = (low + high) / 2
@@ -77,15 +80,17 @@ def excess_p_value(worse: ArrayLike, better: ArrayLike, n: int, epsilon: float) 
 def certify(p_values: ArrayLike, weights: ArrayLike, delta: float) -> NDArray[np.bool_]:
     """Which hypotheses to reject so that the chance of even one false rejection is at most delta.
 
-    The fallback procedure: hypotheses are tested in an order fixed beforehand, each at its own share of delta plus
-    all that the rejections right before it have freed. All weight on the first gives fixed-sequence testing; equal
-    weights give more than Bonferroni does. It holds under any dependence between the p-values.
+    This is the fallback procedure. It tests the hypotheses in an order fixed beforehand. Each has its own share of
+    delta, plus all that the rejections right before it have freed. All weight on the first hypothesis gives
+    fixed-sequence testing. Equal weights reject more than Bonferroni does. The bound holds under any dependence between
+    the p-values.
 
     Source: Wiens and Dmitrienko, "The Fallback Procedure for Evaluating a Single Family of Hypotheses" (Journal of
-    Biopharmaceutical Statistics 2005); several starting points in Learn-then-Test: arXiv 2110.01052, section 2.2.
+    Biopharmaceutical Statistics 2005). For several starting points in Learn-then-Test see arXiv 2110.01052, section
+    2.2.
 
     Args:
-        p_values: In the order of testing.
+        p_values: P-values in the order of testing.
         weights: Shares of delta, summing to at most 1.
         delta: Bound on the chance of a false rejection, in (0, 1).
 

@@ -1,4 +1,4 @@
-"""The track record of a small model: how often it was right when it was about this sure."""
+"""The track record of a small model tells how often it was right when it was about this sure."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 ROWS = 30
-"""How many rows a bin holds at least: a share of fewer says little."""
+"""A bin holds at least this many rows. A share of fewer rows says little."""
 BINS = 20
-"""How many bins there are at most; further rows make them larger, and so surer."""
+"""There are at most this many bins. Further rows make them larger, and so surer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackRecord:
-    """How often a model was right, by its confidence: a rising curve through bins of equally many rows.
+    """How often a model was right, by its confidence. It is a rising curve through bins of about equally many rows.
 
     Args:
-        confidences: The mean confidence of each bin; never falling.
-        shares: The share of each bin's rows that was right; never falling.
+        confidences: The mean confidence of each bin. It never falls.
+        shares: The share of each bin's rows that was right. It never falls.
 
     Raises:
         ValueError: No bin, lists of unequal length, or numbers that fall or leave [0, 1].
 
-    Source: histogram binning (Zadrozny and Elkan, ICML 2001) with pooled violators (Ayer et al. 1955), and between the
-    bins a straight line.
+    Source: histogram binning (Zadrozny and Elkan, ICML 2001) with pooled violators (Ayer et al. 1955). Between the bins
+    the curve is a straight line.
 
     Example:
         >>> record = TrackRecord.fit([0.6] * 40 + [0.9] * 40, [True, False] * 20 + [True] * 39 + [False])
@@ -40,7 +40,7 @@ class TrackRecord:
     shares: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is no rising curve."""
+        """Refuse data that is no rising curve."""
         sound = all(
             a <= b
             for numbers in (self.confidences, self.shares)
@@ -57,11 +57,11 @@ class TrackRecord:
     def fit(cls, confidences: ArrayLike, right: ArrayLike) -> Self:
         """Count how often a model was right, on rows that it was not trained on.
 
-        Each share is shrunk towards one half by two rows (Laplace's rule of succession), so that a short record
-        without an error does not promise that there will be none.
+        Each share is shrunk towards one half by two rows (Laplace's rule of succession). So a short record without an
+        error does not promise that there will be none.
 
         Args:
-            confidences: Of each row, in [0, 1]; rows where it is not known (NaN) are left out.
+            confidences: Confidence of each row, in [0, 1]. Rows where it is not known (NaN) are left out.
             right: Whether the label was the true one.
 
         Raises:
@@ -85,24 +85,24 @@ class TrackRecord:
         rows = np.bincount(bins)
         shares = (np.bincount(bins, weights=hits) + 1) / (rows + 2)
         centers = np.bincount(bins, weights=values[row_of]) / rows
-        centers = np.minimum(np.maximum.accumulate(centers), 1.0)  # confidences at 1 differ by less than a sum rounds
+        centers = np.minimum(np.maximum.accumulate(centers), 1.0)  # a mean at 1 may round to more
         pooled = isotonic_regression(shares, weights=rows).x
         return cls(confidences=tuple(centers.tolist()), shares=tuple(pooled.tolist()))
 
     def at(self, confidence: float | None) -> float | None:
-        """How often the model is right when it is this sure; None where its confidence is not known.
+        """How often the model is right when it is this sure. None where its confidence is not known.
 
-        Beyond the first and last bin it is what it is in them.
+        Below the first bin and above the last one, the curve is flat.
 
         Args:
-            confidence: In [0, 1].
+            confidence: Confidence in [0, 1].
         """
         if confidence is None or math.isnan(confidence):
             return None
         return float(np.interp(confidence, self.confidences, self.shares))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """Plain data for JSON."""
         return {"confidences": list(self.confidences), "shares": list(self.shares)}
 
     @classmethod
@@ -121,7 +121,7 @@ class TrackRecord:
 
 
 def _equal_bins(counts: list[int], size: int) -> Any:
-    """The bin of each distinct value, rising: a bin closes once it holds `size` rows, so that ties stay together."""
+    """The bin of each distinct value, rising. A bin closes once it holds `size` rows, so ties stay together."""
     bins, current, held = [], 0, 0
     for count in counts:
         bins.append(current)

@@ -1,4 +1,4 @@
-"""The `dsplus` command: one module a command; nothing heavy is imported before a command runs."""
+"""The `dsplus` command. Each command has its own module. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 

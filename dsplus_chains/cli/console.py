@@ -1,4 +1,4 @@
-"""What the commands share: options, progress bars, and one line for whatever a user can mend."""
+"""What the commands share: options, progress bars, and one line for each error that a user can fix."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from dsplus_chains.running.progress import Progress
 from dsplus_chains.schema import DSPlusError
 
 USER_ERROR = 2
-"""The exit code of what the user can mend, as for a misspelled option."""
+"""The exit code of an error that the user can fix, such as a misspelled option."""
 
 CONCURRENCY = 16
-"""As many requests to the large model are under way at once."""
+"""Most requests to the large model at the same time."""
 
 BundleFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 Data: TypeAlias = Annotated[Path, typer.Option(help="The table: .csv, .tsv, .jsonl or .parquet.")]
 Text: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the texts.")]
 Labels: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the labels.")]
-Json: TypeAlias = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there.")]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Json: TypeAlias = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this file.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn what the user can mend into one line and exit code 2; anything else is a bug and keeps its traceback."""
+    """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback."""
     try:
         yield
     except (DSPlusError, ImportError, ValueError, OSError) as error:
@@ -50,7 +50,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress_bar(console: Console | None = None, *, quiet: bool) -> Iterator[Progress]:
-    """What services tell of their progress, as bars: on standard error unless a console is given."""
+    """Show progress as bars, on standard error unless a console is given."""
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note)
     tasks: dict[str, TaskID] = {}
@@ -65,7 +65,7 @@ def progress_bar(console: Console | None = None, *, quiet: bool) -> Iterator[Pro
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON; folders are made."""
+    """Write plain data as JSON. Missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 

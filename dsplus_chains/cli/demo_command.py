@@ -22,20 +22,21 @@ def demo(
     base_url: BaseUrl = None,
     encoder: Annotated[str, typer.Option(help='The small model\'s encoder: "auto", a hub name, or a folder.')] = "auto",
     train: Annotated[int, typer.Option(min=20, help="Labelled sentences for the small model.")] = 60,
-    test: Annotated[int, typer.Option(min=20, help="Sentences to count on.")] = 240,
+    test: Annotated[int, typer.Option(min=20, help="Sentences to test on.")] = 240,
     seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the plot.")] = Path("dsplus-demo"),
     quiet: Quiet = False,
 ) -> None:
-    """Share real review sentences between a small and a large model, and count what came of it.
+    """Share real review sentences between a small and a large model, and show the result.
 
-    [bold]dsplus demo[/bold]: both models are embedded; nothing leaves this machine but downloads with your own pip.
+    [bold]dsplus demo[/bold]: both models are embedded. Nothing but downloads with your own pip leaves this machine.
 
-    [bold]dsplus demo --large openai:gpt-4o-mini[/bold]: with a model behind an API, key from OPENAI_API_KEY.
+    [bold]dsplus demo --large openai:gpt-4o-mini[/bold]: with a model behind an API. The key is in OPENAI_API_KEY.
 
     [bold]dsplus demo --large openai:qwen --base-url http://localhost:8000/v1[/bold]: with a server of your own.
     """
-    # Read when torch starts its threads: those that wait give up their core, which on a busy machine halves the time.
+    # torch reads this when it starts its threads. Waiting threads then give up their core. On a busy machine, this
+    # halves the time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     console = Console()
     with user_errors():

@@ -49,19 +49,21 @@ def evaluate(
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
     baselines: Annotated[
-        bool, typer.Option(help="With --large: ask the large model alone about every row too, to compare with.")
+        bool, typer.Option(help="With --large: also ask the large model alone about every row, to compare.")
     ] = True,
     json: Json = None,
-    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a report with plots there.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for a report with plots.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the chain on rows that it was neither fitted nor tuned on, beside what needs no threshold.
+    """Measure the chain, and compare it with baselines that need no threshold.
+
+    Use rows that the chain was neither fitted nor tuned on.
 
     [bold]dsplus evaluate intents --data test.csv --text text --label label --large-column gpt --report report[/bold]:
-    on logged answers; nothing is asked.
+    on logged answers. No large model is asked.
 
     [bold]dsplus evaluate intents --data test.csv --text text --label label --large openai:gpt-4o-mini --json
-    result.json[/bold]: what is deferred is asked, and then every row, for the large model alone.
+    result.json[/bold]: with a live model. It is asked about the deferred rows, and then alone about every row.
     """
     with user_errors():
         check_source(large, large_column)
@@ -95,7 +97,7 @@ def evaluate(
                 check_answered(asked)
                 alone["large_answers"] = [answer_of_large(record) for record in asked]
                 alone["large_usage"] = [record["large"].usage for record in asked]
-        # A server of one's own may call its model what it likes: that name has no price.
+        # A server of the user's own may give its model any name. Such a name has no price.
         priced = None if large is None else large if base_url is None else large.partition(":")[2]
         result = measure(records, labels, model_name=priced, threshold=threshold, **alone)
         if json is not None:
@@ -118,7 +120,7 @@ def _show(result: Evaluation) -> None:
     grid.add_row("this chain", share(result.accuracy), share(result.escalation_rate), style="bold")
     Console().print(grid)
     interval = result.accuracy_interval
-    kept = "" if result.kept_accuracy is None else f"; of what the small model kept, {share(result.kept_accuracy)}"
+    kept = "" if result.kept_accuracy is None else f", and on {share(result.kept_accuracy)} of what the small one kept"
     say(
         f"The chain was right on {share(result.accuracy)} (95 % interval "
         f"{span(interval.low, interval.high)}){kept}. The large model fixed {result.fixed} answers of the small one "

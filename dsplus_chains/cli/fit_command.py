@@ -23,7 +23,7 @@ def fit(
     data: Data,
     text: Text,
     label: Labels,
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle; one that is there is replaced.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle. It replaces an earlier bundle.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same small model.")] = 0,
     encoder: Annotated[
         str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
@@ -31,22 +31,22 @@ def fit(
     prompt: Annotated[
         str | None,
         typer.Option(
-            help="With it --encoder is a language model, which reads each text in this prompt, where {text} stands, "
-            "and lends the small model what goes on inside it."
+            help="A prompt that contains {text}. With it, --encoder names a language model. This model reads each text "
+            "inside the prompt. The small model learns from its hidden states."
         ),
     ] = None,
     reply: Annotated[
-        str | None, typer.Option(help="With --prompt: how the reply of a language model tuned for chat begins.")
+        str | None, typer.Option(help="With --prompt: how the reply begins, if the language model is tuned for chat.")
     ] = None,
     instruction: Annotated[
-        str | None, typer.Option(help="What to decide, in your words; the large model will read it.")
+        str | None, typer.Option(help="What to decide, in your own words. The large model will read it.")
     ] = None,
     descriptions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What the labels mean, for the large model: a JSON object by label."),
+        typer.Option(metavar="FILE", help="What the labels mean, for the large model. A JSON object by label."),
     ] = None,
     examples: Annotated[
-        bool, typer.Option(help="Keep the training texts in the bundle, so that the large model can be shown some.")
+        bool, typer.Option(help="Keep the training texts in the bundle, to show some to the large model.")
     ] = True,
     quiet: Quiet = False,
 ) -> None:
@@ -61,7 +61,7 @@ def fit(
     --encoder HuggingFaceTB/SmolLM2-135M-Instruct --prompt "Review: {text} Is it negative or positive?"
     --reply "The sentiment is"[/bold]
 
-    In CSV and TSV files labels are integers if every one of them is written as one, and strings otherwise.
+    In CSV and TSV files, labels are integers if every label is written as an integer. Otherwise they are strings.
     """
     with user_errors():
         from dsplus_chains.schema import InvalidInputError
@@ -112,7 +112,7 @@ def _descriptions(path: Path, labels: Sequence[Any]) -> dict[Any, str]:
     """The descriptions of labels in a JSON file.
 
     Raises:
-        ValueError: The file is no JSON object of texts, or describes what is no label.
+        ValueError: The file is not a JSON object of texts, or it describes something that is no label.
     """
     from dsplus_chains.schema import label_reader
     from dsplus_chains.tables.table import TableError

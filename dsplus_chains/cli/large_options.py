@@ -1,4 +1,4 @@
-"""The large model of a command: one to be called, or the answers that one gave before."""
+"""The large model of a command: a model to call, or answers that a model gave before."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ BaseUrl: TypeAlias = Annotated[
 AnswerFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--answers", metavar="FILE", help="Keep the large model's answers here, and ask for none that is there already."
+        "--answers", metavar="FILE", help="Keep the large model's answers here. Ask only for those not kept yet."
     ),
 ]
 LargeColumn: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="COL", help="The column with logged answers of a large model; an empty cell: it failed."),
+    typer.Option(metavar="COL", help="The column with a large model's logged answers. An empty cell means it failed."),
 ]
 
 
 def check_source(large: str | None, large_column: str | None) -> None:
-    """Refuse two large models, and none.
+    """Refuse two large models, and no large model.
 
     Raises:
         ValueError: Not exactly one of the two options is given.
@@ -41,7 +41,7 @@ def check_source(large: str | None, large_column: str | None) -> None:
 
 
 def large_model(name: str, base_url: str | None, answers: Path | None = None) -> Any:
-    """The chat model of that name.
+    """The chat model of this name.
 
     Args:
         name: "smollm2" or "openai:NAME".
@@ -62,7 +62,7 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None) ->
     if provider != "openai" or not model:
         msg = f'Got --large {name!r} but expected "smollm2" or "openai:NAME"'
         raise ValueError(msg)
-    # A server of one's own usually wants no key, but the client insists on one.
+    # A server of the user's own usually needs no key, but the client requires one.
     key = os.environ.get("OPENAI_API_KEY") or ("none" if base_url else None)
     if key is None:
         msg = "Got no OPENAI_API_KEY in the environment; set it, or name a server of your own with --base-url"
@@ -78,7 +78,7 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None) ->
 
 
 def check_answered(records: Sequence[dict[str, Any]]) -> None:
-    """Refuse rows none of which the large model answered: that is no large model but a broken wire.
+    """Refuse rows if the large model answered none of them. Then the connection is broken.
 
     Raises:
         ValueError: None of the rows has an answer of the large model.
@@ -89,7 +89,7 @@ def check_answered(records: Sequence[dict[str, Any]]) -> None:
 
 
 def settings_of(large: str | None, base_url: str | None, large_column: str | None, data: Path) -> dict[str, Any]:
-    """What a bundle keeps of the large model that it was tuned with."""
+    """What a bundle keeps about the large model used for tuning."""
     if large_column is not None:
         return {"column": large_column, "file": data.name}
     return {"name": large, **({} if base_url is None else {"base_url": base_url})}

@@ -29,15 +29,17 @@ def run(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows in one batch.")] = BATCH_SIZE,
     quiet: Quiet = False,
 ) -> None:
-    """Label a file: the input's columns, and the answer, its source, the small model's confidence, the error.
+    """Label a file.
+
+    The output has the input's columns, the answer, its source, the small model's confidence and the error.
 
     [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:gpt-4o-mini[/bold]
 
     [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:qwen --base-url
     http://localhost:8000/v1 --retry-fallbacks[/bold]
 
-    Whatever ends it, the same command goes on where it ended: every reply is kept, in a journal beside the output,
-    as soon as it is there, and no row that has an answer is asked about again. The output is written at the end.
+    If a run ends early, the same command continues it. Every reply is kept in a journal beside the output, as soon as
+    it is there. No row that has an answer is asked about again. The output is written at the end.
     """
     with user_errors():
         check_source(large, large_column)
@@ -60,9 +62,9 @@ def run(
                     progress=progress,
                 )
             except RunInterruptedError as stop:
-                say(f"Stopped after {stop.done} of {stop.total} rows; the same command goes on from there.")
+                say(f"Stopped after {stop.done} of {stop.total} rows. The same command continues the run.")
                 raise typer.Exit(STOPPED) from None
         say(f"{run.rows:,} rows are in {out}: {run.counts}.")
         if run.first_fallback is not None:
             row = run.first_fallback
-            say(f"The first fallback is row {row.row + 1} ({row.error}); --retry-fallbacks asks about them again.")
+            say(f"The first fallback is row {row.row + 1} ({row.error}). Use --retry-fallbacks to ask again.")

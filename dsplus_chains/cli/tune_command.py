@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Objective(StrEnum):
-    """What a threshold is chosen for."""
+    """What the threshold is chosen for."""
 
     ACCURACY = "accuracy"
     MATCH_LARGE = "match_large"
@@ -53,7 +53,7 @@ class Objective(StrEnum):
 
 
 class Fusion(StrEnum):
-    """Whose word is the last for a deferred input."""
+    """Who has the last word on a deferred input."""
 
     REPLACE = "replace"
     POSTERIOR = "posterior"
@@ -61,7 +61,7 @@ class Fusion(StrEnum):
 
 
 class Hints(StrEnum):
-    """What the large model is told of the small one's view."""
+    """What the large model is told about the small model's view."""
 
     NONE = "none"
     SOFT = "soft"
@@ -83,49 +83,51 @@ def tune(
         float | None, typer.Option(metavar="E", help="At most this share of rows goes to the large model.")
     ] = None,
     max_cost: Annotated[
-        float | None, typer.Option(metavar="C", help="An input costs at most this, in the unit of --large-cost.")
+        float | None, typer.Option(metavar="C", help="Bound on the mean cost of an input, in units of --large-cost.")
     ] = None,
     large_cost: Annotated[
-        float, typer.Option(metavar="C", help="What one call of the large model costs, in any unit.")
+        float, typer.Option(metavar="C", help="Cost of one call of the large model, in any unit.")
     ] = 1.0,
     max_risk: Annotated[
         float | None,
-        typer.Option(metavar="A", help="The whole chain errs on at most this share of inputs: a guarantee."),
+        typer.Option(metavar="A", help="Guarantee that the whole chain errs on at most this share of inputs."),
     ] = None,
     delta: Annotated[
-        float, typer.Option(metavar="D", help="The chance, over the tuning rows, that the guarantee fails.")
+        float, typer.Option(metavar="D", help="Chance, over the tuning rows, that the guarantee fails.")
     ] = 0.05,
     fusion: Annotated[
         Fusion,
         typer.Option(
-            help="Whose word is the last: the large model's, or both models'. auto: both models', unless the large "
-            "model's does clearly better on the tuning rows, costs less (match_large), or a guarantee is asked for."
+            help="Who has the last word. replace: the large model. posterior: both models. auto: both models, unless "
+            "replace does clearly better on the tuning rows. For match_large, auto takes the cheaper way. With a "
+            "guarantee, auto is replace."
         ),
     ] = Fusion.AUTO,
     hints: Annotated[
         Hints | None,
         typer.Option(
-            help="What the large model is told of the small one's view; auto, with --large: whatever pays. As the "
-            "bundle has it, if not given."
+            help="What the large model is told about the small model's view. auto (needs --large) finds out what "
+            "pays. Default: the bundle's setting."
         ),
     ] = None,
     exemplars: Annotated[
         str | None,
         typer.Option(
             metavar="K|auto",
-            help="How many solved training examples the large model is shown; auto, with --large: whatever pays.",
+            help="How many solved training examples the large model is shown. auto (needs --large) finds out what "
+            "pays. Default: the bundle's setting.",
         ),
     ] = None,
     reask: Annotated[
         bool | None,
         typer.Option(
             "--reask/--no-reask",
-            help="With hard hints: ask again, over all labels, where the answer is that none of those offered fits. "
-            "As the bundle has it, if not given.",
+            help="With hard hints: ask again with all labels, if the large model says that no offered label fits. "
+            "Default: the bundle's setting.",
         ),
     ] = None,
     max_rows: Annotated[
-        int, typer.Option(metavar="N", min=1, help="In each way to ask, at most N rows are asked about.")
+        int, typer.Option(metavar="N", min=1, help="For each way to ask, ask about at most N rows.")
     ] = 100,
     max_tokens: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Spend at most about N tokens of the large model.")
@@ -133,7 +135,9 @@ def tune(
     json: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Choose the threshold on rows that the small model was not fitted on, and store it in the bundle.
+    """Choose the threshold on labelled rows, and store it in the bundle.
+
+    Use rows that the small model was not fitted on.
 
     [bold]dsplus tune intents --data dev.csv --text text --label label --large-column gpt[/bold]: on logged answers.
 
@@ -144,11 +148,11 @@ def tune(
     --max-risk 0.1 --delta 0.05[/bold]: with a guarantee.
 
     [bold]dsplus tune intents --data dev.csv --text text --label label --large openai:gpt-4o-mini --hints auto
-    --exemplars auto --answers answers.sqlite[/bold]: each way to ask is tried on the rows that the small model is least
-    sure of, and the cheapest is taken unless a dearer one is better by more than chance.
+    --exemplars auto --answers answers.sqlite[/bold]: each way to ask is tried. The rows for this are those that the
+    small model is least sure of. The cheapest way is taken, unless a dearer one is better by more than chance.
 
-    A bound given beside another objective is a constraint on it. What the bundle defers because it is far from all
-    training examples (`max_ood_score`) stays deferred. Use the tuning rows once, and others to evaluate.
+    A bound given beside another objective is a constraint on it. An input that the bundle defers because it is far from
+    all training examples (`max_ood_score`) stays deferred. Use the tuning rows only once, and other rows to evaluate.
     """
     with user_errors():
         check_source(large, large_column)
@@ -240,15 +244,15 @@ def _say_what_was_logged(task: LabelTask) -> None:
 
     say(
         f"The chain will ask with {setting_name(task.hints, task.exemplars)}; the logged answers came from whatever "
-        "prompt they came from, so the threshold is right for that one."
+        "prompt was used then. The threshold is right for that prompt."
     )
 
 
 def _check_budget(large_column: str | None, objective: Objective, max_risk: float | None) -> None:
-    """Refuse a budget where nothing is asked, or where every row has to be.
+    """Refuse a budget where nothing is asked, or where every row has to be asked about.
 
     Raises:
-        ValueError: It is one of these.
+        ValueError: This is the case.
     """
     if large_column is not None:
         msg = "Got --max-tokens with --large-column, which asks for nothing; leave it out"
@@ -260,17 +264,17 @@ def _check_budget(large_column: str | None, objective: Objective, max_risk: floa
 
 
 def _tell(task: LabelTask, answers: Sequence[object], asked: int) -> None:
-    """Say what the large model did not answer, and where hard hints are of no use."""
+    """Say how many rows the large model did not answer, and whether hard hints have no effect."""
     n = len(answers)
     if failed := answers.count(None) - (n - asked):
-        say(f"{failed} of {asked} rows have no answer of the large model; the small one stands in there.")
+        say(f"{failed} of {asked} rows have no answer of the large model. The small model answers there.")
     if asked < n:
         say(
-            f"The large model was asked about {asked} of {n} rows, those of which the small one is least sure: further "
-            f"the budget did not go. So at most {share(asked / n)} of inputs can be deferred."
+            f"The large model was asked about {asked} of {n} rows, those of which the small one is least sure. The "
+            f"budget was not enough for more. So at most {share(asked / n)} of inputs can be deferred."
         )
     if task.hints == "hard" and task.strong_labels is None and set_coverage_of(task) is None:
-        say(f"Hard hints prune nothing here: a hint names up to {task.top_k} labels, and there are no more.")
+        say(f"Hard hints prune nothing here. A hint names up to {task.top_k} labels, and there are no more.")
 
 
 def _show(search: HintSearch) -> None:

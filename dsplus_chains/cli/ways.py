@@ -10,28 +10,28 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 EXEMPLARS = 4
-"""How many solved examples are tried, where nobody says how many."""
+"""How many solved examples are tried with "auto", beside none."""
 
 
 def ways_to_ask(
     task: LabelTask, hints: str | None, exemplars: str | None, *, live: bool
 ) -> tuple[tuple[HintMode, ...], tuple[int, ...]]:
-    """The hint modes and the numbers of solved examples to try; the task's own, where an option is not given.
+    """The hint modes and the numbers of solved examples to try. Without an option, the task's own are taken.
 
     Args:
-        task: The bundle's.
+        task: The task of the bundle.
         hints: A mode, or "auto".
         exemplars: A number, or "auto".
-        live: Whether there is a large model to be asked.
+        live: Whether there is a large model to ask.
 
     Raises:
-        ValueError: No number, nothing to ask, or no examples to show.
+        ValueError: `exemplars` is no number, there is no model to ask, or the bundle has no examples to show.
     """
     for option, value in (("--hints", hints), ("--exemplars", exemplars)):
         if value == AUTO and not live:
             msg = (
-                f"Got {option} auto with --large-column but expected --large: logged answers all came from one way to "
-                "ask, so others cannot be tried"
+                f"Got {option} auto with --large-column but expected --large. Logged answers all came from one way to "
+                "ask, so other ways cannot be tried"
             )
             raise ValueError(msg)
     modes: dict[str | None, tuple[HintMode, ...]] = {
@@ -52,7 +52,7 @@ def ways_to_ask(
 
 
 def set_coverage_of(task: LabelTask) -> float | None:
-    """What labels are pruned to, where they are."""
+    """The coverage to which labels are pruned. None if labels are not pruned."""
     from dsplus_chains.tuning.live import SET_COVERAGE
 
     prunes = task.hints == "hard" and len(task.labels) > task.top_k and task.strong_labels is None

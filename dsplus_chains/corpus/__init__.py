@@ -1,4 +1,4 @@
-"""Corpora: a table labelled, so that a kill loses nothing."""
+"""Corpora: labelling a table, so that a kill loses nothing."""
 
 import lazy_loader
 

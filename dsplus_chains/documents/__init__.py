@@ -1,4 +1,4 @@
-"""Long texts: passages, parts, which are kept, what is found in them."""
+"""Long texts: cut them into passages, keep the relevant ones, find things in them."""
 
 import lazy_loader
 

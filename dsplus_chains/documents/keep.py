@@ -1,4 +1,4 @@
-"""Which parts of a long input are kept: what is confidently irrelevant goes, of the rest perhaps only the best."""
+"""The rule that decides which parts of a long input are kept."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class PartResult:
 
     Args:
         passage: The part.
-        result: What the step said of it.
-        relevance: How relevant the part is, in [0, 1], by what `Keep` was asked for; None if nobody says.
+        result: What the step said about the part.
+        relevance: How relevant the part is, in [0, 1], as `Keep` measures it. None if it is not known.
     """
 
     passage: Passage
@@ -36,25 +36,28 @@ class PartResult:
 
 
 class Keep(BaseModel):
-    """The rule by which parts are kept. Without settings all are.
+    """The rule that decides which parts are kept. Without settings, all parts are kept.
 
-    A part is dropped only where somebody is sure that it may be: no confidence, no drop. How relevant a part is, is
+    `drop` removes a part only where the step is confident enough. A part without a confidence is never dropped. The
+    relevance of a part is measured in one of these ways:
 
-    * with `label`, the probability of that label (of a value without probabilities: the confidence in it);
-    * with `drop`, the probability that the part is none of these;
-    * else the confidence in what was said of it, which is the score of a ranker.
+    * With `label`, it is the probability of that label. Without probabilities, it is the confidence in that label.
+    * With `drop` and no `label`, it is the probability that the part has none of these labels.
+    * Otherwise it is the confidence of the step's result. For a ranker this is its score.
 
     Args:
-        drop: Labels of what is irrelevant. A part whose value is one of them, with at least `threshold` confidence, is
-            dropped.
-        threshold: See `drop`; it comes from data, as that of a shunt does.
-        top_k: Keep so many of the rest, the most relevant ones; of equals the first. Unknown relevance comes last.
-        label: Rank by the probability of this label; or a quick function of the record that finds it there, for
-            instance among the results of subtasks.
-        max_chars: Keep at most so many characters: part by part, the most relevant first, those that still fit.
+        drop: Labels of irrelevant parts. A part is dropped if its value is one of them, with at least `threshold`
+            confidence.
+        threshold: Lowest confidence at which `drop` applies. Choose it from data, like the threshold of a shunt.
+        top_k: Keep this many of the other parts, the most relevant ones. Among equals, the first part wins. Parts of
+            unknown relevance come last.
+        label: Rank by the probability of this label. It may also be a quick function that finds the label in the
+            record, for instance among the results of subtasks.
+        max_chars: Keep at most this many characters. The most relevant parts come first, and a part that does not fit
+            is skipped.
 
     Raises:
-        pydantic.ValidationError: `drop` without `threshold` or the reverse, or a number out of range.
+        pydantic.ValidationError: Only one of `drop` and `threshold` is given, or a number is out of range.
 
     Example:
         >>> keep = Keep(drop={"off topic"}, threshold=0.9)
@@ -88,10 +91,10 @@ class Keep(BaseModel):
         return bool(self.drop) or self.top_k is not None or self.max_chars is not None
 
     def wanted(self, record: dict[str, Any]) -> Any:
-        """The label to rank by for one input; None if it is not ranked by a label.
+        """The label to rank by for one input. None if parts are not ranked by a label.
 
         Raises:
-            InvalidInputError: The function finds none.
+            InvalidInputError: The function finds no label.
         """
         if not callable(self.label):
             return self.label
@@ -105,8 +108,8 @@ class Keep(BaseModel):
         """How relevant a part is.
 
         Args:
-            result: What was said of it.
-            prediction: The probabilities behind it, if there are any.
+            result: What the step said about the part.
+            prediction: The prediction behind the result, if there is one.
             wanted: The label to rank by, or None.
         """
         probabilities = prediction.probabilities if prediction is not None else None
@@ -123,7 +126,7 @@ class Keep(BaseModel):
         return result.confidence
 
     def choose(self, parts: Sequence[PartResult]) -> list[PartResult]:
-        """The parts that are kept, in their order."""
+        """The parts that are kept, in their original order."""
         left = [number for number, part in enumerate(parts) if not self._drops(part.result)]
         ranked = sorted(left, key=lambda number: -_known(parts[number].relevance))[: self.top_k]
         if self.max_chars is not None:

@@ -1,4 +1,4 @@
-"""The picture of a map: the input, the step that each part goes through, the reduction, the output."""
+"""The graph of a map, for drawing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsplus_chains.running.graph import extend_graph
 def map_graph(
     parts: Runnable[Any, Any], run: Runnable[Any, Any], reduce: Runnable[Any, Any], config: RunnableConfig | None
 ) -> Graph:
-    """The graph of a map: the input, the step that each of its parts goes through, the reduction, the output."""
+    """The graph of a map. It shows the input, the step for each part, the reduction and the output."""
     graph = Graph()
     start, split = graph.add_node(parts.get_input_schema(config)), graph.add_node(parts)
     first, last = extend_graph(graph, run, config, prefix="part")

@@ -1,4 +1,4 @@
-"""`MapParts`: one step over all parts of a long input, and only what is relevant goes on."""
+"""`MapParts`: run one step over all parts of a long input, and keep only what is relevant."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Step = Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
 
 
 class PartError(DSPlusError):
-    """A step failed on a part of a long input; `part` is the passage, the cause is chained."""
+    """A step failed on a part of a long input. `part` is the passage, and the cause is chained."""
 
     def __init__(self, message: str, *, part: Passage | None = None) -> None:
         super().__init__(message)
@@ -44,28 +44,34 @@ class PartError(DSPlusError):
 
 
 class MapParts(BatchRunnable[Any, SubtaskResult]):
-    """Cuts long inputs into parts, runs one step over all parts of the whole batch at once, reduces what is relevant.
+    """Cuts long inputs into parts, runs one step over the parts, and reduces the relevant ones to one result.
 
-    In: a text, or a record. Out: a `SubtaskResult`: the reduction as its `value`, the parts it rests on as its
-    `passages` (number, offset, text). Its confidence is that of the reduction; failing that, where parts can be left
-    out, the relevance of the most relevant part kept: if the step's confidences are probabilities, something relevant
-    was kept at least so likely. If nothing is left, the value is None, and the `error` says why.
+    All parts of the whole batch go through the step at once.
 
-    The step gets a record for each part: all that the input's record holds, so that a question in it is there too, but
-    with the part as its `input`, the `Passage` as `part`, and the whole text as `document`. What an earlier model said
-    of the whole text (`prediction`, `answer`, …) is not in it.
+    In: a text, or a record. Out: a `SubtaskResult`. Its `value` is the reduction. Its `passages` are the parts behind
+    the reduction, with number, offset and text. If no part is left, the value is None, and `error` says why.
+
+    The confidence is that of the reduction, if it has one. Otherwise, where parts can be left out, it is the highest
+    relevance of a kept part. If the step's confidences are probabilities, something relevant was kept with at least
+    this probability.
+
+    The step gets one record for each part. It holds all that the input's record holds, such as a question. In it,
+    `input` is the part, `part` is its `Passage`, and `document` is the whole text. What an earlier model said about the
+    whole text (`prediction`, `answer`, …) is left out.
 
     Args:
         split: Where to cut: "sentences", "paragraphs", a text splitter, or a function from a text to its pieces.
-        run: The step, any Runnable (or function) over a part's record.
-        keep: Which parts are kept.
-        reduce: Any Runnable (or function) over the list of the kept parts' `PartResult`s. Of nothing it is not called.
+        run: The step. Any Runnable or function over a part's record.
+        keep: The rule that decides which parts are kept.
+        reduce: Any Runnable or function over the list of `PartResult`s of the kept parts. It is not called if no part
+            is kept.
 
     Raises:
         InvalidInputError: The input holds no text.
-        PartError: The step failed on a part, which fails its input; other inputs are not touched.
+        PartError: The step failed on a part. Then the input of that part fails, but no other input.
 
-    Source: The long-document protocol of MinionS (arXiv 2502.15964), declared instead of written by a model.
+    Source: The protocol of MinionS for long documents (arXiv 2502.15964). There a model writes the steps. Here they are
+    declared.
 
     Example:
         >>> def mentions(record):
@@ -96,7 +102,7 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        # Cutting long texts and choosing among many parts take their time, and splitters are the user's.
+        # Both are `Work`: cutting and choosing can take long, and the splitter can be the user's own code.
         batch = yield Work(_Batch, (self, inputs, run_manager, config))
         records, configs = batch.calls
         outcome = yield Ask(self.run, records, configs, kwargs)
@@ -105,7 +111,7 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
 
 
 class _Batch:
-    """One run of `MapParts`; a row that is done holds its result, one that failed its error."""
+    """One run of `MapParts`. A finished row holds its result, a failed row its error."""
 
     def __init__(self, runnable: MapParts, inputs: Sequence[Any], managers: Sequence[Any], config: Configs) -> None:
         self._keep = runnable.keep
@@ -118,7 +124,7 @@ class _Batch:
         self._spent = [UsageCollector() for _ in inputs]
         self._parts: list[tuple[int, Passage]] = []
         self.calls: tuple[list[dict[str, Any]], Configs] = ([], [])
-        """What the step gets: the record of each part of each row, with its config."""
+        """Input of the step: the record of each part of each row, with its config."""
         prompt = leading_prompt(runnable.run)
         for row, value in enumerate(inputs):
             try:
@@ -134,7 +140,7 @@ class _Batch:
             self.calls[1].extend(self._traced(row, passage) for passage in passages)
 
     def take(self, outcome: Outcome) -> tuple[list[int], list[list[PartResult]], Configs]:
-        """Take what the step said of each part; return the rows to reduce, with what was kept of each."""
+        """Take the step's result for each part. Return the rows to reduce, with the kept parts of each."""
         for (row, passage), output in zip(self._parts, outcome.outputs, strict=True):
             try:
                 if isinstance(output, Exception):
@@ -156,7 +162,7 @@ class _Batch:
         return rows, [self._kept[row] for row in rows], configs
 
     def finish(self, rows: Sequence[int], outcome: Outcome) -> list[Any]:
-        """Take the reductions; return the result of each row."""
+        """Take the reductions. Return the result of each row."""
         for row, output in zip(rows, outcome.outputs, strict=True):
             try:
                 if isinstance(output, Exception):
@@ -170,7 +176,7 @@ class _Batch:
         return traced(self._config[row], self._managers[row], f"part:{passage.number}")
 
     def _fail(self, row: int, passage: Passage, error: Exception) -> None:
-        """The first part that fails fails its row; parts of a chain that do not fit each other are named as such."""
+        """Make a row fail at its first failed part. A `WiringError` is passed on as it is."""
         if self._results[row] is None:
             where = "" if passage.start is None else f" (from character {passage.start})"
             failure = PartError(f"part {passage.number}{where} failed: {describe_error(error)}", part=passage)
@@ -197,7 +203,7 @@ class _Batch:
 
 
 def _record(value: Any) -> dict[str, Any]:
-    """The record whose text is cut; the text stands under `document` as well."""
+    """The record whose text is cut. The text is also under `document`."""
     text = read_text(value, purpose="cut into parts")
     record = without_answer(value) if isinstance(value, Mapping) else {"input": text}
     return {**{key: item for key, item in record.items() if key not in {"prediction", "tiers"}}, "document": text}
@@ -208,7 +214,10 @@ def _of_part(record: dict[str, Any], passage: Passage) -> dict[str, Any]:
 
 
 def _source(parts: Sequence[PartResult]) -> str | None:
-    """Who has spoken of the parts: the large model, if it has of any; None if nobody says, or several have."""
+    """The source of the parts' results: "large" if the large model gave any, else "fallback" if there is one.
+
+    Without these, it is the one source that all parts share, or None.
+    """
     sources = {part.result.source for part in parts}
     if sources.intersection(ASKED_LARGE):
         return "large"

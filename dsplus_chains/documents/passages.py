@@ -1,4 +1,4 @@
-"""Passages: where a long text can be cut, and where each piece stands in it. Pure functions."""
+"""Passages: where to cut a long text, and where each piece stands in it. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Split: TypeAlias = Literal["sentences", "paragraphs"] | TextSplitter | Callable[
 """How to cut a text: at the ends of its sentences or paragraphs, by a text splitter, or by a function."""
 
 _PATIENCE = 50_000_000
-"""How many characters of a text are searched in vain for changed pieces; from then on only what is near is searched."""
+"""How many characters may be searched in vain for changed pieces. After that, only nearby text is searched."""
 
 _NEAR = 1_000
-"""How far behind the last piece that was found what is near goes on, the piece's own length not counted."""
+"""How many characters after the last found piece are nearby text. The length of the piece itself is added."""
 
-# A run of marks is tried once, from its first one: a text of nothing but full stops must not take forever.
+# A run of marks is tried only once, from its first mark. Otherwise a text of full stops alone would take forever.
 _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*|\n\s*\n")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 _LAST_WORD = re.compile(r"[^\W\d_](?:[\w.]*\w)?$")
@@ -35,17 +35,17 @@ _ABBREVIATION = re.compile(rf"{_TITLES}|approx|ca|cf|fig|pp|vol|vs", re.IGNORECA
 
 
 def cut(text: str, split: Split) -> list[Passage]:
-    """Cut a text into passages, numbered from 1; pieces of white space alone are left out.
+    """Cut a text into passages, numbered from 1. Pieces of white space alone are left out.
 
-    Pieces may overlap, as those of many text splitters do. A piece that the splitter has changed has no `start`,
-    nor has, in a long text where many are changed, one that stands far behind the last piece that was found.
+    Pieces may overlap, as those of many text splitters do. A piece that the splitter has changed has no `start`. In a
+    long text with many changed pieces, a piece far after the last one found has no `start` either.
 
     Args:
         text: Any text.
-        split: How.
+        split: How to cut it.
 
     Raises:
-        InvalidInputError: The splitter returned something else than texts.
+        InvalidInputError: The splitter returned something other than texts.
 
     Example:
         >>> [(part.number, part.start, part.text) for part in cut("It broke. Twice! (Mr. Bell too.)", "sentences")]
@@ -78,7 +78,7 @@ def _is_abbreviation(text: str, mark: re.Match[str]) -> bool:
 
 
 def _stripped(text: str, ends: list[int]) -> list[tuple[int, int]]:
-    """The spans between the ends, without the white space around them, where anything is left."""
+    """The spans between the ends, without the white space around them. Empty spans are left out."""
     spans = []
     for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
         piece = text[start:end]
@@ -89,9 +89,9 @@ def _stripped(text: str, ends: list[int]) -> list[tuple[int, int]]:
 
 
 def _located(text: str, pieces: Any) -> list[tuple[str, int | None]]:
-    """Each piece with its offset: the first place behind the last piece's start that reaches beyond its end.
+    """Each piece with its offset: the first match after the last piece's start that reaches beyond its end.
 
-    A splitter that changes all pieces of a long text must not have all of it searched for each of them.
+    A splitter may change all pieces of a long text. Then the whole text must not be searched for each of them.
     """
     located: list[tuple[str, int | None]] = []
     after, end, patience = 0, 0, _PATIENCE

@@ -1,4 +1,4 @@
-"""`PatternExtractor`: what regular expressions of the developer's own find in a text, verbatim."""
+"""`PatternExtractor`: spans of a text, found by the developer's own regular expressions."""
 
 from __future__ import annotations
 
@@ -19,30 +19,34 @@ from dsplus_chains.schema import (
 )
 
 VALUE = "value"
-"""The group of an expression that is what it finds; without such a group that is the whole match."""
+"""Name of the group that holds the value. Without such a group, the value is the whole match."""
 
 
 class PatternExtractor(ComputingRunnable[Any, SubtaskResult]):
     r"""Finds spans by named regular expressions: order numbers, dates, amounts.
 
-    In: a text, or a record. Out: a `SubtaskResult` with every span found as its `passages`, in the order of the text.
-    With one expression the value is the span's text, with several a dict of these by name; None where nothing is
-    found. An expression that finds several different spans gives the first one, with a confidence of one in so many:
-    1.0 therefore means that there is exactly one to choose from. The confidence of several expressions is that of the
-    least sure; it is None if one finds nothing, since nobody knows whether there is nothing.
+    In: a text, or a record. Out: a `SubtaskResult`. Its `passages` are all spans found, in the order of the text.
 
-    Expressions come from you, never from a model or a user: Python has no time limit for them, and one with a
-    repetition within a repetition, ``(a+)+``, can take forever. `max_chars` bounds what they are let loose on; longer
-    texts go through `MapSubtask`.
+    With one expression, the value is the span's text. With several, it is a dict of these texts by name. It is None
+    where nothing is found.
+
+    An expression may find several different spans. Then its value is the first one, and its confidence is 1 divided by
+    their number. So a confidence of 1.0 means that there is exactly one span to choose from. With several expressions,
+    the confidence is that of the least sure one. It is None if any expression finds nothing, since a span may have been
+    missed.
+
+    The expressions must come from you, never from a model or a user. Python has no time limit for them. A repetition
+    within a repetition, such as ``(a+)+``, can take forever. `max_chars` limits the length of the text. Longer texts
+    can go through `MapSubtask`.
 
     Args:
-        patterns: The expressions by name. What is found is the group ``(?P<value>…)``, if there is one, else the
+        patterns: The expressions by name. An expression finds its group ``(?P<value>…)`` if it has one, else the whole
             match. Empty matches do not count.
-        max_chars: Longer texts are refused.
+        max_chars: Most characters of a text. Longer texts are refused.
 
     Raises:
-        pydantic.ValidationError: No expression, or one that does not compile.
-        InvalidInputError: The input holds no text, or a longer one than `max_chars`.
+        pydantic.ValidationError: There is no expression, or one does not compile.
+        InvalidInputError: The input holds no text, or a text longer than `max_chars`.
 
     Example:
         >>> orders = PatternExtractor(patterns={"order": r"\b[A-Z]-\d{4}\b"})
@@ -100,7 +104,7 @@ class PatternExtractor(ComputingRunnable[Any, SubtaskResult]):
 
 
 def find_spans(text: str, pattern: str) -> list[Passage]:
-    r"""What an expression finds in a text, in order; empty matches are left out.
+    r"""The spans that an expression finds in a text, in order. Empty matches are left out.
 
     Example:
         >>> [(span.text, span.start) for span in find_spans("order A1, order B2", r"order (?P<value>\w+)")]
@@ -112,7 +116,7 @@ def find_spans(text: str, pattern: str) -> list[Passage]:
 
 
 def _plain(values: dict[str, str | None]) -> Any:
-    """The value of a single expression itself; of several the dict, unless none has found anything."""
+    """The value of a single expression, or the dict of several. None if nothing was found."""
     if len(values) == 1:
         return next(iter(values.values()))
     return values if any(values.values()) else None

@@ -1,4 +1,4 @@
-"""`SentenceRanker`: the sentence of a text that is most about a question, verbatim."""
+"""`SentenceRanker`: the sentence of a text that is most about a question."""
 
 from __future__ import annotations
 
@@ -28,24 +28,27 @@ _WORD = re.compile(r"\w+")
 
 
 class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
-    """Finds the sentence of a text that is most similar to a question; one encode for the whole batch.
+    """Finds the sentence of a text that is most similar to a question.
 
-    In: a record with a text as its `input`, and the question. Out: a `SubtaskResult`: the sentence as it stands in the
-    text, its score as the confidence, the sentence with its number and offset as the passage. As the `run` of a
-    `MapSubtask` it says how relevant each part is.
+    The whole batch takes one call of the encoder.
 
-    The score is in [0, 1], a mean of two: the cosine of both vectors (0 if negative), and the share of the question's
-    letters that stand in words which the sentence has as well, since names and numbers are poorly embedded. It ranks;
-    it is no probability that the sentence answers the question.
+    In: a record with a text as its `input`, and a question. Out: a `SubtaskResult`. Its value is the sentence as it
+    stands in the text. Its confidence is the sentence's score. Its passage is the sentence with its number and offset.
+    As the `run` of a `MapSubtask`, it says how relevant each part is.
+
+    The score is in [0, 1]. It is a weighted mean of two numbers. The first is the cosine of both vectors, or 0 if that
+    is negative. The second is the share of the question's letters in words that the sentence has as well. It is there
+    because names and numbers are poorly embedded. The score ranks sentences. It is not the probability that the
+    sentence answers the question.
 
     Args:
         encoder: What turns texts into vectors, for instance a small model's `encoder`.
-        query: The question: a key of the record, or a quick function of it.
-        split: Where the text is cut: "sentences", "paragraphs", a text splitter, a function; None leaves it whole.
-        word_weight: The weight of the common words in the score: 0 is the vectors alone, 1 the words alone.
+        query: Where the question is: a key of the record, or a quick function of it.
+        split: Where to cut the text: "sentences", "paragraphs", a text splitter, or a function. None leaves it whole.
+        word_weight: Weight of the common words in the score. 0 takes the vectors alone, 1 the words alone.
 
     Raises:
-        InvalidInputError: The input holds no text, or no question, or one of them holds half of a character.
+        InvalidInputError: The input holds no text or no question, or one of them holds half of a character.
 
     Example:
         >>> class Letters:
@@ -86,7 +89,7 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
         return results
 
     def _read(self, value: Any) -> tuple[str, list[Passage]]:
-        """The question, and what may answer it."""
+        """The question, and the passages that may answer it."""
         text = read_text(value, purpose="rank the sentences of")
         record = value if isinstance(value, Mapping) else {"input": value}
         query = self.query(dict(record)) if callable(self.query) else record.get(self.query)
@@ -100,7 +103,7 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
         return query, [Passage(text=text, start=0, number=1)] if text.strip() else []
 
     def _encode(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """A vector of length one for each text; each is encoded once, however often it comes."""
+        """A vector of length one for each text. A text that comes more than once is encoded once."""
         distinct = list(dict.fromkeys(texts))
         if not distinct:
             return {}
@@ -112,14 +115,14 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
         cosines = np.stack([vectors[passage.text] for passage in passages]) @ vectors[query]
         words = np.array([word_overlap(query, passage.text) for passage in passages])
         scores = (1 - self.word_weight) * np.clip(cosines, 0, 1) + self.word_weight * words
-        best = int(np.argmax(scores))  # of equals the first
+        best = int(np.argmax(scores))  # among equals the first
         return SubtaskResult(
             value=passages[best].text, confidence=float(scores[best]), source="small", passages=(passages[best],)
         )
 
 
 def word_overlap(query: str, text: str) -> float:
-    """The share of a question's letters that stand in words which a text has as well; long words count for more.
+    """The share of a question's letters in words that a text has as well. Long words count for more.
 
     Example:
         >>> word_overlap("Who won in 2004?", "In 2004 nobody won.")

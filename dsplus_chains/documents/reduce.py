@@ -1,4 +1,4 @@
-"""Reductions without a model: what is kept of a long input, as one text."""
+"""Reductions without a model. They turn the kept parts of a long input into one text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dsplus_chains.documents.keep import PartResult
 
 
 def numbered(parts: Sequence[PartResult]) -> str:
-    """The parts as they stand in the input, each behind its number, so that an answer can name its sources.
+    """The parts as they stand in the input, each after its number. So an answer can name its sources.
 
     Example:
         >>> from dsplus_chains.schema import Passage, SubtaskResult
@@ -20,7 +20,7 @@ def numbered(parts: Sequence[PartResult]) -> str:
 
 
 def numbered_values(parts: Sequence[PartResult]) -> str:
-    """What was found in each part, behind the part's number; parts in which nothing was found are left out.
+    """The value found in each part, after the part's number. Parts without a value are left out.
 
     Example:
         >>> from dsplus_chains.schema import Passage, SubtaskResult
@@ -33,7 +33,7 @@ def numbered_values(parts: Sequence[PartResult]) -> str:
 
 
 def verbatim(parts: Sequence[PartResult]) -> str:
-    """The parts and nothing else: with `Keep(top_k=1)` a quote, exactly as it stands in the input.
+    """The texts of the parts and nothing else. With `Keep(top_k=1)` this is one quote, as it stands in the input.
 
     Example:
         >>> from dsplus_chains.schema import Passage, SubtaskResult

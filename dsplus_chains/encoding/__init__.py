@@ -1,4 +1,4 @@
-"""Texts as vectors. The only room that imports sentence-transformers and faiss."""
+"""Texts as vectors. Only this package imports sentence-transformers and faiss."""
 
 import lazy_loader
 

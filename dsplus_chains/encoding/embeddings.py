@@ -1,4 +1,4 @@
-"""`EmbeddingsEncoder`: any LangChain `Embeddings` as an encoder."""
+"""`EmbeddingsEncoder` uses any LangChain `Embeddings` as an encoder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmbeddingsEncoder:
-    """Lets an embedding model that a LangChain app already has feed the small model.
+    """Feeds the small model from an embedding model that a LangChain app already has.
 
     Args:
-        embeddings: The embedding model; one `embed_documents` a batch.
+        embeddings: The embedding model. A batch is one `embed_documents`.
 
     Example:
         >>> from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -27,9 +27,9 @@ class EmbeddingsEncoder:
 
     @property
     def name(self) -> str:
-        """The class of the embedding model; it cannot be loaded by that."""
+        """The class of the embedding model. This name is not enough to load it."""
         return type(self.embeddings).__name__
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector a text: an array of shape [n texts, dimensions]."""
+        """One vector for each text, as an array of shape [n texts, dimensions]."""
         return np.asarray(self.embeddings.embed_documents(list(texts)), dtype=np.float32)

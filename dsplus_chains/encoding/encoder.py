@@ -1,4 +1,4 @@
-"""What an encoder is, and what is kept of one."""
+"""The interface of an encoder, and the recipe that is kept of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Recipe: TypeAlias = dict[str, Any]
-"""The kind of encoder, and what its `from_pretrained` takes; plain data for JSON."""
+"""The kind of encoder and the arguments of its `from_pretrained`, as plain data for JSON."""
 
 
 @runtime_checkable
@@ -18,13 +18,13 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What a saved scorer calls it, to find it again: "auto", a hub name, or a path."""
+        """Its name in a saved scorer, by which it is found again: "auto", a hub name, or a path."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector a text: an array of shape [n texts, dimensions]."""
+        """One vector for each text, as an array of shape [n texts, dimensions]."""
 
 
 def recipe_of(encoder: Encoder) -> Recipe | None:
-    """What `load_encoder` needs to make an encoder again; None where only its maker could."""
+    """The data from which `load_encoder` makes an encoder again. None if only its maker could."""
     recipe: Recipe | None = getattr(encoder, "recipe", None)
     return recipe

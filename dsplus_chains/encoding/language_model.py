@@ -1,4 +1,4 @@
-"""`LanguageModelEncoder`: what goes on inside a small language model as it reads a text and is asked about it."""
+"""`LanguageModelEncoder` uses the hidden states of a small language model that reads a prompted text."""
 
 from __future__ import annotations
 
@@ -17,37 +17,39 @@ from dsplus_chains.schema import InvalidInputError
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
 
 DEPTH = 2 / 3
-"""Where in the stack of layers a text's tokens are looked at: deep enough for meaning, before all is next words."""
+"""The depth at which a text's tokens are read. It is deep enough for meaning. Later layers turn to the next words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanguageModelEncoder(Locked):
-    r"""A small language model as an `Encoder`: its hidden states, instead of the words it would say.
+    r"""A small language model as an `Encoder`, by its hidden states instead of its words.
 
-    A sentence encoder is trained to tell topics apart; a language model also follows what is said about them, such as
-    whether it is praised or blamed.
+    A sentence encoder is trained to tell topics apart. A language model also follows what is said about them, such as
+    praise or blame.
 
-    A vector is two unit vectors side by side: the mean over the tokens of the text, two thirds up the layers; and the
-    last token of the prompt at the top, where the model is about to answer. A linear head is fitted on each (`views`).
-    Where nothing stands before the text, its first token is left out of the mean, since language models park attention
-    there whatever it is.
+    A vector is two unit vectors side by side. The first is the mean over the tokens of the text, two thirds up the
+    layers. The second is the last token of the prompt at the top layer, where the model is about to answer. A linear
+    head is fitted on each (`views`). If nothing stands before the text, its first token is left out of the mean.
+    Language models put much attention there, whatever the token is.
 
     Args:
         model: The model without its language head (``AutoModel``), or a causal language model.
         tokenizer: Its tokenizer.
-        prompt: What the model reads, with ``{text}`` where the text goes. It should say what the text is, and end where
-            an answer about it would begin: "Review: {text}\nThe sentiment of this review is".
-        name: What a saved scorer calls it.
-        batch_size: How many texts go through the model at a time, those of like length together.
-        max_tokens: How many tokens of a text are read at most, from its beginning; fewer if the model reads fewer.
-        by_name: Whether the name is enough to find the weights again, as for `from_pretrained`; else a saved scorer
-            has to be loaded with ``encoder=``.
+        prompt: The prompt that the model reads, with ``{text}`` where the text goes. It should say what the text is,
+            and end where an answer about it would begin: "Review: {text}\nThe sentiment of this review is".
+        name: Its name in a saved scorer.
+        batch_size: Number of texts that go through the model at a time. Texts of similar length go together.
+        max_tokens: Largest number of tokens of a text that are read, from its beginning. It is fewer if the model reads
+            fewer.
+        by_name: Whether the name is enough to find the weights again, as for `from_pretrained`. Otherwise a saved
+            scorer must be loaded with ``encoder=``.
 
     Raises:
-        InvalidInputError: The prompt does not name ``{text}`` once, or fills the model's window; a number is below 1.
+        InvalidInputError: The prompt does not name ``{text}`` exactly once, or it fills the model's window. Or a number
+            is below 1.
 
-    Source: reading a prompted last token follows PromptEOL (Jiang et al. 2023, arXiv 2307.16645); that middle layers
-    carry more than the last, Skean et al. 2025 (arXiv 2502.02013).
+    Source: reading a prompted last token follows PromptEOL (Jiang et al. 2023, arXiv 2307.16645). Middle layers carry
+    more than the last one, by Skean et al. 2025 (arXiv 2502.02013).
 
     Example:
         >>> encoder = LanguageModelEncoder.from_pretrained(  # doctest: +SKIP
@@ -92,17 +94,17 @@ class LanguageModelEncoder(Locked):
 
         Args:
             name: A hub name, or a folder that transformers can load.
-            prompt: What the model reads, with ``{text}`` where the text goes.
-            device: Where it runs ("cpu", "cuda", ...); None takes a GPU if there is one.
-            dtype: "bfloat16" is several times faster on processors that know it, and rounds: a confidence then
-                depends a little, about 0.01, on which texts share a batch.
-            batch_size: How many texts go through the model at a time.
-            max_tokens: How many tokens of a text are read at most.
-            reply: How the reply of a model tuned for chat begins, such as "The sentiment is"; may be empty. With it
-                the prompt is put to the model as a user's message, in the format that it was tuned on.
+            prompt: The prompt that the model reads, with ``{text}`` where the text goes.
+            device: Device of the model ("cpu", "cuda", ...). None takes a GPU if there is one.
+            dtype: Number type of the weights. "bfloat16" is several times faster on processors that know it. But it
+                rounds, so a confidence depends a little, about 0.01, on which texts share a batch.
+            batch_size: Number of texts that go through the model at a time.
+            max_tokens: Largest number of tokens of a text that are read.
+            reply: Beginning of the reply of a model tuned for chat, such as "The sentiment is". It may be empty. With
+                it the model gets the prompt as a user's message, in the format that it was tuned on.
 
         Raises:
-            InvalidInputError: An unknown `dtype`; there is a `reply`, but the tokenizer knows no chat format.
+            InvalidInputError: The `dtype` is unknown. Or there is a `reply`, but the tokenizer knows no chat format.
         """
         import torch
         from transformers import AutoModel, AutoTokenizer
@@ -126,7 +128,7 @@ class LanguageModelEncoder(Locked):
 
     @property
     def recipe(self) -> Recipe | None:
-        """How it is made again; see `load_encoder`."""
+        """The recipe to make it again; see `load_encoder`."""
         if not self.by_name:
             return None
         dtype = str(self.model.dtype).removeprefix("torch.")
@@ -135,16 +137,16 @@ class LanguageModelEncoder(Locked):
 
     @property
     def views(self) -> tuple[int, int]:
-        """How wide the two vectors are that stand side by side."""
+        """The widths of the two vectors that stand side by side."""
         return self.model.config.hidden_size, self.model.config.hidden_size
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector a text: an array of shape [n texts, 2 x the model's hidden size]."""
+        """One vector for each text, as an array of shape [n texts, 2 x the model's hidden size]."""
         vectors = np.zeros((len(texts), sum(self.views)), dtype=np.float32)
         with self._lock:
             before, after = self._frame()
             room = self._room()
-            # Split: a text that spells the end of a message must not end it.
+            # Special tokens in the text are split, so that a text cannot end the message.
             coded = [self._ids(text, split_special_tokens=True)[:room] for text in texts]
             for rows in self._batches(coded):
                 vectors[rows] = self._read(before, [coded[row] for row in rows], after)
@@ -155,18 +157,18 @@ class LanguageModelEncoder(Locked):
         return ids
 
     def _frame(self) -> tuple[list[int], list[int]]:
-        """The tokens of the prompt before and after the text; the special ones that a model begins with come first."""
+        """The tokens of the prompt before and after the text. The model's special first tokens are included."""
         before, _, after = self.prompt.partition("{text}")
         begin = self.tokenizer(before)["input_ids"]
         return begin, self._ids(after)
 
     def _room(self) -> int:
-        """How many tokens of a text are read: the prompt has to fit into the model's window too."""
+        """Number of tokens of a text that are read. The prompt must fit into the model's window too."""
         window: int | None = getattr(self.model.config, "max_position_embeddings", None)
         return self.max_tokens if window is None else min(self.max_tokens, window - sum(map(len, self._frame())))
 
     def _batches(self, coded: list[list[int]]) -> Iterator[list[int]]:
-        """Row numbers, those of texts of like length together: the less padding, the less is computed for nothing."""
+        """Row numbers, with texts of similar length together. That saves computation on padding."""
         order = sorted(range(len(coded)), key=lambda row: len(coded[row]))
         for start in range(0, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
@@ -176,7 +178,7 @@ class LanguageModelEncoder(Locked):
 
         rows = [[*before, *code, *after] or [0] for code in coded]
         width = max(map(len, rows))
-        # Padding on the right needs no mask: what comes later is never seen by what comes before.
+        # Padding on the right needs no mask, because earlier tokens never see later ones.
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self.model.device)
         with torch.inference_mode():
             layers = self.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
@@ -189,7 +191,10 @@ class LanguageModelEncoder(Locked):
 
 
 def _span(start: int, length: int) -> slice:
-    """Where a text's tokens are, without the very first of all; of an empty text the token beside it."""
+    """The place of a text's tokens, without the very first token of all.
+
+    For an empty text it is one token next to it.
+    """
     if not length:
         start, length = max(start - 1, 0), 1
     return slice(start + (start == 0 and length > 1), start + length)
@@ -206,5 +211,5 @@ def _as_chat(tokenizer: Any, prompt: str, reply: str) -> str:
         raise InvalidInputError(msg)
     message = [{"role": "user", "content": prompt}]
     chat: str = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True) + reply
-    begin: str | None = tokenizer.bos_token  # comes with tokenizing the prompt, where the model wants it
+    begin: str | None = tokenizer.bos_token  # the tokenizer adds it to the prompt, if the model wants it
     return chat.removeprefix(begin) if begin and tokenizer("")["input_ids"] else chat

@@ -1,4 +1,4 @@
-"""Making encoders: from what a user gives, and again from what a saved scorer keeps of one."""
+"""Makes encoders, from a user's argument or from a saved scorer's recipe."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dsplus_chains.schema import (
 
 
 def as_encoder(encoder: str | Encoder | Embeddings, *, device: str | None = None) -> Encoder:
-    """An encoder from whatever stands for one.
+    """An encoder from any accepted form.
 
     Args:
-        encoder: A name or a folder that sentence-transformers loads, "auto" for the default one, a LangChain
-            `Embeddings`, or an encoder, which stays as it is.
-        device: Where a model that is loaded runs; None takes the best there is.
+        encoder: A name or a folder that sentence-transformers loads, or "auto" for the default encoder. It may also be
+            a LangChain `Embeddings`. An encoder stays as it is.
+        device: Device of a model that is loaded. None takes the best one available.
 
     Raises:
         InvalidInputError: It is none of these.
     """
     if isinstance(encoder, str):
-        from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy: only where weights are loaded
+        from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy, so only when weights are loaded
 
         return SentenceEncoder.from_pretrained(encoder, device=device)
     if isinstance(encoder, Encoder):
@@ -44,15 +44,15 @@ def load_encoder(recipe: Recipe, *, device: str | None = None) -> Encoder:
     """Make an encoder again.
 
     Args:
-        recipe: From `recipe_of`.
-        device: Where it runs; None takes the best there is.
+        recipe: The recipe, from `recipe_of`.
+        device: Device of the encoder. None takes the best one available.
 
     Raises:
-        BundleError: It was written by another version, or by hand.
+        BundleError: The recipe was written by another version, or by hand.
     """
     own = dict(recipe)
     try:
-        match own.pop("kind", None):  # imports are heavy: only where weights are loaded
+        match own.pop("kind", None):  # imports are heavy, so only when weights are loaded
             case "sentence":
                 from dsplus_chains.encoding.sentence import SentenceEncoder
 

@@ -1,4 +1,4 @@
-"""`Locked`: what one thread at a time may use."""
+"""`Locked` is an encoder that only one thread may use at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Locked:
-    """An encoder with a lock, since fast tokenizers refuse to be used from two threads at once; a copy has its own."""
+    """An encoder with a lock. A copy has its own lock.
+
+    The lock is needed because fast tokenizers refuse to be used from two threads at once.
+    """
 
     _lock: Any = field(default_factory=Lock, repr=False, init=False)
 

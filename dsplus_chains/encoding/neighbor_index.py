@@ -17,11 +17,12 @@ def neighbor_index(vectors: Floats) -> Search:
     """Index vectors for exact search.
 
     Args:
-        vectors: Of shape [n, dimensions]; they need not be of length one.
+        vectors: Vectors of shape [n, dimensions]. Their length need not be one.
 
     Returns:
-        A function from queries of shape [m, dimensions] and a number k to the cosine similarities and the row numbers
-        of the k nearest vectors (of all, if there are fewer), nearest first, each of shape [m, k].
+        A search function. It takes queries of shape [m, dimensions] and a number k. It returns the cosine similarities
+        and the row numbers of the k nearest vectors, nearest first. Each has shape [m, k]. With fewer than k vectors it
+        returns all of them.
 
     Example:
         >>> search = neighbor_index(np.eye(3, dtype=np.float32))

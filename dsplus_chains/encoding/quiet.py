@@ -1,4 +1,4 @@
-"""Loading weights without writing to the user's terminal."""
+"""Loads weights without writing to the user's terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """Loading weights takes a moment and needs no bar; a library does not write to the user's terminal."""
+    """Load weights without a progress bar, because a library does not write to the user's terminal."""
     if not logging.is_progress_bar_enabled():
         yield
         return

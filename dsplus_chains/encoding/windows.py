@@ -1,4 +1,4 @@
-"""Long texts: cut into pieces that fit an encoder's window, and the pieces' vectors pooled. Pure functions."""
+"""Cuts long texts into pieces that fit an encoder's window, and pools the pieces' vectors. All functions are pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 def pieces_of(text: str, tokenizer: Any, window: int, most: int) -> tuple[list[str], list[int]]:
     """Cut a text into pieces of at most `window` tokens each, at token borders.
 
-    Of a text that has more than `most` pieces, so many are taken, evenly spread from its first to its last one, so
-    that a book costs no more than a chapter.
+    If there are more than `most` pieces, only `most` are taken, evenly spread from first to last. So a book costs no
+    more than a chapter.
 
     Args:
         text: Any text.
         tokenizer: A Hugging Face fast tokenizer (it must return offsets).
-        window: How many tokens a piece may have, special tokens not counted.
-        most: How many pieces to take at most.
+        window: Number of tokens that a piece may have, special tokens not counted.
+        most: Largest number of pieces to take.
 
     Returns:
-        The pieces, and how many tokens each has. A text that fits is its own only piece.
+        The pieces, and the number of tokens of each. A text that fits is its own only piece.
     """
     if text.isascii() and len(text) <= window:  # a token covers at least one character
         return [text], [len(text)]
@@ -40,19 +40,19 @@ def pieces_of(text: str, tokenizer: Any, window: int, most: int) -> tuple[list[s
 def pool(
     vectors: NDArray[np.float32], owners: Sequence[int], weights: Sequence[int], count: int
 ) -> NDArray[np.float32]:
-    """The weighted mean of each owner's vectors, at the length that these have on average.
+    """The weighted mean of each owner's vectors, scaled to their average length.
 
-    The mean of unit vectors is shorter than they are; without the correction a long text would look unlike any short
-    one to a linear head.
+    The mean of unit vectors is shorter than they are. Without the scaling, a long text would look unlike any short one
+    to a linear head.
 
     Args:
-        vectors: Of shape [n pieces, dimensions].
+        vectors: Vectors of shape [n pieces, dimensions].
         owners: The row that each piece belongs to, in [0, count).
-        weights: The weight of each piece, e.g. its number of tokens.
-        count: How many owners there are; each has at least one piece.
+        weights: The weight of each piece, such as its number of tokens.
+        count: Number of owners. Each has at least one piece.
 
     Returns:
-        Of shape [count, dimensions].
+        Vectors of shape [count, dimensions].
 
     Example:
         >>> pool(np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32), [0, 0], [1, 1], 1).round(3)

@@ -1,4 +1,4 @@
-"""Comparing answers with labels: types are respected, missing values are never right."""
+"""Compare answers with labels. Types are respected, and missing values are never right."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def clean_answers(values: Iterable[Any]) -> list[Any]:
 
 
 def clean_labels(values: Iterable[Any]) -> list[Any]:
-    """The same for true labels, none of which may be missing and all of which have one type.
+    """Clean true labels as `clean_answers` does. None may be missing, and all must have one type.
 
     Raises:
         InvalidInputError: A label is missing, or types are mixed.
@@ -64,7 +64,7 @@ def right_answers(answers: Sequence[Any], labels: Sequence[Any], *, what: str = 
 
 
 def check_readable(answers: Sequence[Any], known: Sequence[Any]) -> None:
-    """Refuse large answers that were never read: "Positive." for "positive" would count as wrong throughout.
+    """Refuse large answers that were never read, because "Positive." for "positive" would count as wrong throughout.
 
     Raises:
         InvalidInputError: Not one answer is a known label, but one would be if it were parsed.
@@ -80,7 +80,7 @@ def check_readable(answers: Sequence[Any], known: Sequence[Any]) -> None:
 
 
 def number(value: float) -> float | None:
-    """A number for JSON: NaN, which JSON cannot hold, as None."""
+    """A number for JSON. NaN, which JSON cannot hold, becomes None."""
     return None if math.isnan(value) else float(value)
 
 

@@ -1,4 +1,4 @@
-"""What each of the two models is worth, and the systems that a chain is compared with."""
+"""Measure each of the two models, and the systems that a chain is compared with."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 CURVE_POINTS = 200
-"""As many points of a curve are kept for plots."""
+"""At most this many points of a curve are kept for plots."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmallModelReport:
-    """The small model's part of an `Evaluation`; the fields are described there."""
+    """The small model's part of an `Evaluation`, which describes the fields."""
 
     expected_calibration_error: float | None
     adaptive_calibration_error: float | None
@@ -46,7 +46,7 @@ class SmallModelReport:
 
 @dataclass(frozen=True, kw_only=True)
 class LargeModelReport:
-    """The large model's part of an `Evaluation`; the fields are described there."""
+    """The large model's part of an `Evaluation`, which describes the fields."""
 
     accuracy: float
     gain: Interval
@@ -55,13 +55,13 @@ class LargeModelReport:
 
 
 def confidences(predictions: Sequence[Prediction]) -> Floats:
-    """One number a row, NaN where there is no confidence, or no label that it could be the confidence of."""
+    """The confidence of each row. NaN where there is no confidence, or no label for it."""
     known = [None if row.label is None else row.confidence for row in predictions]
     return np.array([np.nan if value is None else value for value in known], dtype=np.float64)
 
 
 def measure_small(predictions: Sequence[Prediction], labels: Sequence[Any], *, n_bins: int) -> SmallModelReport:
-    """Whether the small model's confidence means what it says and puts right answers first."""
+    """Measure whether the small model's confidence means what it says and puts right answers first."""
     confidence = confidences(predictions)
     right = right_answers([row.label for row in predictions], labels, what="predictions")
     known = ~np.isnan(confidence)
@@ -116,7 +116,7 @@ def measure_large(
     escalation_rate: float,
     level: float,
 ) -> LargeModelReport:
-    """What the large model is worth alone, and what systems without a threshold would reach with it."""
+    """Measure the large model alone, and systems without a threshold that use it."""
     given = clean_answers(large_answers)
     check_readable(given, [*labels, *small_labels])
     large_right = right_answers(given, labels, what="large answers")
@@ -147,7 +147,7 @@ def measure_large(
 
 
 def paired_gain(first: Flags, second: Flags, level: float) -> Interval:
-    """Interval for the accuracy of one system less that of another on the same rows."""
+    """Interval for the accuracy of one system minus another's on the same rows."""
     wins, losses = int((first & ~second).sum()), int((~first & second).sum())
     return paired_difference_interval(wins, losses, len(first), level=level)
 

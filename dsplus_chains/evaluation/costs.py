@@ -1,4 +1,4 @@
-"""Tokens and money of the large model. What is not known is None, never 0."""
+"""Count tokens and money of the large model. What is not known is None, never 0."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What some calls cost.
+    """The price of some calls.
 
     Args:
-        usd: US dollars; None where it cannot be known.
-        note: Why it is not known; None if it is.
+        usd: Price in US dollars. None where it cannot be known.
+        note: Why the price is not known. None if it is.
     """
 
     usd: float | None
@@ -49,12 +49,12 @@ class Spending:
     """What a chain spent on the large model, and what the large model alone would have.
 
     Args:
-        tokens: Of all calls.
-        cost_usd: Of all calls, in US dollars.
-        large_only_tokens: If every row had gone to the large model.
-        large_only_cost_usd: If every row had gone there.
+        tokens: Tokens of all calls.
+        cost_usd: Cost of all calls, in US dollars.
+        large_only_tokens: Tokens if every row had gone to the large model.
+        large_only_cost_usd: Cost if every row had gone there, in US dollars.
         large_only_estimated: Whether these two extrapolate the mean of the rows that did go there.
-        break_even_escalation_rate: Above it the chain costs more than the large model alone.
+        break_even_escalation_rate: Above this rate the chain costs more than the large model alone.
         notes: What is not known, and why.
     """
 
@@ -77,10 +77,11 @@ def spending(
     """Add up what a chain spent, and compare it with the large model alone.
 
     Args:
-        calls: LangChain's `UsageMetadata` of each row that went to the large model; None where it is not known.
-        n: All rows.
-        large_usage: The same for the large model alone, for every row; left out, it is extrapolated from `calls`.
-        model_name: Of the large model, for its price.
+        calls: LangChain's `UsageMetadata` of each row that went to the large model. None where it is not known.
+        n: Number of all rows.
+        large_usage: The same for the large model alone, for every row. If it is left out, it is extrapolated from
+            `calls`.
+        model_name: Name of the large model, for its price.
 
     Example:
         >>> spent = spending([{"input_tokens": 90, "output_tokens": 10}], n=4)
@@ -115,7 +116,7 @@ def spending(
 
 
 def count_tokens(usages: Iterable[Mapping[str, Any] | None]) -> Tokens | None:
-    """Add up LangChain's `UsageMetadata`; None as soon as one call's usage is not known.
+    """Add up LangChain's `UsageMetadata`. None if the usage of any call is not known.
 
     Example:
         >>> count_tokens([{"input_tokens": 90, "output_tokens": 2}, {"input_tokens": 50, "output_tokens": 1}]).total
@@ -135,11 +136,11 @@ def count_tokens(usages: Iterable[Mapping[str, Any] | None]) -> Tokens | None:
 def price(usages: Iterable[Mapping[str, Any] | None], model_name: str | None) -> Price:
     """What calls of a model cost, from the price list that ships with the library `genai-prices`.
 
-    Each usage is priced on its own, as prices may depend on the length of a prompt. No request is made.
+    Each usage is priced on its own, because prices may depend on the length of a prompt. No request is made.
 
     Args:
-        usages: LangChain's `UsageMetadata` of each input's calls; None where it is not known.
-        model_name: As the provider names it, also as ``"provider:name"`` or ``"provider/name"``.
+        usages: LangChain's `UsageMetadata` of each input's calls. None where it is not known.
+        model_name: Name as the provider gives it, also as ``"provider:name"`` or ``"provider/name"``.
     """
     calls = list(usages)
     if model_name is None:
@@ -152,7 +153,7 @@ def price(usages: Iterable[Mapping[str, Any] | None], model_name: str | None) ->
         return Price(usd=None, note="cost unknown: install genai-prices (install the extra `report`)")
     for provider, name in _readings(model_name):
         try:
-            # Asked even if there are no calls: the name of a model that was never called may be a misprint.
+            # This is asked even without calls, because the name of a model that was never called may be a misprint.
             prices.calc_price(prices.Usage(input_tokens=0, output_tokens=0), name, provider_id=provider)
             costs = [
                 prices.calc_price(prices.Usage(**_counts(usage)), name, provider_id=provider).total_price
@@ -166,14 +167,14 @@ def price(usages: Iterable[Mapping[str, Any] | None], model_name: str | None) ->
 
 
 def _break_even(calls: int, n: int, spent: float | None, alone: float | None) -> float | None:
-    """What the large model alone costs an input, divided by what a deferred input costs in the chain."""
+    """Cost of an input with the large model alone, divided by the cost of a deferred input in the chain."""
     if not calls or not spent or alone is None:
         return None
     return alone * calls / (n * spent)
 
 
 def _readings(model_name: str) -> list[tuple[str | None, str]]:
-    """What the name may mean: a model, or a provider and its model."""
+    """What the name may mean. It is a model, or a provider and its model."""
     readings: list[tuple[str | None, str]] = [(None, model_name)]
     for separator in (":", "/"):
         provider, found, name = model_name.partition(separator)

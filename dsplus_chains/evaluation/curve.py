@@ -1,4 +1,4 @@
-"""What each threshold would have meant on given rows: counts that accuracy, risk and cost are read from."""
+"""What each threshold would have meant on given rows. The counts give accuracy, risk and cost."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class OperatingCurve:
     """Counts at each threshold, from "defer everything" (None) to the lowest threshold.
 
     Args:
-        thresholds: Falling; None defers everything.
-        n: All rows.
-        kept: Rows with ``confidence >= threshold``.
-        kept_right: Those where the small model is right.
-        deferred_right: Rows not kept where what is deferred to is right.
-        worse: Rows that the chain gets wrong and the reference right.
-        better: Rows that the chain gets right and the reference wrong.
+        thresholds: The thresholds, falling. None defers everything.
+        n: Number of all rows.
+        kept: Number of rows with ``confidence >= threshold``.
+        kept_right: Number of kept rows where the small model is right.
+        deferred_right: Number of rows not kept where what is deferred to is right.
+        worse: Number of rows that the chain gets wrong and the reference right.
+        better: Number of rows that the chain gets right and the reference wrong.
         cost: Mean cost of an input.
     """
 
@@ -50,13 +50,13 @@ class OperatingCurve:
 
     @property
     def kept_accuracy(self) -> Floats:
-        """Share of right rows among those kept; NaN where none is kept."""
+        """Share of right rows among those kept. NaN where none is kept."""
         with np.errstate(invalid="ignore"):
             return np.divide(self.kept_right, self.kept)
 
     @property
     def errors(self) -> Counts:
-        """Rows that the whole chain gets wrong."""
+        """Number of rows that the whole chain gets wrong."""
         return self.n - self.kept_right - self.deferred_right
 
 
@@ -76,10 +76,10 @@ def operating_curve(
         confidence: One number a row, NaN where it is missing.
         small_right: Whether the small model is right.
         deferred_right: Whether the answer would be right if the row were deferred.
-        reference_right: Whether what the chain is compared with is right; left out: deferring everything.
-        thresholds: Falling, None first if it is there; left out: None, one threshold per distinct confidence, and 0.
-        small_cost: Of scoring one input, in any unit.
-        large_cost: Of deferring a row, in the same unit: one number, or one a row.
+        reference_right: Whether the answer that the chain is compared with is right. Left out, it is `deferred_right`.
+        thresholds: The thresholds, falling, with None first if it is there. Left out, they are `candidate_thresholds`.
+        small_cost: Cost of scoring one input, in any unit.
+        large_cost: Cost of deferring a row, in the same unit. One number, or one a row.
 
     Raises:
         ValueError: There are no rows.
@@ -122,10 +122,10 @@ def operating_curve(
 
 
 def candidate_thresholds(confidence: ArrayLike) -> tuple[float | None, ...]:
-    """One threshold for each set of rows that a threshold can keep: None, between neighbours, and 0.
+    """One threshold for each set of rows that a threshold can keep. None comes first, 0 last.
 
-    Each lies in the gap between two neighbouring distinct confidences, with as few digits as its middle half allows,
-    so that rounding error in a confidence moves no row across it.
+    The others each lie in the gap between two neighbouring distinct confidences. They have as few digits as the middle
+    half of the gap allows. So rounding error in a confidence moves no row across them.
 
     Example:
         >>> candidate_thresholds([0.91, 0.72, 0.72, float("nan")])
@@ -143,4 +143,4 @@ def _between(low: float, high: float) -> float:
         rounded = round(middle, digits)
         if low + quarter <= rounded <= high - quarter and low < rounded:
             return rounded
-    return high  # neighbouring floats: nothing lies between them, and `>=` keeps the higher one
+    return high  # nothing lies between neighbouring floats, and `>=` keeps the higher one

@@ -1,4 +1,4 @@
-"""The result of an evaluation: named numbers, and the same as plain data for JSON."""
+"""The result of an evaluation as named numbers, and as plain data for JSON."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dsplus_chains.evaluation.subtask_report import SubtaskReport
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReport:
-    """How one label fared.
+    """How the chain did on one label.
 
     Args:
         label: The label.
-        n: Rows that have it.
-        accuracy: Share of them that the chain got right (recall).
-        precision: Share of right ones among the chain's answers with this label; None without such answers.
-        small_accuracy: Share of them that the small model got right.
-        escalation_rate: Share of them that went to the large model.
+        n: Number of rows that have it.
+        accuracy: Share of these rows that the chain got right (recall).
+        precision: Share of right ones among the chain's answers with this label. None without such answers.
+        small_accuracy: Share of these rows that the small model got right.
+        escalation_rate: Share of these rows that went to the large model.
     """
 
     label: Any
@@ -75,12 +75,12 @@ class ErrorRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Seconds an input.
+    """Seconds per input.
 
     Args:
-        mean: The mean.
-        p50: The median.
-        p95: What 95 % of inputs stay within.
+        mean: Mean seconds.
+        p50: Median seconds.
+        p95: The seconds that 95 % of inputs stay within.
     """
 
     mean: float
@@ -93,45 +93,47 @@ class Evaluation:
     """What a chain is worth on a test split. What is not known is None, never 0.
 
     Args:
-        n: Rows.
-        threshold: As given: keep iff ``confidence >= threshold``.
-        accuracy: Of the whole chain.
+        n: Number of rows.
+        threshold: The threshold as given. Answers with ``confidence >= threshold`` are kept.
+        accuracy: Accuracy of the whole chain.
         accuracy_interval: Its Wilson interval.
-        small_accuracy: Of the small model on all rows.
-        large_accuracy: Of the large model on all rows, a missing answer counted as wrong; None without large answers.
-        gain_over_small: Tango's interval for the chain's accuracy less the small model's.
-        gain_over_large: The same against the large model; None without large answers.
+        small_accuracy: Accuracy of the small model on all rows.
+        large_accuracy: Accuracy of the large model on all rows. A missing answer counts as wrong. None without large
+            answers.
+        gain_over_small: Tango's interval for the chain's accuracy minus the small model's.
+        gain_over_large: The same against the large model. None without large answers.
         escalation_rate: Share of rows for which the large model was asked.
-        kept_accuracy: Of the chain where it was not asked.
-        deferred_accuracy: Of the chain where it was asked.
-        sources: Rows by who answered.
-        per_label: How each label fared, in the order of first appearance.
-        expected_calibration_error: Of the small model, over rows with a confidence, in `n_bins` bins.
+        kept_accuracy: Accuracy of the chain where the large model was not asked.
+        deferred_accuracy: Accuracy of the chain where the large model was asked.
+        sources: Number of rows by who answered.
+        per_label: How the chain did on each label, in the order of first appearance.
+        expected_calibration_error: Error of the small model's confidence, over rows with a confidence, in `n_bins`
+            bins.
         adaptive_calibration_error: The same in bins of equal numbers of rows.
-        brier_score: Of the small model, over rows with probabilities.
-        negative_log_likelihood: The same, in nats.
+        brier_score: Brier score of the small model, over rows with probabilities.
+        negative_log_likelihood: Negative log-likelihood of the small model, over the same rows, in nats.
         aurc: Area under the small model's risk-coverage curve.
-        tokens: Of all calls of the large model.
-        input_tokens: Of their prompts.
-        output_tokens: Of their answers.
-        large_only_tokens: If every row had gone to the large model.
+        tokens: Tokens of all calls of the large model.
+        input_tokens: Tokens of their prompts.
+        output_tokens: Tokens of their answers.
+        large_only_tokens: Tokens if every row had gone to the large model.
         large_only_estimated: Whether the large-only numbers extrapolate the mean of the rows that did go there.
-        cost_usd: What the calls cost, in US dollars.
-        large_only_cost_usd: What they would have cost if every row had gone there.
-        break_even_escalation_rate: The escalation rate above which the chain costs more than the large model alone,
-            as its prompts may be longer; None unless large-only usage was given.
-        latency: Seconds an input; None if not given.
-        subtasks: What each subtask cost; empty without subtasks.
-        fixed: Rows where the large model was asked and the chain is right and the small model wrong.
-        broke: Rows where it was asked and the chain is wrong and the small model right.
+        cost_usd: Cost of the calls, in US dollars.
+        large_only_cost_usd: Cost if every row had gone there, in US dollars.
+        break_even_escalation_rate: Above this rate the chain costs more than the large model alone, as its prompts may
+            be longer. None unless large-only usage was given.
+        latency: Seconds per input. None if not given.
+        subtasks: What each subtask cost. Empty without subtasks.
+        fixed: Number of rows where the large model was asked, the chain is right and the small model wrong.
+        broke: Number of rows where the large model was asked, the chain is wrong and the small model right.
         sign_test_p: Two-sided p-value of the exact sign test of fixed against broke.
-        baselines: ``always_small``, ``always_large``, ``random_at_equal_cost`` and ``oracle`` (right wherever either
-            model is, at the fewest calls); the last three only with large answers.
+        baselines: ``always_small``, ``always_large``, ``random_at_equal_cost`` and ``oracle``. The oracle is right
+            wherever either model is, at the fewest calls. The last three exist only with large answers.
         errors: All wrong answers.
-        curve: Accuracy at each threshold, were what is deferred answered by `large_answers`; empty without them.
+        curve: Accuracy at each threshold, if `large_answers` answered what is deferred. Empty without them.
         reliability: Count, mean confidence and accuracy in each confidence bin.
         risk_coverage: Threshold, coverage and risk of the small model.
-        model_name: Of the large model.
+        model_name: Name of the large model.
         notes: What could not be measured, and why.
     """
 
@@ -175,11 +177,11 @@ class Evaluation:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON: what JSON cannot hold is written as its text, NaN as None."""
+        """Plain data for JSON. What JSON cannot hold becomes text, and NaN becomes None."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     def to_json(self) -> str:
-        """As JSON text."""
+        """JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 

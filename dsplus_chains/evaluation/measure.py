@@ -1,4 +1,4 @@
-"""Evaluating a chain on a test split."""
+"""Evaluate a chain on a test split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dsplus_chains.schema import (
 Flags = NDArray[np.bool_]
 
 ASKED = frozenset({"large", "fused", "fallback"})
-"""The sources that mean that the large model was asked."""
+"""These sources mean that the large model was asked."""
 
 
 def evaluate(
@@ -44,22 +44,22 @@ def evaluate(
 ) -> Evaluation:
     """Measure a chain's answers against the labels, and against systems without a threshold.
 
-    Of a chain with several small models, "the small model" is the first: the one that saw every input. The large model
-    was asked for a row if it answered, or failed to, or if the planning or a subtask called a chat model. Records
-    without a `prediction`, such as a decomposer's own, are for `report_subtasks`.
+    With several small models in the chain, "the small model" is the first, which saw every input. The large model
+    counts as asked for a row if it answered or failed to answer. It also counts if the planning or a subtask called a
+    chat model. Records without a `prediction`, such as a decomposer's own, are for `report_subtasks`.
 
     Args:
-        records: What the chain returned: dicts with `input`, `prediction`, `answer`, `source` and, where the large
-            model was asked, `large` and `error`; of a decomposer also `subtasks`.
+        records: What the chain returned. Each is a dict with `input`, `prediction`, `answer` and `source`. Where the
+            large model was asked, it also has `large` and `error`. Records of a decomposer also have `subtasks`.
         labels: The true labels.
         large_answers: What the large model alone answers to each row, None where it fails. Without it there are no
             baselines with a large model.
-        large_usage: LangChain's `UsageMetadata` of these answers, for what the large model alone would cost.
-            Without it that is extrapolated from the calls that the chain made.
-        model_name: Of the large model, for its price.
-        threshold: What the chain kept answers by, to be reported.
+        large_usage: LangChain's `UsageMetadata` of these answers, for the cost of the large model alone. Without it,
+            that cost is extrapolated from the chain's calls.
+        model_name: Name of the large model, for its price.
+        threshold: The threshold that the chain kept answers by, to be reported.
         latencies: Seconds that each row took.
-        n_bins: Bins of the calibration error.
+        n_bins: Number of bins of the calibration error.
         level: Confidence level of the intervals.
 
     Raises:
@@ -179,7 +179,7 @@ def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
 
 
 def _first_prediction(record: Mapping[str, Any]) -> Prediction:
-    """What the small model said: of several tiers the first, which is the one that saw every input."""
+    """What the small model said. With several tiers, this is the first, which saw every input."""
     tiers: list[Prediction] = record.get("tiers") or [record["prediction"]]
     return tiers[0]
 
@@ -206,7 +206,7 @@ def _was_asked(record: Mapping[str, Any]) -> bool:
 
 
 def _usage(record: Mapping[str, Any]) -> UsageMetadata | None:
-    """The tokens of a row's calls: those of `large`, which counts all of them, or else of planning and subtasks."""
+    """The tokens of a row's calls. `large` counts them all. Without it, planning and subtasks are added up."""
     if record.get("large") is not None or record["source"] in ASKED:
         usage: UsageMetadata | None = getattr(record.get("large"), "usage", None)
         return usage
@@ -215,7 +215,7 @@ def _usage(record: Mapping[str, Any]) -> UsageMetadata | None:
 
 
 def _callers(record: Mapping[str, Any]) -> list[Any]:
-    """What of a record, beside `large`, has called chat models: the planning, subtasks."""
+    """What in a record has called chat models, beside `large`. It is the planning or the subtasks."""
     found = [record.get("planning"), *(record.get("subtasks") or {}).values()]
     return [each for each in found if getattr(each, "calls", 0)]
 

@@ -42,7 +42,7 @@ def cost_accuracy_plot(evaluation: Evaluation) -> Any:
 
 
 def reliability_plot(evaluation: Evaluation) -> Any:
-    """How often the small model is right at each confidence; on the diagonal it means what it says.
+    """How often the small model is right at each confidence. On the diagonal, the confidence means what it says.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -66,7 +66,7 @@ def reliability_plot(evaluation: Evaluation) -> Any:
 
 
 def risk_coverage_plot(evaluation: Evaluation) -> Any:
-    """Error of the small model among what it keeps, against how much it keeps.
+    """Error of the small model among the inputs it keeps, against the share it keeps.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -82,7 +82,7 @@ def risk_coverage_plot(evaluation: Evaluation) -> Any:
 
 
 def as_svg(figure: Any) -> str:
-    """The figure as an SVG element; equal figures give equal text."""
+    """The figure as an SVG element. Equal figures give equal text."""
     text = io.StringIO()
     with import_module("matplotlib").rc_context({"svg.hashsalt": "dsplus_chains", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})

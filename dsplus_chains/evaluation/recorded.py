@@ -1,4 +1,4 @@
-"""Reading logged answers of a large model as a chain would read them: exactly one label, or a failure."""
+"""Read logged answers of a large model as a chain would. Each is exactly one label, or a failure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def read_recorded(cells: Sequence[Any], parser: LabelParser, *, where: str = "")
     """Logged answers, one a row.
 
     Args:
-        cells: What was logged. A label counts as it is written; anything else is read as the large model's words.
-        parser: What reads them.
-        where: Where they stood, for the reason of a row without one: "column 'gpt'".
+        cells: What was logged. A label counts as it is written. Anything else is read as the large model's words.
+        parser: Parser that reads the words.
+        where: Where the cells stood, such as "column 'gpt'". The reason of a row without an answer names it.
 
     Example:
         >>> parser = LabelParser(labels=["spam", "ham"])

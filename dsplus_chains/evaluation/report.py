@@ -1,4 +1,4 @@
-"""The written report of an evaluation: one self-contained HTML page, the same as Markdown, and the numbers as JSON."""
+"""The written report of an evaluation, as one self-contained HTML page, as Markdown, and as JSON numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsplus_chains.evaluation.evaluation import Evaluation
 from dsplus_chains.evaluation.plots import as_svg, cost_accuracy_plot, reliability_plot, risk_coverage_plot
 
 ERRORS_SHOWN = 200
-"""As many wrong answers are listed on the page; all of them are in the JSON."""
+"""At most this many wrong answers are listed on the page. All of them are in the JSON."""
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
@@ -26,11 +26,11 @@ th{border-bottom:1px solid #999}td{border-bottom:1px solid #e4e4e4;overflow-wrap
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFiles:
-    """Where a report was written.
+    """The files of a report.
 
     Args:
-        html: The page; it needs no other file.
-        markdown: The same, with the plots beside it.
+        html: The page. It needs no other file.
+        markdown: The same page as Markdown, with the plots beside it.
         json: The numbers.
     """
 
@@ -48,11 +48,13 @@ class _Section:
 
 
 def write_report(evaluation: Evaluation, folder: str | Path, *, title: str = "Evaluation") -> ReportFiles:
-    """Write `report.html`, `report.md` with its plots, and `evaluation.json` into a folder, which is made if need be.
+    """Write `report.html`, `report.md` with its plots, and `evaluation.json` into a folder.
+
+    The folder is made if it does not exist.
 
     Args:
-        evaluation: What to report.
-        folder: Where to.
+        evaluation: The evaluation to report.
+        folder: The folder to write to.
         title: Heading of the page.
 
     Raises:
@@ -210,7 +212,7 @@ def _markdown(title: str, lead: str, plots: Sequence[str], sections: Sequence[_S
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    # An input is data: it may neither break the table nor become markup.
+    # An input is data, so it may neither break the table nor become markup.
     return "| " + " | ".join(" ".join(escape(cell, quote=False).split()).replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -12,14 +12,14 @@ from dsplus_chains.schema import ASKED_LARGE, SKIPPED, SubtaskResult
 
 @dataclass(frozen=True, kw_only=True)
 class SubtaskReport:
-    """What one subtask came to. What is not known is None, never 0.
+    """How one subtask did. What is not known is None, never 0.
 
     Args:
-        name: The subtask.
-        n: Records with a result of it.
-        calls: Of chat models, those that failed among them.
-        tokens: Of all these calls; None as soon as one did not tell.
-        seconds: Of all its batches.
+        name: Name of the subtask.
+        n: Number of records with a result of it.
+        calls: Number of calls of chat models, failed ones included.
+        tokens: Tokens of all these calls. None if one of them did not tell.
+        seconds: Seconds of all its batches.
         escalation_rate: Share of the inputs it was run for in which the large model was asked.
         skipped_rate: Share of the records for which it was not run.
         failed_rate: Share of the inputs it was run for that it has no value for.
@@ -36,10 +36,10 @@ class SubtaskReport:
 
 
 def report_subtasks(records: Sequence[Mapping[str, Any]]) -> tuple[SubtaskReport, ...]:
-    """What each subtask came to over all records, in the order of first appearance; empty without subtasks.
+    """How each subtask did over all records, in the order of first appearance. Empty without subtasks.
 
     Args:
-        records: What a decomposer, a planner or any chain around them returned; they need no `prediction`.
+        records: What a decomposer, a planner or any chain around them returned. They need no `prediction`.
 
     Example:
         >>> easy = SubtaskResult(value="sport", source="small", seconds=0.5)
@@ -73,7 +73,7 @@ def _report(name: str, results: Sequence[SubtaskResult]) -> SubtaskReport:
 
 
 def _was_asked(result: SubtaskResult) -> bool:
-    """Whether the large model was asked: it answered, or it failed and left a stand-in or nothing."""
+    """Whether the large model answered, or failed and left a stand-in or nothing."""
     return result.source in (*ASKED_LARGE, "fallback") or (result.value is None and result.calls > 0)
 
 

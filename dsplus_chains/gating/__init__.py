@@ -1,4 +1,4 @@
-"""The gate: who answers, the small model or the large one, and whose word is the last."""
+"""The gate decides whether the small or the large model answers."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Predictions and answers as arrays: what a fusion is fitted on, and what it weighs. Pure functions."""
+"""Predictions and answers as arrays, for fitting and applying a fusion. All functions are pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALLEST_PROBABILITY = 1e-12
 
 
 def names_in(predictions: Sequence[Prediction]) -> tuple[Any, ...]:
-    """Every label that some prediction gives a probability of, in the order in which they come."""
+    """Every label that some prediction gives a probability, in order of first appearance."""
     names = dict.fromkeys(label for row in predictions for label in row.probabilities or ())
     if not names:
         msg = "Got no prediction with probabilities but fusion weighs them; use a scorer that gives some"
@@ -25,10 +25,10 @@ def names_in(predictions: Sequence[Prediction]) -> tuple[Any, ...]:
 def answer_columns(
     answers: Sequence[Any], names: Sequence[Any], predictions: Sequence[Prediction]
 ) -> NDArray[np.int64]:
-    """The number of the label that each answer is; -1 for what is none, or has no probability in its row.
+    """The column number of each answer's label, or -1.
 
-    One of 0 is none: the label is masked, or in no vote. Taken at its word, a few such labels that prove true would
-    cost the small model all its say.
+    An answer gets -1 if it is no label, or if its row gives it no probability. A probability of 0 counts as none. Such
+    a label is masked, or got no vote. If a few such labels proved true, a fit would give the small model no weight.
     """
     columns = {label_key(label): column for column, label in enumerate(names)}
     found = np.full(len(answers), -1, dtype=np.int64)
@@ -39,7 +39,7 @@ def answer_columns(
 
 
 def confidence_column(told: Sequence[float | None] | None, answers: Sequence[Any]) -> NDArray[np.float64]:
-    """How sure the large model was of each answer; NaN where it did not tell."""
+    """The large model's confidence in each answer. It is NaN where the model gave none."""
     return np.array([None] * len(answers) if told is None else list(told), dtype=np.float64)
 
 
@@ -47,7 +47,7 @@ def check_lengths(**given: Sized) -> None:
     """Refuse columns of different lengths.
 
     Raises:
-        InvalidInputError: They differ.
+        InvalidInputError: The lengths differ.
     """
     if len({len(column) for column in given.values()}) > 1:
         shown = ", ".join(f"{len(column)} {name.replace('_', ' ')}" for name, column in given.items())
@@ -58,19 +58,22 @@ def check_lengths(**given: Sized) -> None:
 def rows_heard(
     predictions: Sequence[Prediction], labels: Sequence[Any], large_answers: Sequence[Any], names: Sequence[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The rows from which something can be learned, and the numbers of their true labels and of the answers."""
+    """The usable rows, with the column numbers of their true labels and of their answers.
+
+    A row is usable if both its true label and its answer have a column.
+    """
     truth, answers = answer_columns(labels, names, predictions), answer_columns(large_answers, names, predictions)
     rows = np.flatnonzero((truth >= 0) & (answers >= 0))
     return rows, truth[rows], answers[rows]
 
 
 def probability_table(predictions: Sequence[Prediction], names: Sequence[Any]) -> NDArray[np.float64]:
-    """The probability of each label, of shape [n, labels]; 0 where a prediction does not speak of it."""
+    """The probability of each label, of shape [n, labels]. It is 0 where a prediction does not name the label."""
     rows = [[(row.probabilities or {}).get(label, 0.0) for label in names] for row in predictions]
     return np.array(rows, dtype=np.float64)
 
 
 def log_probabilities(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The logarithm of probabilities, finite also for 0."""
+    """The logarithm of probabilities, which stays finite for 0."""
     logs: NDArray[np.float64] = np.log(np.maximum(table, SMALLEST_PROBABILITY))
     return logs

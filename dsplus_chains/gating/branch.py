@@ -1,4 +1,4 @@
-"""`ConfidenceBranch`: the small model's answer where it is sure, the large model's elsewhere."""
+"""`ConfidenceBranch` keeps the small model's answer where it is sure, and asks the large model elsewhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from dsplus_chains.schema import (
 )
 
 DECISION_EVENT = "dsplus_decision"
-"""The name of the custom event that goes out for each input."""
+"""The name of the custom event for each answered input."""
 
 
 class _Call(NamedTuple):
@@ -59,39 +59,44 @@ def _arm(value: Any) -> Any:
 
 
 class ConfidenceBranch(BatchRunnable[Any, Any]):
-    """Keeps what the small model is sure of, and asks the large arm for the rest, all of it in one batch.
+    """Keeps what the small model is sure of, and asks the large arm for the rest in one batch.
 
-    In: a record with `prediction`. Out: the record with `answer`, `source`, and, if the large arm was asked, `large`
-    (what it said, and its tokens). The small model's answer is kept iff ``confidence >= threshold``; a confidence
-    that is not known defers. If the large arm fails, or answers something that is no label, the small model's answer
-    stands in, with ``source="fallback"`` and the reason under `error`. So reads, too, the answer of an arm whose every
-    model call failed, and which fell back on a step of its own (``with_fallbacks``).
+    It takes a record with `prediction`. It returns the record with `answer` and `source`. If the large arm was asked,
+    the record also has `large`, with what the arm said and its tokens.
 
-    In a stream, a failure after the first chunk of the answer is raised: what is out cannot be taken back.
+    The small model's answer is kept iff ``confidence >= threshold``. An unknown confidence is deferred.
 
-    For each input of each branch a custom event "dsplus_decision" goes out, `{source, confidence, threshold, label}`:
-    who answered, and the small model's confidence and label beside the threshold they were held against.
+    If the large arm fails, or its answer is no label, the small model's answer stands in. Then `source` is "fallback",
+    and `error` gives the reason. An arm may have a fallback of its own (``with_fallbacks``). If all its model calls
+    failed and the fallback answered, `source` is "fallback" too.
+
+    In a stream, an error after the first chunk of the answer is raised. That chunk cannot be taken back.
+
+    For each answered input the branch sends a custom event "dsplus_decision" to the callbacks. It holds `source`,
+    `confidence`, `threshold` and `label`. The confidence and the label are the small model's. The threshold is the one
+    that was applied. With `max_ood_score` the event also holds `ood_score`.
 
     Args:
-        large: What answers the deferred inputs: any Runnable over the record, usually
-            ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. An arm that starts with a prompt of one variable
-            is fed from `input`; any other gets the whole record (``itemgetter("input") | app`` hands on the text). An
-            arm that returns a record is merged, so branches nest into tiers: a mapping with `answer` and `source` that
-            also holds our `input` itself or what only a chain writes (`prediction`, `large`, `fused`, `subtasks`).
-        threshold: A number in [0, 1], a dict of such by label (a label that is not in it defers), or None (defers
-            everything).
-        max_ood_score: What lies further than this from the small model's training examples is deferred, however sure
-            the small model is, and so is what has no `ood_score`; see `SmallModelScorer.ood_limit`. A threshold, and a
-            guarantee most of all, holds with the value that it was tuned with. None: nothing is deferred for this.
-        on_large_error: "small": the small model's answer stands in; "raise": the error is raised for that input.
-        tier: The `source` of an answer that this branch keeps; not "large", "fused" or "fallback", which say who else
-            gave it.
+        large: Runnable that answers the deferred inputs. Usually it is
+            ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. If it starts with a prompt of one variable, that
+            variable gets `input`. Any other arm gets the whole record. ``itemgetter("input") | app`` passes on the text
+            alone. If the arm returns a record, the two records are merged, so branches can nest as tiers. Such a record
+            holds `answer` and `source`. It also holds our own `input` object, or a value that only a chain writes
+            (`prediction`, `large`, `fused`, `subtasks`).
+        threshold: Number in [0, 1], dict of such numbers by label, or None. A label that is not in the dict is
+            deferred. None defers everything.
+        max_ood_score: Largest distance from the training examples at which an answer is kept. A farther input is
+            deferred, however sure the small model is. An input without an `ood_score` is deferred too.
+            `SmallModelScorer.ood_limit` gives a value. A tuned threshold and its guarantee hold only with the value
+            they were tuned with. None defers nothing for this reason.
+        on_large_error: With "small" the small model's answer stands in. With "raise" the error is raised for that
+            input. The error is also raised if the small model has no label.
+        tier: The `source` of an answer that this branch keeps. The names "large", "fused" and "fallback" are taken.
 
     Raises:
-        pydantic.ValidationError: A threshold outside [0, 1], a tier that is called as another source, an unknown
-            keyword.
-        InvalidInputError: An input that is no record with a `Prediction`.
-        WiringError: The arm's prompt has a variable that the record lacks. This is never a fallback.
+        pydantic.ValidationError: A threshold is outside [0, 1], a tier has a taken name, or a keyword is unknown.
+        InvalidInputError: An input is no record with a `Prediction`.
+        WiringError: The arm's prompt has a variable that the record lacks. This error never leads to a fallback.
 
     Source: Data Shunt+ (arXiv 2406.15471), routing by the small model's confidence.
 
@@ -128,7 +133,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     @property
     @override
     def lc_attributes(self) -> dict[str, Any]:
-        # As pairs: the keys of a JSON object could not be numbers.
+        # A JSON object cannot have numbers as keys, so the dict becomes pairs.
         return {"threshold": [[k, v] for k, v in self.threshold.items()]} if isinstance(self.threshold, dict) else {}
 
     @property
@@ -173,7 +178,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             yield Tell(run_manager, DECISION_EVENT, self._event(value, source))
 
     def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> tuple[list[Any], list[_Call]]:
-        """The finished record of each row that is kept (or its error), and the calls that the others need."""
+        """The finished record of each kept row (or its error), and the calls that the other rows need."""
         results: list[Any] = [None] * len(inputs)
         calls: list[_Call] = []
         prompt = leading_prompt(self.large)
@@ -193,7 +198,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         return results, calls
 
     def _resolve(self, results: list[Any], calls: list[_Call], outputs: list[Any]) -> None:
-        """Put the large arm's outputs, or what stands in for them, into their rows."""
+        """Put each output of the large arm, or its stand-in, into its row."""
         for call, output in zip(calls, outputs, strict=True):
             try:
                 if isinstance(output, Exception):
@@ -206,7 +211,10 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
                     results[call.row] = unanswered
 
     def _stand_in(self, call: _Call, error: Exception, *, started: bool = False) -> dict[str, Any]:
-        """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
+        """The small model's answer in place of the large one's.
+
+        The error is raised instead if a stand-in is not wanted, or not possible.
+        """
         small: Prediction = call.record["prediction"]
         if self.on_large_error == "raise" or small.label is None or started or isinstance(error, WiringError):
             raise error

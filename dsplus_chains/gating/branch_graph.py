@@ -1,4 +1,4 @@
-"""The picture of a branch: its input, the gate, both arms, its output."""
+"""The picture of a branch shows its input, the gate, both arms and its output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dsplus_chains.running.graph import extend_graph
 
 
 def branch_graph(branch: Runnable[Any, Any], large: Runnable[Any, Any], config: RunnableConfig | None) -> Graph:
-    """The graph of a gate with a small arm (an edge straight to the end) and a large one (its own graph)."""
+    """The graph of a gate with two arms.
+
+    The small arm is an edge straight to the end. The large arm is a graph of its own.
+    """
     graph = Graph()
     start = graph.add_node(branch.get_input_schema(config))
     gate = graph.add_node(branch)

@@ -1,4 +1,4 @@
-"""`AnswerFusion`: the last word weighs what both models have said."""
+"""`AnswerFusion` weighs the answers of both models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dsplus_chains.schema import (
 
 
 def _posterior(value: Any) -> Any:
-    from dsplus_chains.calibration.posterior import Posterior  # brings scipy: only where a fusion is made
+    from dsplus_chains.calibration.posterior import Posterior  # loads scipy, so only when a fusion is made
 
     if isinstance(value, Posterior):
         return value
@@ -43,31 +43,36 @@ def _posterior(value: Any) -> Any:
 
 
 class AnswerFusion(ComputingRunnable[Any, Any]):
-    """Answers with the likeliest label given the small model's distribution and the large model's answer.
+    """Answers with the likeliest label, given the small model's distribution and the large model's answer.
 
-    Comes after a branch: ``scorer | branch | fusion``. In: the branch's record. Out: the same, where the large model
-    has answered with ``source="fused"``, the `answer` that both together make likeliest, and under `fused` a
-    `Prediction` with its probability. Records that the small model answered alone, fallbacks, and answers that have no
-    probability of the small model's (or one of 0, as what is masked has) pass as they are. What the large model itself
-    said stays under `large`. Labels of probability 0 keep it, so the probabilities under `fused` take the true label to
-    be one of the others. The event "dsplus_decision" goes out before, from the branch, and says "large".
+    It comes after a branch, as in ``scorer | branch | fusion``. It takes the branch's record. Where the large model has
+    answered, it returns the record with ``source="fused"``. The `answer` is then the label that both together make
+    likeliest. A `Prediction` with its probability stands under `fused`. The large model's own answer stays under
+    `large`.
 
-    It weighs the record's latest `prediction`, so in a chain of several small models it belongs where the one that it
-    was fitted with stands: ``first | ConfidenceBranch(large=second | branch | fusion, ...)``.
+    Some records pass unchanged. Either the small model answered alone or as a fallback, or there is nothing to weigh.
+    There is nothing to weigh if the small model gives the large answer no probability. A probability of 0, as of a
+    masked label, counts as none.
 
-    Made by `AnswerFusion.fit`, usually through ``tune_threshold(..., fusion="posterior")``.
+    A label of probability 0 keeps it. So the probabilities under `fused` assume that the true label is one of the
+    others. The branch sends the event "dsplus_decision" before the fusion, so its source is "large".
+
+    The fusion weighs the record's latest `prediction`. In a chain of several small models, put it behind the one it was
+    fitted with: ``first | ConfidenceBranch(large=second | branch | fusion, ...)``.
+
+    `AnswerFusion.fit` makes it, usually through ``tune_threshold(..., fusion="posterior")``.
 
     Args:
         labels: The labels, in the order of the posterior's columns.
-        posterior: How the two combine.
+        posterior: Model of how the two answers combine.
 
     Raises:
-        pydantic.ValidationError: The posterior is about another number of labels.
-        InvalidInputError: An input that is no record of a branch.
+        pydantic.ValidationError: The posterior has another number of labels.
+        InvalidInputError: An input is no record of a branch.
         WiringError: A prediction gives probabilities of other labels.
 
-    Source: principle of the cascade papers turned round: DS+ (arXiv 2406.15471) lets the large model's answer replace
-    the small one's, which loses where the large model is wrong and the small one had it right.
+    Source: this turns round the principle of the cascade papers. In DS+ (arXiv 2406.15471) the large model's answer
+    replaces the small one's. That loses where the large model is wrong and the small one was right.
 
     Example:
         >>> unsure = Prediction(label="spam", confidence=0.55, probabilities={"spam": 0.55, "ham": 0.45})
@@ -101,14 +106,14 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         large_confidences: Sequence[float | None] | None = None,
         names: Sequence[Any] | None = None,
     ) -> Self:
-        """Learn from rows whose label and large answer are known how much each model's word is worth.
+        """Learn how much each model's word is worth, from rows with a known label and a known large answer.
 
         Args:
-            predictions: The small model's, with probabilities, on rows that it was not trained on.
+            predictions: The small model's predictions with probabilities, on rows that it was not trained on.
             labels: The true labels.
-            large_answers: What the large model answered; None where it failed.
-            large_confidences: How sure it was, where its provider tells.
-            names: The labels; those that the predictions give probabilities of if left out.
+            large_answers: The large model's answers, None where it failed.
+            large_confidences: The large model's confidence, where its provider gives it.
+            names: The labels. By default they are the labels that the predictions give probabilities of.
 
         Raises:
             InvalidInputError: Lengths differ, there are no probabilities, or no row was answered with a label.
@@ -134,12 +139,12 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
     def rows_to_learn_from(
         predictions: Sequence[Prediction], labels: Sequence[Any], large_answers: Sequence[Any], names: Sequence[Any]
     ) -> int:
-        """On how many rows both the true label and the large answer have a probability of the small model's.
+        """Number of rows whose true label and large answer both have a probability from the small model.
 
         Args:
-            predictions: The small model's.
+            predictions: The small model's predictions.
             labels: The true labels.
-            large_answers: What the large model answered.
+            large_answers: The large model's answers.
             names: The labels.
         """
         return len(rows_heard(predictions, labels, large_answers, names)[0])
@@ -150,16 +155,18 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         large_answers: Sequence[Any],
         large_confidences: Sequence[float | None] | None = None,
     ) -> list[Prediction]:
-        """What both models together make of each row; the small model's prediction where there is nothing to weigh.
+        """The prediction of both models together for each row.
+
+        Where there is nothing to weigh, it is the small model's prediction.
 
         Args:
-            predictions: The small model's.
-            large_answers: What the large model answered.
-            large_confidences: How sure it was, where its provider tells.
+            predictions: The small model's predictions.
+            large_answers: The large model's answers.
+            large_confidences: The large model's confidence, where its provider gives it.
 
         Raises:
             InvalidInputError: Lengths differ.
-            WiringError: A prediction gives probabilities of other labels than the fusion was fitted for.
+            WiringError: A prediction gives probabilities of labels that the fusion was not fitted for.
         """
         weighed = self.weigh(predictions, large_answers, large_confidences)
         return [alone if both is None else both for alone, both in zip(predictions, weighed, strict=True)]
@@ -170,7 +177,10 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         large_answers: Sequence[Any],
         large_confidences: Sequence[float | None] | None = None,
     ) -> list[Prediction | None]:
-        """The same as `fuse`, with None where the large model said no label, or one of probability 0."""
+        """The same as `fuse`, but None where there is nothing to weigh.
+
+        That is where the large model's answer is no label, or a label of probability 0.
+        """
         predictions, confidences = list(predictions), confidence_column(large_confidences, large_answers)
         check_lengths(predictions=predictions, large_answers=large_answers, confidences=confidences)
         for prediction in predictions:
@@ -180,11 +190,11 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         rows = np.flatnonzero(answers >= 0)
         if not len(rows):
             return results
-        from scipy.special import softmax  # the posterior has brought scipy
+        from scipy.special import softmax  # the posterior has loaded scipy already
 
         table = probability_table([predictions[row] for row in rows], self.labels)
         logs = self.posterior.log_proba(log_probabilities(table), answers[rows], confidences[rows])
-        # A weight below 1 must not revive what is masked.
+        # A weight below 1 must not revive a masked label.
         both = softmax(np.where(table > 0, logs, -np.inf), axis=1)
         for row, probabilities in zip(rows.tolist(), both, strict=True):
             best = int(probabilities.argmax())
@@ -196,7 +206,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         return results
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON; `from_dict` reads it back."""
+        """The fusion as plain data for JSON. `from_dict` reads it back."""
         return {"labels": list(self.labels), "posterior": self.posterior.to_dict()}
 
     @classmethod
@@ -235,7 +245,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         return results
 
     def _both_spoke(self, value: Any) -> bool:
-        """Whether there is something to weigh in a record."""
+        """Whether a record holds something to weigh."""
         record = check_answered(value, place="scorer | branch | fusion")
         prediction, large = record.get("prediction"), record.get("large")
         if record["source"] != "large" or not isinstance(large, LargeAnswer) or not isinstance(prediction, Prediction):
@@ -244,7 +254,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         return True
 
     def _check_labels_of(self, prediction: Prediction) -> None:
-        """Refuse a prediction about other labels: its probabilities could not be weighed.
+        """Refuse a prediction about other labels, whose probabilities could not be weighed.
 
         Raises:
             WiringError: It is about other labels.

@@ -1,4 +1,4 @@
-"""Replaying answers that a large model gave before: the real branch, over an arm that repeats them."""
+"""Replays recorded answers of a large model, through the real branch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 
 _KEY = "recorded_answer"
-"""Where in a record the answer waits for the arm."""
+"""The key under which a record holds the answer for the arm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class RecordedAnswer:
     """One answer that was given before.
 
     Args:
-        value: The label that it names; None if there is none.
-        error: Why there is none; None if there is one.
+        value: The label that it names. None if there is none.
+        error: The reason why there is none. None if there is one.
     """
 
     value: Any
@@ -30,7 +30,7 @@ class RecordedAnswer:
 
 
 class RecordedArm(ComputingRunnable[dict[str, Any], Any]):
-    """Answers with what was recorded for a record; raises why there is nothing.
+    """Answers with the recorded answer of a record, or raises its recorded error.
 
     Example:
         >>> RecordedArm().invoke({"recorded_answer": RecordedAnswer(value="spam")})
@@ -50,17 +50,17 @@ def replay(
     max_ood_score: float | None = None,
     fusion: AnswerFusion | None = None,
 ) -> list[dict[str, Any]]:
-    """The records that a chain would return, had the large model given these answers.
+    """The records that a chain would return if the large model gave these answers.
 
     Args:
-        scored: The records of the small model, one a row.
-        answers: The large model's, one a row.
-        threshold: What the chain keeps answers by.
-        max_ood_score: What it defers by, beside the threshold.
-        fusion: What weighs both models' answers; None: the large model's is the last word.
+        scored: The small model's records, one for each row.
+        answers: The large model's answers, one for each row.
+        threshold: The chain's threshold.
+        max_ood_score: The chain's limit on the distance, beside the threshold.
+        fusion: Fusion that weighs both models' answers. With None the large model's answer is final.
 
     Raises:
-        Exception: Why a deferred row has no answer, if the small model has none either.
+        Exception: A deferred row has no answer, and the small model has none either. It is the recorded error.
 
     Example:
         >>> from dsplus_chains import Prediction

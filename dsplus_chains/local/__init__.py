@@ -1,4 +1,4 @@
-"""Chat models that run in the own process."""
+"""Chat models that run in this process."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A causal language model of transformers, as two plain questions: how does this go on, and how likely is that."""
+"""A causal language model of transformers that continues a prompt, and says how likely given answers are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing_extensions import override
 from dsplus_chains.schema import InvalidInputError
 
 ROWS = 16
-"""How many answers are scored in one forward pass; bounds the copies of the prompt's key/value cache."""
+"""How many answers are scored in one forward pass. It limits the copies of the prompt's key/value cache."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Piece:
     """A piece of generated text.
 
     Args:
-        text: What is new; may be empty (half of a character, or text held back because a stop string may begin).
+        text: The new text. It may be empty, for half of a character or the possible beginning of a stop string.
         tokens: How many tokens were generated so far.
-        finish: Why this is the last piece: "stop" or "length"; None before that.
+        finish: Why this is the last piece: "stop" or "length". None before that.
     """
 
     text: str
@@ -39,8 +39,8 @@ class Scored:
     """The likelihood of given answers.
 
     Args:
-        log_likelihoods: Per answer, the sum of the natural log-probabilities of its tokens after the prompt.
-        tokens: Per answer, how many tokens it has.
+        log_likelihoods: For each answer, the sum of the natural log-probabilities of its tokens after the prompt.
+        tokens: For each answer, its number of tokens.
     """
 
     log_likelihoods: list[float]
@@ -48,13 +48,13 @@ class Scored:
 
 
 class CausalLM:
-    """Generates and scores, one forward pass at a time, from any thread.
+    """Generates and scores text, one forward pass at a time, from any thread.
 
-    The keys and values of the last prompt are kept, and the next prompt starts where it first differs: an instruction
-    and examples that every prompt begins with are read once.
+    The keys and values of the last prompt are kept. The next prompt is read only from where it first differs. So an
+    instruction and examples at the beginning of every prompt are read once.
 
     Args:
-        model: A causal language model of transformers; is switched to evaluation mode.
+        model: A causal language model of transformers. It is switched to evaluation mode.
         tokenizer: Its tokenizer, with a chat template.
         reuse_prefix: Whether to keep the keys and values of the last prompt.
     """
@@ -99,18 +99,18 @@ class CausalLM:
     ) -> Iterator[Piece]:
         """Continue a prompt, token by token.
 
-        The lock is held for one forward pass at a time, never while the consumer looks at a piece: a consumer that
+        The lock is held for one forward pass at a time, never while the consumer looks at a piece. So a consumer that
         pauses, stops early, or asks the same model in between blocks nobody.
 
         Args:
             prompt: The prompt's tokens.
-            max_tokens: How many tokens to generate at most; fewer if the model's window is full before.
-            temperature: 0 takes the likeliest token, more draws at random.
-            seed: Makes the draw repeatable.
-            stop: Strings that end the answer; they are not part of it.
+            max_tokens: Most tokens to generate. There are fewer if the model's window is full before.
+            temperature: 0 takes the likeliest token. A higher value draws at random.
+            seed: Seed that makes the draw repeatable.
+            stop: Strings that end the answer. They are not part of it.
 
         Yields:
-            Pieces; only the last one has `finish`.
+            Pieces. Only the last one has `finish`.
 
         Raises:
             InvalidInputError: The prompt fills the model's window.
@@ -150,12 +150,12 @@ class CausalLM:
     def score(self, prompt: list[int], answers: Sequence[str]) -> Scored:
         """Say how likely each of the given answers is after the prompt.
 
-        All tokens of an answer count. Where the tokens of one answer begin another ("card", "card lost"), the end of
-        the answer is scored with all of them; otherwise the shorter could never lose.
+        All tokens of an answer count. The tokens of one answer may be the beginning of another ("card", "card lost").
+        Then an end token is scored with every answer. Otherwise the shorter answer could never lose.
 
         Args:
             prompt: The prompt's tokens.
-            answers: The answers, none empty.
+            answers: The answers. None may be empty.
 
         Returns:
             Log-likelihoods and token counts, in the order of `answers`.
@@ -182,9 +182,9 @@ class CausalLM:
         return Scored(totals, [len(code) for code in coded])
 
     def _rest(self, cache: Any, coded: list[list[int]]) -> list[float]:
-        """The log-probability of every answer's tokens after its first one, in one forward pass."""
+        """The log-probability of each answer's tokens after its first one, in one forward pass."""
         width = max(map(len, coded)) - 1
-        # Padding on the right needs no mask: what comes later is never seen by what comes before.
+        # Padding on the right needs no mask, since a token never sees those after it.
         rows = [code[:-1] + [0] * (width - len(code) + 1) for code in coded]
         copies = copy.deepcopy(cache)
         copies.batch_repeat_interleave(len(rows))
@@ -196,7 +196,10 @@ class CausalLM:
         ]
 
     def _read(self, prompt: list[int]) -> tuple[Any, Any]:
-        """Read a prompt: the logits of the next token, and the keys and values (not to be changed by the caller)."""
+        """Read a prompt. Return the logits of the next token, and the keys and values.
+
+        The caller must not change the keys and values.
+        """
         known, cache = self._known
         shared = shared_prefix(known, prompt[:-1]) if cache is not None else 0
         if shared:
@@ -208,13 +211,13 @@ class CausalLM:
         return logits[0, -1].float(), cache
 
     def _forward(self, rows: list[list[int]], cache: Any, **more: Any) -> tuple[Any, Any]:
-        """One forward pass: the logits, and the keys and values, which are those given with some added."""
+        """One forward pass. Return the logits, and the given keys and values with the new ones added."""
         output = self.model(input_ids=self._tensor(rows), use_cache=True, **{self._cache_name: cache}, **more)
         return output.logits, output[self._cache_name]
 
     @cached_property
     def _cache_name(self) -> str:
-        """What the model calls its keys and values; transformers 5.24 gave them another name."""
+        """The model's name for its keys and values. transformers 5.24 changed this name."""
         return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
 
     def _tensor(self, rows: list[list[int]]) -> Any:
@@ -223,7 +226,7 @@ class CausalLM:
         return torch.tensor(rows, device=self.model.device)
 
     def _room(self, prompt: list[int], needed: int, what: str) -> int | None:
-        """How many tokens the model can still read after the prompt; None if it sets no limit."""
+        """How many tokens the model can still read after the prompt. None if it has no limit."""
         window: int | None = getattr(self.model.config, "max_position_embeddings", None)
         if window is not None and len(prompt) + needed > window:
             msg = (
@@ -239,7 +242,7 @@ def _rebuild(model: Any, tokenizer: Any, reuse_prefix: bool) -> CausalLM:
 
 
 def _can_be_cropped(cache: Any) -> bool:
-    """Whether all tokens are still in the cache: a sliding window or a recurrent state has forgotten some."""
+    """Whether all tokens are still in the cache. A sliding window or a recurrent state has lost some."""
     from transformers import DynamicCache
 
     return type(cache) is DynamicCache and not any(getattr(cache, "is_sliding", ()))
@@ -267,7 +270,7 @@ def one_begins_another(coded: Sequence[Sequence[int]]) -> bool:
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """Cut a text at the first stop string, and hold back an end that may become one.
+    """Cut a text at the first stop string. Hold back an end that may become one.
 
     Returns:
         The text that is safe to show, and whether a stop string was found.

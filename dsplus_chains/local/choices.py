@@ -1,4 +1,4 @@
-"""Choosing among given answers: what may be chosen, and how likely each choice is."""
+"""Choosing among given answers: checks of the choices, and their probabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dsplus_chains.schema import InvalidInputError
 
 
 class MemberParser(BaseOutputParser[Enum]):
-    """A chosen answer as the member of the Enum class that it came from."""
+    """Turns a chosen answer into the member of the Enum class that it came from."""
 
     members: type[Enum]
 
@@ -42,15 +42,15 @@ def normalise(logs: Sequence[float]) -> list[float]:
 
 
 def nothing(_: Any) -> None:
-    """None, whatever comes."""
+    """Return None for any input."""
     return
 
 
 def check_choices(choices: Any) -> list[str]:
-    """The choices as a list, if there is one, none is empty and each comes once.
+    """The choices as a list. There must be at least one, and none may be empty or come twice.
 
     Raises:
-        InvalidInputError: They are not.
+        InvalidInputError: The choices break one of these rules.
     """
     if not choices or not all(isinstance(choice, str) and choice for choice in choices):
         msg = f"Got choices={choices!r} but expected at least one string, none empty"

@@ -15,7 +15,7 @@ EDGE = 1 << 20
 
 
 def fingerprint(path: Path) -> str:
-    """Tell one weights file from another without reading gigabytes: its size, its first and its last MiB.
+    """A hash of a weights file's size, first MiB and last MiB. It tells files apart without reading gigabytes.
 
     Args:
         path: The file.
@@ -33,14 +33,14 @@ def fingerprint(path: Path) -> str:
 
 
 def convert_gguf(path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str]) -> Path:
-    """Give the folder that holds a GGUF file's model and tokenizer in transformers' own format.
+    """Return the folder that holds a GGUF file's model and tokenizer in transformers' own format.
 
-    transformers unpacks GGUF in plain Python (20 seconds for 135 million parameters), so it is done once. The folder
-    appears whole or not at all; two processes that convert at the same time do no harm.
+    transformers unpacks GGUF in plain Python, which takes 20 seconds for 135 million parameters. So it is done once.
+    The folder appears whole or not at all. Two processes may convert at the same time.
 
     Args:
         path: The GGUF file.
-        cache_dir: Where converted models are kept; made if missing. Weights take 4 bytes a parameter there.
+        cache_dir: The folder for converted models. It is made if missing. Weights take 4 bytes a parameter there.
 
     Returns:
         The folder.
@@ -77,7 +77,7 @@ def _convert(file: Path, folder: Path) -> None:
     config = packed.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    # A model that was read from GGUF counts as quantised and refuses to be saved; its weights are plain numbers by now.
+    # A model read from GGUF counts as quantised and cannot be saved. But its weights are plain numbers by now.
     build: Any = AutoModelForCausalLM.from_config
     plain = build(config, dtype=torch.float32)
     plain.load_state_dict(packed.state_dict())

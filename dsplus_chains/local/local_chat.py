@@ -1,4 +1,4 @@
-"""A chat model that runs in the own process: weights of transformers, seen through LangChain."""
+"""A LangChain chat model that runs a model of transformers in this process."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from dsplus_chains.schema import InvalidInputError
 class LocalChatModel(BaseChatModel):
     """A chat model over a causal language model of transformers, on this machine.
 
-    Beside generating text it can choose: with `choices` bound (what vLLM calls `guided_choice`), it answers with the
-    likeliest of them instead of sampling, and `response_metadata["choice_logprobs"]` holds the natural logarithm of
-    each choice's probability among the choices. `with_structured_output(<Enum class>)` is built on that.
+    Beside generating text, it can choose. With `choices` bound, it answers with the likeliest choice instead of
+    sampling. (vLLM calls this `guided_choice`.) Then `response_metadata["choice_logprobs"]` holds the natural logarithm
+    of each choice's probability among the choices. `with_structured_output(<Enum class>)` is built on that.
 
-    Small models favour some labels whatever the input is. `choice_bias` measures that on prompts without known
-    answers, and what is bound as `choice_bias` is subtracted from the choices' log-likelihoods before they are
+    Small models favour some labels, whatever the input is. `choice_bias` measures that on prompts without known
+    answers. Bind the result as `choice_bias`. It is then subtracted from the log-likelihoods before choices are
     compared.
 
-    Threads may share one model: forward passes take turns. What prompts have in common at their beginning is read
-    once, so put the instruction and the examples first and the input last.
+    Threads may share one model, since forward passes take turns. A common beginning of prompts is read once. So put the
+    instruction and the examples first, and the input last.
 
     Example:
         >>> chat = LocalChatModel.from_pretrained("HuggingFaceTB/SmolLM2-135M-Instruct")  # doctest: +SKIP
@@ -54,17 +54,17 @@ class LocalChatModel(BaseChatModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
     model: Any = Field(exclude=True, repr=False)
-    """A causal language model of transformers; is switched to evaluation mode."""
+    """A causal language model of transformers. It is switched to evaluation mode."""
     tokenizer: Any = Field(exclude=True, repr=False)
     """Its tokenizer, with a chat template."""
     model_name: str = "local"
-    """What the model is called in `response_metadata`, in traces and in usage counts."""
+    """Name of the model in `response_metadata`, in traces and in usage counts."""
     max_tokens: int = Field(default=256, ge=1)
-    """How many tokens an answer has at most."""
+    """Most tokens of an answer."""
     temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """0 always takes the likeliest token; more draws at random."""
+    """0 always takes the likeliest token. A higher value draws at random."""
     seed: int | None = None
-    """Makes drawing at random repeatable: the same prompt gets the same answer."""
+    """Seed that makes random draws repeatable. The same prompt then gets the same answer."""
     reuse_prefix: bool = True
     """Whether the last prompt's keys and values are kept for the next one."""
 
@@ -83,7 +83,7 @@ class LocalChatModel(BaseChatModel):
 
         Args:
             name_or_path: A hub name, or a folder that transformers can load.
-            device: Where it runs ("cpu", "cuda", ...); None takes a GPU if there is one.
+            device: Where it runs ("cpu", "cuda", ...). None takes a GPU if there is one.
             **settings: Any other field.
 
         Returns:
@@ -110,12 +110,12 @@ class LocalChatModel(BaseChatModel):
         device: str | None = None,
         **settings: Any,
     ) -> Self:
-        """Load weights from a GGUF file; the first time it is converted, which takes some 20 seconds.
+        """Load weights from a GGUF file. The first time, it is converted, which takes some 20 seconds.
 
         Args:
             path: The file. Its name, without the ending, becomes `model_name`.
-            cache_dir: Where the converted model is kept (4 bytes a parameter); later loads take a second.
-            device: Where it runs ("cpu", "cuda", ...); None takes a GPU if there is one.
+            cache_dir: Where the converted model is kept (4 bytes a parameter). Later loads take a second.
+            device: Where it runs ("cpu", "cuda", ...). None takes a GPU if there is one.
             **settings: Any other field.
 
         Returns:
@@ -139,15 +139,16 @@ class LocalChatModel(BaseChatModel):
         return {"model_name": self.model_name, **self._settings({})}
 
     def choice_bias(self, choices: Sequence[str], prior_messages: Sequence[LanguageModelInput]) -> dict[str, float]:
-        """Measure how much the model favours each choice before it has seen what it is asked about.
+        """Measure how much the model favours each choice, whatever the input is.
 
-        The mean log-probability of each choice over prompts whose answers need not be known: contextual calibration
-        (Zhao et al. 2021, "Calibrate Before Use") with real inputs in place of "N/A", as in batch calibration
-        (Zhou et al. 2023). The prompts should cover the choices about as evenly as the inputs to come.
+        The result is the mean log-probability of each choice over the prompts. Their answers need not be known. This is
+        contextual calibration (Zhao et al. 2021, "Calibrate Before Use"), but with real inputs in place of "N/A". Batch
+        calibration (Zhou et al. 2023) uses real inputs too. The prompts should cover the choices about as evenly as
+        later inputs.
 
         Args:
             choices: The answers to choose from.
-            prior_messages: Prompts of the kind that will be asked; some 20 are enough.
+            prior_messages: Prompts of the kind that will be asked. Some 20 are enough.
 
         Returns:
             The natural log-probability of each choice, to be bound as `choice_bias`.
@@ -173,15 +174,15 @@ class LocalChatModel(BaseChatModel):
         Args:
             schema: An Enum class whose values are strings: the answers to choose from.
             include_raw: Return `{"raw": message, "parsed": member, "parsing_error": None}` in place of the member.
-            prior_messages: Prompts without known answers, on which the model's preference for some of the answers is
-                measured, once and now, and then corrected (see `choice_bias`). None corrects nothing.
-            **kwargs: Nothing else is understood.
+            prior_messages: Prompts without known answers. On them the model's preference for some answers is measured
+                now, once. It is then corrected (see `choice_bias`). None corrects nothing.
+            **kwargs: No other argument is allowed.
 
         Returns:
             A Runnable from a prompt to a member of `schema`.
 
         Raises:
-            ValueError: `schema` is no Enum class of strings, or an argument is unknown.
+            ValueError: `schema` is not an Enum class of strings, or an argument is unknown.
         """
         if kwargs:
             msg = f"Got {', '.join(kwargs)} but expected only include_raw and prior_messages"
@@ -200,7 +201,7 @@ class LocalChatModel(BaseChatModel):
         parser = MemberParser(members=schema)
         if not include_raw:
             return chosen | parser
-        # The answer is one of the choices by construction, so there is no parsing error to report.
+        # The answer is always one of the choices, so there is no parsing error to report.
         return RunnableParallel(raw=chosen) | RunnablePassthrough.assign(
             parsed=RunnablePick("raw") | parser, parsing_error=RunnableLambda(nothing)
         )
@@ -263,7 +264,7 @@ class LocalChatModel(BaseChatModel):
         )
 
     def _settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields and what was bound or passed in their place, checked alike."""
+        """The settings of one call: the fields, or what was bound or passed in their place. All are checked."""
         call = _Call.model_validate(
             {"max_tokens": self.max_tokens, "temperature": self.temperature, "seed": self.seed, **given}
         )

@@ -1,4 +1,4 @@
-"""Plans made by the large model: data over registered skills, checked and never executed."""
+"""Plans that the large model makes over registered skills. A plan is checked data, never code."""
 
 import lazy_loader
 

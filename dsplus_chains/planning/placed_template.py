@@ -1,4 +1,4 @@
-"""`PlacedTemplate`: a plan's template, whose places hold the values of the request at hand."""
+"""`PlacedTemplate`: a plan's template, filled with the values of the current request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsplus_chains.subtasks.combining import ResultTemplate
 
 
 class PlacedTemplate(ResultTemplate):
-    """A template that was written for a request's shape: its places hold the values of the record's request.
+    """A template for a request's shape. Its places are filled with the values of the record's request.
 
     Example:
         >>> from dsplus_chains import SubtaskResult

@@ -1,4 +1,4 @@
-"""What a plan of a large model may be: pure validation of data. Nothing in a plan is evaluated or executed."""
+"""Checks of a large model's plan, as pure validation of data. Nothing in a plan is evaluated or executed."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from dsplus_chains.subtasks.order import sorted_plan
 from dsplus_chains.subtasks.subtask import NAME
 
 DEEPEST = 10
-"""How deep the brackets of an answer may nest; a plan's own go four deep."""
+"""How deep the brackets of an answer may nest. Those of a plan go four deep."""
 
 TOLD = 5
 """How many of a plan's faults an error names."""
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # a string without an end goes on to the end
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # a string that is never closed goes on to the end of the text
 _OBJECT = re.compile(r'\{\s*["}]')
 _BRACKETS = {"{": 1, "[": 1, "}": -1, "]": -1}
 _READER = json.JSONDecoder(object_pairs_hook=unique_keys)
 
 
 class PlanError(DSPlusError, ValueError):
-    """What should have been a plan is none, or one that cannot be run here."""
+    """A value is no plan, or is a plan that cannot be run here."""
 
 
 def _none_if_blank(value: Any) -> Any:
@@ -53,13 +53,13 @@ def _none_if_blank(value: Any) -> Any:
 
 
 class PlannedStep(BaseModel):
-    """One step of a plan: a skill, what it is asked, and the steps whose results it needs.
+    """One step of a plan: a skill, its question, and the steps whose results it needs.
 
     Args:
-        name: What its result is called.
+        name: Name of its result.
         skill: The name of a registered skill.
         needs: The names of the steps that come before.
-        question: What the skill is to find out; None: its description says it all.
+        question: What the skill has to find out. None: its description says it all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,20 +94,21 @@ class PlannedStep(BaseModel):
 
 
 class SubtaskPlan(BaseModel):
-    """A plan as plain data: which skills are run, in which order, and what makes the answer of their results.
+    """A plan as plain data. It says which skills run, in which order, and how their results become the answer.
 
-    ``str(plan)`` reads as a list of steps; `model_dump` and `model_dump_json` give what a model would have answered,
-    and `SubtaskPlanner` takes all three.
+    ``str(plan)`` reads as a list of steps. `model_dump` and `model_dump_json` give the plan as a model would write it.
+    `SubtaskPlanner` takes the plan itself and both of these forms.
 
     Args:
-        steps: The steps; needs decide the order.
-        combine: "large_model": the large model answers, given the results; "template": `template` is filled with
-            them; "table": they are the answer, by name.
+        steps: The steps. Their needs decide the order.
+        combine: How the answer is made. With "large_model", the large model answers, given the results. With
+            "template", the results fill `template`. With "table", the results by name are the answer.
         template: A text with names of steps in braces, if the plan combines by "template".
 
     Raises:
-        pydantic.ValidationError: No step, a name twice or that does not fit a prompt, an unknown need, a circle of
-            needs, a template that is missing, not wanted, or names what is no step; an unknown key.
+        pydantic.ValidationError: There is no step. A name is given twice, or does not fit a prompt. A need is unknown,
+            or the needs form a circle. The template is missing, not wanted, or names something that is no step. A key
+            is unknown.
 
     Example:
         >>> print(SubtaskPlan(
@@ -172,13 +173,13 @@ class SubtaskPlan(BaseModel):
 
 
 class Planning(BaseModel):
-    """How an input came to its plan, and at what cost.
+    """How an input got its plan, and at what cost.
 
     Args:
-        source: "large" if the large model was asked, "cache", or "given".
-        calls: How many chat model calls were made for it. Inputs of one shape in a batch share theirs, and they count
+        source: "large" if the large model was asked, "cache" if the plan was kept, "given" if the record held it.
+        calls: Number of chat model calls for the plan. Inputs of one shape in a batch share their calls, which count
             for the first of them.
-        usage: The tokens of these calls; None if there was none, or one that did not tell.
+        usage: Tokens of these calls. None if there was no call, or one that did not report its tokens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -191,16 +192,16 @@ class Planning(BaseModel):
 def check_plan(
     value: Any, *, skills: Collection[str], max_steps: int, places: Collection[str] | None = None
 ) -> SubtaskPlan:
-    """A plan, if it can be run with these skills.
+    """The plan, if it can be run with these skills.
 
     Args:
         value: A plan, or its data.
-        skills: The names of the skills there are.
-        max_steps: How many steps it may have.
-        places: The places that its texts may name; None: any.
+        skills: The names of the available skills.
+        max_steps: How many steps the plan may have.
+        places: The places that its texts may name. None: any.
 
     Raises:
-        PlanError: It cannot; up to five faults are named.
+        PlanError: The plan cannot be run. Up to five faults are named.
 
     Example:
         >>> check_plan({"steps": [{"name": "a", "skill": "fly"}]}, skills=["sentiment"], max_steps=3)
@@ -218,16 +219,16 @@ def check_plan(
 def read_plan(
     text: str, *, skills: Collection[str], max_steps: int, longest: int, places: Collection[str] | None = None
 ) -> SubtaskPlan:
-    """The plan in a model's answer: its first JSON object.
+    """The plan in a model's answer, which is its first JSON object.
 
-    What is too long is not parsed at all, and what nests too deep neither.
+    An answer that is too long, or nests too deep, is not parsed at all.
 
     Args:
         text: The answer.
-        skills: The names of the skills there are.
+        skills: The names of the available skills.
         max_steps: How many steps the plan may have.
         longest: How many characters the answer may have.
-        places: The places that the plan's texts may name; None: any.
+        places: The places that the plan's texts may name. None: any.
 
     Raises:
         PlanError: The answer holds no plan that can be run.

@@ -1,4 +1,4 @@
-"""`PlanCache`: the plans of a process, by request shape; the oldest make room."""
+"""`PlanCache`: the plans of a process, by the shape of their requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing_extensions import override
 
 
 class PlanCache(BaseStore[str, bytes]):
-    """A LangChain store in memory that keeps the entries that were used last; threads may share it.
+    """A LangChain store in memory that keeps the entries that were used last. Threads may share it.
 
     Args:
         size: How many entries it keeps.
 
     Raises:
-        ValueError: Fewer than one.
+        ValueError: `size` is less than one.
 
     Example:
         >>> cache = PlanCache(size=2)
@@ -41,7 +41,7 @@ class PlanCache(BaseStore[str, bytes]):
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         with self._lock:
             found = {key: self._kept.pop(key) for key in dict.fromkeys(keys) if key in self._kept}
-            self._kept.update(found)  # what is used goes to the end, away from what is dropped
+            self._kept.update(found)  # a used entry moves to the end; the first ones are dropped
         return [found.get(key) for key in keys]
 
     @override

@@ -1,4 +1,4 @@
-"""`SubtaskPlanner`: for a free-form request the large model picks and wires skills; its plan is checked data."""
+"""`SubtaskPlanner`: for a free-form request, the large model picks skills and connects them."""
 
 from __future__ import annotations
 
@@ -47,41 +47,44 @@ from dsplus_chains.subtasks.plan_graph import plan_graph
 from dsplus_chains.subtasks.subtask import Subtask
 
 TURNS = 2
-"""How often the large model is asked for a plan: once, and once more with what was wrong."""
+"""How often the large model is asked for a plan. The second time, it is told what was wrong."""
 
 
 class SubtaskPlanner(BatchRunnable[Any, Any]):
-    """Answers free-form requests: the large model plans which skills to run, a `SubtaskDecomposer` runs them.
+    """Answers free-form requests. The large model plans which skills to run, and a `SubtaskDecomposer` runs them.
 
-    In: a record with `input` (the text) and `request` (what is wanted of it), or a text, which is then both. Out: the
-    record with `plan` (a `SubtaskPlan`), `planning` (how it came about, and at what cost), `subtasks`, `answer`,
-    `source` and, where the large model has spoken, `large`, whose tokens count those of the planning.
+    In: a record with `input` (the text) and `request` (what is wanted of it). A plain text is both. Out: the record
+    with `plan` (a `SubtaskPlan`), `planning` (how it came about, and at what cost), `subtasks`, `answer` and `source`.
+    If the answer is the large model's, there is also `large`, and its tokens include those of the planning.
 
-    A plan is data: JSON, checked for known skills, needs without circles, and size, and never executed. One that
-    cannot be run goes back once with what was wrong. If the second cannot be run either, or the call fails, the large
-    model is given the request and the input, and answers itself: `plan` is then None, and `error` says why.
+    A plan is JSON data. It is checked for known skills, needs without circles, and size. It is never executed as code.
+    A plan that cannot be run goes back once, with what was wrong. If the second plan cannot be run either, or the call
+    fails, the large model answers by itself. It is given the request and the input. Then `plan` is None, and `error`
+    says why.
 
-    Plans are kept by the shape of the request, so a request that differs in numbers and short quotations alone needs no
-    planning call; the model sees places in their stead, and the plan's questions and template may name them. In a
-    batch, all missing plans are asked for in one call, and inputs with the same plan go through it as one batch. A
-    record that holds a `plan` already (one that you have looked at, or changed) is run by that.
+    Plans are kept by the shape of the request. So a request that differs only in numbers and short quotations needs no
+    planning call. The model sees places instead of these values. The plan's questions and template may name the places.
+
+    In a batch, all missing plans are asked for in one call. Inputs with the same plan go through it as one batch. A
+    record that already holds a `plan` is run by that plan. You may have looked at it, or changed it.
 
     Args:
-        llm: The large model: any chat model. It plans, and combines the results where the plan wants it.
-        skills: What plans may use.
+        llm: The large model. Any chat model. It plans, and combines the results if the plan says so.
+        skills: The skills that plans may use.
         max_steps: How many steps a plan may have.
-        max_answer: How many characters of an answer are read as a plan; a longer one is refused unread.
-        shape: The requests for which this function gives the same text share a plan, questions included, and the
-            model sees the first of them as it is (`str`: each request has a plan of its own). None: `request_shape`.
-        cache: Where plans are kept, any LangChain store of bytes; they are checked again when read. None: nowhere.
+        max_answer: Most characters of an answer that is read as a plan. A longer answer is refused unread.
+        shape: A function from a request to a text. Requests with the same text share a plan, including its questions.
+            The model sees the first of them as it is. With `str`, each request has its own plan. None: `request_shape`.
+        cache: Where plans are kept. Any LangChain store of bytes. Plans are checked again when read. None: nowhere.
 
     Raises:
-        pydantic.ValidationError: No skill, a skill's name twice, a bound that is out of its own, an unknown keyword.
-        InvalidInputError: An input is no record, or its request no text.
-        PlanError: A plan that was given cannot be run; from `plan`, also if the large model makes none that can.
-        SubtaskError: A skill failed that is not optional.
+        pydantic.ValidationError: No skill, a skill's name given twice, a bound out of range, or an unknown keyword.
+        InvalidInputError: An input is no record, or its request is no text.
+        PlanError: A given plan cannot be run. `plan` also raises it if the large model makes no plan that can be run.
+        SubtaskError: A skill that is not optional failed.
 
-    Source: Data Shunt+ (arXiv 2406.15471), prompt transferring, for tasks that nobody has declared. Ours.
+    Source: Data Shunt+ (arXiv 2406.15471), prompt transferring. The extension to tasks that nobody has declared is
+    ours.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -126,9 +129,9 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
 
     @override
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
-        """Any plan that may come: the planning, each skill behind it (dotted), the large model's answer.
+        """The graph of all possible plans: the planning, each skill after it (dotted), the large model's answer.
 
-        The picture of one plan is ``planner.decomposer(plan).get_graph()``.
+        The graph of one plan is ``planner.decomposer(plan).get_graph()``.
         """
         first = "plan"
         while any(skill.name == first for skill in self.skills):
@@ -137,32 +140,32 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
         return plan_graph(self, [Subtask(name=first, run=self.llm), *perhaps], self.llm, config)
 
     def plan(self, request: str | dict[str, Any], config: RunnableConfig | None = None) -> SubtaskPlan:
-        """The plan for a request, to be looked at; given back in a record's `plan`, it is run as it is.
+        """The plan for a request, which is not run. Put into a record's `plan`, it is run as it is.
 
         Args:
             request: A request, or a record with one.
             config: LangChain's config of the run.
 
         Raises:
-            PlanError: The large model made no plan that can be run, nor with the faults of the first before it.
-            Exception: Whatever the large model failed with.
+            PlanError: The large model made no plan that can be run, even when told the faults of the first.
+            Exception: The large model failed with it.
         """
         plan: SubtaskPlan = self._batch_with_config(self._run_plans, [request], config)[0]
         return plan
 
     async def aplan(self, request: str | dict[str, Any], config: RunnableConfig | None = None) -> SubtaskPlan:
-        """The same under async."""
+        """The same as `plan`, under async."""
         plan: SubtaskPlan = (await self._abatch_with_config(self._arun_plans, [request], config))[0]
         return plan
 
     def decomposer(self, plan: SubtaskPlan) -> SubtaskDecomposer:
-        """A plan as a `SubtaskDecomposer`: what runs it, draws it, and can be kept in its stead.
+        """A plan as a `SubtaskDecomposer`. It runs and draws the plan, and can be kept in its place.
 
         Args:
             plan: A plan for these skills.
 
         Raises:
-            PlanError: It cannot be run.
+            PlanError: The plan cannot be run.
         """
         checked, skills = self.check(plan), {skill.name: skill for skill in self.skills}
         subtasks = [self._subtask(step, skills) for step in checked.steps]
@@ -174,14 +177,14 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
         return SubtaskDecomposer(subtasks=subtasks, combine=template(template=checked.template))
 
     def check(self, plan: Any, request: str | None = None) -> SubtaskPlan:
-        """A plan, its data or its JSON, if it can be run with these skills.
+        """The plan, if it can be run with these skills.
 
         Args:
-            plan: What should be a plan.
-            request: What it has to fit: it may name the places of this request's shape alone. None: any.
+            plan: A plan, its data or its JSON.
+            request: The request that it has to fit. It may name only the places of this request's shape. None: any.
 
         Raises:
-            PlanError: It cannot.
+            PlanError: The plan cannot be run.
         """
         if isinstance(plan, str):
             return self.read(plan, request)
@@ -192,21 +195,21 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
 
         Args:
             text: An answer of the large model, or a plan's JSON.
-            request: What it has to fit, as in `check`.
+            request: The request that the plan has to fit, as in `check`.
 
         Raises:
-            PlanError: There is none.
+            PlanError: The text holds no plan that can be run.
         """
         places = self._places(request)
         return read_plan(text, skills=self._names, max_steps=self.max_steps, longest=self.max_answer, places=places)
 
     def conversation(self, request: str) -> list[BaseMessage]:
-        """What the large model is asked for a plan."""
+        """The messages that ask the large model for a plan."""
         shown = request if self.shape is not None else placed(request)[0]
         return planning_messages(self._rules, shown)
 
     def key(self, request: str) -> str:
-        """Under what the plan of a request is kept: a hash of its shape, of the skills and of `max_steps`."""
+        """The key of a request's plan in the cache: a hash of its shape, the skills and `max_steps`."""
         shape = (self.shape or request_shape)(request)
         return hash_of_text(f"{self._rules}\0{shape}")
 
@@ -241,12 +244,12 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
             answer = AnswerStream(group.records[0], source="large", collector=run.spent)
             yield from answer_flow(answer, pieces)
             return
-        yield Next(pieces)  # the record, which is out
+        yield Next(pieces)  # the record, which has gone out already
         while (piece := (yield Next(pieces))) is not END:
             yield Chunk(run.retold(piece))
 
     def _find(self, run: PlanningRun) -> StreamFlow:
-        """A plan for each row, or why there is none."""
+        """Find a plan for each row, or note why there is none."""
         if self.cache is not None and run.keys:
             run.recall((yield Do(self.cache.mget, self.cache.amget, (run.keys,))))
         for _ in range(TURNS):
@@ -256,7 +259,7 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
             yield Do(self.cache.mset, self.cache.amset, (run.learned,))
 
     def _plans(self, inputs: list[Any], run_manager: list[Manager], config: Configs) -> Flow:
-        """The plans alone; nothing is run by them."""
+        """The plans alone. They are not run."""
         run = PlanningRun(self, inputs, run_manager, config)
         yield from self._find(run)
         return run.plans()
@@ -270,7 +273,7 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
         return plans
 
     def _arm(self, plan: SubtaskPlan | None) -> Runnable[Any, Any]:
-        """What answers the rows with a plan; without one the large model does all of it."""
+        """The Runnable for the rows with this plan. Without a plan, the large model answers alone."""
         return self._answering if plan is None else self.decomposer(plan)
 
     @property
@@ -282,7 +285,7 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
         return skills[step.skill].subtask(step.name, needs=step.needs, question=question)
 
     def _places(self, request: str | None) -> list[str] | None:
-        """The places that a plan for a request may name; None: whatever looks like one is none."""
+        """The places that a plan for a request may name. None if no text counts as a place."""
         return None if request is None or self.shape is not None else [*placed(request)[1]]
 
     @property

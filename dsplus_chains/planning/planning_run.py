@@ -1,4 +1,4 @@
-"""One batch on its way to its plans: what is given or known, what has to be asked for, what became of each row."""
+"""One batch on its way to its plans. Some plans are given or known, and the others are asked for."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Planner(Protocol):
         """The plan in a text, if it can be run for a request."""
 
     def key(self, request: str) -> str:
-        """What requests have in common that share a plan."""
+        """The key that requests with the same plan have in common."""
 
     def conversation(self, request: str) -> list[BaseMessage]:
-        """What asks for a plan."""
+        """The messages that ask for a plan."""
 
 
 @dataclass
 class _Open:
-    """A request shape without a plan so far, and the rows that wait for it; the first of them pays."""
+    """A request shape without a plan so far, and the rows that wait for it. The calls count for the first row."""
 
     rows: list[int]
     request: str
@@ -47,7 +47,7 @@ class _Open:
 
 
 class Group(NamedTuple):
-    """The rows of a batch that are answered together: they have the same plan, or all of them none."""
+    """The rows of a batch that are answered together. They have the same plan, or none of them has a plan."""
 
     plan: SubtaskPlan | None
     rows: list[int]
@@ -56,9 +56,9 @@ class Group(NamedTuple):
 
 
 class PlanningRun:
-    """The records of a batch, each with its plan once there is one; a row that failed holds its error.
+    """The records of a batch, each with its plan once there is one. A failed row holds its error.
 
-    The tokens of all chat model calls for a row, for its plan and for its answer, are counted together.
+    The tokens of all chat model calls for a row are counted together, over its plan and its answer.
     """
 
     def __init__(self, planner: Planner, inputs: Sequence[Any], run_manager: Sequence[Any], config: Configs) -> None:
@@ -74,7 +74,7 @@ class PlanningRun:
         self.results: list[Any] = [self._start(row, value) for row, value in enumerate(inputs)]
 
     def _start(self, row: int, value: Any) -> dict[str, Any] | Exception:
-        """The row's record without an earlier answer; its plan is known if it was given, else it has to be found."""
+        """The row's record without an earlier answer. Its plan was given, or has to be found."""
         try:
             record = as_record(value, expected="a request, or a record with the keys 'input' and 'request'")
             request, given = request_of(record), record.get("plan")
@@ -90,11 +90,11 @@ class PlanningRun:
 
     @property
     def keys(self) -> list[str]:
-        """The shapes whose plan is not known."""
+        """The keys of the shapes whose plan is not known."""
         return list(self._open)
 
     def recall(self, found: Sequence[Any]) -> None:
-        """Take what a cache holds of the shapes; what cannot be run (any more) counts as not found."""
+        """Take the plans that a cache holds. A plan that cannot be run (any more) counts as not found."""
         for key, value in zip(self.keys, found, strict=True):
             if value is None:
                 continue
@@ -112,7 +112,7 @@ class PlanningRun:
         return prompts, [self._watch(shape.rows[0], f"plan:{self._turn}") for shape in self._open.values()]
 
     def hear(self, answers: Sequence[Any]) -> None:
-        """Take the answers. A first one that is no plan leaves its shape open, with what was wrong; then no more."""
+        """Take the answers. A shape whose first answer is no plan is asked about once more, with what was wrong."""
         for key, answer in zip(self.keys, answers, strict=True):
             shape = self._open[key]
             try:
@@ -144,7 +144,7 @@ class PlanningRun:
         ]
 
     def groups(self) -> list[Group]:
-        """What is answered together. From here on the records hold their plans."""
+        """The rows that are answered together. From here on, the records hold their plans."""
         rows: dict[SubtaskPlan | None, list[int]] = {}
         for row, record in enumerate(self.results):
             if not isinstance(record, Exception):
@@ -178,12 +178,12 @@ class PlanningRun:
         return AddableDict(self._news[0])
 
     def retold(self, chunk: Mapping[str, Any]) -> AddableDict:
-        """For a run of one row: a chunk of its plan's run, with the tokens of the planning counted as well."""
+        """For a run of one row: a chunk of its plan's run, with the tokens of the planning added."""
         return AddableDict(recounted(dict(chunk), self._spent[0]))
 
     @property
     def spent(self) -> UsageCollector:
-        """For a run of one row: all its calls."""
+        """For a run of one row: the usage of all its calls."""
         return self._spent[0]
 
     def _settle(

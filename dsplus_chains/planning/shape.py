@@ -1,4 +1,7 @@
-"""The shape of a request: what is left without its numbers and short quotations. Requests of a shape share a plan."""
+"""The shape of a request: the request without its numbers and short quotations.
+
+Requests of the same shape share a plan.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ _PLACE = re.compile(r"\[(?:number|quote) \d{1,4}\]")
 _LETTER = re.compile(r"[^\W\d_]")
 
 MOST_WORDS = 5
-"""How many words a quotation may have that is no part of a shape."""
+"""Most words of a short quotation. A longer one is part of the shape."""
 
 LONGEST_QUOTE = 40
-"""How many characters it may have: not all languages put spaces between words."""
+"""Most characters of a short quotation. Not all languages put spaces between words."""
 
 
 def request_of(record: Mapping[str, Any]) -> str:
-    """What is asked of a record: its `request`; without one, its `input` is the request.
+    """The request of a record. Without a `request`, its `input` is the request.
 
     Raises:
-        InvalidInputError: That is no text.
+        InvalidInputError: The request is no text.
     """
     request = record.get("request", record.get("input"))
     if isinstance(request, str) and request.strip():
@@ -36,9 +39,10 @@ def request_of(record: Mapping[str, Any]) -> str:
 
 
 def placed(request: str) -> tuple[str, dict[str, str]]:
-    """A request with places where its numbers and short quotations stood, and what stood in each place.
+    """A request with places for its numbers and short quotations, and the value of each place.
 
-    A quotation may be what is to be done. So a long one stays, and so do all if next to nothing is said beside them.
+    A quotation may be the task itself. So a long quotation stays. All quotations stay if no words are left beside the
+    short ones.
 
     Example:
         >>> placed('Name 2 complaints about "the app".')
@@ -71,7 +75,7 @@ def places_in(text: str) -> list[str]:
 
 
 def request_shape(request: str) -> str:
-    """The shape of a request: one case, one kind of space, places for numbers and short quotations.
+    """The shape of a request: in lower case, with single spaces, and places for numbers and short quotations.
 
     A digit within a word ("B2B", "5kg") is a part of the word.
 
@@ -89,7 +93,7 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
     Args:
         text: A text that was written for a request's shape.
-        values: What stands in each place of the request at hand.
+        values: The value of each place in the current request.
 
     Raises:
         InvalidInputError: The text names a place that the request does not have.
@@ -105,11 +109,11 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def question_of(record: Mapping[str, Any], *, question: str | None, places: bool) -> str:
-    """What a step is asked for a record: its question, with the request's own values in the places.
+    """The question of a step for a record, with the request's own values in the places.
 
     Args:
         record: A record with `request`.
-        question: The step's question; None: the request itself.
+        question: The step's question. None: the request itself.
         places: Whether the question was written for the request's shape, and so may hold places.
     """
     request = request_of(record)

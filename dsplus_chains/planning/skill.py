@@ -1,4 +1,4 @@
-"""`Skill`: what a planner may use, told to the large model by name and description alone."""
+"""`Skill`: an ability that a planner may use. The large model knows only its name and description."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ LONGEST_NAME = 40
 
 
 class Skill(BaseModel):
-    """A registered ability: a plan says which skills are run, in which order, and what each is asked.
+    """A registered ability. A plan says which skills run, in which order, and what each is asked.
 
     Args:
-        name: What plans call it; a Python identifier.
-        description: What it finds out, and when to use it: all that the planning model knows of it.
-        run: Any Runnable (or function) over the record, as in a `Subtask`. Under `question` the record has what the
-            plan asks of this step (the request itself, where the plan does not say), under `subtasks` the results
-            of the steps that it needs.
-        select: What of the record `run` gets: a key of the record, or a quick function of it. None: the record.
-        optional: Whether an input survives its failure.
+        name: Its name in plans. It must be a Python identifier.
+        description: What it finds out, and when to use it. Beside the name, the planning model
+            knows nothing else.
+        run: Any Runnable or function over the record, as in a `Subtask`. In the record, `question` is what the plan
+            asks of this step. If the plan does not say, it is the request itself. `subtasks` holds the results of the
+            steps that this one needs.
+        select: What `run` gets: a key of the record, or a quick function of it. None: the whole record.
+        optional: Whether an input goes on after a failure of the skill.
 
     Example:
         >>> skill = Skill(name="length", description="How many words the text has.", run=len, select="input")
@@ -47,9 +48,9 @@ class Skill(BaseModel):
         """The skill as one step of a plan.
 
         Args:
-            name: What the step's result is called.
+            name: Name of the step's result.
             needs: The steps whose results it needs.
-            question: What the step is asked, as a function of the record; None: nothing in particular.
+            question: What the step is asked, as a function of the record. None: nothing in particular.
         """
         plain = Subtask(name=name, run=self.run, needs=needs, select=self.select, optional=self.optional)
         if question is None:
@@ -58,5 +59,5 @@ class Skill(BaseModel):
 
 
 def _asked(record: dict[str, Any], *, step: Subtask, question: Callable[[dict[str, Any]], str]) -> Any:
-    """What a step sees of a record, once it has its question."""
+    """What a step gets of a record, with its question added."""
     return step.view({**record, "question": question(record)})

@@ -1,4 +1,4 @@
-"""What the large model is asked and shown, and how its answer is read."""
+"""Prompts for the large model, and how its answers are read."""
 
 import lazy_loader
 

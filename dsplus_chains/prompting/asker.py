@@ -1,4 +1,4 @@
-"""`LabelAsker`: a chat model is asked for a label, and once more where its answer is none."""
+"""`LabelAsker` asks a chat model for a label, and asks once more if the answer is no label."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import WiringError, shorten
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
-"""What a model may answer in place of a label; asking it again would not change its mind."""
+"""What a model may answer in place of a label. Asking again would not change its mind."""
 
 _TWO_MEANINGS = (
     f'with which "{NONE_OF_THESE}" says that no label fits, but the parser has a label or an alias of that name. '
@@ -36,35 +36,40 @@ _TWO_MEANINGS = (
 )
 
 QUOTED, REPEATED = 80, 1000
-"""How many characters of an answer that is no label are quoted, and how many are repeated as the model's own words."""
+"""Lengths in characters. The first is how much of an unreadable answer is quoted in the next question. The second is
+how much of it is repeated as the model's own message."""
 
 
 class LabelAsker(BatchRunnable[Any, Any]):
-    """Asks a chat model for a label, a whole batch at a time; what is no label is asked for once more.
+    """Asks a chat model for labels, one batch at a time, and asks once more where the answer is no label.
 
-    In: a prompt (a `ChatPromptValue` as `HintPromptBuilder` gives it, messages, a string). Out: the label, in its own
-    type.
+    It takes a prompt: a `ChatPromptValue` from `HintPromptBuilder`, messages, or a string. It returns the label in its
+    own type.
 
-    Answers that cannot be read as exactly one label go back in one further batch: the conversation so far, then what
-    was wrong and what the labels are, as a `ChatPromptValue`. A refusal, and "none of these" where it was offered, are
-    answers, and are not asked again; nor is a call that failed, for which LangChain has `with_retry`. A label that was
-    pruned from the prompt is taken as an answer if the model names it all the same; `structured` keeps it from that.
+    Answers that cannot be read as exactly one label go back in one further batch. The model then gets the conversation
+    so far, what was wrong, and a reminder of the labels, as a `ChatPromptValue`. A refusal is an answer and is not
+    asked again. The same holds for "none of these" where it was offered. A failed call is not asked again either.
+    LangChain has `with_retry` for that.
+
+    The model may name a label that was pruned from the prompt. That label is accepted as an answer. `structured`
+    prevents such answers.
 
     Args:
-        model: A chat model, or any Runnable from a prompt to a message or a label.
-        parser: What reads its answers, and knows the labels.
-        structured: Ask for the label as structured output, which most providers hold the model to: to what the prompt
-            offers, if it comes from `HintPromptBuilder`, else to all labels. A model that has none is asked for text.
-        escape: Whether prompts that do not tell offer "none of these", and perhaps not all of the labels. Those of
-            `HintPromptBuilder` tell.
-        retries: 1, or 0 for taking the first answer as it is.
+        model: Chat model, or any Runnable from a prompt to a message or a label.
+        parser: Parser that reads the answers and knows the labels.
+        structured: Whether to ask for the label as structured output, to which most providers hold the model. It allows
+            what a prompt of `HintPromptBuilder` offers. With another prompt it allows all labels. A model without
+            structured output is asked for text.
+        escape: Whether prompts offer "none of these", and perhaps not all labels. It counts only for prompts that do
+            not say so themselves. Those of `HintPromptBuilder` do.
+        retries: Number of further questions, 1 or 0. With 0 the first answer is final.
 
     Raises:
-        pydantic.ValidationError: A number of retries other than 0 and 1, a model whose structured output cannot be a
-            label, `escape` beside a label or an alias that is called so, an unknown keyword.
-        OutputParserException: The answer is not exactly one of the labels; `llm_output` holds it.
+        pydantic.ValidationError: The number of retries is not 0 or 1, or the model's structured output cannot be a
+            label. Or `escape` is set and a label or an alias is called "none of these". Or a keyword is unknown.
+        OutputParserException: The answer is not exactly one of the labels. `llm_output` holds it.
         NoneOfTheseError: The answer is "none of these", which was offered.
-        WiringError: The prompt offers "none of these", but a label or an alias is called so.
+        WiringError: The prompt offers "none of these", but a label or an alias has that name.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -128,13 +133,13 @@ class LabelAsker(BatchRunnable[Any, Any]):
         return results, {row: inputs[row] for row, error in enumerate(results) if error is None}
 
     def _addressed(self, prompts: list[Any]) -> tuple[Runnable[Any, Any], list[Any]]:
-        """The model as it is asked, and what it is given."""
+        """The model in the form in which it is asked, and its inputs."""
         if not self.structured:
             return self.model, prompts
         return rows_held_to(self.model, [self._choices(prompt) for prompt in prompts], prompts)
 
     def _choices(self, prompt: Any) -> tuple[str, ...]:
-        """What a prompt may be answered with."""
+        """The answers that a prompt allows."""
         offered = prompt.offered if isinstance(prompt, LabelPrompt) else tuple(map(str, self.parser.labels))
         return (*offered, NONE_OF_THESE) if self._escape(prompt) else offered
 
@@ -145,7 +150,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
     def _open(
         self, results: list[Any], prompts: Mapping[int, Any], heard: Mapping[int, Any], labels: list[Any]
     ) -> dict[int, Any]:
-        """Keep what was read; the prompts with which the rest is asked again."""
+        """Keep what was read, and return the prompts that ask again for the rest."""
         again = {}
         for (row, answer), label in zip(heard.items(), labels, strict=True):
             results[row] = label
@@ -171,11 +176,14 @@ class LabelAsker(BatchRunnable[Any, Any]):
             AIMessage(shorten(said, REPEATED) or "…"),  # not every provider takes an empty message
             HumanMessage(f"{quoted} is not exactly one of the labels. {wanted}"),
         ]
-        return chat.model_copy(update={"messages": messages})  # what it offers stays with it
+        return chat.model_copy(update={"messages": messages})  # keeps what it offers
 
 
 def _heard(results: list[Any], prompts: Mapping[int, Any], answers: list[Any]) -> dict[int, Any]:
-    """The answers that came. A call that failed is the row's result, but a second one leaves the first one's error."""
+    """The answers that came.
+
+    A failed first call becomes the row's result. A failed second call leaves the first answer's error in place.
+    """
     heard = {}
     for row, answer in zip(prompts, answers, strict=True):
         if not isinstance(answer, Exception):
@@ -192,6 +200,6 @@ def _messages(prompt: Any) -> list[BaseMessage]:
 
 
 def _said(answer: Any) -> str:
-    """An answer in words, as far as it is what the parser reads."""
+    """The part of an answer that the parser reads, in words."""
     said = answer_in(answer) if isinstance(answer, BaseMessage) else str(answer)
     return without_thoughts(said).strip() if isinstance(said, str) else json.dumps(said, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""`Exemplar`: one solved example, and how several read in a prompt."""
+"""`Exemplar` is one solved example. This module also writes several of them into a prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Exemplar:
     Args:
         input: The text.
         label: Its true label.
-        prediction: What the small model says of it, from a fit that had not seen it; None if it is not known.
+        prediction: The small model's prediction from a fit that had not seen the text. None if it is unknown.
     """
 
     input: str
@@ -23,17 +23,19 @@ class Exemplar:
     prediction: Prediction | None = None
 
     def __str__(self) -> str:
-        """Input, prediction with confidence, label: SuperICL's order; the input is fenced."""
+        """The fenced input, the prediction with its confidence, and the label, in SuperICL's order."""
         told = [] if self.prediction is None else [f"Small model: {self.prediction}"]
         return "\n".join([fence(self.input, tag="example"), *told, f"Label: {self.label}"])
 
 
 def exemplar_block(exemplars: Sequence[Exemplar], *, views: bool) -> str:
-    """Solved examples as a block of a prompt, the likest last, next to the question; empty without any.
+    """Solved examples as a block of a prompt. It is empty without examples.
+
+    The most similar example comes last, next to the question.
 
     Args:
-        exemplars: Nearest first.
-        views: Whether to tell what the small model says of them.
+        exemplars: The examples, nearest first.
+        views: Whether to show the small model's predictions for them.
     """
     if not exemplars:
         return ""

@@ -1,4 +1,4 @@
-"""`ExemplarRetriever`: solved examples as LangChain documents."""
+"""`ExemplarRetriever` returns solved examples as LangChain documents."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from dsplus_chains.running.flow import Configs
 
 @runtime_checkable
 class FindsExemplars(Protocol):
-    """What finds solved examples for a batch of texts."""
+    """Anything that finds solved examples for a batch of texts."""
 
     def select_batch(self, texts: Sequence[str]) -> list[list[Exemplar]]:
         """The examples for each text, nearest first."""
 
 
 class ExemplarRetriever(BaseRetriever):
-    """Retrieves solved examples as documents, for a batch in one search; made by `ExemplarSelector.as_retriever`."""
+    """Retrieves solved examples as documents, with one search for a batch.
+
+    `ExemplarSelector.as_retriever` makes it.
+    """
 
     selector: InstanceOf[FindsExemplars]
     _found: dict[str, list[Exemplar]] = PrivateAttr(default_factory=dict)
@@ -44,10 +47,13 @@ class ExemplarRetriever(BaseRetriever):
         return await super(ExemplarRetriever, searched).abatch(inputs, config, **kwargs)
 
     def _searched(self, queries: list[str]) -> Self:
-        """The same retriever, which has looked already; each query still gets a run of its own, with its callbacks."""
+        """The same retriever, which has searched already.
+
+        Each query still gets a run of its own, with its callbacks.
+        """
         try:
             found = self.selector.select_batch(queries)
-        except Exception:  # one of them cannot be read: then each is looked for alone, and that one fails
+        except Exception:  # one query cannot be read, so each is searched alone and only that one fails
             return self
         searched = self.model_copy()
         searched._found = dict(zip(queries, found, strict=True))

@@ -1,4 +1,4 @@
-"""`ExemplarSelector`: the labelled training examples that are most like an input, for the large model to see."""
+"""`ExemplarSelector` finds the training examples most like an input, for the large model to see."""
 
 from __future__ import annotations
 
@@ -21,34 +21,36 @@ from dsplus_chains.prompting.exemplar_retriever import ExemplarRetriever
 from dsplus_chains.schema import InvalidInputError, Prediction, as_label, check_labels, each_once, what_came
 
 if TYPE_CHECKING:
-    from dsplus_chains.encoding.neighbor_index import Search  # brings faiss
+    from dsplus_chains.encoding.neighbor_index import Search  # loads faiss
 
 POOL = 5
-"""From how many times k nearest examples the chosen ones come, where they are to differ."""
+"""With `diversity`, the examples are chosen among this many times k nearest ones, at least 50."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExemplarSelector(BaseExampleSelector):
-    """Finds the k labelled examples nearest to an input; a whole batch is one encode and one index search.
+    """Finds the k labelled examples nearest to an input.
 
-    With `per_label` it is one search for each label.
+    A whole batch is one encode and one index search. With `per_label` it is one search for each label.
 
-    It is a LangChain example selector, so a `FewShotPromptTemplate` takes it too; `as_retriever` makes it a retriever.
+    It is a LangChain example selector, so a `FewShotPromptTemplate` takes it too. `as_retriever` makes it a retriever.
 
     Args:
-        encoder: What turns texts into vectors; usually the small model's own.
+        encoder: Encoder of the texts, usually the small model's own.
         exemplars: The examples to choose from.
-        vectors: Their vectors, of shape [n, dimensions].
-        k: How many to choose.
-        diversity: 0 takes the nearest, 1 those that differ most from one another: maximal marginal relevance.
-        per_label: How many of one label at most; None: as it comes.
-        input_key: Which variable of a few-shot prompt is the text; needed only where there are several.
+        vectors: The examples' vectors, of shape [n, dimensions].
+        k: Number of examples to choose.
+        diversity: Weight of variety, from 0 to 1 (maximal marginal relevance). 0 takes the nearest examples. 1 takes
+            those that differ most from one another.
+        per_label: Largest number of examples of one label. None sets no limit.
+        input_key: The variable of a few-shot prompt that holds the text. It is needed only if there are several
+            variables.
 
     Raises:
-        InvalidInputError: No examples, lengths that differ, or a setting out of range.
+        InvalidInputError: There are no examples, lengths differ, or a setting is out of range.
 
-    Source: SuperICL (Xu et al., Findings of ACL 2024, arXiv 2305.08848), which draws them at random; here they are the
-    nearest.
+    Source: SuperICL (Xu et al., Findings of ACL 2024, arXiv 2305.08848). It draws the examples at random. Here they are
+    the nearest.
 
     Example:
         >>> class Letters:
@@ -70,7 +72,7 @@ class ExemplarSelector(BaseExampleSelector):
     input_key: str = "input"
 
     def __post_init__(self) -> None:
-        """Refuse settings that select nothing, and labels that are no labels of one task."""
+        """Refuse settings that select nothing, and labels that cannot belong to one task."""
         if not self.exemplars or len(self.exemplars) != len(self.vectors):
             msg = f"Got {len(self.exemplars)} examples and {len(self.vectors)} vectors but expected as many, and some"
             raise InvalidInputError(msg)
@@ -102,17 +104,17 @@ class ExemplarSelector(BaseExampleSelector):
         Args:
             texts: The examples.
             labels: Their true labels.
-            encoder: What turns texts into vectors; usually the small model's own, `scorer.encoder`.
-            predictions: What the small model says of each, from fits that had not seen it.
+            encoder: Encoder of the texts, usually the small model's own (`scorer.encoder`).
+            predictions: The small model's prediction for each example, from a fit that had not seen it.
             vectors: The examples' vectors, if the encoder has made them before (`SmallModelScorer.example_vectors`).
-            k: How many to choose.
-            diversity: 0 takes the nearest, 1 those that differ most.
-            per_label: How many of one label at most.
-            input_key: Which variable of a few-shot prompt is the text.
+            k: Number of examples to choose.
+            diversity: Weight of variety. 0 takes the nearest examples, 1 those that differ most.
+            per_label: Largest number of examples of one label.
+            input_key: The variable of a few-shot prompt that holds the text.
 
         Raises:
-            InvalidInputError: Lengths that differ, no examples, something that is no text, labels of several types, or
-                an encoder that is none.
+            InvalidInputError: Lengths differ, there are no examples, or something is no text. Or the labels have
+                several types, or `encoder` is no encoder.
         """
         encoder = as_encoder(encoder)
         views = [None] * len(texts) if predictions is None else list(predictions)
@@ -151,7 +153,10 @@ class ExemplarSelector(BaseExampleSelector):
         ]
 
     def _nearest(self, queries: NDArray[np.float32], pool: int) -> NDArray[np.int64]:
-        """Row numbers, nearest first, of shape [n queries, at most `pool`], no label more often than it may be."""
+        """Row numbers of shape [n queries, at most `pool`], nearest first.
+
+        No label comes more than `per_label` times.
+        """
         if self.per_label is None:
             return self._search(queries, pool)[1]
         found = [(rows, *search(queries, self.per_label)) for rows, search in self._by_label]
@@ -177,7 +182,7 @@ class ExemplarSelector(BaseExampleSelector):
 
     @cached_property
     def _by_label(self) -> list[tuple[NDArray[np.int64], Search]]:
-        """For each label, the numbers of its rows, and a search among them."""
+        """The row numbers of each label, and a search among them."""
         rows_of: dict[Any, list[int]] = {}
         for row, exemplar in enumerate(self.exemplars):
             rows_of.setdefault(exemplar.label, []).append(row)
@@ -188,7 +193,7 @@ class ExemplarSelector(BaseExampleSelector):
         """The examples for one input, as dicts with `input`, `label` and `prediction` (as text).
 
         Raises:
-            InvalidInputError: There are several variables, and none is called as `input_key` says.
+            InvalidInputError: There are several variables, and none has the name `input_key`.
         """
         given = dict(input_variables)
         if self.input_key not in given and len(given) != 1:
@@ -209,10 +214,10 @@ class ExemplarSelector(BaseExampleSelector):
 
     @override
     def add_example(self, example: Mapping[str, str]) -> None:
-        """Not to be had: a selector is frozen.
+        """Refuse to add an example, because a selector is frozen.
 
         Raises:
-            InvalidInputError: Always; `with_example` gives a selector that has the example.
+            InvalidInputError: Always. `with_example` gives a selector that has the example.
         """
         msg = "Got an example to add but a selector is frozen; use selector = selector.with_example(text, label)"
         raise InvalidInputError(msg)
@@ -224,16 +229,16 @@ class ExemplarSelector(BaseExampleSelector):
         return replace(self, exemplars=(*self.exemplars, exemplar), vectors=vectors)
 
     def as_retriever(self) -> ExemplarRetriever:
-        """The same as a LangChain retriever: documents with `label` and `prediction` in their metadata."""
+        """The same selector as a LangChain retriever. Its documents have `label` and `prediction` in their metadata."""
         return ExemplarRetriever(selector=self)
 
     def __getstate__(self) -> dict[str, Any]:
-        indexes = {"_search", "_by_label"}  # which are not picklable
+        indexes = {"_search", "_by_label"}  # they are not picklable
         return {key: value for key, value in self.__dict__.items() if key not in indexes}
 
 
 def _index(vectors: NDArray[np.float32]) -> Search:
-    from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads when it is first needed
+    from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads on first use
 
     return neighbor_index(vectors)
 

@@ -1,4 +1,7 @@
-"""What the small model knows, in words: soft hints (its probabilities) and hard hints (fewer labels)."""
+"""The small model's view in words.
+
+Soft hints show its probabilities. Hard hints offer fewer labels.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ HintMode: TypeAlias = Literal["none", "soft", "hard"]
 """What the large model is told of the small one's view."""
 
 NONE_OF_THESE = "none of these"
-"""What the large model may answer if label pruning took the right label from it."""
+"""What the large model may answer if label pruning dropped the right label."""
 
 
 def ranked_labels(prediction: Prediction, labels: Sequence[Any]) -> list[tuple[Any, float | None]]:
-    """The labels that the small model speaks of, most likely first, with their probabilities.
+    """The labels that the small model names, most likely first, with their probabilities.
 
-    Ties keep the order of `labels`. A prediction without probabilities speaks of its label alone, one without a
-    label of none.
+    Ties keep the order of `labels`. A prediction without probabilities names only its label. Without a label it names
+    none.
 
     Example:
         >>> prediction = Prediction(label="b", confidence=0.7, probabilities={"a": 0.1, "b": 0.7, "c": 0.2})
@@ -36,18 +39,18 @@ def ranked_labels(prediction: Prediction, labels: Sequence[Any]) -> list[tuple[A
 def soft_hint(
     prediction: Prediction, labels: Sequence[Any], *, top_k: int, track_record: TrackRecord | None = None
 ) -> str:
-    """The small model's view as a prior for the large one: at most `top_k` labels, most likely first.
+    """The small model's view as a prior for the large one, with at most `top_k` labels, most likely first.
 
-    Labels of probability 0 are left out. Empty if the small model has no view. The wording is ours; the paper prints
-    only its image prompt.
+    Labels of probability 0 are left out. The hint is empty if the small model has no view. The wording is ours, because
+    the paper prints only its image prompt.
 
     Args:
-        prediction: The small model's.
+        prediction: The small model's prediction.
         labels: All labels.
-        top_k: How many to name at most.
-        track_record: How often it was right when it was about this sure, which is then told.
+        top_k: Largest number of labels to name.
+        track_record: How often the small model was right at about this confidence. The hint shows it.
 
-    Source: Data Shunt (AAAI 2024), S4L, soft prompt pruning: the label probabilities enter the prompt.
+    Source: Data Shunt (AAAI 2024), S4L, soft prompt pruning. There the label probabilities enter the prompt.
 
     Example:
         >>> print(soft_hint(Prediction(label="spam", confidence=0.6), ["spam", "ham"], top_k=5))
@@ -81,20 +84,22 @@ def offered_labels(
     set_level: float | None = None,
     strong: Sequence[Any] | None = None,
 ) -> list[Any]:
-    """The labels that label pruning leaves: a conformal set or the `top_k` most likely, or all but the strong ones.
+    """The labels that label pruning leaves.
 
-    The most likely comes first, if it is the small model that tells which. All of them, in their own order, if there
-    is nothing to prune by or nothing to prune.
+    They are a conformal set, the `top_k` most likely labels, or all but the strong ones. If the prediction decides, the
+    most likely label comes first. If there is nothing to prune, or nothing to prune by, all labels stay in their own
+    order.
 
     Args:
-        prediction: The small model's.
+        prediction: The small model's prediction.
         labels: All labels.
-        top_k: How many to leave, where nothing else is given; those that the small model does not speak of come last.
-        set_level: The labels are taken until their probabilities sum to this; see `conformal_level`.
-        strong: Labels that are not offered, whatever the prediction is, while all others are; see `strong_labels`.
+        top_k: Number of labels to leave, if nothing else is given. Labels that the small model does not name come last.
+        set_level: The most likely labels are taken, as long as their probabilities sum to at most this level. See
+            `conformal_level`.
+        strong: Labels that are never offered, whatever the prediction is. All others are offered. See `strong_labels`.
 
-    Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning: the strong labels are dropped. Pruning per input, by the
-    small model's probabilities, is ours.
+    Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning, which drops the strong labels. Pruning for each input, by
+    the small model's probabilities, is ours.
 
     Example:
         >>> prediction = Prediction(label="b", confidence=0.7, probabilities={"a": 0.1, "b": 0.7, "c": 0.2})
@@ -110,14 +115,16 @@ def offered_labels(
         spoken = [label for label, _ in ranked]
         return [*spoken, *labels_outside(labels, spoken)][:top_k] if spoken else list(labels)
     if set_level >= 1 or len(ranked) < len(labels):
-        return list(labels)  # a label that the small model does not speak of must not be lost
+        return list(labels)  # a label that the small model does not name must not be lost
     (held,) = in_set([[probability or 0.0 for _, probability in ranked]], set_level).tolist()
     offered = [label for (label, _), is_held in zip(ranked, held, strict=True) if is_held]
     return offered if len(offered) < len(labels) else list(labels)
 
 
 def label_list(labels: Sequence[Any], descriptions: Mapping[Any, str] | None, *, escape: bool = False) -> str:
-    """The labels, one a line, each with its description if it has one, and "none of these" if `escape`.
+    """The labels, one in each line, with their descriptions.
+
+    With `escape` the list ends with "none of these".
 
     Example:
         >>> print(label_list(["spam", "ham"], {"spam": "unwanted"}, escape=True))

@@ -1,8 +1,8 @@
-"""Finding labels in what a chat model wrote: pure functions over text.
+"""Finds labels in a chat model's text. All functions are pure.
 
-Two kinds of evidence count. A line or sentence that *is* a label ("Negative.", "Label: negative") decides. Failing
-that, prose may name one label as what something is ("The sentiment of this review is negative."), with nothing in it
-that casts doubt. Everything else is left to whoever asks: a wrong label costs more than a question asked again.
+Two kinds of evidence count. A line or sentence that *is* a label decides ("Negative.", "Label: negative"). Without one,
+prose may say that something is a label ("The sentiment of this review is negative."), if nothing in it casts doubt.
+Everything else is left to the caller, because a wrong label costs more than a second question.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 _AROUND = " \t\r\n\"'`*_.,:;!?()[]{}“”‘’„«»|~"
-"""What may stand around an answer without being part of it: quotes, brackets, Markdown, final punctuation."""
+"""Signs around an answer that are no part of it, such as quotes, brackets, Markdown and final punctuation."""
 
 _SIGNS = str.maketrans(
     {**dict.fromkeys("‐‑‒–—―−﹣－", "-"), **dict.fromkeys("\u00ad\u200b\u200c\u200d\ufeff", ""), "’": "'", "‘": "'"}
     | {"≤": "<=", "≥": ">=", "♯": "#", "“": '"', "”": '"'}
 )
-"""Signs that look alike are made alike, so that no minus is lost; invisible ones go."""
+"""Signs that look alike are made equal, so that no minus is lost. Invisible signs are removed."""
 
 _DOUBT = (
     *(
@@ -44,7 +44,7 @@ _DOUBT = (
     *("false", "mixed", "partly", "some", "somewhat", "likely", "probably", "isnt", "doesnt", "wouldnt", "dont", "0%"),
     *("small model", "estimate", "estimates", "classifier", "predicts", "predicted", "prediction"),
 )
-"""Words that keep a sentence from being an answer: "not positive", "the small model says positive"."""
+"""Words that keep a sentence from being an answer, as in "not positive" or "the small model says positive"."""
 
 _CORRECTION = re.compile(
     r"\b(?:actually|wait|correction|instead|however|disagree|mistake|second thought|rather|no)\b|\bsorry\b"
@@ -71,14 +71,16 @@ _FUNCTION_WORDS = frozenset(
 
 
 class Mention(NamedTuple):
-    """One label form in a text, and whether the sentence around it names it as what something is."""
+    """One label form in a text, and whether its sentence says that something is it."""
 
     form: str
     named: bool
 
 
 def plain(text: str) -> str:
-    """A text as it is compared: one case, one kind of space and dash, no quotes or punctuation around it.
+    """A text in the form in which it is compared.
+
+    It has one case and one kind of space and dash. Quotes and punctuation around it are gone.
 
     Example:
         >>> plain('  **"Card_Lost".** '), plain("<= 50K"), plain("−1")
@@ -89,7 +91,10 @@ def plain(text: str) -> str:
 
 
 def _strip(text: str) -> str:
-    """Without what stands around it, but for the point of ".5", which is not 5."""
+    """The text without the signs around it.
+
+    The point of ".5" stays, because ".5" is not 5.
+    """
     stripped = text.strip(_AROUND)
     return f".{stripped}" if stripped[:1].isdigit() and text.lstrip(" \t\"'`*_(").startswith((".", ",")) else stripped
 
@@ -104,10 +109,10 @@ def _spaced(text: str) -> str:
 
 
 class Forms:
-    """The writings of labels, and where a text holds them.
+    """The written forms of labels, and where a text holds them.
 
     Args:
-        forms: The labels for each plain form; several forms may stand for one label.
+        forms: The labels for each plain form. Several forms may stand for one label.
     """
 
     def __init__(self, forms: Mapping[str, set[Any]]) -> None:
@@ -122,12 +127,14 @@ class Forms:
         )
 
     def whole(self, text: str) -> str | None:
-        """The form that a text is, nothing else; None if it is none."""
+        """The form that makes up the whole text. None if there is none."""
         text = plain(text)
         return text if text in self._forms else None
 
     def decided(self, segment: str) -> str | None:
-        """The form that a line or sentence gives as the answer: it is the form, or a marker and the form.
+        """The form that a line or sentence gives as the answer.
+
+        The line is the form alone, or a marker and the form.
 
         Example:
             >>> forms = Forms(forms_of(["lost", "card lost"], {}))
@@ -139,10 +146,10 @@ class Forms:
         return self.whole(segment) or self.whole(_MARKER.sub("", plain(segment), count=1))
 
     def mentions(self, segment: str) -> list[Mention]:
-        """The forms that occur in a sentence, the longest where they overlap.
+        """The forms that occur in a sentence. Where forms overlap, the longest counts.
 
-        A mention is named if the sentence says that something is it, casts no doubt, and the form is a word that
-        could hardly stand there by chance (no digit, single letter, or function word).
+        A mention is named under three conditions. The sentence says that something is it, and casts no doubt. The form
+        is a word that hardly stands there by chance (no digit, single letter, or function word).
 
         Example:
             >>> forms = Forms(forms_of(["positive", "negative"], {}))
@@ -160,7 +167,7 @@ class Forms:
         return found
 
     def first_word(self, text: str) -> str | None:
-        """The form before the first comma or colon: "No, it is broken"."""
+        """The form before the first comma, as in "No, it is broken"."""
         head, *after = re.split(r",(?=\s)", _alike(text).strip(_AROUND), maxsplit=1)  # not in "3,7"
         rest = "".join(after)
         return self.whole(head) if rest and not self._pattern.search(rest) and "?" not in rest else None
@@ -172,14 +179,14 @@ def segments(text: str) -> list[str]:
 
 
 def takes_back(text: str) -> bool:
-    """Whether a text sounds as if it corrected what was said before it."""
+    """Whether a text sounds like a correction of what was said before it."""
     return _CORRECTION.search(_alike(text)) is not None
 
 
 def forms_of(labels: Iterable[Any], aliases: Mapping[str, Any]) -> dict[str, set[Any]]:
     """The plain forms of labels and aliases, each with the labels that it may stand for.
 
-    Booleans may also be written yes and no.
+    Booleans may also be written as yes and no.
 
     Example:
         >>> forms_of(["Card lost"], {"stolen": "Card lost"})

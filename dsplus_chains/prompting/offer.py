@@ -1,4 +1,4 @@
-"""`LabelPrompt`: a prompt that tells what it may be answered with."""
+"""`LabelPrompt` is a prompt that knows its possible answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing_extensions import override
 
 
 class LabelPrompt(ChatPromptValue):
-    """A `ChatPromptValue` that knows which labels it offers, for whoever holds the model to them or asks again.
+    """A `ChatPromptValue` that knows which labels it offers.
+
+    Other parts use this to hold the model to them, or to ask again.
 
     Args:
         messages: The prompt itself.
-        offered: The labels to choose from, as they are written in it; in one order, so that the same ones are the same
-            schema, whichever is the likeliest.
+        offered: The labels to choose from, as the prompt writes them. They have a fixed order. So equal offers give
+            equal schemas, whichever label is the likeliest.
         escape: Whether it offers "none of these" as well.
     """
 

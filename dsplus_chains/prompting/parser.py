@@ -1,4 +1,4 @@
-"""`LabelParser`: a chat model's answer becomes exactly one of the labels, or an error; never a guess."""
+"""`LabelParser` turns a chat model's answer into exactly one label or an error, never a guess."""
 
 from __future__ import annotations
 
@@ -28,32 +28,34 @@ _ANSWER_KEYS = (
 _CODE_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 LONGEST = 20_000
-"""How many characters of an answer are searched; a model that says more than that for a label has lost its way."""
+"""Number of characters of an answer that are searched. A model that needs more for a label has lost its way."""
 
 
 class NoneOfTheseError(OutputParserException):
-    """The large model chose "none of these": label pruning may have taken the right label from it."""
+    """The large model chose "none of these". Label pruning may have dropped the right label."""
 
 
 class LabelParser(ComputingRunnable[Any, Any]):
     """Reads a chat model's answer as exactly one of the labels.
 
-    In: a message, a string, JSON or an object with the label in it, an enum member, or a label itself. Case, quotes,
-    Markdown, punctuation and a sentence around the label do not matter. A message that calls a tool answers by that,
-    whatever its text says. Out: the label, in its own type.
+    It takes a message, a string, JSON or an object with the label in it, an enum member, or a label. It returns the
+    label in its own type. Case, quotes, Markdown, punctuation and a sentence around the label do not matter. If a
+    message calls a tool, the call is the answer, whatever the text says.
 
-    A line or a sentence that is a label decides; failing that, prose that says of something that it is the label. An
-    answer that names no label, several, or one in doubt ("not positive", "I cannot tell whether it is positive") is
-    an error, never a guess; `ConfidenceBranch` then falls back to the small model's answer.
+    A line or a sentence that is a label decides. Else, prose counts if it says that something is the label.
+
+    An answer is an error if it names no label or several. It is also an error if it is in doubt ("not positive", "I
+    cannot tell whether it is positive"). The parser never guesses. `ConfidenceBranch` then falls back to the small
+    model's answer.
 
     Args:
-        labels: The labels; the type of what is returned.
-        aliases: Further writings, each with its label: ``{"pos": "positive"}``. Booleans may always be written as
-            yes and no.
+        labels: The labels. The result has their type.
+        aliases: Further written forms, each with its label, such as ``{"pos": "positive"}``. Booleans may always be
+            written as yes and no.
 
     Raises:
-        pydantic.ValidationError: No labels, an alias of an unknown label, an unknown keyword.
-        OutputParserException: The answer is not exactly one of the labels; `llm_output` holds it.
+        pydantic.ValidationError: There are no labels, an alias has an unknown label, or a keyword is unknown.
+        OutputParserException: The answer is not exactly one of the labels. `llm_output` holds it.
         NoneOfTheseError: The answer is "none of these".
         RefusalError: The message says that the model refused.
 
@@ -93,12 +95,12 @@ class LabelParser(ComputingRunnable[Any, Any]):
             return self.parse(value)
         except OutputParserException as error:
             return error
-        except Exception as error:  # one strange answer must not cost the others of its batch theirs
+        except Exception as error:  # one strange answer must not fail the others of its batch
             msg = f"Got {_short(repr(value))}, which could not be read: {describe_error(error)}"
             return OutputParserException(msg)
 
     def parse(self, answer: Any) -> Any:
-        """The one label that an answer names; what `invoke` does, without a run of its own."""
+        """The one label that an answer names. It does the same as `invoke`, without a run of its own."""
         value = as_label(answer.value if isinstance(answer, Enum) else answer)
         if isinstance(value, BaseMessage):
             return self._parse_message(value)
@@ -121,7 +123,10 @@ class LabelParser(ComputingRunnable[Any, Any]):
         return self.parse(answer_in(message))
 
     def _parse_object(self, value: Any) -> Any:
-        """The label in JSON or a tool call: under a key that says so, or the only value there is."""
+        """The label in JSON or in a tool call.
+
+        It stands under a key that says so, or it is the only value of a list.
+        """
         if isinstance(value, Mapping):
             values = [v for k, v in value.items() if isinstance(k, str) and k.lower() in _ANSWER_KEYS]
         else:
@@ -185,7 +190,7 @@ class LabelParser(ComputingRunnable[Any, Any]):
 
     @property
     def takes_none_of_these(self) -> bool:
-        """Whether "none of these" is a label or an alias, and so cannot say that none of the labels fits."""
+        """Whether "none of these" is a label or an alias, and so cannot mean that no label fits."""
         return NONE_OF_THESE in self._forms
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Refusals: how a model says that it will not answer, whoever its provider is."""
+"""How a model says that it will not answer, for any provider."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from langchain_core import exceptions
 from langchain_core.exceptions import OutputParserException
 
 _MODEL_REFUSAL: type[Exception] | None = getattr(exceptions, "ModelRefusalError", None)
-"""LangChain's own, raised inside of a model that was asked for structured output; there from langchain-core 1.7.5."""
+"""LangChain's own error, from langchain-core 1.7.5. A model that was asked for structured output raises it."""
 
 
 class RefusalError(OutputParserException):
-    """The large model refused to answer, and said so in the way that its provider has for it."""
+    """The large model refused to answer, in the way that its provider has for it."""
 
 
 def as_refusal(error: Exception) -> Exception:
-    """A refusal that a model has raised, as a `RefusalError`; any other error as it is.
+    """A model's refusal as a `RefusalError`. Any other error is returned unchanged.
 
     Example:
         >>> as_refusal(TimeoutError("no answer"))

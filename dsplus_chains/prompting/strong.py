@@ -1,4 +1,7 @@
-"""Strong labels: those that the small model handles by itself, so that what it defers is unlikely to be one of them."""
+"""Strong labels are those that the small model handles by itself.
+
+What it defers is unlikely to have one of them.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,28 @@ from dsplus_chains.schema import InvalidInputError, Prediction, as_label, is_kep
 def strong_labels(
     predictions: Sequence[Prediction], labels: Sequence[Any], *, threshold: Any, min_share: float = 0.9
 ) -> tuple[Any, ...]:
-    """The labels that need not be offered to the large model, as the small one keeps nearly all of their inputs.
+    """The labels that need not be offered to the large model, because the small one keeps nearly all their inputs.
 
-    A label is strong if, of the rows that truly have it, at least `min_share` were kept by the threshold, and kept
-    with that label. Never all labels: if all are strong, the weakest is not. The share of a label with few rows says
-    little; leave such a label out.
+    Take the rows that truly have a label. The label is strong if at least `min_share` of them were kept, and kept with
+    that label. If all labels are strong, the weakest one is left out. The share of a label with few rows says little,
+    so remove such a label from the result.
 
     Args:
-        predictions: What the small model says of each row, none of which it was trained on
+        predictions: The small model's prediction for each row, from a fit that had not seen it
             (`SmallModelScorer.out_of_fold`).
         labels: The true labels.
-        threshold: What the chain will keep answers by: a number, a dict by label, or None, with which nothing is kept
-            and no label is strong.
-        min_share: In (0, 1]; lower drops more labels.
+        threshold: The chain's threshold: a number, a dict by label, or None. With None nothing is kept and no label is
+            strong.
+        min_share: Share in (0, 1]. A lower share drops more labels.
 
     Returns:
-        In the order in which they first occur, for ``HintPromptBuilder(hints="hard", strong_labels=...)``.
+        The strong labels in order of first appearance, for ``HintPromptBuilder(hints="hard", strong_labels=...)``.
 
     Raises:
-        InvalidInputError: Lengths that differ, or a share out of range.
+        InvalidInputError: Lengths differ, or the share is out of range.
 
     Source: Data Shunt (AAAI 2024), S4L, hard prompt pruning: "remove the candidate classes that the small model
-    performs well on". That its code names the first classes by hand, and this counts, is our choice.
+    performs well on". Its code names the first classes by hand. To count instead is our choice.
 
     Example:
         >>> sure, unsure = (Prediction(label="spam", confidence=value) for value in (0.95, 0.6))

@@ -1,4 +1,4 @@
-"""Structured answers: a chat model that can answer with nothing but one of some texts."""
+"""Structured answers, which hold a chat model to one of several texts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfi
 
 
 def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, Any] | None:
-    """The model, held to one of the choices by its structured output; None if it has none.
+    """The model, held to one of the choices by its structured output. None if it has no structured output.
 
     Args:
-        model: A chat model, or one in a binding (`bind`, `with_retry`, `with_config`), which is kept. Of several
-            (`with_fallbacks`, `configurable_alternatives`), those that have no structured output stay as they are.
+        model: Chat model, alone or in a binding (`bind`, `with_retry`, `with_config`). The binding is kept. There may
+            be several models (`with_fallbacks`, `configurable_alternatives`). Those without structured output stay
+            unchanged.
         choices: The texts to choose from.
 
     Raises:
@@ -34,7 +35,7 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
     if isinstance(model, RunnableBindingBase):
         bound = held_to(model.bound, choices)
         return None if bound is None else type(model)(**{**dict(model), "bound": bound})
-    # Configurable fields are set per call, when it would be too late.
+    # Configurable fields are set at each call, which is too late to hold the model to a schema.
     if isinstance(model, DynamicRunnable) or not hasattr(model, "with_structured_output"):
         return None
     return _without_parser(model, choices)
@@ -43,10 +44,10 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
 def rows_held_to(
     model: Runnable[Any, Any], choices: Sequence[tuple[str, ...]], prompts: list[Any]
 ) -> tuple[Runnable[Any, Any], list[Any]]:
-    """The model, held to choices of its own for each row of a batch, and the batch as it takes it.
+    """The model held to each row's own choices, and the batch in the form that it takes.
 
-    Where all rows have the same choices it gets the batch as it is. Else each row goes to the model held to its own,
-    side by side, as a chat model's batch goes. A model without structured output is left as it is.
+    If all rows have the same choices, it gets the batch unchanged. Else each row goes to the model held to its choices.
+    The rows run side by side, as in a chat model's batch. A model without structured output stays unchanged.
     """
     names = {these: str(number) for number, these in enumerate(dict.fromkeys(choices))}
     held = {name: bound for these, name in names.items() if (bound := held_to(model, these)) is not None}
@@ -59,26 +60,30 @@ def rows_held_to(
 
 
 def _each_held_to(models: Sequence[Runnable[Any, Any]], choices: Sequence[str]) -> list[Runnable[Any, Any]]:
-    """The models, those held that can be; an empty list if none can."""
+    """The models, held where that is possible. An empty list if it is possible for none."""
     held = [held_to(model, choices) for model in models]
     return [bound or model for bound, model in zip(held, models, strict=True)] if any(held) else []
 
 
 def _without_parser(model: Any, choices: Sequence[str]) -> Runnable[Any, Any] | None:
-    """A chat model's structured output without the parser behind it: the message tells more, such as a refusal."""
+    """A chat model's structured output without the parser behind it.
+
+    The raw message holds more, such as a refusal.
+    """
     try:
         held = _with_schema(model, choices)
     except NotImplementedError:
         return None
     if isinstance(held, RunnableSequence) and isinstance(held.last, BaseOutputParser):
-        return held.first  # behind it, langchain-openai has a step that raises on a refusal
+        return held.first  # the next step of langchain-openai raises on a refusal
     return held
 
 
 def _with_schema(model: Any, choices: Sequence[str]) -> Runnable[Any, Any]:
-    """By a JSON schema, strictly where the model knows what that is; else, as `LocalChatModel` has it, by an Enum.
+    """The model held by a JSON schema, or else by an Enum, as with `LocalChatModel`.
 
-    The order matters: what takes schemas may take an Enum class for one, and make nonsense of its constructor.
+    The schema is strict where the model supports that. The order matters. A model that takes schemas may also accept an
+    Enum class as one, and misread its constructor.
     """
     schema = {
         "title": "Answer",

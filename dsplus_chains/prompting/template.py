@@ -1,4 +1,4 @@
-"""Prompt templates of the user's own: what may stand for one, and how one is kept as data."""
+"""Prompt templates of the user, in the forms that are accepted and as plain data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROLES: dict[type, str] = {
 
 
 def as_template(value: Any) -> ChatPromptTemplate | None:
-    """A template from whatever stands for one.
+    """A template from any accepted form.
 
     Args:
         value: A `ChatPromptTemplate`, its messages, the text of a human message, or None.
@@ -49,7 +49,7 @@ def template_as_data(template: ChatPromptTemplate) -> list[list[str]]:
     """A template as pairs of role and text, which `as_template` reads back.
 
     Args:
-        template: Of texts with plain variables.
+        template: Template of texts with plain variables.
 
     Raises:
         InvalidInputError: It holds something else.

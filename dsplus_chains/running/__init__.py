@@ -1,4 +1,4 @@
-"""How a Runnable runs: one flow each, its two drivers, arms, usage."""
+"""How a Runnable runs, with one flow and two drivers for it. Arms, streams and token counts are here too."""
 
 import lazy_loader
 

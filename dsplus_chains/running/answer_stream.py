@@ -1,4 +1,4 @@
-"""`AnswerStream`: the chunks of a streaming arm as chunks of the record."""
+"""`AnswerStream` turns the chunks of a streaming arm into chunks of the record."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ _MISSING = object()
 
 
 class AnswerStream:
-    """The chunks of a streaming arm as chunks of the record, such that their sum is what `merge_answer` gives.
+    """Turns the chunks of a streaming arm into chunks of the record.
+
+    The sum of its chunks is what `merge_answer` gives.
 
     Args:
-        record: What has been yielded of the record so far.
-        source: Who answers, if the arm does not say; a function is asked when the answer begins.
-        collector: Counts the arm's tokens.
+        record: The part of the record that has been yielded so far.
+        source: Who answers, if the arm does not say. A function is called when the answer begins.
+        collector: Collector of the arm's tokens.
     """
 
     def __init__(self, record: dict[str, Any], *, source: str | Callable[[], str], collector: UsageCollector) -> None:
@@ -33,17 +35,17 @@ class AnswerStream:
         self._held = AddableDict()
         self._waiting: list[Mapping[str, Any]] = []
         self.started = False
-        """Whether any of the answer is out. Until then nothing is, and the caller may still fall back."""
+        """Whether a part of the answer is out. Until then the caller may still fall back."""
         self._whose = source
         self.source = source if isinstance(source, str) else ""
-        """Who answered, as far as the chunks so far tell."""
+        """Who answered, as far as the chunks show it by now."""
 
     def push(self, chunk: Any) -> Iterator[AddableDict]:
-        """Take one chunk of the arm; yield at most one chunk of the record.
+        """Take one chunk of the arm, and yield at most one chunk of the record.
 
-        Text is passed on as it comes, and so are the chunks of a record that repeats our input (a nested branch).
-        Whatever else an arm yields, such as the growing objects of a JSON parser, is held back to its end, since
-        only text may repeat a key.
+        Text is passed on as it comes. So are the chunks of a record that repeats our input (a nested branch). Anything
+        else is held back to its end, such as the growing objects of a JSON parser. Only text may come in several chunks
+        under one key.
         """
         if chunk is None:
             return
@@ -58,7 +60,7 @@ class AnswerStream:
                 yield from self._release()
 
     def finish(self) -> Iterator[AddableDict]:
-        """Take the end of the arm; yield what is left to say.
+        """Take the end of the arm, and yield what is left to say.
 
         Raises:
             EmptyAnswerError: The arm yielded nothing, or only None.
@@ -78,7 +80,7 @@ class AnswerStream:
             yield AddableDict(said)
 
     def _first(self, answer: Any) -> AddableDict:
-        """The chunk with which the answer begins, or which holds all of it."""
+        """The chunk that begins the answer, or holds all of it."""
         source = self._whose if isinstance(self._whose, str) else self._whose()
         told = who_answered(source, self._record, self._collector)
         self.source = told["source"]
@@ -86,12 +88,12 @@ class AnswerStream:
 
     @property
     def _repeats_input(self) -> bool:
-        """Whether the arm speaks in records of its own, as a nested chain does."""
+        """Whether the arm yields records of its own, as a nested chain does."""
         total, known = self._total, self._record
         return isinstance(total, Mapping) and "input" in total and total["input"] is known.get("input", _MISSING)
 
     def _release(self) -> Iterator[AddableDict]:
-        """What a nested record adds, from when its answer and source are known."""
+        """The news of a nested record, once its answer and source are known."""
         for chunk in self._waiting:
             self._held += self._news(chunk)
         self._waiting.clear()
@@ -103,7 +105,7 @@ class AnswerStream:
             yield held
 
     def _news(self, chunk: Mapping[str, Any]) -> AddableDict:
-        """What of a nested record has not been yielded yet; of the tiers, those that came on top."""
+        """The part of a nested record that has not been yielded yet. Of `tiers` it is the new ones."""
         news = AddableDict()
         for key, value in chunk.items():
             if key in ANSWER_KEYS or key not in self._record:
@@ -116,10 +118,10 @@ class AnswerStream:
 
 
 def answer_flow(answer: AnswerStream, pieces: Any) -> StreamFlow:
-    """The flow of an arm's stream: its chunks, as chunks of the record.
+    """The flow of an arm's stream, with its chunks as chunks of the record.
 
     Args:
-        answer: What makes chunks of the record of them.
+        answer: Maker of the record's chunks.
         pieces: The arm's stream, as `Open` gave it.
     """
     while (piece := (yield Next(pieces))) is not END:

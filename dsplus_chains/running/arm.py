@@ -1,7 +1,7 @@
-"""What goes into a large arm, what comes out of it, and how that becomes part of the record.
+"""The input and the output of a large arm, and how its output joins the record.
 
-An arm is any Runnable that is asked when the small side is not sure: the large arm of a branch, the combining step
-of a decomposer. It gets the record. It may answer with a plain value or with a record of its own.
+An arm is any Runnable that is asked when the small side is not sure. Examples are the large arm of a branch and the
+combining step of a decomposer. It gets the record. It may answer with a plain value or with a record of its own.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from dsplus_chains.running.usage import UsageCollector
 from dsplus_chains.schema import DSPlusError, LargeAnswer, SubtaskResult, WiringError, as_label, is_record
 
 ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
-"""The keys that whoever answers writes, so that a record on its way in must not keep old ones."""
+"""The keys that an answer writes. A record on its way in must not keep old ones."""
 
 _RETOLD_KEYS = (*ANSWER_KEYS, "prediction", "tiers", "subtasks")
-"""The keys in which an arm's own record has the last word."""
+"""The keys for which an arm's own record wins."""
 
 
 class EmptyAnswerError(DSPlusError):
@@ -35,7 +35,7 @@ class EmptyAnswerError(DSPlusError):
 
 
 def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
-    """The prompt template that an arm starts with, if it starts with one, whatever is wrapped around it."""
+    """The prompt template that an arm starts with, whatever is wrapped around it. None if it starts otherwise."""
     while not isinstance(arm, BasePromptTemplate):
         if isinstance(arm, RunnableBindingBase):  # bind, with_config, with_retry
             arm = arm.bound
@@ -53,13 +53,15 @@ def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
 def feed(
     prompt: BasePromptTemplate[Any] | None, record: dict[str, Any], *, whose: str, subtasks: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The record as an arm's prompt wants it: results of subtasks under their names, or `input` as its one variable.
+    """The record in the form that an arm's prompt needs.
+
+    Results of subtasks stand under their names. If the prompt has one variable, that variable may get `input`.
 
     Args:
-        prompt: The prompt that the arm starts with, if it starts with one.
-        record: What the arm gets.
-        whose: What the arm is called in an error.
-        subtasks: The names of all subtasks of the plan: a variable with such a name is never the `input`.
+        prompt: The prompt that the arm starts with, or None.
+        record: The record for the arm.
+        whose: The arm's name in an error.
+        subtasks: The names of all subtasks of the plan. A variable with such a name never gets the `input`.
 
     Raises:
         WiringError: The prompt has a variable that the record does not hold.
@@ -97,9 +99,10 @@ def without_answer(record: Mapping[str, Any]) -> dict[str, Any]:
 def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector: UsageCollector) -> dict[str, Any]:
     """The record with an arm's output in it.
 
-    A plain value becomes the `answer`, and what the large model said, unless the source is "small", or every call
-    failed and another step stood in (`with_fallbacks`). A record is merged (`is_record`), and what it says of answer,
-    source, large model, error, predictions and subtasks wins.
+    A plain value becomes the `answer`, and also the value of `large`. It is not put into `large` if the source is
+    "small". The same holds if every call failed and another step stood in (`with_fallbacks`).
+
+    A record is merged (`is_record`). Its answer, source, large model, error, predictions and subtasks win.
 
     Raises:
         EmptyAnswerError: The output is None.
@@ -110,27 +113,33 @@ def merge_answer(record: dict[str, Any], output: Any, *, source: str, collector:
     if is_record(output, record):
         told = {key: value for key, value in output.items() if key in _RETOLD_KEYS or key not in record}
         return {**record, **recounted(told, collector)}
-    output = as_label(output)  # StrOutputParser hands on a kind of string
+    output = as_label(output)  # StrOutputParser returns a subclass of str
     told = who_answered(source, record, collector)
     return {**record, "answer": output, **told, **what_was_said(output, told["source"], collector)}
 
 
 def who_answered(source: str, record: Mapping[str, Any], collector: UsageCollector) -> dict[str, Any]:
-    """Who answered, and why it was not the large model, if all its calls failed; an earlier error keeps its place."""
+    """The source of the answer. If all calls of the large model failed, it is "fallback" and comes with the error.
+
+    An earlier error keeps its place.
+    """
     if source != "large" or collector.failure is None:
         return {"source": source}
     return {"source": "fallback", **({} if "error" in record else {"error": collector.failure})}
 
 
 def what_was_said(answer: Any, source: str, collector: UsageCollector) -> dict[str, Any]:
-    """What the large model said, where the answer is its own."""
+    """The large model's answer for the record, where the answer is its own."""
     if source in {"small", "fallback"}:
         return {}
     return {"large": LargeAnswer(value=answer, confidence=collector.confidence, usage=collector.usage)}
 
 
 def recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:
-    """An arm's own record, whose `large` counts its last call alone, with the tokens of all the arm's calls."""
+    """An arm's own record, with the tokens of all the arm's calls.
+
+    Without this, its `large` would count only its last call.
+    """
     large = told.get("large")
     if not isinstance(large, LargeAnswer):
         return told

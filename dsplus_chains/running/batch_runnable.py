@@ -1,4 +1,4 @@
-"""`BatchRunnable`: a Runnable whose batch path is the only path, so that one batch is one model call."""
+"""`BatchRunnable` is a Runnable with one path, the batch, so that one batch is one model call."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _NOTHING = object()
 
 
 class BatchRunnable(RunnableSerializable[Input, Output]):
-    """A Runnable that is written once, over a batch; every other way to call it comes from that.
+    """A Runnable that is written once, over a batch. Every other way to call it follows from that.
 
-    A subclass says in `_flow` what is done with a batch: a generator that yields requests and gets back what came of
-    them. A subclass that yields piecemeal has a `_stream_flow` as well. `invoke` is a batch of one.
+    A subclass says in `_flow` what is done with a batch. That is a generator, which yields requests and gets back their
+    results. A subclass that yields its output in pieces has a `_stream_flow` as well. `invoke` is a batch of one.
 
-    Each row of a batch has a run manager (for child runs and events) and a config of its own. A row that fails is
-    returned as the exception, so that it fails alone. LangChain then raises the first one or, under
-    `return_exceptions=True`, hands them all over.
+    Each row of a batch has a config and a run manager of its own. The run manager is for child runs and events. A row
+    that fails is returned as the exception, so that it fails alone. LangChain then raises the first exception. With
+    `return_exceptions=True` it returns all of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     run_type: ClassVar[str | None] = None
-    """What tracers call such a run: "chain" if None, else "prompt", "parser", …"""
+    """The tracers' name for such a run, such as "prompt" or "parser". None means "chain"."""
 
     input_type: ClassVar[Any] = None
-    """What goes in, for schemas; None if it is what the class is parametrised with."""
+    """The input type for schemas. None means the class's own type parameter."""
     output_type: ClassVar[Any] = None
-    """What comes out, likewise."""
+    """The output type for schemas. None means the class's own type parameter."""
 
     @property
     @override
@@ -53,14 +53,14 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
 
     @abstractmethod
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        """Answer a batch: as many results as inputs, in order, an exception where a row failed.
+        """Answer a batch, with one result for each input, in order. A failed row's result is its exception.
 
         Args:
-            inputs: One a row.
-            run_manager: One a row, for child runs and events.
-            config: One a row.
-            **kwargs: What a chain was called with (`stop=...`). It reaches whoever has a model to hand it to; the
-                others ignore it, as LangChain's own Runnables do.
+            inputs: One input for each row.
+            run_manager: One run manager for each row, for child runs and events.
+            config: One config for each row.
+            **kwargs: The arguments of the chain's call (`stop=...`). A Runnable with a model passes them on. The others
+                ignore them, as LangChain's own Runnables do.
         """
 
     def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
@@ -173,16 +173,16 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
 
     @override
     def configurable_fields(self, **kwargs: AnyConfigurableField) -> BatchConfigurableFields[Input, Output]:
-        super().configurable_fields(**kwargs)  # refuses what is no field
+        super().configurable_fields(**kwargs)  # refuses names that are no field
         return BatchConfigurableFields(default=self, fields=kwargs)
 
 
 class ComputingRunnable(BatchRunnable[Input, Output]):
-    """A `BatchRunnable` that asks nobody: it does all of its work by itself, under async in a thread."""
+    """A `BatchRunnable` that makes no calls and does all its work itself. Under async the work runs in a thread."""
 
     @abstractmethod
     def _compute(self, inputs: list[Any]) -> list[Any]:
-        """Answer a batch: as many results as inputs, in order, an exception where a row failed."""
+        """Answer a batch, with one result for each input, in order. A failed row's result is its exception."""
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
@@ -190,7 +190,7 @@ class ComputingRunnable(BatchRunnable[Input, Output]):
 
 
 def by_row(function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:
-    """What a function makes of each input, or the error that it raised: one bad row fails alone."""
+    """A function's result for each input, or the error it raised. One bad row fails alone."""
     results: list[Any] = []
     for value in inputs:
         try:
@@ -201,7 +201,7 @@ def by_row(function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:
 
 
 def add_chunks(total: Any, chunk: Any) -> Any:
-    """Add a chunk of a stream to what came before, as LangChain does: what cannot be added replaces."""
+    """Add a chunk of a stream to the earlier ones, as LangChain does. A chunk that cannot be added replaces them."""
     if total is _NOTHING:
         return chunk
     try:

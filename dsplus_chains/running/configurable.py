@@ -1,4 +1,4 @@
-"""`BatchConfigurableFields`: LangChain's configurable fields, batched."""
+"""`BatchConfigurableFields` batches LangChain's configurable fields."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dsplus_chains.running.flow import Ask, Configs, Flow
 class BatchConfigurableFields(RunnableConfigurableFields[Input, Output]):
     """LangChain's configurable fields, batched.
 
-    `RunnableConfigurableFields.batch` falls back to one `invoke` an item once a value is passed in the config. Here
-    rows with equal values form one batch.
+    `RunnableConfigurableFields.batch` uses one `invoke` for each item once a value is passed in the config. Here rows
+    with equal values form one batch.
     """
 
     def _groups(self, configs: Configs) -> list[tuple[Any, list[int], Configs]]:
@@ -72,7 +72,10 @@ class BatchConfigurableFields(RunnableConfigurableFields[Input, Output]):
 
 
 def _identity(value: Any) -> Any:
-    """What tells one configured value from another: plain values by what they are, objects by which they are."""
+    """The key that tells one configured value from another.
+
+    Plain values are compared by value, and objects by identity.
+    """
     if isinstance(value, dict):
         return tuple((_identity(key), _identity(item)) for key, item in value.items())
     return (type(value), value) if value is None or isinstance(value, (str, int, float)) else id(value)

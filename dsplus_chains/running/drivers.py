@@ -1,4 +1,4 @@
-"""Drivers: what does what a flow wants. One calls, one awaits; there is no third copy of anything."""
+"""Drivers fulfil the requests of a flow. One driver calls, the other awaits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dsplus_chains.running.flow import Begin, Chunk, Completed, Flow, Open, Outc
 
 
 def drive(flow: Flow | StreamFlow) -> Any:
-    """Run a flow to its end, and give what it returns."""
+    """Run a flow to its end, and return its result."""
     pieces = drive_stream(flow)
     while True:
         try:
@@ -48,7 +48,7 @@ def drive_stream(flow: Flow | StreamFlow) -> Generator[Any, None, Any]:
 
 
 async def adrive(flow: Flow | StreamFlow) -> Any:
-    """The same under async."""
+    """Run a flow to its end under async, and return its result."""
     result: list[Any] = []
     async with aclosing(_asteps(flow, result)) as steps:
         async for _ in steps:
@@ -57,14 +57,17 @@ async def adrive(flow: Flow | StreamFlow) -> Any:
 
 
 async def adrive_stream(flow: Flow | StreamFlow) -> AsyncGenerator[Any, None]:
-    """The same under async."""
+    """Run a flow under async, and yield its chunks."""
     async with aclosing(_asteps(flow, [])) as steps:
         async for chunk in steps:
             yield chunk
 
 
 async def _asteps(flow: Flow | StreamFlow, result: list[Any]) -> AsyncGenerator[Any, None]:
-    """The chunks of a flow; what it returns is added to `result`, as an async generator returns nothing."""
+    """The chunks of a flow.
+
+    Its result is appended to `result`, because an async generator returns nothing.
+    """
     caller = _Awaiter()
     reply: Any = None
     error: Exception | None = None
@@ -89,7 +92,7 @@ async def _asteps(flow: Flow | StreamFlow, result: list[Any]) -> AsyncGenerator[
 
 
 class _Caller:
-    """Fulfils by calling; what runs side by side runs in threads, which know the caller's context variables."""
+    """Fulfils requests by calling. Parallel work runs in threads, which know the caller's context variables."""
 
     def __init__(self) -> None:
         self._executor: ContextThreadPoolExecutor | None = None
@@ -112,7 +115,7 @@ class _Caller:
         return reply
 
     def close(self) -> None:
-        """Let go of whatever is under way: nobody waits for it any more."""
+        """Release all work under way, since nobody waits for it any more."""
         for stream in self._streams:
             if hasattr(stream, "close"):
                 stream.close()
@@ -121,7 +124,7 @@ class _Caller:
 
 
 class _Awaiter:
-    """Fulfils by awaiting; what runs side by side runs as tasks of the loop."""
+    """Fulfils requests by awaiting. Parallel work runs as tasks of the loop."""
 
     def __init__(self) -> None:
         self._begun: dict[asyncio.Task[Outcome], Any] = {}

@@ -1,7 +1,7 @@
-"""Flows: all that is done with a batch, but for the calls themselves.
+"""Flows describe all that is done with a batch, except the calls themselves.
 
-A flow is a generator. It yields what it wants done and is sent what came of it, so it is written once. A driver does
-what is wanted: `drivers.drive` calls, `drivers.adrive` awaits. Every request can be fulfilled in both ways.
+A flow is a generator. It yields requests and is sent their results, so it is written once. A driver fulfils the
+requests. `drivers.drive` calls, and `drivers.adrive` awaits. Every request can be fulfilled in both ways.
 
 Source: the sans-IO pattern, as in httpx's `_auth.py`.
 """
@@ -25,7 +25,7 @@ Manager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRu
 """The run manager of one row."""
 Configs: TypeAlias = list[RunnableConfig]
 Flow: TypeAlias = Generator[Any, Any, Any]
-"""Yields requests, and returns one result a row: an output, or an exception where the row failed."""
+"""Yields requests and returns one result for each row. It is an output, or an exception where the row failed."""
 StreamFlow: TypeAlias = Generator[Any, Any, None]
 """Yields requests, and a `Chunk` for each piece of the output of one row."""
 
@@ -35,32 +35,35 @@ class BatchSizeError(DSPlusError):
 
 
 class Outcome(NamedTuple):
-    """What a batch came to: one output a row, an exception where the row failed, and how long all of it took."""
+    """The result of a batch.
+
+    It holds one output for each row, or an exception where the row failed. It also holds the time that the batch took.
+    """
 
     outputs: list[Any]
     seconds: float
 
 
 class Request(ABC):
-    """Something that a flow wants done, in either of two ways."""
+    """A request of a flow, which can be fulfilled in two ways."""
 
     __slots__ = ()
 
     @abstractmethod
     def call(self) -> Any:
-        """Do it now."""
+        """Fulfil it now."""
 
     @abstractmethod
     async def acall(self) -> Any:
-        """Do it without blocking the loop."""
+        """Fulfil it without blocking the loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask(Request):
-    """A batch of another Runnable; fulfilled by an `Outcome`.
+    """A batch of another Runnable. Its result is an `Outcome`.
 
-    No call is made if there is no row. If the whole batch fails, or returns another number of results, each row
-    fails. What is no `Exception`, such as a cancellation, is raised.
+    No call is made if there is no row. If the whole batch fails, or returns another number of results, each row fails.
+    A `BaseException` that is no `Exception`, such as a cancellation, is raised.
     """
 
     run: Runnable[Any, Any]
@@ -75,7 +78,7 @@ class Ask(Request):
         try:
             if self.inputs:
                 outputs = self.run.batch(self.inputs, self.configs, return_exceptions=True, **self.kwargs)
-        except Exception as error:  # a batch of one's own that does not heed return_exceptions
+        except Exception as error:  # a custom batch may ignore return_exceptions
             outputs = [error] * len(self.inputs)
         return Outcome(self._one_each(outputs), perf_counter() - started)
 
@@ -100,7 +103,7 @@ class Ask(Request):
 
 @dataclass(frozen=True, slots=True)
 class Work(Request):
-    """Work of our own that takes its time; fulfilled by its result. Under async it is done in a thread."""
+    """Slow work of our own. Its result is the function's result. Under async it runs in a thread."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -116,7 +119,7 @@ class Work(Request):
 
 @dataclass(frozen=True, slots=True)
 class Do(Request):
-    """Something that can be called or awaited, such as a store; fulfilled by its result."""
+    """Work that can be called or awaited, such as that of a store. Its result is the function's result."""
 
     function: Callable[..., Any]
     afunction: Callable[..., Awaitable[Any]]
@@ -133,7 +136,7 @@ class Do(Request):
 
 @dataclass(frozen=True, slots=True)
 class Tell(Request):
-    """A custom event of a row's run, for whoever listens; fulfilled by None."""
+    """A custom event of a row's run, for any listener. Its result is None."""
 
     manager: Any
     name: str
@@ -150,7 +153,7 @@ class Tell(Request):
 
 @dataclass(frozen=True, slots=True)
 class Open(Request):
-    """A stream of another Runnable; fulfilled by a handle for `Next`. The driver closes what is left open."""
+    """A stream of another Runnable. Its result is a handle for `Next`. The driver closes streams that are left open."""
 
     run: Runnable[Any, Any]
     value: Any
@@ -168,7 +171,7 @@ class Open(Request):
 
 @dataclass(frozen=True, slots=True)
 class Next(Request):
-    """The next chunk of a stream; fulfilled by `END` if there is none."""
+    """The next chunk of a stream. Its result is `END` if there is none."""
 
     stream: Any
 
@@ -183,31 +186,31 @@ class Next(Request):
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A batch to be begun beside others that are under way; fulfilled at once, by None."""
+    """A batch to begin beside others that are under way. Its result comes at once and is None."""
 
     key: Any
     ask: Ask
 
 
 class Completed:
-    """Wait until something that was begun is done; fulfilled by pairs of its key and its `Outcome`."""
+    """A request to wait until some begun batch is done. Its result is pairs of a key and an `Outcome`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of the output, for a stream; whoever does not stream passes over it."""
+    """A piece of the output, for a stream. A driver that does not stream passes over it."""
 
     value: Any
 
 
 END: Any = object()
-"""What `Next` gives at the end of a stream."""
+"""The result of `Next` at the end of a stream."""
 
 
 def raise_interrupts(outputs: Iterable[Any]) -> None:
-    """Raise what is no output and no error of a row: a cancellation, Ctrl-C, an exit.
+    """Raise an interrupt, such as a cancellation, Ctrl-C or an exit. It is neither an output nor a row's error.
 
-    LangChain's ``batch(return_exceptions=True)`` hands back whatever was raised, interrupts too.
+    LangChain's ``batch(return_exceptions=True)`` returns whatever was raised, interrupts too.
     """
     for output in outputs:
         if isinstance(output, BaseException) and not isinstance(output, Exception):

@@ -1,4 +1,4 @@
-"""Pictures: how the graph of one Runnable becomes a part of another's."""
+"""How the graph of one Runnable becomes a part of another graph."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from langchain_core.runnables.graph import Graph, Node
 def extend_graph(
     graph: Graph, run: Runnable[Any, Any], config: RunnableConfig | None, *, prefix: str = ""
 ) -> tuple[Node, Node]:
-    """Add a Runnable's graph, without its input and its output; give its first and its last node.
+    """Add a Runnable's graph, without its input and output nodes. Return its first and its last node.
 
     Args:
-        graph: What it is added to.
-        run: Any Runnable. One whose graph has no single way in or out is a single node.
-        config: LangChain's config of the picture.
-        prefix: What its nodes are called by.
+        graph: The graph that grows.
+        run: Any Runnable. If its graph has several ways in or out, or none, it becomes a single node.
+        config: LangChain's config for the graph.
+        prefix: Prefix of the new nodes' ids.
     """
     part = run.get_graph(config)
     part.trim_first_node()

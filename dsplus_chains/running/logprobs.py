@@ -1,4 +1,4 @@
-"""How sure a chat model is of what it wrote, where its provider tells."""
+"""How sure a chat model is of its text, if its provider reports it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dsplus_chains.schema import ROUNDING
 
 
 def told_confidence(message: Any) -> float | None:
-    """The probability of a whole message, by the log-probabilities that came with it; None if none did.
+    """The probability of a whole message, from its log-probabilities. None if it has none.
 
     Args:
-        message: With `response_metadata["logprobs"]`, as OpenAI's protocol has it (`ChatOpenAI(logprobs=True)`), or
-            with `choice_logprobs`, as a `LocalChatModel` that chose among labels tells them.
+        message: Message with `response_metadata["logprobs"]`, as in OpenAI's protocol (`ChatOpenAI(logprobs=True)`). It
+            may have `choice_logprobs` instead, as from a `LocalChatModel` that chose among labels.
 
     Example:
         >>> from langchain_core.messages import AIMessage
@@ -30,6 +30,6 @@ def told_confidence(message: Any) -> float | None:
         else:
             tokens = logprobs["content"] if isinstance(logprobs, Mapping) else None
             total = math.fsum(token["logprob"] for token in tokens) if tokens else math.nan
-    except (KeyError, TypeError, ValueError, OverflowError):  # another provider's idea of log-probabilities
+    except (KeyError, TypeError, ValueError, OverflowError):  # another provider's form of log-probabilities
         return None
     return math.exp(min(total, 0.0)) if total <= ROUNDING else None

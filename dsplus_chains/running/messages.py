@@ -1,4 +1,7 @@
-"""Reading what a chat model wrote, whatever it was asked: thoughts are no answer, JSON says each thing once."""
+"""Reads a chat model's messages, whatever the model was asked.
+
+Thoughts are no answer, and JSON may name each key only once.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 
 def answer_in(message: BaseMessage) -> Any:
-    """What a message answers: what it calls a tool with, as structured output has it, else its text.
+    """The answer in a message. It is the arguments of a tool call, as in structured output, or else the text.
 
-    Beside a tool call, the text is no more than the way to it. Calls that differ are all of them the answer.
+    Beside a tool call, the text only leads to it. If several calls differ, all of them are the answer.
 
     Example:
         >>> call = {"name": "Answer", "args": {"label": "negative"}, "id": "1"}
@@ -25,14 +28,14 @@ def answer_in(message: BaseMessage) -> Any:
 
 
 def without_thoughts(text: str) -> str:
-    """The text behind a model's thoughts; nothing, if it was cut off while it was thinking.
+    """The text behind a model's thoughts. It is empty if the model was cut off while thinking.
 
     Example:
         >>> without_thoughts("<think>positive?</think>negative"), without_thoughts("<think>positive? Or")
         ('negative', '')
     """
     lowered = text.casefold() if text.isascii() else text.lower()
-    if len(lowered) != len(text):  # a few letters change their length with their case
+    if len(lowered) != len(text):  # a few letters change their length in lower case
         lowered = text
     for tag in ("think", "thinking"):
         end = lowered.rfind(f"</{tag}>")
@@ -44,10 +47,10 @@ def without_thoughts(text: str) -> str:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, unless it names a key twice; an `object_pairs_hook`.
+    """A JSON object, unless it names a key twice. Use it as `object_pairs_hook`.
 
     Raises:
-        ValueError: It does.
+        ValueError: A key stands twice.
 
     Example:
         >>> import json

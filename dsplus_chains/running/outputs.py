@@ -1,4 +1,4 @@
-"""What a Runnable's output says, whatever it is: a record, a prediction, a result, a plain value."""
+"""Reads any output of a Runnable, be it a record, a prediction, a result or a plain value."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from dsplus_chains.schema import ASKED_LARGE, Prediction, SubtaskResult, as_labe
 
 
 def read_result(output: Any, given: Any = None) -> SubtaskResult:
-    """What a Runnable's output says: a record's answer, a scorer's prediction, or any other value.
+    """The meaning of a Runnable's output. It may be a record's answer, a scorer's prediction, or any other value.
 
     Args:
-        output: What the Runnable returned.
-        given: What it got. A record that only passes on a prediction does not answer with its confidence.
+        output: The Runnable's output.
+        given: The Runnable's input. A record that only passes on its prediction does not give that prediction's
+            confidence.
     """
     if isinstance(output, SubtaskResult):
         return output
@@ -34,20 +35,23 @@ def read_result(output: Any, given: Any = None) -> SubtaskResult:
 
 
 def read_prediction(output: Any) -> Prediction | None:
-    """The prediction behind an output: of whoever has the last word in a record; None if there is none."""
+    """The prediction behind an output, or None. In a record it is that of the model with the last word."""
     if isinstance(output, Mapping):
         output = _speaker(output)
     return output if isinstance(output, Prediction) else None
 
 
 def _speaker(record: Mapping[str, Any]) -> Any:
-    """What is behind a record's answer: the large model, both models together, or the small one."""
+    """The value behind a record's answer.
+
+    It is that of the large model, of both models together, or of the small one.
+    """
     source = record["source"] if is_record(record) else None
     return record.get(source if source in ASKED_LARGE else "prediction")
 
 
 def _is_passed_on(record: Mapping[str, Any], given: Any) -> bool:
-    """Whether the prediction in a small answer's record came with the input, and something else has answered."""
+    """Whether a small answer's prediction came with the input, and something else has answered."""
     if record["source"] in ASKED_LARGE or not isinstance(given, Mapping):
         return False
     prediction, earlier = record.get("prediction"), given.get("prediction")

@@ -1,4 +1,4 @@
-"""Progress: whoever waits is told how far long work is."""
+"""Progress of long work, for whoever waits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 
 class Progress(Protocol):
-    """Told of work under way."""
+    """A function that gets reports of work under way."""
 
     def __call__(self, title: str, done: int, total: int, note: str = "") -> None:
-        """Take in what the work is, how much of it is done out of how much, and what else there is to say."""
+        """Take in the work's title, how much of it is done, how much there is in all, and a note."""
 
 
 BATCH_SIZE = 64
@@ -28,15 +28,15 @@ def in_batches(
     config: RunnableConfig | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> list[Any]:
-    """What a Runnable makes of many inputs, batch by batch.
+    """A Runnable's outputs for many inputs, computed batch by batch.
 
     Args:
         run: Any Runnable.
-        inputs: As many as there are.
-        title: What the work is called.
-        progress: Told after each batch.
-        config: Of the calls.
-        batch_size: How many inputs a batch has.
+        inputs: The inputs, any number of them.
+        title: Name of the work.
+        progress: Function that is called after each batch.
+        config: Config of the calls.
+        batch_size: Number of inputs in a batch.
 
     Example:
         >>> from langchain_core.runnables import RunnableLambda

@@ -1,4 +1,7 @@
-"""What the chat model calls under one run have cost, how sure the last was, and whether any was answered."""
+"""The cost of the chat model calls under one run.
+
+It also shows how sure the last call was, and whether any call was answered.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,13 @@ from dsplus_chains.schema import describe_error
 
 
 class UsageCollector(BaseCallbackHandler):
-    """Counts all chat model calls under one run, and their tokens: None as soon as one call does not tell its own.
+    """Counts all chat model calls under one run, and their tokens.
 
-    It also keeps how sure the last call was of its answer, where the provider tells, and whether any was answered.
+    The tokens are None as soon as one call does not report its own. The collector also keeps how sure the last call was
+    of its answer, where the provider reports it. It also knows whether any call was answered.
 
-    LangChain's own `UsageMetadataCallbackHandler` groups by model name and drops the tokens of a message that does
-    not name its model.
+    LangChain's own `UsageMetadataCallbackHandler` groups by model name. It drops the tokens of a message that does not
+    name its model.
     """
 
     run_inline = True  # no thread hop for an addition
@@ -36,28 +40,31 @@ class UsageCollector(BaseCallbackHandler):
         self._failed = 0
         self._error: BaseException | None = None
         self.calls = 0
-        """How many calls were begun, those that failed among them."""
+        """The number of calls that were begun, failed ones included."""
         self.confidence: float | None = None
-        """The probability of the last call's message; None where its provider does not tell."""
+        """The probability of the last call's message. None if its provider does not report it."""
         self._lock = Lock()
 
     @property
     def usage(self) -> UsageMetadata | None:
-        """The tokens of all calls so far; None if there was no call, or one that did not tell."""
+        """The tokens of all calls so far. None if there was no call, or one that did not report its own."""
         return None if self._untold else self._total
 
     @property
     def failure(self) -> str | None:
-        """The last error, if calls were begun and every one has failed: whatever came out, no model said it."""
+        """The last error, if calls were begun and all of them failed. Then no model said whatever came out."""
         return describe_error(self._error) if self._error is not None and self._failed == self.calls else None
 
     @property
     def source(self) -> str | None:
-        """Who has spoken, as in the record's `source`: "fallback" if every call failed; None if there was no call."""
+        """Who has spoken, as in the record's `source`.
+
+        It is "fallback" if every call failed, and None if there was no call.
+        """
         return None if not self.calls else "large" if self.failure is None else "fallback"
 
     def add(self, other: UsageCollector) -> None:
-        """Count the tokens of another run as well; its calls remain its own."""
+        """Count the tokens of another run as well. Its number of calls is not added."""
         with self._lock:
             self._untold |= other._untold
             self._total = add_usage(self._total, other._total) if self._total or other._total else None
@@ -81,7 +88,7 @@ class UsageCollector(BaseCallbackHandler):
     @override
     def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
         for generations in response.generations:
-            for generation in generations[:1]:  # further candidates share the first one's call and usage
+            for generation in generations[:1]:  # further candidates share the call and usage of the first
                 message = generation.message if isinstance(generation, ChatGeneration) else None
                 told = message.usage_metadata if isinstance(message, AIMessage) else None
                 with self._lock:
@@ -93,7 +100,10 @@ class UsageCollector(BaseCallbackHandler):
 
 
 def _tokens(told: Mapping[str, Any]) -> UsageMetadata:
-    """What a message tells of its tokens; an answer out of LangChain's cache may tell only that it cost nothing."""
+    """The tokens that a message reports.
+
+    An answer from LangChain's cache may report only that it cost nothing.
+    """
     counts: dict[str, Any] = {name: told.get(name) or 0 for name in ("input_tokens", "output_tokens", "total_tokens")}
     details = {name: told[name] for name in ("input_token_details", "output_token_details") if told.get(name)}
     return cast("UsageMetadata", {**counts, **details})
@@ -105,7 +115,7 @@ def traced(config: RunnableConfig, run_manager: Any, tag: str) -> RunnableConfig
 
 
 def watched(config: RunnableConfig, run_manager: Any, tag: str, collector: UsageCollector) -> RunnableConfig:
-    """The config of a run for one row, traced under `run_manager`, whose tokens go to the collector."""
+    """The config of a run for one row, traced under `run_manager`. Its tokens go to the collector."""
     callbacks = run_manager.get_child(tag)
     callbacks.add_handler(collector)
     return patch_config(config, callbacks=callbacks)

@@ -1,4 +1,7 @@
-"""The ground floor: the record and its values, labels, errors, and the rules that all rooms share."""
+"""The ground floor of the package.
+
+It holds the record and its values, labels, errors, and the rules that all packages share.
+"""
 
 from dsplus_chains.schema.cells import is_missing as is_missing
 from dsplus_chains.schema.cells import label_reader as label_reader

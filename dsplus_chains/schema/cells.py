@@ -1,4 +1,4 @@
-"""Reading labels in the cells of a table, which say nothing of types, and telling which cells are empty."""
+"""Reads labels from the cells of a table, which have no reliable types, and finds empty cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dsplus_chains.schema.labels import label_key
 
 
 def label_reader(known: Sequence[Any]) -> Callable[[Any], Any]:
-    """What turns a cell into the known label that is written like it, or into None.
+    """A function that turns a cell into the known label with the same spelling, or into None.
 
     Example:
         >>> read = label_reader([7, 71])
@@ -22,7 +22,7 @@ def label_reader(known: Sequence[Any]) -> Callable[[Any], Any]:
 
     def read(cell: Any) -> Any:
         if isinstance(cell, float) and cell.is_integer():
-            cell = int(cell)  # what becomes of integers in a column with gaps
+            cell = int(cell)  # a column with gaps holds integers as floats
         if not isinstance(cell, (str, int)):
             return None
         if label_key(cell) in exact or not isinstance(cell, str):
@@ -34,7 +34,7 @@ def label_reader(known: Sequence[Any]) -> Callable[[Any], Any]:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty: None, NaN, or a text of white space alone.
+    """Whether a cell is empty. That is None, NaN, or a text of white space alone.
 
     Example:
         >>> [is_missing(value) for value in (None, float("nan"), " ", 0, "no")]

@@ -1,4 +1,4 @@
-"""The errors that a user may meet, and how one reads in a record."""
+"""The errors that a user may meet, and their wording in a record."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 
 class DSPlusError(Exception):
-    """Base of all errors that this package raises on its own account."""
+    """Base of all errors that this package itself raises."""
 
 
 class InvalidInputError(DSPlusError, ValueError):
-    """An input of the chain, or a record on its way through it, is not what a Runnable can work on."""
+    """A Runnable cannot work on an input of the chain, or on a record inside it."""
 
 
 class WiringError(InvalidInputError):
-    """The parts of a chain do not fit each other. A model that fails is a reason to fall back; this is not."""
+    """The parts of a chain do not fit each other. Unlike a failed model, this is no reason to fall back."""
 
 
 class TrainingDataError(DSPlusError, ValueError):
@@ -22,7 +22,7 @@ class TrainingDataError(DSPlusError, ValueError):
 
 
 class InfeasibleTargetError(DSPlusError, ValueError):
-    """No threshold meets the target on this data; `nearest` is the closest that can be had."""
+    """No threshold meets the target on this data. `nearest` is the closest that can be had."""
 
     def __init__(self, message: str, *, target: Any = None, nearest: Any = None) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class InfeasibleTargetError(DSPlusError, ValueError):
 
 
 class SubtaskError(DSPlusError):
-    """A subtask failed; `subtask` is its name, the cause is chained."""
+    """A subtask failed. `subtask` is its name, and the cause is chained."""
 
     def __init__(self, message: str, *, subtask: str = "") -> None:
         super().__init__(message)
@@ -39,10 +39,10 @@ class SubtaskError(DSPlusError):
 
 
 class BundleError(DSPlusError, ValueError):
-    """A saved model is damaged, incompatible, or holds something that cannot be saved without pickle."""
+    """A saved model is damaged or incompatible, or holds something that cannot be saved without pickle."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Name an error in one line, as it stands in a record: ``"TimeoutError: no answer in 5 s"``."""
+    """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``."""
     text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

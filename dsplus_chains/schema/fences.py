@@ -1,4 +1,4 @@
-"""Fences: data stays data in a prompt, whatever it says."""
+"""Fences mark data in a prompt as data, whatever it says."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def fence(text: str, *, tag: str = "input") -> str:
     """Put text between tags that do not occur in it, so that nothing inside can close the fence.
 
     Args:
-        text: Any text; it is not changed.
-        tag: The name of the tag; a number is added if the text itself holds a tag of that name.
+        text: Any text. It is not changed.
+        tag: Name of the tag. A number is added if the text itself holds a tag of that name.
 
     Returns:
         Three or more lines: opening tag, text, closing tag.

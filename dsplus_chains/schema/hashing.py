@@ -1,4 +1,4 @@
-"""SHA-256 of plain data, of texts and of files: what says whether two are the same."""
+"""SHA-256 of plain data, texts and files, which tells whether two are the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def hash_of(data: Any) -> str:
-    """SHA-256 of plain data, in hexadecimal; whatever JSON cannot hold counts by its `repr`.
+    """SHA-256 of plain data, in hexadecimal. Values that JSON cannot hold count by their `repr`.
 
     Example:
         >>> hash_of(["a", 1])[:8], hash_of(["a", "1"])[:8]
@@ -19,7 +19,7 @@ def hash_of(data: Any) -> str:
 
 
 def hash_of_text(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal; half of a character counts as a question mark."""
+    """SHA-256 of a text, in hexadecimal. Half of a character counts as a question mark."""
     return hash_of_bytes(text.encode("utf-8", "replace"))
 
 

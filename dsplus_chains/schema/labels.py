@@ -1,4 +1,4 @@
-"""Class labels: plain values, each once, all of one type."""
+"""Class labels, which are plain values, each given once and all of one type."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
 
 
 def as_label(value: Any) -> Any:
-    """Turn a numpy scalar, or a kind of string or integer (an enum member, the text of a message), into a plain value.
+    """Turn a special scalar into a plain value. Anything else passes unchanged.
 
-    Anything else passes unchanged.
+    It converts numpy scalars and subclasses of string and integer (an enum member, the text of a message).
 
     Example:
         >>> import numpy as np
@@ -28,14 +28,16 @@ def as_label(value: Any) -> Any:
 
 
 Label: TypeAlias = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(as_label)]
-"""A class label. One scorer uses one type: `True` and `1` never mix."""
+"""A class label. One scorer uses one type, so `True` and `1` never mix."""
 
 
 def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
-    """The labels as a tuple, if there is at least one, each comes once, none is blank, and all are of one type.
+    """The labels as a tuple, if they are valid.
+
+    There must be at least one. Each must come once, none may be blank, and all must have one type.
 
     Raises:
-        ValueError: They are not.
+        ValueError: The labels are not valid.
 
     Example:
         >>> check_labels([True, 1])
@@ -61,12 +63,12 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def label_key(label: Any) -> tuple[type, Any]:
-    """What tells one label from another in a dict or a set, where True would find 1."""
+    """A key that tells labels apart in a dict or a set. There, plain True would find 1."""
     return type(label), label
 
 
 def same_label(one: Any, other: Any) -> bool:
-    """Whether two values are one label: equal and of the same type, so that True is not 1; None is no label.
+    """Whether two values are the same label, with equal value and equal type. True is not 1, and None is no label.
 
     Example:
         >>> same_label(1, 1), same_label(True, 1), same_label(None, None)
@@ -76,7 +78,7 @@ def same_label(one: Any, other: Any) -> bool:
 
 
 def each_once(labels: Iterable[Any]) -> tuple[Any, ...]:
-    """Labels without repetitions, in the order in which they first come; True is not 1.
+    """Labels without repetitions, in order of first appearance. True is not 1.
 
     Example:
         >>> each_once([True, 1, True])
@@ -86,7 +88,7 @@ def each_once(labels: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def labels_outside(labels: Iterable[Any], known: Sequence[Any]) -> list[Any]:
-    """Those labels that are none of the known ones; True is not 1.
+    """The labels that are not among the known ones. True is not 1.
 
     Example:
         >>> labels_outside([True, 2, 3], [1, 2])

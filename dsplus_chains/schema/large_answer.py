@@ -1,4 +1,4 @@
-"""What the large model says of one input: its answer, and why it overrode the small model."""
+"""The large model's answer to one input, and its reason for overriding the small model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dsplus_chains.schema.value import Value
 
 
 class Explanation(Value):
-    """Why the large model overrode the small one, in its own words; see `OverrideExplainer`.
+    """Why the large model overrode the small one, in its own words. See `OverrideExplainer`.
 
     Args:
-        text: What it said; None if it failed.
-        error: Why there is no text.
-        usage: The tokens of this call, where the provider tells them.
+        text: The large model's words. None if the call failed.
+        error: The reason why there is no text.
+        usage: Tokens of this call, where the provider reports them.
     """
 
     text: str | None = None
@@ -33,9 +33,9 @@ class LargeAnswer(Value):
     """What the large model itself said of one input, before any fusion.
 
     Args:
-        value: Its answer; None if it failed before it said anything that counts as one.
-        confidence: Its own confidence in [0, 1], where the provider tells it, else None.
-        usage: The tokens of all its calls for this input, else None.
+        value: Its answer. None if it failed before it gave one.
+        confidence: Its own confidence in [0, 1], where the provider reports it, else None.
+        usage: Tokens of all its calls for this input, else None.
         explanation: Why it overrode the small model, if it was asked.
     """
 

@@ -1,4 +1,4 @@
-"""Mappings as pairs: the keys of a JSON object could not be numbers or booleans."""
+"""Mappings as pairs, because a JSON object cannot have numbers or booleans as keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_pairs(mapping: Mapping[Any, Any] | None) -> list[list[Any]] | None:
 
 
 def from_pairs(value: Any) -> Any:
-    """A mapping back from its pairs; anything else, such as a mapping, as it is.
+    """A mapping back from its pairs. Anything else, such as a mapping, is returned unchanged.
 
     Example:
         >>> from_pairs([[1, "low"]]), from_pairs({1: "low"})

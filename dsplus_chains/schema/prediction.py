@@ -1,4 +1,4 @@
-"""`Prediction`: what a small model says of one input, and how sure it is."""
+"""`Prediction` is a small model's answer to one input, and how sure it is."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shown
 
 ROUNDING = 1e-6
-"""How far beyond [0, 1] a probability may lie and still count as rounding error (a sum of float32)."""
+"""Distance beyond [0, 1] up to which a probability counts as a rounding error (a sum of float32)."""
 
 
 class _ReadOnlyDict(dict[Any, Any]):
-    """A dict that refuses to change. (`types.MappingProxyType` can neither be pickled nor copied)."""
+    """A dict that refuses to change. `types.MappingProxyType` can neither be pickled nor copied."""
 
     def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
         msg = "a Prediction is read-only; build a new one"
@@ -64,26 +64,27 @@ def _distance(value: Any) -> float | None:
 
 
 Confidence: TypeAlias = Annotated[float | None, BeforeValidator(_confidence)]
-"""A probability of being right, in [0, 1]; None where it is not known (a NaN becomes None)."""
+"""A probability of being right, in [0, 1]. None means unknown, and NaN becomes None."""
 
 
 class Prediction(Value):
-    """What the small model says of one input.
+    """A small model's answer to one input.
 
-    Give it a `label`, or a `value`. A label is its own value. A value that is no label is any JSON value, such as a
-    number or an object; its label is then its canonical text.
+    Give it a `label`, or a `value`. A label is its own value. Any other JSON value, such as a number or an object, gets
+    its canonical text as its label.
 
     Args:
         label: The most likely label, or None if the small model has none.
-        value: What the small model answers; the label, if it is not given.
-        confidence: The probability, in [0, 1], that the answer is right. NaN becomes None, and rounding error
-            of up to 1e-6 beyond the interval is clipped.
-        probabilities: The probability of every label, read-only; also accepted as pairs, which is how it is
-            written to JSON, where the keys of an object could not be numbers.
-        ood_score: How far the input is from what the small model was trained on, at least 0; None if it does not say.
+        value: The small model's answer. By default it is the label.
+        confidence: The probability, in [0, 1], that the answer is right. NaN becomes None. Rounding error of up to 1e-6
+            beyond the interval is clipped.
+        probabilities: The probability of every label, read-only. Pairs are accepted too. JSON holds it as pairs,
+            because the keys of a JSON object cannot be numbers.
+        ood_score: Distance of the input from the small model's training data, at least 0. None if the model does not
+            say.
 
     Raises:
-        pydantic.ValidationError: A probability outside [0, 1], or a label that is no string, integer or boolean.
+        pydantic.ValidationError: A probability is outside [0, 1], or a label is no string, integer or boolean.
 
     Example:
         >>> prediction = Prediction(label="negative", confidence=0.97)
@@ -135,7 +136,10 @@ class Prediction(Value):
         return {} if self.probabilities is None else {"probabilities": [[k, v] for k, v in self.probabilities.items()]}
 
     def __add__(self, later: Self) -> Self:
-        """The later of two predictions: a stream is the sum of its chunks, and a later tier replaces an earlier."""
+        """The later of two predictions.
+
+        A stream is the sum of its chunks, and a later tier replaces an earlier one.
+        """
         return later if isinstance(later, Prediction) else NotImplemented
 
     @override
@@ -144,7 +148,7 @@ class Prediction(Value):
 
 
 def canonical_text(value: Any) -> Any:
-    """The label that stands for a value: a label itself, else the value as JSON, with its keys in order.
+    """The label that stands for a value. It is a label itself, or the value as JSON with its keys in order.
 
     Args:
         value: Any JSON value, or None.

@@ -1,4 +1,4 @@
-"""The record that flows through a chain, and how it is told from other mappings."""
+"""The record that flows through a chain, and how to tell it from other mappings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from dsplus_chains.schema.wording import what_came
 
 
 class ShuntRecord(TypedDict, total=False):
-    """What flows through a chain: a plain dict to which each Runnable adds its keys.
+    """The record of a chain, a plain dict to which each Runnable adds its keys.
 
-    Keys of the caller's own pass through untouched; those below are not the caller's to use, but for `input`.
+    The caller's own keys pass through unchanged. Of the keys below, the caller may set only `input`, `request` and
+    `plan`.
     """
 
     input: Any
-    """What is scored."""
+    """The input that is scored."""
     prediction: Prediction
     """The latest small model's prediction."""
     tiers: NotRequired[list[Prediction]]
@@ -29,34 +30,34 @@ class ShuntRecord(TypedDict, total=False):
     answer: Any
     """The final answer."""
     source: str
-    """Who gave it: "small", "large", "fused", "fallback", or a tier's name."""
+    """Who gave the answer: "small", "large", "fused", "fallback", or a tier's name."""
     large: NotRequired[LargeAnswer]
-    """What the large model said; absent if it was not asked."""
+    """What the large model said. Absent if it was not asked."""
     fused: NotRequired[Prediction]
-    """What both models together believe, where the two were weighed."""
+    """The prediction of both models together, where a fusion weighed them."""
     error: NotRequired[str]
     """Why `source` is "fallback", or why there is no `plan`."""
     subtasks: NotRequired[dict[str, SubtaskResult]]
     """Results of subtasks by name."""
     request: NotRequired[str]
-    """What a planner is asked about `input`; without it, `input` is the request."""
+    """The planner's question about `input`. Without it, `input` is the request."""
     plan: NotRequired[Any]
-    """The plan that a planner has run; None if the large model answered without one."""
+    """The plan that a planner has run. None if the large model answered without one."""
     planning: NotRequired[Any]
-    """How the plan came about, and at what cost."""
+    """How the plan was made, and at what cost."""
 
 
 _MARKS = {"prediction": Prediction, "large": LargeAnswer, "fused": Prediction, "subtasks": SubtaskResults}
-"""Values that only a chain of ours puts into a mapping."""
+"""Types of values that only a chain of ours puts under these keys."""
 
 
 def check_answered(value: Any, *keys: str, place: str) -> Mapping[str, Any]:
     """A record, if a branch has answered it.
 
     Args:
-        value: What a Runnable behind a branch got.
-        keys: What it needs beside `answer` and `source`.
-        place: Where in a chain it belongs, for the error.
+        value: Input of a Runnable behind a branch.
+        keys: Keys that the Runnable needs beside `answer` and `source`.
+        place: The Runnable's place in a chain, for the error.
 
     Raises:
         InvalidInputError: It is no mapping, or lacks a key.
@@ -69,11 +70,11 @@ def check_answered(value: Any, *keys: str, place: str) -> Mapping[str, Any]:
 
 
 def as_record(value: Any, *, expected: str) -> Mapping[str, Any]:
-    """A record with an `input`: the input itself where it is one, a text as the `input` of a new one.
+    """A record with an `input`. A record is returned unchanged, and a text becomes the `input` of a new one.
 
     Args:
-        value: What a Runnable got.
-        expected: What it takes, for the error.
+        value: Input of a Runnable.
+        expected: The accepted inputs, for the error.
 
     Raises:
         InvalidInputError: It is neither.
@@ -90,7 +91,7 @@ def as_record(value: Any, *, expected: str) -> Mapping[str, Any]:
 
 
 def answer_of_large(record: Mapping[str, Any]) -> Any:
-    """What the large model answered, where its answer is the record's; None where it was not asked, or failed.
+    """The large model's answer, if it is the record's answer. None if the model was not asked, or failed.
 
     Example:
         >>> answer_of_large({"answer": "ham", "source": "large"}), answer_of_large({"answer": "ham", "source": "small"})
@@ -102,12 +103,12 @@ def answer_of_large(record: Mapping[str, Any]) -> Any:
 def is_record(output: Any, given: Any = None) -> TypeGuard[Mapping[str, Any]]:
     """Whether an output is a record with an answer, and not a mapping that happens to have such keys.
 
-    It holds an `answer`, names its `source`, and has a value of one of this module's types, or the very `input` that
-    was given: a table or a JSON answer has neither.
+    A record holds an `answer` and names its `source`. It also has a value that only a chain writes, or the very `input`
+    object that was given. A table or a JSON answer has neither.
 
     Args:
-        output: What a Runnable returned.
-        given: What it got.
+        output: Output of a Runnable.
+        given: Input of that Runnable.
 
     Example:
         >>> is_record({"answer": "30 days", "source": "page 3"})

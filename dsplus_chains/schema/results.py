@@ -1,4 +1,4 @@
-"""What subtasks found out, and how that reads in a prompt."""
+"""The results of subtasks, and their wording in a prompt."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shorten
 
 SKIPPED = "skipped"
-"""The source of the result of a subtask that was not run for an input."""
+"""The `source` of a result whose subtask was not run for an input."""
 
 
 ASKED_LARGE = ("large", "fused")
-"""The sources of a result in which the large model has spoken."""
+"""The values of `source` that mean the large model has answered."""
 
 
 class Passage(Value):
-    """A piece of a longer text, verbatim, and where it stands there.
+    """A piece of a longer text, verbatim, and its place there.
 
     Args:
         text: The piece.
-        start: The offset of its first character; None where the piece is not found in the text as it is.
-        number: Its place among the pieces, from 1; None if they are not counted.
+        start: The offset of its first character. None if the text does not hold the piece verbatim.
+        number: Its number among the pieces, from 1. None if they are not counted.
 
     Example:
         >>> str(Passage(text="It broke at once.", start=120, number=3))
@@ -50,21 +50,21 @@ class Passage(Value):
 
 
 class SubtaskResult(Value):
-    """What one subtask found out.
+    """The result of one subtask.
 
     Args:
-        value: Its result; None if it failed or was skipped.
-        confidence: How sure whoever answered is, in [0, 1], or None if it does not say.
-        source: Who answered, as in the record's `source`; "skipped" if the subtask was not run for this input; None if
-            nobody says.
+        value: The result itself. None if the subtask failed or was skipped.
+        confidence: Confidence of whoever answered, in [0, 1], or None if it does not say.
+        source: Who answered, as in the record's `source`. It is "skipped" if the subtask was not run for this input,
+            and None if nobody says.
         error: Why there is no result, or only the small model's (``"TimeoutError: …"``), else None.
-        doubtful: Whether the subtask's own threshold asks for more confidence than there is.
-        passages: What of the input it rests on, where whoever answered can tell.
-        usage: The tokens of all chat model calls that the subtask made for this input; None if it made none, or one
-            that did not tell.
-        calls: How many these were.
-        seconds: How long it took: the time of the subtask's batch in equal shares for its inputs. Two results that
-            differ in this alone are equal.
+        doubtful: Whether the confidence does not reach the subtask's own threshold.
+        passages: The parts of the input that the result rests on, if whoever answered knows them.
+        usage: Tokens of all chat model calls that the subtask made for this input. None if it made none, or if one call
+            did not report its own.
+        calls: Number of these calls.
+        seconds: Duration, as an equal share of the time of the subtask's batch. Two results that differ only in this
+            are equal.
 
     Example:
         >>> str(SubtaskResult(value="sport", confidence=0.97))
@@ -83,12 +83,15 @@ class SubtaskResult(Value):
 
     @property
     def is_open(self) -> bool:
-        """Whether the question is left to whoever combines the results: no value, a doubtful one, or a stand-in."""
+        """Whether the question is left to the step that combines the results.
+
+        That is so without a value, with a doubtful one, or with a stand-in.
+        """
         return self.value is None or self.doubtful or self.source == "fallback"
 
     @property
     def shown(self) -> Any:
-        """What stands in a template for it: the value, "unknown" without one, nothing if it was skipped."""
+        """The text for a template. It is the value, "unknown" without one, and empty if the subtask was skipped."""
         if self.value is not None:
             return self.value
         return "" if self.source == SKIPPED else "unknown"
@@ -112,10 +115,10 @@ class SubtaskResult(Value):
 
 
 class SubtaskResults(AddableDict):
-    """The results of subtasks by name; as text they tell the large model what is known, from whom, and what is not.
+    """The results of subtasks by name.
 
-    What was skipped has no line. A value of several lines is indented, so that no text that was found can pass for a
-    result of its own.
+    As text they tell the large model what is known, from whom, and what is still open. A skipped subtask has no line. A
+    value of several lines is indented, so that no found text can pass for a result.
 
     Example:
         >>> found = {"topic": SubtaskResult(value="sport", confidence=0.97, source="small"), "team": SubtaskResult()}
@@ -149,7 +152,10 @@ class SubtaskResults(AddableDict):
 
 
 def _told(name: str, result: SubtaskResult) -> str:
-    """One result in a prompt; a value of several lines stands below its name, indented: none can pass for a title."""
+    """One result in a prompt.
+
+    A value of several lines stands below its name and is indented, so that no line can pass for a title.
+    """
     if result.value is None:
         reason = "" if result.error is None else f" ({shorten(' '.join(result.error.splitlines()), 80)})"
         return f"{name} = unknown{reason}"

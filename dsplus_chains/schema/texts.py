@@ -1,4 +1,4 @@
-"""Texts: where they stand in an input, and whether they are whole."""
+"""Finds the text of an input, and checks that it is sound."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dsplus_chains.schema.errors import InvalidInputError
 from dsplus_chains.schema.wording import shorten, what_came
 
 NOTHING_TO_READ = "there is nothing to read"
-"""Why nothing was found in a text without a passage."""
+"""The reason why nothing was found in a text without a passage."""
 
 
 def read_text(value: Any, *, purpose: str) -> str:
     """The text of an input, which is a text or a record.
 
     Args:
-        value: What came.
-        purpose: What the text is for, as an error tells it.
+        value: The input.
+        purpose: The purpose of the text, for the error.
 
     Raises:
         InvalidInputError: There is none, or it holds half of a character.
@@ -35,11 +35,11 @@ def read_text(value: Any, *, purpose: str) -> str:
 
 
 def check_sound(text: str, *, where: str) -> str:
-    """The text, if it is whole: a tokenizer that meets half of a character fails all texts of its batch.
+    """The text, if it is sound. Half of a character makes a tokenizer fail on the whole batch.
 
     Args:
         text: Any text.
-        where: Where it stood, as an error tells it, with what separates the two.
+        where: Place of the text, for the error, with the separator behind it.
 
     Raises:
         InvalidInputError: It holds half of a character.
@@ -51,7 +51,7 @@ def check_sound(text: str, *, where: str) -> str:
 
 
 def is_sound(text: str) -> bool:
-    """Whether a text can be encoded: half of an emoji, cut in two, cannot."""
+    """Whether a text can be encoded. Half of an emoji, cut in two, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

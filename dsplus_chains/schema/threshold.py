@@ -1,4 +1,4 @@
-"""Thresholds: what they may be, and the one rule by which a small model's answer is kept."""
+"""The forms of a threshold, and the one rule by which a small model's answer is kept."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def _number(value: Any, where: str) -> float | None:
 
 
 def as_threshold(value: Any) -> Any:
-    """A threshold as the rule takes it: a number, a dict of numbers by label, or None.
+    """A threshold in the form that the rule takes. It is a number, a dict of numbers by label, or None.
 
     Args:
         value: One of these, or pairs of label and number, as JSON holds a dict.
 
     Raises:
-        ValueError: It is none of these, or a number is outside of [0, 1].
+        ValueError: It is none of these, or a number is outside [0, 1].
     """
     if isinstance(value, list) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value):
-        value = dict(value)  # as it is written to JSON
+        value = dict(value)  # JSON holds it as pairs
     if isinstance(value, Mapping):
         labels = check_labels(list(value)) if value else ()
         numbers = (_number(number, f"threshold[{label!r}]") for label, number in value.items())
@@ -42,11 +42,11 @@ def as_threshold(value: Any) -> Any:
 
 
 Threshold: TypeAlias = Annotated[Any, BeforeValidator(as_threshold)]
-"""A number in [0, 1], or a number per label (a label that is not in it defers), or None (defer everything)."""
+"""A number in [0, 1], a number for each label, or None. A missing label is deferred. None defers everything."""
 
 
 def threshold_for(threshold: Any, prediction: Prediction) -> float | None:
-    """The number that one prediction's confidence is held against; None defers it.
+    """The number to which one prediction's confidence is compared. None means that the prediction is deferred.
 
     Example:
         >>> threshold_for({"spam": 0.8}, Prediction(label="spam", confidence=0.9))
@@ -57,23 +57,23 @@ def threshold_for(threshold: Any, prediction: Prediction) -> float | None:
     if not isinstance(threshold, Mapping):
         common: float | None = threshold
         return common
-    for label in threshold:  # all of one type; True must not find 1
+    for label in threshold:  # all have one type, and True must not find 1
         return threshold.get(prediction.label) if type(label) is type(prediction.label) else None
     return None
 
 
 def is_kept(prediction: Prediction, threshold: Any, max_ood_score: float | None = None) -> bool:
-    """Whether the small model's answer stands: iff its confidence is known and ``confidence >= threshold``.
+    """Whether the small model's answer stands, which needs a known confidence with ``confidence >= threshold``.
 
-    A prediction without a label is never kept. With `max_ood_score`, the input must also be known to lie within that
-    distance of the training examples.
+    A prediction without a label is never kept. With `max_ood_score`, the input's distance to the training examples must
+    also be known, and at most that large.
 
     Args:
-        prediction: The small model's.
-        threshold: A number, a dict of numbers by label, or None, which keeps nothing.
-        max_ood_score: The largest distance at which an answer is kept; None: any.
+        prediction: The small model's prediction.
+        threshold: A number, a dict of numbers by label, or None. None keeps nothing.
+        max_ood_score: The largest distance at which an answer is kept. None allows any distance.
 
-    Source: Data Shunt (arXiv 2406.15471), the routing rule; a missing confidence is deferred, never kept.
+    Source: Data Shunt (arXiv 2406.15471), the routing rule. A missing confidence is deferred, never kept.
 
     Example:
         >>> is_kept(Prediction(label="spam", confidence=0.9), 0.9), is_kept(Prediction(label="spam"), 0.0)

@@ -1,4 +1,4 @@
-"""`Value`: what the frozen values of this package have in common."""
+"""`Value` is the base of this package's frozen values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How values read in messages, prompts and reports: one wording each."""
+"""The wording of values in messages, prompts and reports, one for each kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from reprlib import Repr
 from typing import Any
 
 WIDTH = 80
-"""How many characters of a value a message shows."""
+"""Number of characters of a value that a message shows."""
 
 _SHORT = Repr()
 _SHORT.maxother = _SHORT.maxstring = WIDTH
@@ -15,12 +15,12 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 5
 
 
 def shorten(text: str, width: int) -> str:
-    """The beginning of a text that is longer than `width` characters, and a sign that it goes on."""
+    """The beginning of a text longer than `width` characters, and a sign that it goes on."""
     return text if len(text) <= width else f"{text[:width].rstrip()}…"
 
 
 def shown(value: Any, width: int = WIDTH) -> str:
-    """A value for a message, cut short; its whole text is never made.
+    """A value for a message, cut short. Its whole text is never made.
 
     Example:
         >>> shown("a" * 1000, 5), shown(list(range(1000)))
@@ -33,7 +33,7 @@ def shown(value: Any, width: int = WIDTH) -> str:
 
 
 def what_came(value: Any) -> str:
-    """What came in, as an error tells it: "Got 7 (int) but expected a text".
+    """The value that came in, for an error such as "Got 7 (int) but expected a text".
 
     Example:
         >>> what_came(7), what_came({"text": "…", "id": 1})
@@ -47,7 +47,7 @@ def what_came(value: Any) -> str:
 
 
 def percent(confidence: float | None) -> str:
-    """A probability for people (and prompts): whole percents, never rounded to certainty.
+    """A probability for people and prompts, in whole percents. It is never rounded to certainty.
 
     Example:
         >>> percent(0.973), percent(0.9999), percent(0.001), percent(None)

@@ -1,4 +1,4 @@
-"""An input becomes a prediction."""
+"""Scorers, which turn an input into a prediction."""
 
 import lazy_loader
 

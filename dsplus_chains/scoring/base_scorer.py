@@ -1,4 +1,4 @@
-"""`BaseScorer`: what every scorer does around its model."""
+"""`BaseScorer` is the part that all scorers share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from dsplus_chains.scoring.record_start import start_record, with_prediction
 
 
 class BaseScorer(BatchRunnable[Any, Any]):
-    """A Runnable from an input to a record with a `prediction`; a subclass says how a batch of texts is predicted."""
+    """A Runnable from an input to a record with a `prediction`.
+
+    A subclass says how a batch of texts is predicted.
+    """
 
     input_type: ClassVar[Any] = str | dict[str, Any]
     output_type: ClassVar[Any] = ShuntRecord
@@ -24,7 +27,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
 
     @abstractmethod
     def _predict(self, texts: list[str]) -> list[Prediction]:
-        """One prediction a text."""
+        """One prediction for each text."""
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:

@@ -1,4 +1,4 @@
-"""`ChatModelScorer`: a small chat model, as a scorer that knows how sure it is."""
+"""`ChatModelScorer` uses a small chat model as a scorer that knows how sure it is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Coerced = Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
 
 
 class _Said(NamedTuple):
-    """One message of the chat model to one text (or the error in its place), and what was read from it."""
+    """One message of the chat model for one text, or the error in its place, and the answer read from it."""
 
     row: int
     message: Any
@@ -35,42 +35,42 @@ class _Said(NamedTuple):
 
 
 class ChatModelScorer(BaseScorer):
-    """Lets a small chat model stand where `SmallModelScorer` stands: one batch of the chat model for a batch of texts.
+    """Puts a small chat model in the place of `SmallModelScorer`. A batch of texts is one batch of the chat model.
 
-    In: a text, or a dict that holds one. Out: the record with the chat model's answer as prediction. An answer that
-    the parser cannot read has no label, and one without a confidence is deferred like it. If the call for a text
-    fails, that text fails alone.
+    It takes a text, or a dict that holds one. It returns the record with the chat model's answer as prediction. An
+    answer that the parser cannot read has no label. It is deferred, like an answer without a confidence. If the call
+    for a text fails, that text fails alone.
 
-    The confidence comes from one of two places; choose the threshold on data for either:
+    The confidence comes from one of two sources. Choose the threshold on data for either one.
 
-    * ``"logprobs"``: the probability of the whole answer, which is the exponential of the sum of its tokens'
-      log-probabilities. Right for labels; a long answer is improbable however good it is. The chat model must send
-      them, as `ChatOpenAI(logprobs=True)` does; without them the confidence is None. A `LocalChatModel` with
-      `choices` bound tells the probability of each choice, and they are used.
-    * ``"agreement"``: the share of `samples` answers that agree, for answers that are no labels too. A tie goes to
-      the answer that came first. A sample that failed or cannot be read agrees with nothing. It needs samples that
-      can differ: a temperature above 0, no fixed seed, and no LangChain cache, which would give out one answer
-      `samples` times.
+    * ``"logprobs"`` is the probability of the whole answer. It is the exponential of the sum of the tokens'
+      log-probabilities. It suits labels. A long answer is improbable, however good it is. The chat model must
+      send the log-probabilities, as `ChatOpenAI(logprobs=True)` does. Without them the confidence is None. A
+      `LocalChatModel` with bound `choices` sends the probability of each choice, which is then used.
+    * ``"agreement"`` is the share of `samples` answers that agree, and also serves answers that are no labels. A tie
+      goes to the answer that came first. A sample that failed or cannot be read agrees with nothing. The samples must
+      be able to differ, so use a temperature above 0 and no fixed seed. Use no LangChain cache either, because it would
+      return one answer `samples` times.
 
     Args:
         chat_model: Any Runnable from a prompt to a message.
-        prompt: Any Runnable from the record to a prompt: ``HintPromptBuilder(..., hints="none")``, or a
-            `ChatPromptTemplate`, which is fed from `{input}` if it has one variable.
-        parser: What reads a label from a message, as `LabelParser` does. None takes the text as it is.
+        prompt: Any Runnable from the record to a prompt, such as ``HintPromptBuilder(..., hints="none")``. A
+            `ChatPromptTemplate` with one variable gets `{input}` for it.
+        parser: Parser that reads a label from a message, such as `LabelParser`. None takes the text as it is.
         confidence: "logprobs" or "agreement".
-        samples: How often each text is asked for "agreement".
-        same: Whether two answers agree; quick, as it runs between calls. None compares exactly where the labels are
-            known, else without regard to case and white space.
-        labels: The labels it may predict, an answer beside which counts as one that cannot be read; None takes the
-            parser's, if it has any.
+        samples: Number of questions for each text, for "agreement".
+        same: Function that tells whether two answers agree. It runs between calls, so it should be quick. With None,
+            labels are compared exactly if they are known. Else case and white space do not count.
+        labels: The labels that it may predict. Any other answer counts as one that cannot be read. None takes the
+            parser's labels, if it has any.
         input_key: The key of a dict under which the text is.
 
     Raises:
-        pydantic.ValidationError: An unknown keyword, or "agreement" of a chat model with temperature 0 or a seed.
+        pydantic.ValidationError: A keyword is unknown, or "agreement" gets a chat model with temperature 0 or a seed.
         InvalidInputError: The input holds no text, or an answer is no string, integer or boolean.
 
-    Source: agreement is self-consistency (Wang et al. 2022, arXiv 2203.11171), and as a confidence for cascades
-    Yue et al. 2023 (arXiv 2310.03094).
+    Source: agreement is self-consistency (Wang et al. 2022, arXiv 2203.11171). Yue et al. 2023 (arXiv 2310.03094) use
+    it as a confidence for cascades.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -149,7 +149,7 @@ class ChatModelScorer(BaseScorer):
         return results
 
     def _feed(self, records: list[dict[str, Any]]) -> list[Any]:
-        """The records as the prompt wants them, or an error where one lacks a variable."""
+        """The records in the form that the prompt needs, or an error where one lacks a variable."""
         template = leading_prompt(self.prompt)
         fed: list[Any] = []
         for record in records:
@@ -160,7 +160,7 @@ class ChatModelScorer(BaseScorer):
         return fed
 
     def _prediction(self, said: list[_Said]) -> Prediction:
-        """What all that was said to one text comes to."""
+        """The prediction from all answers to one text."""
         failed = [one.message for one in said if isinstance(one.message, Exception)]
         if len(failed) == len(said):
             raise failed[0]
@@ -171,7 +171,7 @@ class ChatModelScorer(BaseScorer):
         return from_votes(answers, same=same, labels=self.labels)
 
     def _read(self, answer: Any) -> Any:
-        """An answer as a label or a text; None where it is neither."""
+        """An answer as a label or a text. None where it is neither."""
         if isinstance(answer, OutputParserException):
             return None
         if isinstance(answer, Exception):
@@ -186,10 +186,10 @@ class ChatModelScorer(BaseScorer):
         return value if known else None
 
     def save(self, path: str | Path) -> None:
-        """Refuse: a chat model and its parser are objects of yours.
+        """Refuse to save, because a chat model and its parser are the user's own objects.
 
         Raises:
-            BundleError: Always; it says what to do.
+            BundleError: Always. It says what to do.
         """
         msg = (
             f"Got a chat model to save in {str(path)!r}, which cannot be done without pickle: it, its prompt and its "
@@ -199,7 +199,7 @@ class ChatModelScorer(BaseScorer):
 
 
 def _sort_out(results: list[Any], rows: list[int], outputs: list[Any]) -> list[tuple[int, Any]]:
-    """Outputs with their rows; an error becomes the result of its row instead."""
+    """Outputs with their rows. An error becomes the result of its row instead."""
     for row, output in zip(rows, outputs, strict=True):
         if isinstance(output, Exception):
             results[row] = output
@@ -207,7 +207,7 @@ def _sort_out(results: list[Any], rows: list[int], outputs: list[Any]) -> list[t
 
 
 def _setting(model: Any, name: str) -> Any:
-    """A setting of a chat model, or what was bound in its place."""
+    """A setting of a chat model, or the value that was bound in its place."""
     while isinstance(model, RunnableBindingBase):
         if name in model.kwargs:
             return model.kwargs[name]

@@ -1,4 +1,4 @@
-"""`EnsembleClassifier`: members that see the same texts differently, mixed by what they are worth out of fold."""
+"""`EnsembleClassifier` mixes several members, weighed by their worth out of fold."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ MODELS: dict[ModelName, tuple[str, ...]] = {
     "linear": ("linear",),
     "auto": ("linear", "mlp", "lexical", "neighbors"),
 }
-"""Which members a model has."""
+"""The members of each model."""
 
 CalibrationName: TypeAlias = Literal["temperature", "vector", "isotonic"]
 CALIBRATIONS: dict[str, Callable[..., Calibration]] = {"vector": fit_vector_scaling, "isotonic": fit_isotonic}
 ENOUGH_TO_BEND = 500
-"""From how many examples on a calibration with more parameters than one may be asked for."""
+"""Smallest number of examples for a calibration with more than one parameter."""
 
 FOLDS = 5
 ENOUGH = 50
-"""From how many examples on members are worth comparing; below, one linear head is all that can be told apart."""
+"""Smallest number of examples for comparing members. With fewer, there is one linear head alone."""
 
 CAUTIOUS = 0.01
-"""The head's penalty (as `C`) where nothing can calibrate it: too strong rather than too sure of itself."""
+"""The head's penalty (as `C`) where nothing can calibrate it. It is strong, so the head is not too sure of itself."""
 
 VIEW_PENALTY = 0.01
-"""The penalty (as `C`) of a head on one of several vectors of an encoder: hidden states are wide, and much in them is
-about other things than the task."""
+"""The penalty (as `C`) of a head on one of several vectors of an encoder. It is strong because hidden states are wide,
+and much in them is not about the task."""
 
 PROBE = "The quick brown fox jumps over the lazy dog."
-"""A text whose vector tells whether an encoder is the one that the members were fitted on."""
+"""A text whose vector shows whether an encoder is the one that the members were fitted on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemberReport:
-    """What one member is worth.
+    """The worth of one member.
 
     Args:
-        name: Its kind.
-        weight: In the mixture; the weights of all members sum to its inverse temperature.
-        accuracy: Of the member alone, on examples it was not trained on; None if there were too few to say.
-        log_loss: The same, in nats, once its confidence is calibrated.
+        name: Kind of the member.
+        weight: Its weight in the mixture. The weights of all members sum to the mixture's inverse temperature.
+        accuracy: Accuracy of the member alone, on examples it was not trained on. None if there were too few examples.
+        log_loss: Log loss of the member alone on these examples, in nats, with calibrated confidence. None likewise.
     """
 
     name: str
@@ -73,15 +73,15 @@ class EnsembleClassifier:
     """A weighted geometric mean of members, calibrated on out-of-fold predictions.
 
     Args:
-        encoder: Turns texts into vectors, once for all members.
+        encoder: Encoder of the texts, used once for all members.
         members: The members.
-        weights: One a member; together they are mixture and temperature.
-        reports: What each member is worth.
-        calibrator: What bends the mixture's probabilities further; None: its temperature is enough.
-        out_of_fold: The mixture's log-probabilities of the training examples, each from members that were not
-            trained on it; of shape [n, classes]. None for a loaded classifier, or if there were too few examples.
-        own_distances: Rising: how far the training examples are from one another, as `ood_scores` measures it; None
-            without a member that looks for neighbours.
+        weights: One weight for each member. Together they give the mixture and its temperature.
+        reports: The worth of each member.
+        calibrator: Further calibration of the mixture's probabilities. None means that the temperature is enough.
+        out_of_fold: Log-probabilities of the training examples, of shape [n, classes]. They come from members that were
+            not trained on the example. None for a loaded classifier, or if there were too few examples.
+        own_distances: Distances of the training examples from one another, rising, as `NeighborMember` measures them.
+            None without such a member.
     """
 
     encoder: Encoder
@@ -104,19 +104,22 @@ class EnsembleClassifier:
         calibration: CalibrationName = "temperature",
         seed: int = 0,
     ) -> Self:
-        """Encode the texts once; fit the members on folds and on everything; mix and calibrate them out of fold.
+        """Fit the members, mix them and calibrate the mixture.
+
+        The texts are encoded once. Members are fitted on folds, for the mixing and the calibration, and then on all
+        examples.
 
         Args:
             texts: The examples.
-            targets: The class number of each.
-            n_classes: How many classes there are.
-            encoder: What turns texts into vectors; it is not changed.
-            model: Which members: see `MODELS`.
-            calibration: What the out-of-fold predictions are calibrated by, on top of the mixture's temperature.
-            seed: Of the folds and of whatever a member draws.
+            targets: The class number of each example.
+            n_classes: Number of classes.
+            encoder: Encoder of the texts. It is not changed.
+            model: Name of the set of members; see `MODELS`.
+            calibration: Calibration of the out-of-fold predictions, on top of the mixture's temperature.
+            seed: Seed of the folds and of a member's random draws.
 
         Raises:
-            TrainingDataError: A calibration with many parameters is asked for and there are few examples.
+            TrainingDataError: The calibration has many parameters, and there are few examples.
         """
         if calibration != "temperature" and len(texts) < ENOUGH_TO_BEND:
             msg = (
@@ -167,9 +170,9 @@ class EnsembleClassifier:
         )
 
     def predict(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Class probabilities of shape [n texts, classes], and how far each text is from the training examples.
+        """Class probabilities of shape [n texts, classes], and each text's distance from the training examples.
 
-        One encode, however many members. The distances are None where no member looks for neighbours.
+        It needs one encode, however many members there are. The distances are None if no member looks for neighbours.
         """
         batch = TextBatch(texts, self.encoder)
         logs = mix([member.log_proba(batch) for member in self.members], self.weights)
@@ -179,12 +182,12 @@ class EnsembleClassifier:
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:
-        """Of the training examples, in their order; None where no member looks for neighbours."""
+        """Vectors of the training examples, in their order. None if no member looks for neighbours."""
         near = _near(self.members)
         return None if near is None else near.vectors
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """What has to be kept: settings as JSON values, and arrays."""
+        """Everything to keep, as settings of JSON values and as arrays."""
         made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
         settings: dict[str, Any] = {**made, "members": []}
         arrays: Arrays = {"weights": self.weights, "probe": self._probe()}
@@ -202,7 +205,7 @@ class EnsembleClassifier:
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: Arrays, *, encoder: Encoder) -> Self:
-        """The classifier back from its state.
+        """The classifier from its state.
 
         Raises:
             BundleError: The encoder is not the one that the members were fitted on, or a member is unknown.
@@ -244,7 +247,7 @@ def _near(members: Sequence[Member]) -> NeighborMember | None:
 
 
 def _views(encoder: Encoder) -> tuple[slice | None, ...]:
-    """The columns of each of the vectors that an encoder puts side by side, if it tells (`views`); else all of them."""
+    """The columns of each vector that an encoder puts side by side, if it has `views`. Else it is all columns."""
     ends = np.cumsum(getattr(encoder, "views", ())).tolist()
     return tuple(slice(start, end) for start, end in pairwise([0, *ends])) or (None,)
 

@@ -1,4 +1,4 @@
-"""`EstimatorScorer`: a classifier of scikit-learn, as a scorer."""
+"""`EstimatorScorer` uses a classifier of scikit-learn as a scorer."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from dsplus_chains.schema import ROUNDING, BundleError, InvalidInputError, Predi
 from dsplus_chains.scoring.base_scorer import BaseScorer
 
 SUM_TOLERANCE = 1e-3
-"""How far from 1 the probabilities of a text may sum: half precision is that coarse, a head of sigmoids is far off."""
+"""Largest distance from 1 of a text's sum of probabilities. Half precision is that coarse. Sigmoids are far off."""
 
 
 class EstimatorScorer(BaseScorer):
-    """Lets a fitted classifier of scikit-learn (or of its kind) stand where `SmallModelScorer` stands.
+    """Puts a fitted classifier of scikit-learn, or one like it, in the place of `SmallModelScorer`.
 
-    In: a text, or a dict that holds one. Out: the record with the classifier's prediction: one `predict_proba` a
-    batch. The confidence is what the classifier says it is; if that has not been checked, fit it inside a
+    It takes a text, or a dict that holds one. It returns the record with the classifier's prediction. A batch is one
+    `predict_proba`. The confidence is what the classifier says. If nobody has checked it, fit the classifier inside a
     `CalibratedClassifierCV`. A row of NaN becomes a prediction without a label, which is deferred.
 
     Args:
-        classifier: Anything fitted with `predict_proba` and `classes_`; without `features` it reads texts itself, as
-            `make_pipeline(TfidfVectorizer(), LogisticRegression())` does.
-        features: What the classifier reads, made from the batch's texts: `encoder.encode`, a vectoriser's
-            `transform`, a function that makes a data frame.
+        classifier: Any fitted object with `predict_proba` and `classes_`. Without `features` it reads texts itself,
+            such as `make_pipeline(TfidfVectorizer(), LogisticRegression())`.
+        features: Function from the batch's texts to what the classifier reads. Examples are `encoder.encode`, a
+            vectoriser's `transform`, or a function that makes a data frame.
         input_key: The key of a dict under which the text is.
 
     Raises:
         pydantic.ValidationError: The classifier has no `predict_proba`, is not fitted, or predicts several labels at
             once.
-        InvalidInputError: What the classifier yields is not one distribution over its labels for each text.
+        InvalidInputError: The classifier's output is not one distribution over its labels for each text.
 
     Example:
         >>> from sklearn.feature_extraction.text import CountVectorizer
@@ -81,10 +81,10 @@ class EstimatorScorer(BaseScorer):
         return read_table(table, self.labels, n_texts=len(texts))
 
     def save(self, path: str | Path) -> None:
-        """Refuse: an arbitrary estimator cannot be written without pickle.
+        """Refuse to save, because an arbitrary estimator cannot be written without pickle.
 
         Raises:
-            BundleError: Always; it says what to do.
+            BundleError: Always. It says what to do.
         """
         kind = type(self.classifier).__name__
         msg = (
@@ -96,15 +96,15 @@ class EstimatorScorer(BaseScorer):
 
 
 def read_table(table: ArrayLike, labels: tuple[Any, ...], *, n_texts: int) -> list[Prediction]:
-    """The predictions in a table of probabilities; a row that is not finite has no label.
+    """The predictions in a table of probabilities. A row that is not finite has no label.
 
     Args:
-        table: Of shape [texts, labels], each row summing to 1.
-        labels: The labels of its columns.
-        n_texts: How many rows it should have.
+        table: Probabilities of shape [texts, labels]. Each row sums to 1.
+        labels: The labels of the columns.
+        n_texts: Number of rows that it should have.
 
     Raises:
-        InvalidInputError: It has another shape, or a row that is no distribution.
+        InvalidInputError: It has another shape, or a row is no distribution.
 
     Example:
         >>> [str(row) for row in read_table([[0.25, 0.75], [float("nan")] * 2], ("a", "b"), n_texts=2)]
@@ -123,7 +123,7 @@ def read_table(table: ArrayLike, labels: tuple[Any, ...], *, n_texts: int) -> li
             "those of a model that judges each label by itself, are no confidence"
         )
         raise InvalidInputError(msg)
-    rows = np.clip(rows, 0.0, 1.0)  # half precision overshoots; NaN stays
+    rows = np.clip(rows, 0.0, 1.0)  # half precision overshoots, and NaN stays
     best = rows.argmax(axis=1)
     return [
         Prediction(

@@ -1,4 +1,4 @@
-"""`LabelMask`: a second look at what is left once some labels are ruled out."""
+"""`LabelMask` rules out some labels of a prediction."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from dsplus_chains.schema import (
 
 
 class LabelMask(ComputingRunnable[Any, Any]):
-    """Takes labels out of a prediction: their probabilities become 0, and the rest is scaled to sum to 1.
+    """Takes labels out of a prediction. Their probabilities become 0, and the rest is scaled to sum to 1.
 
-    In: a `Prediction`, or a record with one. Out: the same with the label and the confidence of what is left. A
-    prediction has neither if nothing is left: if all of its probability lay on masked labels, or if it has no
-    probabilities and its label is masked.
+    It takes a `Prediction`, or a record with one. It returns the same with the label and the confidence of what is
+    left. A prediction has neither if nothing is left. That happens if all its probability lay on masked labels. It also
+    happens if it has no probabilities and its label is masked.
 
-    It is for two passes. What a first model defers is unlikely to be one of the labels that it handles by itself (see
-    `strong_labels`), so a second model, such as a distilled one, is asked about the others only. Confidence rises with
-    what is ruled out: tune the second threshold on masked predictions.
+    The mask is for two passes. What a first model defers is unlikely to have a label that this model handles by itself
+    (see `strong_labels`). So a second model, such as a distilled one, is asked only about the other labels. Ruling out
+    labels raises the confidence, so tune the second threshold on masked predictions.
 
     Args:
         labels: The labels to take out.
 
     Raises:
-        pydantic.ValidationError: No labels, a label twice, an unknown keyword.
+        pydantic.ValidationError: There are no labels, a label comes twice, or a keyword is unknown.
         InvalidInputError: The input is neither a `Prediction` nor a record with one.
 
     Source: Data Shunt (AAAI 2024), two-pass inference of its code for CIFAR-100-LT, with `mask_value` minus infinity.
-    The code sets the masked logits to 0, with which a masked label can still win. That is not offered: a prediction
-    holds no logits, and its probabilities tell them only up to a constant, so that they have no zero point.
+    That code sets the masked logits to 0, so a masked label can still win. This is not offered here. A prediction holds
+    no logits. Its probabilities give them only up to a constant, so they have no zero point.
 
     Example:
         >>> mask = LabelMask(labels=["cat"])
@@ -84,10 +84,10 @@ class LabelMask(ComputingRunnable[Any, Any]):
 
 
 def without_labels(prediction: Prediction, masked: tuple[Label, ...]) -> Prediction:
-    """A prediction once some labels are ruled out; the same one if it does not speak of them.
+    """A prediction with some labels ruled out. It stays the same if it does not name them.
 
     Args:
-        prediction: Any.
+        prediction: Any prediction.
         masked: The labels that are ruled out.
 
     Example:

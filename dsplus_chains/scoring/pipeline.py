@@ -1,4 +1,4 @@
-"""`PipelineScorer`: a text-classification pipeline of transformers, as a scorer."""
+"""`PipelineScorer` uses a text-classification pipeline of transformers as a scorer."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from dsplus_chains.scoring.estimator import read_table
 
 TASKS = ("text-classification", "sentiment-analysis")
 LONGEST_WINDOW = 1_000_000
-"""A tokenizer that knows no limit says so by a number that is larger than any model's."""
+"""Larger than any model's window. A tokenizer without a limit reports a number beyond this."""
 
 
 class _Turns:
-    """A lock that a copy gets anew, so that what holds it can be pickled and copied."""
+    """A lock that a copy gets anew, so that its owner can be pickled and copied."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -39,24 +39,24 @@ class _Turns:
 
 
 class PipelineScorer(BaseScorer):
-    """Lets a text-classification pipeline of transformers stand where `SmallModelScorer` stands.
+    """Puts a text-classification pipeline of transformers in the place of `SmallModelScorer`.
 
-    In: a text, or a dict that holds one. Out: the record with the pipeline's prediction: one call of the pipeline a
-    batch. A text beyond the model's window is cut off at its end. The probabilities are the model's softmax, which is
-    often too sure of itself: choose the threshold on data.
+    It takes a text, or a dict that holds one. It returns the record with the pipeline's prediction. A batch is one call
+    of the pipeline. A text beyond the model's window is cut off at its end. The probabilities are the model's softmax.
+    It is often too sure of itself, so choose the threshold on data.
 
     Args:
-        pipeline: What `transformers.pipeline("text-classification", model=...)` returns. Its model chooses one of at
-            least two labels; a model that judges each label by itself (sigmoid, "multi-label") is refused.
-        label_map: What the model's names mean, by name: ``{"LABEL_0": "negative", "LABEL_1": "positive"}``. Names
-            that map to one label add up their probabilities; a name that is not in it stands for itself.
-        batch_size: How many texts go through the model at a time.
-        max_tokens: How many tokens of a text are read; None asks the tokenizer and the model.
+        pipeline: The result of `transformers.pipeline("text-classification", model=...)`. Its model chooses one of at
+            least two labels. A model that judges each label by itself (sigmoid, "multi-label") is refused.
+        label_map: The label for each of the model's names, such as ``{"LABEL_0": "negative", "LABEL_1": "positive"}``.
+            Names that map to one label add up their probabilities. A name that is not in the map stands for itself.
+        batch_size: Number of texts that go through the model at a time.
+        max_tokens: Number of tokens of a text that are read. None asks the tokenizer and the model.
         input_key: The key of a dict under which the text is.
 
     Raises:
-        pydantic.ValidationError: Not such a pipeline, a model of one or of several labels a text, a name in
-            `label_map` that the model does not have.
+        pydantic.ValidationError: It is no such pipeline. Or its model has one label, or predicts several labels for
+            a text. Or `label_map` has a name that the model does not have.
         InvalidInputError: The scores are no probabilities (the pipeline has a `function_to_apply` of its own).
 
     Example:
@@ -127,9 +127,9 @@ class PipelineScorer(BaseScorer):
 
     @property
     def _reading(self) -> dict[str, Any]:
-        """How texts are cut and batched."""
+        """The settings for cutting and batching texts."""
         tokenizer = getattr(self.pipeline, "tokenizer", None)
-        # Without a token to fill up with, texts of different lengths do not fit into one tensor.
+        # Without a padding token, texts of different lengths do not fit into one tensor.
         reading: dict[str, Any] = {
             "batch_size": 1 if getattr(tokenizer, "pad_token_id", 0) is None else self.batch_size
         }
@@ -137,10 +137,10 @@ class PipelineScorer(BaseScorer):
         return reading if window is None else {**reading, "truncation": True, "max_length": window}
 
     def save(self, path: str | Path) -> None:
-        """Refuse: the pipeline is not ours, and transformers saves it well.
+        """Refuse to save, because the pipeline is not ours and transformers saves it well.
 
         Raises:
-            BundleError: Always; it says what to do.
+            BundleError: Always. It says what to do.
         """
         msg = (
             f"Got a pipeline of transformers to save in {str(path)!r}, which a scorer does not write. Save it with "
@@ -151,11 +151,11 @@ class PipelineScorer(BaseScorer):
 
 
 def _window(tokenizer: Any, config: Any) -> int | None:
-    """How many tokens the model can read, if that is known."""
+    """Number of tokens that the model can read, if it is known."""
     told = getattr(tokenizer, "model_max_length", None)
     positions = getattr(config, "max_position_embeddings", None)
     limits = [limit for limit in (told, positions) if isinstance(limit, int) and 0 < limit < LONGEST_WINDOW]
     if not limits:
         return None
-    # RoBERTa and its kin count positions from 2; their tokenizers know that, but not every one was saved with it.
+    # RoBERTa and similar models count positions from 2. Their tokenizers know that, but not every saved one reports it.
     return min(limits) if told in limits else max(1, limits[0] - 2)

@@ -1,4 +1,4 @@
-"""How a record begins: what a scorer makes of the input of a chain."""
+"""How a scorer begins the record from an input of a chain."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from dsplus_chains.schema import InvalidInputError, Prediction, check_sound, shown, what_came
 
 _OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused")
-"""The keys that a chain writes; a record that has been through a scorer may hold them, a caller's own dict may not."""
+"""Keys that a chain writes. A record that has been through a scorer may hold them. A caller's own dict may not."""
 
 
 def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
-    """The record of one input of a chain: a text, or a dict that holds one.
+    """The record of one input of a chain, which is a text or a dict that holds one.
 
     Args:
-        value: A string, or a dict, all of whose keys are kept.
-        input_key: The key of a dict under which the text is; it becomes `input`.
+        value: A string, or a dict. All keys of the dict are kept.
+        input_key: The key of a dict under which the text is. The text becomes `input`.
 
     Raises:
-        InvalidInputError: No text where one was expected, an empty one, a different `input` already in the dict, or
-            keys of the caller's own where the chain writes its results.
+        InvalidInputError: There is no text, or it is empty. Or the dict has a different `input` already. Or its own
+            keys stand where the chain writes its results.
 
     Example:
         >>> start_record({"review": "broke at once", "id": 7}, input_key="review")
@@ -49,7 +49,7 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
 
 
 def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
-    """The record with a prediction; one that it already held moves to the end of `tiers`."""
+    """The record with a prediction. An earlier prediction moves to the end of `tiers`."""
     earlier = record.get("prediction")
     if earlier is None:
         return {**record, "prediction": prediction}

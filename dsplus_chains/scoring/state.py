@@ -1,4 +1,4 @@
-"""A scorer on disk: JSON for what people read, safetensors for arrays, never pickle."""
+"""A scorer on disk, with JSON for what people read and safetensors for arrays, never pickle."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SETTINGS, ARRAYS = "scorer.json", "scorer.safetensors"
 
 
 def write_state(folder: Path, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write settings and arrays into a folder, which is made if need be.
+    """Write settings and arrays into a folder. The folder is made if needed.
 
-    The settings come last and hold the hash of the arrays, so that a write that was cut short is noticed.
+    The settings come last and hold the hash of the arrays. So an interrupted write is noticed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     packed = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})

@@ -1,4 +1,4 @@
-"""Labelled examples: what `fit` accepts, checked before any time is spent."""
+"""Checks labelled examples for `fit`, before any time is spent."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
     """The texts as a list, the labels in order of first appearance, and each row's class number.
 
     Args:
-        texts: Any sequence of strings: a list, an array, a column of a data frame.
+        texts: Any sequence of strings, such as a list, an array, or a column of a data frame.
         labels: As many labels, all of one type.
 
     Raises:
-        TrainingDataError: Lengths that differ, something that is no text or label, a single class, or fewer than
-            two examples of a class; the message names rows and labels.
+        TrainingDataError: Lengths differ, or something is no text or label. Or there is a single class, or a class has
+            fewer than two examples. The message names rows and labels.
 
     Example:
         >>> check_examples(["a", "b", "c", "d"], ["x", "y", "x", "y"])[1:]

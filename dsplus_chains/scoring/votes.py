@@ -1,4 +1,4 @@
-"""How sure a chat model is, as a prediction: by its log-probabilities, or by how far its samples agree."""
+"""A chat model's confidence as a prediction, from its log-probabilities or from the agreement of its samples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from dsplus_chains.schema import Prediction, same_label
 
 
 def from_logprobs(message: Any, answer: Any, *, labels: Sequence[Any] | None = None) -> Prediction:
-    """A prediction whose confidence is the probability of the whole answer, as its message tells it.
+    """A prediction whose confidence is the probability of the whole answer, as its message reports it.
 
     Args:
-        message: The chat model's, with `response_metadata["logprobs"]` as OpenAI sends it, or `choice_logprobs`.
-        answer: What was read from it; None if there was nothing to be read.
-        labels: The labels, where they are known.
+        message: The chat model's message, with `response_metadata["logprobs"]` as OpenAI sends it, or
+            `choice_logprobs`.
+        answer: The answer read from it. None if there was nothing to read.
+        labels: The labels, if they are known.
 
     Example:
         >>> from langchain_core.messages import AIMessage
@@ -41,14 +42,14 @@ def from_logprobs(message: Any, answer: Any, *, labels: Sequence[Any] | None = N
 def from_votes(
     answers: Sequence[Any], *, same: Callable[[Any, Any], bool], labels: Sequence[Any] | None = None
 ) -> Prediction:
-    """A prediction whose confidence is the share of answers that agree on it; None agrees with nothing.
+    """A prediction whose confidence is the share of answers that agree on it. None agrees with nothing.
 
-    The probabilities are the shares, of all labels if they are known; they sum to less than 1 by the share of None.
+    The probabilities are the shares, for all labels if these are known. The share of None is missing from their sum.
 
     Args:
-        answers: As many as there were samples, in order.
-        same: Whether two answers agree.
-        labels: The labels, where they are known.
+        answers: One answer for each sample, in order.
+        same: Function that tells whether two answers agree.
+        labels: The labels, if they are known.
 
     Example:
         >>> prediction = from_votes(["spam", "ham", None, "spam"], same=lambda a, b: a == b)
@@ -65,7 +66,7 @@ def from_votes(
                 group.append(answer)
     if not groups:
         return Prediction(label=None)
-    most = max(groups, key=len)  # the first of several
+    most = max(groups, key=len)  # in a tie, the first one
     shares = dict.fromkeys(labels or (), 0.0) | {group[0]: len(group) / len(answers) for group in groups}
     return Prediction(label=most[0], confidence=len(most) / len(answers), probabilities=shares)
 

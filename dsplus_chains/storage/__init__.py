@@ -1,4 +1,4 @@
-"""What is kept on disk: bundles, files, answers that were paid for."""
+"""What is kept on disk: bundles, files, and answers of chat models."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""`SQLiteAnswerCache`: every answer of a chat model that was paid for once is free from then on."""
+"""`SQLiteAnswerCache`: keeps a chat model's answers in a file, so that each is paid for only once."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dsplus_chains.schema import InvalidInputError, hash_of_text
 class SQLiteAnswerCache(BaseCache):
     """A LangChain cache of chat models' answers in one SQLite file, for use as ``ChatOpenAI(..., cache=cache)``.
 
-    The key is a hash of the whole prompt and of the model's settings, so a changed prompt or temperature is asked
-    anew. Tokens and log-probabilities are kept with the answer. The file holds the answers, but not the prompts.
-    Several threads and processes may share one file. What is in the file is read as messages and nothing else.
+    The key is a hash of the whole prompt and of the model's settings. So a changed prompt or temperature is asked
+    again. Tokens and log-probabilities are kept with the answer. The file holds the answers, but not the prompts.
+    Several threads and processes may share one file. Its content is read as messages and nothing else.
 
     Args:
-        path: The file; made if it is not there. ":memory:" keeps the answers as long as the cache lives.
+        path: The file. It is made if it is missing. ":memory:" keeps the answers as long as the cache lives.
 
     Raises:
-        InvalidInputError: The file is something else than SQLite.
+        InvalidInputError: The file is not an SQLite file, or cannot be opened.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -82,11 +82,11 @@ class SQLiteAnswerCache(BaseCache):
         return int(count)
 
     def __bool__(self) -> bool:
-        """An empty cache is one too: langchain-core before 1.5 asks ``if cache``."""
+        """True also for an empty cache, because langchain-core before 1.5 asks ``if cache``."""
         return True
 
     def close(self) -> None:
-        """Close the file; whatever was answered is in it already."""
+        """Close the file. All answers are in it already."""
         self._database.close()
 
 

@@ -1,4 +1,4 @@
-"""`Bundle`: everything that rebuilds a chain but the large model, as one folder that is verified when it is read."""
+"""`Bundle`: a whole chain but for the large model, in one folder that is verified when it is read."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _SECRETS = ("api_key", "apikey", "secret", "password", "authorization")
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class Bundle:
-    """A small model, the threshold it was tuned to, and what the large model is asked: a chain but for one part.
+    """A small model, its tuned threshold, and what the large model is asked. Only the large model is missing.
 
     Args:
         scorer: The small model.
-        tuned: The threshold and what it was tuned on; None before tuning.
+        tuned: The threshold and what it was tuned on. None before tuning.
         task: What the large model is asked and how its answer is read, over the scorer's labels.
-        large: Settings of the large model that it was tuned with, as plain data: its name, its server. No keys.
-        metadata: Where it comes from, as plain data; see `provenance`.
-        **settings: Settings of the task, in place of its own.
+        large: Settings of the large model used for tuning, as plain data: its name, its server. No keys.
+        metadata: Where the bundle comes from, as plain data. See `provenance`.
+        **settings: Settings that replace those of the task.
 
     Raises:
-        BundleError: `large` holds what looks like a secret, or the task is none for this scorer.
+        BundleError: `large` holds something that looks like a secret, or the task does not fit this scorer.
 
     Example:
         >>> bundle = Bundle(scorer=scorer, instruction="Which intent is it?")  # doctest: +SKIP
@@ -91,20 +91,20 @@ class Bundle:
         metadata: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Self:
-        """Fit a small model on labelled examples, and keep them to be shown to the large model.
+        """Fit a small model on labelled examples. Keep the examples, to show some to the large model.
 
         Args:
-            texts: The examples.
-            labels: As many labels.
-            encoder: The small model's; see `SmallModelScorer.fit`.
-            keep_examples: Whether the texts are kept in the bundle, so that the large model can be shown some.
-            seed: Seed of whatever is drawn at random.
+            texts: The texts of the examples.
+            labels: One label for each text.
+            encoder: The encoder of the small model. See `SmallModelScorer.fit`.
+            keep_examples: Whether the bundle keeps the texts, so that some can be shown to the large model.
+            seed: Seed of all random draws.
             metadata: Where the examples come from, as plain data.
-            **settings: Settings of the task; see `LabelTask`.
+            **settings: Settings of the task. See `LabelTask`.
 
         Raises:
             TrainingDataError: The examples cannot train a classifier.
-            BundleError: The settings make no task for these labels.
+            BundleError: The settings do not fit these labels.
         """
         scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed)
         if keep_examples:
@@ -120,7 +120,7 @@ class Bundle:
 
     @property
     def threshold(self) -> Any:
-        """What the chain keeps answers by.
+        """The threshold of the chain.
 
         Raises:
             BundleError: The bundle has not been tuned.
@@ -128,7 +128,7 @@ class Bundle:
         return self.check_tuned().threshold
 
     def check_tuned(self) -> TunedThreshold:
-        """What the bundle was tuned to.
+        """The result of tuning.
 
         Raises:
             BundleError: It has not been tuned.
@@ -140,7 +140,7 @@ class Bundle:
 
     @property
     def fusion(self) -> AnswerFusion | None:
-        """What weighs both models' answers in the chain; None where the large model's is the last word."""
+        """What weighs both models' answers in the chain. None if the large model has the last word."""
         return None if self.tuned is None else self.tuned.fusion
 
     def with_tuned(self, tuned: TunedThreshold, *, large: Mapping[str, Any] | None = None) -> Self:
@@ -152,12 +152,12 @@ class Bundle:
         return replace(self, task=self.task.replace(**changes))
 
     def chain(self, large_model: Any, **overrides: Any) -> RunnableSerializable[Any, Any]:
-        """The whole chain, at the tuned threshold, with the fusion and the hints that were tuned with it.
+        """The whole chain, with the tuned threshold, fusion and hints.
 
         Args:
             large_model: Any LangChain chat model.
-            **overrides: Settings of the task (`hints`, `template`, …), and whatever else `data_shunt` is to be given:
-                `threshold`, `fusion`, `on_large_error`, …
+            **overrides: Settings of the task (`hints`, `template`, …), and other arguments of `data_shunt`
+                (`threshold`, `fusion`, `on_large_error`, …).
 
         Raises:
             BundleError: The bundle has not been tuned, and no `threshold` is given.
@@ -174,11 +174,11 @@ class Bundle:
         return data_shunt(self.scorer, large_model, task=task, **wiring)
 
     def replay(self, scored: Sequence[Mapping[str, Any]], answers: Sequence[RecordedAnswer]) -> list[dict[str, Any]]:
-        """The records that the chain would return, had the large model given these answers.
+        """The records that the chain would return if the large model gave these answers.
 
         Args:
             scored: The records of the small model, one a row.
-            answers: The large model's, one a row; see `evaluation.read_recorded`.
+            answers: The answers of the large model, one a row. See `evaluation.read_recorded`.
 
         Raises:
             BundleError: The bundle has not been tuned.
@@ -189,23 +189,23 @@ class Bundle:
         )
 
     def save(self, path: str | Path) -> str:
-        """Write the bundle into a folder, in place of a bundle that is already there.
+        """Write the bundle into a folder. A bundle that is already there is replaced.
 
-        It is written beside the place and then moved there, so that neither an error nor a kill leaves a half-written
-        bundle: an earlier one stands until the new one is complete. No pickle is written.
+        The bundle is written beside the folder and then moved. So neither an error nor a kill leaves half a bundle. An
+        earlier bundle stays until the new one is complete. No pickle is written.
 
         Args:
             path: The folder.
 
         Returns:
-            The SHA-256 of the manifest, to be kept elsewhere and given to `load` as `expected_sha256`.
+            The SHA-256 of the manifest. Keep it elsewhere, and give it to `load` as `expected_sha256`.
 
         Raises:
             BundleError: The folder holds something else, the scorer cannot be saved without pickle, or the examples
-                are found by another encoder than the scorer's.
+                use another encoder than the scorer.
         """
         settings = {**self.task.to_dict(), "large": dict(self.large)}
-        del settings["labels"]  # which are the scorer's
+        del settings["labels"]  # the scorer holds them
         content = {"versions": library_versions(), "settings": settings, "metadata": dict(self.metadata)}
         with files.replacing(Path(path)) as folder:
             self.scorer.save(folder / files.SCORER)
@@ -224,20 +224,20 @@ class Bundle:
         encoder: str | Encoder | Embeddings | None = None,
         device: str | None = None,
     ) -> Self:
-        """Read a bundle that `save` wrote; every file is compared with its SHA-256 first, and nothing is unpickled.
+        """Read a bundle that `save` wrote. Every file is first compared with its SHA-256. Nothing is unpickled.
 
-        The hashes are in the folder itself, so they tell damage, not an attacker, who would write new ones. Against
-        an attacker keep what `save` returned somewhere else, and give it as `expected_sha256`.
+        The hashes are in the folder itself. So they show damage, but not an attack, because an attacker would write new
+        hashes. Against an attacker, keep the hash that `save` returned elsewhere. Give it as `expected_sha256`.
 
         Args:
             path: The folder.
             expected_sha256: SHA-256 of the manifest, `bundle.json`.
-            encoder: Where the small model's encoder is now, if not where it was when it was fitted.
-            device: Where it runs; None takes the best there is.
+            encoder: The small model's encoder, or where it is now. None: where it was at fitting.
+            device: The device of the encoder. None takes the best one available.
 
         Raises:
-            BundleError: A file is missing, damaged or not listed, the format is another, the manifest is not the
-                expected one, or the encoder is not the one that the small model was fitted with.
+            BundleError: A file is missing, damaged or not listed. The format is another one. The manifest is not the
+                expected one. The encoder is not the one that the small model was fitted with.
         """
         folder = Path(path)
         manifest = files.read_manifest(folder, expected_sha256=expected_sha256)

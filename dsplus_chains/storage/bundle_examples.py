@@ -1,4 +1,4 @@
-"""The solved examples of a bundle: texts, labels and what the small model said of them, as JSON and safetensors."""
+"""The solved examples of a bundle, as JSON and safetensors."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from dsplus_chains.scoring.small_model import SmallModelScorer
 
 ROWS, VECTORS = "examples.json", "vectors.safetensors"
 SETTINGS = ("k", "diversity", "per_label", "input_key")
-"""How examples are chosen; written as they are."""
+"""The settings that say how examples are chosen. They are written as they are."""
 ALIKE = 0.99
-"""From what cosine on two vectors of a text are taken to come from one encoder, however it rounds."""
+"""Lowest cosine at which two vectors of a text count as those of one encoder. It allows for rounding."""
 
 
 def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallModelScorer) -> None:
-    """Write examples into a folder, which is made.
+    """Write the texts, the labels and the small model's view of examples into a new folder.
 
-    Of the small model's view only the label and the confidence are kept, which is what a prompt shows.
+    Only the label and the confidence of that view are kept. A prompt shows nothing else of it.
 
     Args:
-        folder: Where to.
-        examples: What to write.
-        scorer: The small model, whose encoder will look for them; vectors that it keeps anyway are not written again.
+        folder: The folder. It is made.
+        examples: The examples to write.
+        scorer: The small model. Its encoder will search the examples. Vectors that it keeps are not written again.
 
     Raises:
-        BundleError: They are found by another encoder.
+        BundleError: The examples use another encoder.
     """
     _check_encoder(examples, scorer.encoder)
     known = scorer.example_vectors
@@ -47,16 +47,16 @@ def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallMod
 
 
 def read_examples(folder: Path, *, encoder: Encoder, known: NDArray[np.float32] | None) -> ExemplarSelector | None:
-    """Read what `write_examples` wrote; None if there is nothing.
+    """Read what `write_examples` wrote. None if there is nothing.
 
     Args:
-        folder: Where from.
+        folder: The folder.
         encoder: What turns texts into vectors.
         known: The vectors that the small model keeps.
 
     Raises:
         KeyError: A field is missing.
-        ValueError: The rows are no JSON, or do not fit the vectors.
+        ValueError: The rows are not JSON, or do not fit the vectors.
     """
     if not (folder / ROWS).is_file():
         return None
@@ -76,7 +76,7 @@ def read_examples(folder: Path, *, encoder: Encoder, known: NDArray[np.float32] 
 
 
 def _check_encoder(examples: ExemplarSelector, encoder: Encoder) -> None:
-    """A bundle holds one encoder; with another, the nearest examples would be others once it is loaded."""
+    """Refuse another encoder. The bundle could not keep it, and would find other examples once loaded."""
     if examples.encoder is encoder:
         return
     own, other = examples.vectors[0], encoder.encode([examples.exemplars[0].input])[0]

@@ -1,4 +1,4 @@
-"""The files of a bundle: what may be in its folder, and how each is verified before it is read."""
+"""The files of a bundle: which may be in its folder, and how each is verified."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Manifest:
     """What `bundle.json` says.
 
     Args:
-        sha256: Of the file itself.
-        content: What is in it.
+        sha256: SHA-256 of the file itself.
+        content: The content of the file.
         listed: SHA-256 of every other file, by its path in the folder.
     """
 
@@ -38,10 +38,10 @@ class Manifest:
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> str:
-    """Write `bundle.json`, which lists every file that is in the folder; give its SHA-256.
+    """Write `bundle.json`, which lists every file in the folder. Return its SHA-256.
 
     Raises:
-        BundleError: Something in it is no plain data.
+        BundleError: The content is not plain data.
     """
     whole = {
         "format": FORMAT,
@@ -92,7 +92,7 @@ def read_manifest(folder: Path, *, expected_sha256: str | None = None) -> Manife
 
 
 def verify(folder: Path, manifest: Manifest) -> bytes | None:
-    """Compare every file with its hash; give the content of `tuned.json`, if there is one.
+    """Compare every file with its hash. Return the content of `tuned.json`, if there is one.
 
     Raises:
         BundleError: A file is missing, damaged or not listed.
@@ -114,7 +114,7 @@ def verify(folder: Path, manifest: Manifest) -> bytes | None:
 
 
 def check_target(path: Path) -> None:
-    """Refuse a place where something other than a bundle is: saving would replace it.
+    """Refuse a place that holds something other than a bundle, because saving would replace it.
 
     Raises:
         BundleError: There is a file, or a folder with something else in it.
@@ -131,10 +131,10 @@ def check_target(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A folder to write a bundle into, which takes the place of `path` once the block has ended without an error.
+    """A folder to write a bundle into. It replaces `path` once the block has ended without an error.
 
     Raises:
-        BundleError: Something else than a bundle is there.
+        BundleError: `path` holds something other than a bundle.
     """
     target = path.resolve()
     check_target(target)
@@ -143,10 +143,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def parse(packed: bytes) -> Any:
-    """JSON, or the error that a bundle is damaged.
+    """The content of a file of a bundle, as JSON.
 
     Raises:
-        BundleError: It is no JSON.
+        BundleError: It is not JSON, so the bundle is damaged.
     """
     try:
         return json.loads(packed)
@@ -156,7 +156,7 @@ def parse(packed: bytes) -> Any:
 
 
 def _names(folder: Path) -> list[str]:
-    """The files of a bundle but for the manifest; hidden ones, such as a file browser leaves, are never read."""
+    """The files of a bundle but for the manifest. Hidden files, such as a file browser makes, are never read."""
     names = []
     for place, folders, inside in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -165,7 +165,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _belongs(name: str) -> bool:
-    """Whether it is a file that a bundle has, and not one outside of it."""
+    """Whether a bundle may have a file of this name, inside its folder."""
     parts = name.split("/")
     inside = parts[0] in {SCORER, EXAMPLES} and len(parts) > 1 and not any(part in {"", ".", ".."} for part in parts)
     return name == TUNED or (inside and "\\" not in name and "\0" not in name)

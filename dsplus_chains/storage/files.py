@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written beside their place, then moved there."""
+"""Files and folders that appear whole or not at all. They are written beside their place, then moved."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from uuid import uuid4
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write, which takes its place once the block has ended without an error.
+    """A file to write, beside `path`. It replaces `path` once the block has ended without an error.
 
-    Folders above it are made. Neither an error nor a kill leaves half of a file in its place.
+    Missing folders above it are made. Neither an error nor a kill leaves half a file.
 
     Args:
-        path: Where the file is to be.
+        path: Where the file will be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path)
@@ -31,13 +31,13 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path, *, first_wins: bool = False) -> Iterator[Path]:
-    """A folder beside `path` to write into, which takes its place once the block has ended without an error.
+    """A folder to write into, beside `path`. It replaces `path` once the block has ended without an error.
 
-    Between the two moves a folder that was there before is at `earlier_folder`.
+    An earlier folder is first moved to `earlier_folder`, then deleted.
 
     Args:
-        path: Where the folder is to be.
-        first_wins: Whether a folder that another process has put there in the meantime stays.
+        path: Where the folder will be.
+        first_wins: Whether a folder stays that is already there, for instance from another process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path)
@@ -54,7 +54,7 @@ def replacing_folder(path: Path, *, first_wins: bool = False) -> Iterator[Path]:
 
 
 def earlier_folder(path: Path) -> Path:
-    """Where the earlier folder is while a new one takes its place; after a kill it may still be there."""
+    """Where an earlier folder is while a new one replaces it. After a kill it may still be there."""
     return path.with_name(f".{path.name}.earlier")
 
 

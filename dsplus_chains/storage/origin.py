@@ -1,4 +1,4 @@
-"""Where a bundle comes from: when it was made, of which rows, with which versions."""
+"""Where a bundle comes from: its date, its rows, and the versions of its libraries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIBRARIES = (
 
 
 def provenance(texts: list[str], labels: list[Any], **more: Any) -> dict[str, Any]:
-    """Where a small model comes from, for `Bundle.metadata`: when, on how many rows, and a hash of them.
+    """Where a small model comes from, for `Bundle.metadata`: the time, the number of rows and a hash of them.
 
     Args:
         texts: The training texts.
@@ -44,7 +44,7 @@ def provenance(texts: list[str], labels: list[Any], **more: Any) -> dict[str, An
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that a bundle depends on, as far as they are installed."""
+    """The versions of Python and of the libraries of a bundle, as far as they are installed."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

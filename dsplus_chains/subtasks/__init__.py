@@ -1,4 +1,4 @@
-"""Tasks made of declared subtasks: easy ones to small models, hard ones to the large model."""
+"""Tasks made of declared subtasks. Small models do the easy ones, the large model does the hard ones."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Combining results without a model: a template over them, a table, a vote."""
+"""Ways to combine results without a model: a template, a table, a vote."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class NoVoteError(DSPlusError):
 class ResultTemplate(ComputingRunnable[dict[str, Any], str]):
     """Fills a template with the values of results, by the subtasks' names, and with the record's `input`.
 
-    Values are only ever inserted: braces in them mean nothing. What was skipped is left empty, and what failed reads
-    "unknown".
+    Values are only inserted, so braces in them have no meaning. A skipped subtask is left empty. One that
+    failed, or found nothing, reads "unknown".
 
     Args:
-        template: A text with plain names in braces, ``"{domain}, {sentiment}"``; braces that are meant are doubled.
+        template: A text with plain names in braces, ``"{domain}, {sentiment}"``. Double a brace that is to be printed.
 
     Raises:
-        pydantic.ValidationError: The template reaches into values (``{a.b}``, ``{a[0]}``), formats them (``{a!r}``,
+        pydantic.ValidationError: The template reads inside values (``{a.b}``, ``{a[0]}``), formats them (``{a!r}``,
             ``{a:>9}``), or its braces do not match.
 
     Example:
@@ -63,7 +63,7 @@ class ResultTemplate(ComputingRunnable[dict[str, Any], str]):
         return self.joined(record, str)
 
     def joined(self, record: Mapping[str, Any], literal: Callable[[str], str]) -> str:
-        """The values, and between them what becomes of the template's own text."""
+        """The filled template. `literal` converts the template's own text between the values."""
         results = record.get("subtasks", {})
         values = {"input": record.get("input")} | {name: result.shown for name, result in results.items()}
         if missing := [name for name in self.names if name not in values]:
@@ -76,12 +76,12 @@ class ResultTemplate(ComputingRunnable[dict[str, Any], str]):
 
 
 def combining_step(value: Any) -> Runnable[Any, Any]:
-    """What combines results, as a Runnable: a text is a template over them."""
+    """The combining step as a Runnable. A text becomes a template over the results."""
     return ResultTemplate(template=value) if isinstance(value, str) else coerce_to_runnable(value)
 
 
 def as_table(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all results by name, None where a subtask failed or was skipped: a `combine` without a model.
+    """A `combine` without a model: all values by name. None where a subtask failed, was skipped or found nothing.
 
     Example:
         >>> as_table({"subtasks": {"topic": SubtaskResult(value="cards"), "tone": SubtaskResult(source="skipped")}})
@@ -91,9 +91,10 @@ def as_table(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def majority_vote(record: Mapping[str, Any]) -> Any:
-    """The value that most results have: a `combine` without a model.
+    """A `combine` without a model: the value that most results have.
 
-    Of values with as many votes, the one that somebody is most confident of; of these, the one declared first.
+    Among values with equally many votes, the one with the highest confidence in one result wins. If this is equal too,
+    the value declared first wins.
 
     Raises:
         NoVoteError: No result has a value.

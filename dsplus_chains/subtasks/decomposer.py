@@ -1,4 +1,4 @@
-"""`SubtaskDecomposer`: a declared plan over one input, each subtask once a batch, then one combining step."""
+"""`SubtaskDecomposer`: a declared plan of subtasks, then one combining step."""
 
 from __future__ import annotations
 
@@ -26,34 +26,36 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     """Runs subtasks over an input, then one combining step that knows their results.
 
     In: a text, or a record. Out: the record with `subtasks` (a `SubtaskResult` by name) and what `combine` says:
-    `answer`, `source`, `large`. A subtask starts as soon as all that it needs is done, beside those that need nothing
-    of it; each one runs once a batch, not once an input. Subtasks that are shunts of their own keep easy inputs away
-    from the large model.
+    `answer`, `source`, `large`.
 
-    In `combine`'s prompt the variable `{subtasks}` reads as one line a result (`HintPromptBuilder` tells them without
-    being asked), and a subtask's name as its value; so do the `needs` in a subtask's own prompt. In a stream each
-    result comes as soon as it is there, then the answer token by token.
+    A subtask starts as soon as all that it needs is done. Subtasks that do not need each other run side by side. Each
+    one runs once a batch, not once an input. A subtask can be a shunt of its own, which keeps easy inputs away from the
+    large model.
 
-    For each input and each finished subtask a custom event "dsplus_subtask" goes out, `{name, source, confidence,
-    calls, tokens, seconds}`: who answered, how sure, and at what cost.
+    In the prompt of `combine`, the variable `{subtasks}` reads as one line for each result. `HintPromptBuilder` adds
+    these lines by itself. The name of a subtask reads as its value. The same holds for the `needs` in a subtask's own
+    prompt. In a stream, each result comes as soon as it is there. Then the answer comes token by token.
+
+    A custom event "dsplus_subtask" goes out for each input and each finished subtask. It tells who answered, how sure,
+    and at what cost: `{name, source, confidence, calls, tokens, seconds}`.
 
     Args:
-        subtasks: The plan.
-        combine: What makes the answer of the results: any Runnable over the record, a function (`as_table`,
-            `majority_vote`), or a template over the results' values, ``"{domain}, {sentiment}"``.
-        source: The `source` of the answer, if `combine` returns no record of its own. None: "large" if `combine` has
-            called a chat model, or if a result is the large model's own ("large", "fused"), else "small". Of a small
-            answer there is no `large` in the record. Where every call of `combine` failed, and a step of its own stood
-            in (`with_fallbacks`), a source "large" becomes "fallback", with the `error`; of a subtask likewise.
+        subtasks: The subtasks of the plan.
+        combine: What makes the answer out of the results. It is any Runnable over the record, a function (`as_table`,
+            `majority_vote`), or a template over the values, ``"{domain}, {sentiment}"``.
+        source: The `source` of the answer, if `combine` returns no record of its own. None: it depends on who answered.
+            It is "large" if `combine` called a chat model, or if a result has the source "large" or "fused". Otherwise
+            it is "small", and the record has no `large`. All calls of `combine` may fail, so that its own fallback
+            (`with_fallbacks`) answers. Then "large" becomes "fallback", with the `error`. A subtask works the same way.
 
     Raises:
-        pydantic.ValidationError: A circle of needs, an unknown need, a name twice, a template of unknown names, an
-            unknown keyword.
-        SubtaskError: A subtask failed that is not optional; it names the subtask, and the cause is chained.
-        WiringError: The prompt of a step has a variable that the record lacks, be the subtask optional or not.
+        pydantic.ValidationError: No subtask, a circle of needs, an unknown need, a name given twice, a template with
+            unknown names, or an unknown keyword.
+        SubtaskError: A subtask that is not optional failed. The error names the subtask, and the cause is chained.
+        WiringError: The prompt of a step has a variable that the record lacks. Optional subtasks raise it too.
 
-    Source: Data Shunt+ (arXiv 2406.15471), prompt transferring: small models do the simple subtasks, and what they
-    found enters the large model's prompt. The wording is ours.
+    Source: Data Shunt+ (arXiv 2406.15471), prompt transferring. Small models do the simple subtasks, and their results
+    enter the large model's prompt. The wording is ours.
 
     Example:
         >>> decomposer = SubtaskDecomposer(

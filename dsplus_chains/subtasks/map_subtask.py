@@ -19,20 +19,20 @@ __all__ = ["MapSubtask", "numbered", "numbered_values", "verbatim"]
 
 
 class MapSubtask(Subtask):
-    """A subtask that reads a long input part by part: `MapParts` under a name.
+    """A subtask that reads a long input part by part. It is `MapParts` with a name.
 
     Args:
-        name: What its result is called in the record's `subtasks`.
+        name: Name of its result in the record's `subtasks`.
         split: Where to cut: "sentences", "paragraphs", a text splitter, or a function from a text to its pieces.
-        run: The step, any Runnable (or function) over a part's record; see `MapParts`.
-        keep: Which parts are kept.
-        reduce: What makes one value of the kept parts; by default one text, each part behind its number.
+        run: The step. Any Runnable or function over a part's record. See `MapParts`.
+        keep: The rule that decides which parts are kept.
+        reduce: What makes one value out of the kept parts. By default one text, with each part after its number.
         needs: The names of the subtasks that run before.
-        select: What is cut: a key of the record, or a quick function of it; if that is a text, the step still sees
-            the rest of the record. None: its `input`.
-        when: Whether there is anything to do.
-        optional: Whether an input survives a part that fails.
-        threshold: From what confidence on its result counts as known.
+        select: What is cut: a key of the record, or a quick function of it. None: its `input`. If the selection is a
+            text, the step still sees the rest of the record.
+        when: A quick function of the record that says whether there is anything to do.
+        optional: Whether an input goes on if one of its parts fails.
+        threshold: Lowest confidence at which the result counts as known.
 
     Example:
         >>> from dsplus_chains.schema import Prediction

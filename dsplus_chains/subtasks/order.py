@@ -10,11 +10,11 @@ from dsplus_chains.subtasks.subtask import Subtask
 
 
 class Step(Protocol):
-    """What the order of a plan depends on."""
+    """What the order of a plan needs to know of a step."""
 
     @property
     def name(self) -> str:
-        """What the step is called."""
+        """The name of the step."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -22,10 +22,10 @@ class Step(Protocol):
 
 
 def sorted_plan(subtasks: Sequence[Step]) -> TopologicalSorter[str]:
-    """The names of the subtasks, prepared to be taken in the order of their needs.
+    """A sorter that gives the names of the subtasks in the order of their needs.
 
     Raises:
-        ValueError: A name twice, a need that is no subtask, or needs that go round in a circle.
+        ValueError: A name is given twice, a need is no subtask, or the needs form a circle.
     """
     by_name = {subtask.name: subtask for subtask in subtasks}
     if len(by_name) < len(subtasks):
@@ -45,10 +45,10 @@ def sorted_plan(subtasks: Sequence[Step]) -> TopologicalSorter[str]:
 
 
 def levels(subtasks: Sequence[Subtask]) -> list[list[Subtask]]:
-    """The subtasks in an order in which they can run: those of one level need only earlier levels.
+    """The subtasks in an order in which they can run. Those of one level need only earlier levels.
 
     Raises:
-        ValueError: A name twice, a need that is no subtask, or needs that go round in a circle.
+        ValueError: A name is given twice, a need is no subtask, or the needs form a circle.
 
     Example:
         >>> def plan(**needs):

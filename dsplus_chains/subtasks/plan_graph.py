@@ -1,4 +1,4 @@
-"""The picture of a plan: the input, each subtask behind those it needs, the combining step, the output."""
+"""The graph of a plan, for drawing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def plan_graph(
     combine: Runnable[Any, Any],
     config: RunnableConfig | None,
 ) -> Graph:
-    """The graph of a plan; a subtask that nothing needs leads straight to the combining step.
+    """The graph of a plan: the input, each subtask after those that it needs, the combining step, the output.
 
-    The way to a subtask that is not run for every input is dotted.
+    A subtask that no other one needs leads straight to the combining step. The way to a subtask that is not run for
+    every input is dotted.
     """
     graph = Graph()
     start = graph.add_node(decomposer.get_input_schema(config))

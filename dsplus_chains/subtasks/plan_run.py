@@ -1,4 +1,4 @@
-"""One run of a plan over a batch: which subtask starts when, what it gets, what became of each row."""
+"""One run of a plan over a batch. It decides which subtask starts when, and collects the results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EXPECTED = (
 
 
 class Job(NamedTuple):
-    """One subtask over those rows of a batch that are still alive and have something to do."""
+    """One subtask, with the rows of a batch for which it still has something to do."""
 
     subtask: Subtask
     rows: list[int]
@@ -43,7 +43,7 @@ class Job(NamedTuple):
     configs: Configs
     collectors: list[UsageCollector]
     slots: int
-    """How much of the batch's `max_concurrency` it holds."""
+    """How many slots of the batch's `max_concurrency` it holds."""
 
 
 class Plan(Protocol):
@@ -59,13 +59,13 @@ class Plan(Protocol):
 
     @property
     def source(self) -> str | None:
-        """The source of the answer, if the combining step does not say; None if it goes by who was asked."""
+        """The source of the answer, if the combining step gives none. None if it depends on who answered."""
 
 
 class PlanRun:
-    """The records of a batch on their way through a plan; a row that failed holds its error.
+    """The records of a batch on their way through a plan. A failed row holds its error.
 
-    The tokens of all chat model calls for a row, of its subtasks and of the combining step, are counted together.
+    The tokens of all chat model calls for a row are counted together, over its subtasks and the combining step.
     """
 
     def __init__(self, plan: Plan, inputs: Sequence[Any], run_manager: Sequence[Any], config: Configs) -> None:
@@ -87,9 +87,9 @@ class PlanRun:
         return self._sorter.is_active() and not all(isinstance(record, Exception) for record in self.results)
 
     def start(self) -> list[Job]:
-        """The subtasks that can start now: all that they need is done.
+        """The subtasks that can start now, because all that they need is done.
 
-        Under a `max_concurrency` they share what is free of it; those for which nothing is left wait.
+        Under a `max_concurrency` they share its free slots. Subtasks without a slot wait.
         """
         self._waiting += sorted(self._sorter.get_ready(), key=self._order.__getitem__)
         begun = self._waiting if self._limit is None else self._waiting[: self._free]
@@ -99,7 +99,7 @@ class PlanRun:
         return [self._job(self._subtasks[name], share) for name in begun]
 
     def take(self, job: Job, outcome: Outcome) -> None:
-        """Put a finished subtask's outputs into the rows' records; a row fails whose subtask failed."""
+        """Put the outputs of a finished subtask, or its failures, into the rows' records."""
         self._free += job.slots
         self._sorter.done(job.subtask.name)
         seconds = outcome.seconds / max(1, len(job.rows))
@@ -113,7 +113,7 @@ class PlanRun:
                 self._fail(row, job.subtask, error, spent=spent, seconds=seconds)
 
     def told(self, subtask: Subtask) -> list[tuple[Any, dict[str, Any]]]:
-        """What to tell, and whom, of a finished subtask: the run manager and the event of each row with a listener."""
+        """The events of a finished subtask: the run manager and the event of each row with a listener."""
         events = []
         for record, manager in zip(self.results, self._managers, strict=True):
             if manager.handlers and not isinstance(record, Exception):
@@ -130,7 +130,7 @@ class PlanRun:
         return events
 
     def combining(self) -> tuple[list[int], list[Any], Configs]:
-        """The rows that the combining step works on, with what it gets."""
+        """The rows for the combining step, with its inputs and configs."""
         prompt = leading_prompt(self._plan.combine)
         rows, records = [], []
         for row, record in self._alive():
@@ -154,14 +154,14 @@ class PlanRun:
                 self.results[row] = error
 
     def streaming(self) -> tuple[AnswerStream, Any, RunnableConfig]:
-        """For a run of one row: how the combining step's chunks become the record's, and what the step gets."""
+        """For a run of one row: the stream of its answer, and the input and config of the combining step."""
         _, records, configs = self.combining()
         self._raise_if_failed()
         stream = AnswerStream(self.results[0], source=lambda: self._source(0), collector=self._spent[0])
         return stream, records[0], configs[0]
 
     def known(self) -> AddableDict:
-        """For a run of one row: the first chunk, what the record holds before any subtask has run."""
+        """For a run of one row: the first chunk, which is the record before any subtask has run."""
         self._raise_if_failed()
         return AddableDict({key: value for key, value in self.results[0].items() if key != "subtasks" or value})
 
@@ -174,7 +174,7 @@ class PlanRun:
         return [(row, record) for row, record in enumerate(self.results) if not isinstance(record, Exception)]
 
     def _job(self, subtask: Subtask, slots: int) -> Job:
-        """What a subtask has to do; a row for which there is nothing, or that cannot be fed, has its result at once."""
+        """The work of a subtask. A row that is skipped, or that cannot be fed, gets its result at once."""
         prompt = leading_prompt(subtask.step)
         job = Job(subtask, [], [], [], [], slots)
         for row, record in self._alive():
@@ -201,7 +201,7 @@ class PlanRun:
         return job
 
     def _put(self, row: int, subtask: Subtask, result: SubtaskResult) -> None:
-        """Add a result to a row's record; they stand in the order in which the subtasks are declared."""
+        """Add a result to a row's record. Results are kept in the order in which the subtasks are declared."""
         record = self.results[row]
         if not isinstance(record, Exception):  # another subtask has failed in the meantime
             found = sorted(
@@ -218,7 +218,7 @@ class PlanRun:
         spent: UsageCollector | None = None,
         seconds: float | None = None,
     ) -> None:
-        """A row's subtask failed; parts that do not fit each other fail the row even where the subtask is optional."""
+        """Note that a row's subtask failed. A `WiringError` makes the row fail even if the subtask is optional."""
         if isinstance(self.results[row], Exception):
             return
         if isinstance(error, WiringError):
@@ -232,7 +232,7 @@ class PlanRun:
             self.results[row] = failure
 
     def _source(self, row: int) -> str:
-        """Who answered: the large model, if it combined the results or one of them is its own."""
+        """Who answered. It is "large" if a chat model combined the results, or if one of them is the large model's."""
         if self._plan.source is not None:
             return self._plan.source
         found = self.results[row]["subtasks"]
@@ -264,6 +264,6 @@ def _result(output: Any, given: Any, spent: UsageCollector, seconds: float) -> S
     """A Runnable's output as a result, with what it cost."""
     said = read_result(output, given)
     told: dict[str, Any] = {"usage": spent.usage, "calls": spent.calls, "seconds": seconds}
-    if said.source is None:  # a chat model that nobody calls small, or what stood in for it
+    if said.source is None:  # no source: a chat model, or its fallback, answered
         told |= {"source": spent.source, "error": said.error or spent.failure}
     return SubtaskResult(**{**dict(said), **told})

@@ -12,24 +12,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from dsplus_chains.schema import ASKED_LARGE, InvalidInputError, SubtaskResult
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-"""What a subtask may be called: a name that a prompt template can hold."""
+"""Pattern of a subtask's name, which a prompt template must be able to hold."""
 
 
 class Subtask(BaseModel):
     """One declared step of a plan: a Runnable over the record, and the subtasks whose results it needs.
 
     Args:
-        name: What its result is called in the record's `subtasks`; a Python identifier, as prompts need.
-        run: Any Runnable (or function) over the record. A shunt of its own answers the easy cases without the large
-            model; its `answer`, confidence and `source` become the result. A scorer's prediction or any other value
-            will do as well.
-        needs: The names of the subtasks that run before; their results are in the record that `run` gets.
-        select: What of the record `run` gets: a key of the record, or a quick function of it. None: the record.
-        when: A quick function of the record (with the results that are needed) that says whether there is anything to
-            do. Where it says no, `run` is not called, and the result has no value and the source "skipped".
-        optional: Whether an input survives a failure; its result then has no value, and the `error`.
-        threshold: From what confidence on its result counts as known; below it, or without one, the combining prompt
-            lists it as an open question. What the large model said is known all the same. None: any value is known.
+        name: Name of its result in the record's `subtasks`. It must be a Python identifier, as prompts need.
+        run: Any Runnable or function over the record. A shunt answers the easy cases without the large model. Its
+            `answer`, confidence and `source` become the result. A scorer's prediction or any other value is fine too.
+        needs: The names of the subtasks that run before. Their results are in the record that `run` gets.
+        select: What `run` gets: a key of the record, or a quick function of it. None: the whole record.
+        when: A quick function of the record that says whether there is anything to do. The record holds the results
+            that are needed. If it says no, `run` is not called. The result then has no value and the source "skipped".
+        optional: Whether an input goes on after a failure. The result then has an `error` and no value.
+        threshold: Lowest confidence at which the result counts as known. Below it, or without a confidence, the
+            combining prompt lists the result as an open question. What the large model said always counts as known.
+            None: any value is known.
 
     Example:
         >>> Subtask(name="length", run=len, select="input").view({"input": "broke at once", "id": 7})
@@ -48,14 +48,14 @@ class Subtask(BaseModel):
 
     @property
     def step(self) -> Runnable[Any, Any]:
-        """What is run, once a batch, over what `view` makes of each record."""
+        """The Runnable that runs once a batch, over what `view` takes from each record."""
         return self.run
 
     def view(self, record: dict[str, Any]) -> Any:
-        """What of a record the step gets to see.
+        """The part of a record that the step gets.
 
         Raises:
-            InvalidInputError: The record lacks the key that is selected.
+            InvalidInputError: The record lacks the selected key.
         """
         if self.select is None:
             return record
@@ -67,7 +67,7 @@ class Subtask(BaseModel):
         return record[self.select]
 
     def judge(self, result: SubtaskResult) -> SubtaskResult:
-        """The result, marked where it is less sure than this subtask asks for."""
+        """The result, marked as doubtful if it is less sure than this subtask asks for."""
         if self.threshold is None or result.value is None or result.source in ASKED_LARGE:
             return result
         sure = result.confidence is not None and result.confidence >= self.threshold

@@ -1,4 +1,4 @@
-"""The subtasks of a plan as a flow: each starts as soon as all that it needs is done, not level by level."""
+"""The subtasks of a plan as a flow. Each one starts as soon as all that it needs is done."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def subtask_flow(plan: PlanRun, *, piecemeal: bool) -> StreamFlow:
     """Run the subtasks.
 
     Args:
-        plan: The run, whose records get the results.
-        piecemeal: Whether each result is to be yielded as it comes; for a run of one row.
+        plan: The run. Its records get the results.
+        piecemeal: Whether to yield each result as it comes. Only for a run of one row.
     """
     while plan.is_active:
         for job in plan.start():

@@ -1,4 +1,4 @@
-"""Tables from files."""
+"""Tables: reading them from files, and writing them."""
 
 import lazy_loader
 

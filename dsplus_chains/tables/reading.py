@@ -13,11 +13,11 @@ from pathlib import Path
 from dsplus_chains.schema import shown
 from dsplus_chains.tables.table import Row, Table, TableError
 
-_MOST_CHARACTERS = 2**31 - 1  # of one field; the csv module's own bound of 131,072 is less than a long document
+_MOST_CHARACTERS = 2**31 - 1  # of one field; a long document exceeds the csv module's own bound of 131,072
 
 
 def read_table(path: str | Path) -> Table:
-    """Read a table; its kind is told by its name: .csv, .tsv, .jsonl, .parquet.
+    """Read a table. The ending of its name tells its kind: .csv, .tsv, .jsonl or .parquet.
 
     Rows are counted from 1, without the header. Text files are UTF-8, or UTF-16 with a byte order mark.
 
@@ -49,7 +49,7 @@ def _read_tsv(path: Path) -> tuple[list[str], list[Row]]:
 
 
 def _read_separated(path: Path, delimiter: str) -> tuple[list[str], list[Row]]:
-    # Strict: a quote that is never closed would else swallow the rest of the file as one cell.
+    # Strict, since otherwise a quote that is never closed makes one cell of the rest of the file.
     lines = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
     rows: list[Row] = []
     bound = csv.field_size_limit(_MOST_CHARACTERS)

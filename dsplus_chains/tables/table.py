@@ -1,4 +1,4 @@
-"""`Table`: rows, and what their columns must hold; every complaint names the file, the row and the column."""
+"""`Table`: rows, and checks of their columns. An error about a cell names its file, row and column."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Table:
     Args:
         path: The file.
         columns: The names of its columns, in order.
-        rows: Its rows, each a dict by column. Cells of CSV and TSV are strings, others have a type of their own.
-        typed: Whether cells have a type of their own.
+        rows: Its rows, each a dict by column. Cells of CSV and TSV are strings. Other cells have their own type.
+        typed: Whether cells have their own type.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Table:
         """The texts in a column.
 
         Raises:
-            TableError: There is no such column, or a cell holds no text, or an empty one.
+            TableError: There is no such column, or a cell is empty or holds no text.
         """
         self._check_column(column)
         texts = []
@@ -47,31 +47,31 @@ class Table:
             text = row.get(column)
             if not isinstance(text, str) or not text.strip():
                 got = "an empty cell" if is_missing(text) else f"{shown(text)} ({type(text).__name__})"
-                raise self._error(number, column, f"got {got} but expected a text; mend or drop the row")
+                raise self._error(number, column, f"got {got} but expected a text; fix or drop the row")
             if not is_sound(text):
-                raise self._error(number, column, "got half a surrogate pair, which is no text; mend or drop the row")
+                raise self._error(number, column, "got half a surrogate pair, which is no text; fix or drop the row")
             texts.append(text)
         return texts
 
     def labels(self, column: str, *, known: Sequence[Any] | None = None) -> list[Any]:
         """The labels in a column.
 
-        A file of strings says nothing of types. So where `known` is given, a cell means the known label that is
-        written like it; else the labels are integers if every cell is one (``7``, not ``007`` or ``7.0``), and
-        strings otherwise. White space around a cell is no part of a label.
+        A file of strings does not tell types. With `known`, a cell means the known label that is written like it.
+        Without `known`, the labels are integers if every cell is one (``7``, not ``007`` or ``7.0``). Otherwise they
+        are strings. White space around a cell is no part of a label.
 
         Args:
             column: The column.
-            known: The labels that there are; None if these are the first to be seen.
+            known: The known labels. None if no labels are known yet.
 
         Raises:
-            TableError: There is no such column, or a cell holds no label, or one that is not known.
+            TableError: There is no such column, or a cell holds no label or an unknown one.
         """
         self._check_column(column)
         cells = [row.get(column) for row in self.rows]
         for number, cell in enumerate(cells, start=1):
             if is_missing(cell):
-                raise self._error(number, column, "got an empty cell but expected a label; mend or drop the row")
+                raise self._error(number, column, "got an empty cell but expected a label; fix or drop the row")
         if known is None:
             return self._first_labels(column, cells)
         read, labels = label_reader(known), []

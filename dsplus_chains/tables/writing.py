@@ -13,10 +13,10 @@ from dsplus_chains.tables.table import Row, TableError
 
 
 def check_writable(path: Path) -> None:
-    """Refuse what `write_table` could not write, before any work is done.
+    """Refuse a file that `write_table` could not write, before any work is done.
 
     Raises:
-        TableError: The kind of file is none that is written, or its place is a folder.
+        TableError: This kind of file cannot be written, or its place is a folder.
     """
     if path.suffix.lower() not in {".csv", ".tsv", ".jsonl"}:
         msg = f"{path}: got a file of the kind {path.suffix!r} for the output but expected .csv, .tsv or .jsonl"
@@ -27,10 +27,10 @@ def check_writable(path: Path) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write a table, whole or not at all: CSV, TSV or JSONL in UTF-8, by its name.
+    """Write a table, whole or not at all. The ending of its name tells its kind: CSV, TSV or JSONL, in UTF-8.
 
     Raises:
-        TableError: The kind of file is none that is written.
+        TableError: This kind of file cannot be written, or its place is a folder.
     """
     check_writable(path)
     with replacing_file(path) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="") as file:

@@ -1,4 +1,4 @@
-"""Which thresholds are certified: a grid fixed before any row is seen, and the order in which it is tested."""
+"""Certify thresholds. Their grid and the order of testing are fixed before any row is seen."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dsplus_chains.calibration.risk import binomial_p_value, certify, excess_p_v
 from dsplus_chains.evaluation.curve import OperatingCurve
 
 Risk: TypeAlias = Literal["chain", "kept", "excess"]
-"""What `max_risk` bounds: the error of the whole chain over all inputs, the error among kept inputs, or by how much
-the chain's error over all inputs exceeds the large model's."""
+"""What `max_risk` bounds. "chain" is the error of the whole chain over all inputs. "kept" is the error among kept
+inputs. "excess" is by how much the chain's error over all inputs exceeds the large model's."""
 
 GRID: tuple[float | None, ...] = (
     None,
@@ -22,7 +22,8 @@ GRID: tuple[float | None, ...] = (
 )
 """The thresholds that can be certified, falling: None, 0.999999 … 0.9999, … 0.991, 0.99, 0.98 … 0.01, 0.
 
-Learn-then-Test holds for thresholds chosen before the rows are seen; the confidences of the tuning rows are not.
+Learn-then-Test needs thresholds chosen before the rows are seen. The confidences of the tuning rows would come too
+late.
 """
 
 STARTS: dict[Risk, dict[float | None, float]] = {
@@ -30,10 +31,11 @@ STARTS: dict[Risk, dict[float | None, float]] = {
     "kept": dict.fromkeys((0.99, 0.9, 0.7, 0.4, 0.0), 1 / 5),
     "excess": {None: 1.0},
 }
-"""Where testing starts, with which share of delta, on its way to lower thresholds.
+"""Where testing starts, and with which share of delta. From each start it goes on to lower thresholds.
 
-The chain's risk may fall and rise again along the grid, so a single sequence from the top would stop at a large model
-that misses the target alone. The excess is 0 where everything is deferred, so one start is enough.
+The chain's risk may fall and rise again along the grid. A single sequence from the top would stop at once where the
+large model alone misses the target. Without fusion, the excess is 0 where everything is deferred, so one start is
+enough.
 """
 
 
@@ -42,9 +44,9 @@ def certified_points(
 ) -> NDArray[np.bool_]:
     """Which points of a curve over `GRID` have a true risk of at most `max_risk`.
 
-    With probability at least 1 - delta over the tuning rows no point is certified wrongly, so any choice among the
-    certified ones, by whatever criterion, keeps the guarantee. Multiplicity: the fallback procedure of
-    `calibration.risk.certify`, down the grid from `STARTS`. `replacing`: the large model's answer is the last word.
+    With probability at least 1 - delta over the tuning rows, no point is certified wrongly. So any choice among the
+    certified points keeps the guarantee. For multiplicity, the fallback procedure of `calibration.risk.certify` goes
+    down the grid from `STARTS`. `replacing` says that the large model's answer is the last word.
     """
     if risk == "chain":
         p_values = binomial_p_value(curve.errors, curve.n, max_risk)
@@ -52,7 +54,7 @@ def certified_points(
         p_values = binomial_p_value(curve.kept - curve.kept_right, curve.kept, max_risk)
     else:
         p_values = excess_p_value(curve.worse, curve.better, curve.n, max_risk)
-        # Without fusion, deferring everything is what the chain is compared with: no test is needed.
+        # Without fusion, the chain is compared with deferring everything, so that point needs no test.
         p_values[[replacing and point is None for point in curve.thresholds]] = 0.0
     weights = [STARTS[risk].get(point, 0.0) for point in curve.thresholds]
     return certify(p_values, weights, delta)
@@ -61,9 +63,9 @@ def certified_points(
 def smallest_certifiable(
     curve: OperatingCurve, allowed: NDArray[np.bool_], *, risk: Risk, delta: float, replacing: bool = True
 ) -> tuple[float, NDArray[np.bool_]] | None:
-    """The least `max_risk` (to 0.0001) at which some allowed point is certified, with those points; None if never."""
+    """The least `max_risk` (to 0.0001) at which some allowed point is certified, with those points. None if never."""
     steps = 10_000
-    low, high = -1, steps  # step -1 certifies nothing, step `steps` stands for a risk of 1
+    low, high = -1, steps  # step -1 certifies nothing, and step `steps` means a risk of 1
     while high - low > 1:
         middle = (low + high) // 2
         found = certified_points(curve, risk=risk, max_risk=middle / steps, delta=delta, replacing=replacing) & allowed

@@ -1,4 +1,4 @@
-"""Which of several settings, measured on the same rows, to take: the cheapest, unless a dearer one is truly better."""
+"""Choose among settings measured on the same rows. The cheapest is taken, unless a dearer one is truly better."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from dsplus_chains.calibration.intervals import sign_test
 
 LEVEL = 0.95
-"""With this probability nothing dearer is taken where nothing is better than the cheapest."""
+"""If nothing is better than the cheapest setting, nothing dearer is taken with at least this probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,8 @@ class Comparison:
     """How one setting did against another on the same rows.
 
     Args:
-        better: Rows where it alone was right.
-        worse: Rows where the other alone was right.
+        better: Number of rows where only this setting was right.
+        worse: Number of rows where only the other setting was right.
         p: Two-sided p-value of the exact sign test.
     """
 
@@ -33,18 +33,18 @@ class Comparison:
         """Compare two settings, row by row.
 
         Args:
-            right: Whether the one was right, a flag a row.
-            other_right: Whether the other was.
+            right: Whether this setting was right, a flag a row.
+            other_right: Whether the other setting was right, a flag a row.
         """
         first, second = np.asarray(right, dtype=np.bool_), np.asarray(other_right, dtype=np.bool_)
         better, worse = int((first & ~second).sum()), int((~first & second).sum())
         return cls(better=better, worse=worse, p=sign_test(better, worse))
 
     def is_better(self, *, tests: int) -> bool:
-        """Whether it is better by more than chance, if it is one of several that might be.
+        """Whether this setting is better by more than chance, if it is one of several that might be.
 
         Args:
-            tests: How many are compared.
+            tests: How many settings are compared.
         """
         return self.better > self.worse and self.p * tests <= 1 - LEVEL
 
@@ -52,12 +52,13 @@ class Comparison:
 def cheapest_unless_better(costs: Sequence[float], right: Sequence[ArrayLike]) -> int:
     """The setting to take.
 
-    From the cheapest up, a setting takes the place of the one held so far only if it is better by more than chance on
-    these rows: by the exact sign test at 5 %, divided by the number of dearer settings (Bonferroni), as the best of
-    many looks better than it is. With few rows that is the cheapest one, most of the time.
+    The settings are tried from the cheapest up. A setting replaces the current one only if it is better by more than
+    chance on these rows. The exact sign test decides at 5 %, divided by the number of dearer settings (Bonferroni). The
+    division is needed because the best of many looks better than it is. With few rows, the cheapest setting is mostly
+    taken.
 
     Args:
-        costs: Of each setting; among equals the earlier one is the cheaper.
+        costs: Cost of each setting. Of equals, the earlier one is the cheaper.
         right: For each setting, whether it was right, a flag a row.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Whose word is the last: fitting the fusion on tuning rows, and judging it by rows that it has not seen."""
+"""Decide who has the last word. The fusion is fitted on tuning rows, and judged by rows that it has not seen."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from dsplus_chains.tuning.tuning_rows import TuningRows
 FusionMode: TypeAlias = Literal["replace", "posterior", "auto"]
 FOLDS = 10
 FEWEST_ROWS = 20
-"""With fewer rows than this nothing can be said of what fusion is worth."""
+"""With fewer rows than this, the worth of fusion cannot be judged."""
 
 
 class Tuned(NamedTuple):
-    """A tuned chain, and what it is worth on each tuning row: 1 if right, less the price of a call if deferred."""
+    """A tuned chain, and its worth on each tuning row.
+
+    The worth is 1 for a right answer and 0 for a wrong one. The price of a call is subtracted if the row is deferred.
+    """
 
     result: TunedThreshold
     worth: NDArray[np.float64]
 
 
 def better_of_both(tune: Callable[[FusionMode], Tuned], *, cheaper: bool = False) -> Tuned:
-    """Which of two tuned chains to take: the large model's answer replaces the small one's, or both are weighed.
+    """Choose between two tuned chains. One replaces the small model's answer, the other weighs both answers.
 
-    What decides is `is_weighing_better`. If only one of them meets the bounds, it is that one; where fusion has too
-    little to learn from, the one that replaces.
+    `is_weighing_better` decides. If only one chain meets the bounds, that one is taken. If fusion has too little to
+    learn from, the chain that replaces is taken.
 
     Args:
         tune: Tunes the chain with or without fusion.
-        cheaper: Take the one that costs less, whatever each is worth; of equals the one that replaces.
+        cheaper: Take the chain that costs less, whatever each is worth. A tie goes to the one that replaces.
     """
     try:
         replaced = tune("replace")
@@ -53,15 +56,16 @@ def better_of_both(tune: Callable[[FusionMode], Tuned], *, cheaper: bool = False
 
 
 def is_weighing_better(weighed: ArrayLike, replaced: ArrayLike) -> bool:
-    """Whether the chain to take is the one that weighs both models' words, not the one where the large one's replaces.
+    """Whether to take the chain that weighs both answers, instead of the chain that replaces the small model's.
 
-    Weighing both is expected to be better. The counts are not a fair judge of that: the threshold of a chain that
-    replaces is where most of these rows were right, some of them by luck, while weighing is usually given its own by
-    expectations. So it yields only to one that is ahead by more than two standard errors of the paired difference.
+    Weighing both is expected to be better. The counts are not a fair judge of that. The chain that replaces has its
+    threshold where most of these rows were right, some of them by luck. The chain that weighs usually has its threshold
+    from expected gains. So replacing wins only if it is ahead by more than two standard errors of the paired
+    difference.
 
     Args:
-        weighed: What the one is worth on each row.
-        replaced: What the other is worth on each.
+        weighed: Worth of the chain that weighs, on each row.
+        replaced: Worth of the chain that replaces, on each row.
 
     Example:
         >>> [is_weighing_better([0] * n + [1] * (100 - n), [1] * 100) for n in (0, 3, 4)]
@@ -76,19 +80,19 @@ def fused_rows(
 ) -> tuple[AnswerFusion | None, TuningRows]:
     """The fusion to use, and the rows to choose a threshold on, answered as that fusion would answer them.
 
-    For estimates every row is answered by a fusion fitted on nine tenths that do not hold it, while the fusion that is
-    kept has seen all. A guarantee is about the very fusion that is kept, so there a random half of the rows fits it,
-    and only the other half is given back.
+    For estimates, each row is answered by a fusion that has not seen it. That fusion is fitted on nine tenths of the
+    rows. The fusion that is kept is fitted on all rows. A guarantee is about the very fusion that is kept. So for a
+    guarantee a random half of the rows fits it, and only the other half is returned.
 
     Args:
         rows: The tuning rows.
-        fusion: "replace": none; "posterior": fit one; or one that was fitted on other rows.
+        fusion: "replace" uses no fusion, and "posterior" fits one. An `AnswerFusion` was fitted on other rows.
         guaranteed: Whether a guarantee will be made from the rows.
-        seed: Of the split and the folds.
+        seed: Seed of the split and the folds.
 
     Raises:
-        ValueError: An unknown mode.
-        InvalidInputError: Too few rows to learn from; see `AnswerFusion.rows_to_learn_from`.
+        ValueError: The mode is unknown.
+        InvalidInputError: There are too few rows to learn from. See `AnswerFusion.rows_to_learn_from`.
     """
     if isinstance(fusion, AnswerFusion):
         return fusion, rows.fused(_weighed(fusion, rows), trusted=False)
@@ -100,8 +104,8 @@ def fused_rows(
     usable = AnswerFusion.rows_to_learn_from(rows.predictions, rows.labels, rows.answers, list(rows.all_labels))
     if usable < FEWEST_ROWS:
         msg = (
-            f"Got {usable} tuning rows on which the true label and the large model's have a probability of the small "
-            f"one's but fusion takes at least {FEWEST_ROWS}; use more, or fusion='replace'"
+            f"Got {usable} tuning rows on which the small model gives a probability to the true label and to the large "
+            f"answer, but fusion takes at least {FEWEST_ROWS}; use more, or fusion='replace'"
         )
         raise InvalidInputError(msg)
     if guaranteed:
@@ -128,7 +132,7 @@ def _weighed(fusion: AnswerFusion, rows: TuningRows) -> list[Prediction | None]:
 
 
 def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Prediction | None]:
-    """What fusion makes of each row, from a fit on nine tenths that do not hold it."""
+    """The fused prediction of each row, from a fit on nine tenths that do not hold the row."""
     fold = np.random.default_rng(seed).permutation(len(rows.labels)) % FOLDS
     results: list[Prediction | None] = [None] * len(rows.labels)
     for number in range(FOLDS):

@@ -1,4 +1,4 @@
-"""The result of a hint search: what each ingredient of the prompt was worth, and which were taken."""
+"""The result of a hint search. It tells what each ingredient of the prompt was worth, and which were taken."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from dsplus_chains.tuning.choice import Comparison
 from dsplus_chains.tuning.tuned import Estimate
 
 HEADINGS = ("hints", "exemplars", "fusion", "right", "95 %", "large", "tokens", "fixed", "broke")
-"""Of the ablation table; under "large", how often the large model itself was right."""
+"""Headings of the ablation table. The column "large" tells how often the large model itself was right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HintCell:
-    """One way to ask the large model, and to weigh its answer, measured on rows that could be deferred.
+    """One way to ask the large model and to weigh its answer. It is measured on rows that could be deferred.
 
     Args:
         hints: What the large model was told of the small one's view.
         exemplars: How many solved examples it was shown.
-        fusion: Whose word was the last; with "posterior" each row is judged by weights that had not seen it.
-        set_level: With "hard", the level that labels were pruned by; None where they were not pruned by one.
-        accuracy: Of the chain on these rows, all of them deferred. Where the large model failed, it is the small one's
-            answer that counts.
-        large_accuracy: Of what the large model itself said; a failure counts as wrong.
-        tokens: Of all these calls, as if none had been answered before; None if the model does not tell.
-        tokens_a_row: Their mean over the rows that told; what a setting costs.
-        characters: Of all these prompts.
-        failed: Rows without an answer of the large model.
-        error: Why the first of them has none.
-        fixed: Rows where the chain is right and the small model alone is wrong.
-        broke: Rows where the chain is wrong and the small model alone is right.
+        fusion: Whose word was the last. With "posterior", each row is judged by weights that had not seen it.
+        set_level: The level that "hard" pruned labels by. None where they were not pruned by one.
+        accuracy: Accuracy of the chain on these rows, all of them deferred. Where the large model failed, the small
+            one's answer counts.
+        large_accuracy: Accuracy of what the large model itself said. A failure counts as wrong.
+        tokens: Tokens of all these calls, answers from a cache included. None if the model does not tell.
+        tokens_a_row: Mean tokens of the rows that told. This is the cost of a setting.
+        characters: Characters of all these prompts.
+        failed: Number of rows without an answer of the large model.
+        error: Why the first of these rows has none.
+        fixed: Number of rows where the chain is right and the small model alone is wrong.
+        broke: Number of rows where the chain is wrong and the small model alone is right.
         right: Whether the chain is right, a flag a row.
-        answers: What the large model answered, one a row; None where it failed.
+        answers: What the large model answered, one a row. None where it failed.
         confidences: How sure it was, where its provider tells.
     """
 
@@ -61,11 +61,11 @@ class HintCell:
 
     @property
     def name(self) -> str:
-        """What it is, in words."""
+        """The setting in words."""
         return f"{setting_name(self.hints, self.exemplars)}, {self.fusion}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON, without what stands row by row."""
+        """Plain data for JSON, without the columns that have a value a row."""
         plain = asdict(self)
         return {name: value for name, value in plain.items() if name not in {"right", "answers", "confidences"}}
 
@@ -85,15 +85,15 @@ class HintCell:
 
 @dataclass(frozen=True, kw_only=True)
 class HintSearch:
-    """What a live large model made of each way to ask it, on the same rows, and the way to take.
+    """What each way to ask a live large model was worth on the same rows, and the way to take.
 
     Args:
         cells: What was measured, in the order in which it was asked for.
-        best: The one to take: the cheapest, unless a dearer one is better by more than chance.
-        comparison: The best one against the cheapest, on the same rows; None if it is the cheapest.
-        rows: The numbers of the tuning rows that were asked about: those of which the small model is least sure.
+        best: The cell to take. It is the cheapest, unless a dearer one is better by more than chance.
+        comparison: The best cell against the cheapest, on the same rows. None if the best is the cheapest.
+        rows: The numbers of the tuning rows that were asked about. The small model is least sure of these.
         predictions: What the small model says of every tuning row.
-        small_accuracy: Of the small model alone, on the rows that were asked about.
+        small_accuracy: Accuracy of the small model alone, on the rows that were asked about.
         untried: What was not measured, and why.
     """
 
@@ -107,7 +107,7 @@ class HintSearch:
 
     @property
     def tokens(self) -> int | None:
-        """Of all calls that were made, as if none had been answered before; None if the model does not tell."""
+        """Tokens of all calls, answers from a cache included. None if the model does not tell."""
         asked = {(cell.hints, cell.exemplars): cell.tokens for cell in self.cells}
         told = [tokens for tokens in asked.values() if tokens is not None]
         return sum(told) if len(told) == len(asked) else None
@@ -119,26 +119,26 @@ class HintSearch:
 
     @property
     def max_escalation(self) -> float:
-        """The share of tuning rows that were asked about: a threshold that defers more is not known to be good."""
+        """The share of tuning rows that were asked about. A threshold that defers more is not known to be good."""
         return len(self.rows) / len(self.predictions)
 
     @property
     def others(self) -> list[int]:
-        """The numbers of the rows that were not asked about, those of which the small model is least sure first."""
+        """The numbers of the rows that were not asked about. Those the small model is least sure of come first."""
         return least_sure(self.predictions)[len(self.rows) :]
 
     @property
     def large_answers(self) -> list[Any]:
-        """For every tuning row, what the large model answers when asked in the best way; None where it was not asked.
+        """The large model's answer to every tuning row, when asked in the best way. None where it was not asked.
 
-        ``tune_threshold(search.predictions, labels, search.large_answers, max_escalation=search.max_escalation)``
-        then finds a threshold that defers no row that was not asked about.
+        To find a threshold that defers no row that was not asked about, call ``tune_threshold(search.predictions,
+        labels, search.large_answers, max_escalation=search.max_escalation)``.
         """
         return self._everywhere(self.best.answers)
 
     @property
     def large_confidences(self) -> list[float | None]:
-        """For every tuning row, how sure the large model was, where it was asked and its provider tells."""
+        """How sure the large model was of every tuning row, where it was asked and its provider tells."""
         return self._everywhere(self.best.confidences)
 
     @property
@@ -170,7 +170,7 @@ class HintSearch:
         return " ".join(said)
 
     def table(self) -> list[tuple[str, ...]]:
-        """The ablation as lines of text under `HEADINGS`; the first line is the small model alone."""
+        """The ablation as lines of text under `HEADINGS`. The first line is the small model alone."""
         alone = ("small alone", "", "", *_share(self.small_accuracy), "", "0", "", "")
         return [alone, *(cell.line(taken=cell is self.best) for cell in self.cells)]
 
@@ -182,7 +182,7 @@ class HintSearch:
         return "\n".join([*(line.rstrip() for line in text), "", self.meaning])
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON, without what stands row by row."""
+        """Plain data for JSON, without the columns that have a value a row."""
         return {
             "n": len(self.predictions),
             "rows": len(self.rows),
@@ -201,7 +201,7 @@ class HintSearch:
 
 
 def least_sure(predictions: Sequence[Prediction]) -> list[int]:
-    """The numbers of all rows, those of which the small model is least sure, or says nothing, first.
+    """The numbers of all rows. Those the small model is least sure of, or says nothing about, come first.
 
     Example:
         >>> least_sure([Prediction(label="a", confidence=0.9), Prediction(label="b", confidence=0.6)])

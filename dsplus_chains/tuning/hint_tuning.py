@@ -1,4 +1,4 @@
-"""`tune_hints`: how to ask the large model, found by asking it, on tuning rows that a threshold could defer."""
+"""`tune_hints` finds how to ask the large model. It asks about tuning rows that a threshold could defer."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ def tune_hints(
     seed: int = 0,
     **settings: Any,
 ) -> HintSearch:
-    """Ask a live large model about the same tuning rows in each way, and find out which ingredients are worth it.
+    """Ask a live large model about the same tuning rows in each way, and find which ingredients pay.
 
-    The rows are those of which the small model is least sure, as no others could be deferred. Every combination of
-    hint mode and number of exemplars is one batch of the large model (and one more for answers that are no label);
-    with and without fusion are told apart on the same answers. What a fit with fusion is worth comes from weights that
-    had not seen the row.
+    The rows are those of which the small model is least sure, because a threshold defers these first. Every combination
+    of hint mode and number of exemplars is one batch of the large model. Answers that are no label can add another
+    batch. The same answers are judged with and without fusion. Each row is judged by fusion weights that had not seen
+    it.
 
-    What is taken is the cheapest way to ask, by its tokens a row, unless a dearer one is better by more than chance;
-    see `tuning.choice`. Fusion costs nothing: of each way to ask, "posterior" counts, unless "replace" is ahead by more
-    than two standard errors. The figures of what was taken flatter it a little, as it was taken for them.
+    The cheapest way to ask is taken, unless a dearer one is better by more than chance (see `tuning.choice`). The cost
+    is tokens a row, or characters if the model does not tell its tokens. Fusion costs nothing. So "posterior" counts
+    for each way to ask, unless "replace" is ahead by more than two standard errors. The figures of the way that is
+    taken are a little too good, because it was taken for them.
 
-    Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``), and every answer is paid for
+    Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``). Then every answer is paid for
     once, whatever happens.
 
     Args:
@@ -60,28 +61,28 @@ def tune_hints(
         large_model: Any LangChain chat model.
         texts: The tuning inputs, or the records that the scorer has made of them.
         labels: The true labels.
-        task: What the large model is asked and how its answers are read; its hints and exemplars are varied.
-        hints: The hint modes to try. "hard" is left out, if another mode is there to try, where nothing would be pruned
-            (no more than `top_k` labels, or too few rows to promise `set_coverage` of fewer) or a label is called
-            "none of these".
-        exemplars: The numbers of solved examples to try; None: 0 and, if the task has `examples`, 4. None of the
+        task: What the large model is asked, and how its answers are read. Its hints and exemplars are varied.
+        hints: The hint modes to try. "hard" is left out if there is another mode and "hard" would prune nothing. This
+            is so with no more than `top_k` labels, or too few rows to promise `set_coverage` of fewer labels. "hard" is
+            also left out if a label is called "none of these".
+        exemplars: The numbers of solved examples to try. None means 0 and, if the task has `examples`, 4. None of the
             examples may be among the tuning rows.
         fusion: "replace", "posterior", or "auto" for both.
-        max_rows: As many rows are asked about in each way, at most.
-        max_tokens: As many tokens are spent, at most: a way to ask that is expected to exceed it is not tried. Answers
-            out of a cache count as well, so that the same budget gives the same result again. Second questions, by
-            `retries` and `reask`, can't be foreseen and may exceed it.
-        set_coverage: With "hard": how often the true label of one of these rows is among those that are offered.
-        config: For the calls of the large model: `max_concurrency`, callbacks.
-        seed: Of the folds of fusion.
-        **settings: Without a task: the settings of one, such as `instruction`; see `LabelTask`.
+        max_rows: At most this many rows are asked about in each way.
+        max_tokens: At most this many tokens are spent. A way to ask that is expected to exceed it is not tried. Answers
+            from a cache count as well, so the same budget gives the same result again. Second questions, by `retries`
+            and `reask`, cannot be foreseen and may exceed it.
+        set_coverage: With "hard", how often the true label of one of these rows is among those that are offered.
+        config: Config of the large model's calls, such as `max_concurrency` and callbacks.
+        seed: Seed of the folds of fusion.
+        **settings: The settings of a task, such as `instruction`, if no `task` is given. See `LabelTask`.
 
     Returns:
         All that was measured, the best of it, and the large model's answers when asked in that way.
 
     Raises:
-        InvalidInputError: Lengths that differ, no labels known, exemplars without examples, a number out of range, or
-            a budget that is too small for any way to ask.
+        InvalidInputError: Lengths differ, no labels are known, or exemplars have no examples. Or a number is out of
+            range, or the budget is too small for any way to ask.
         DSPlusError: The large model did not answer at all.
 
     Example:
@@ -140,7 +141,7 @@ def search_hints(
     config: RunnableConfig | None,
     seed: int,
 ) -> HintSearch:
-    """The same from records, and for a task."""
+    """Search as `tune_hints` does, from records and for a task."""
     _check(hints, exemplars, task, fusion, max_rows=max_rows, max_tokens=max_tokens)
     everything = read_rows(
         [record["prediction"] for record in records], labels, [None] * len(records), costs=np.ones(len(records))
@@ -194,7 +195,7 @@ def search_hints(
 
 
 def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: FusionMode, seed: int) -> list[HintCell]:
-    """What the chain would be worth on these rows, with and without fusion."""
+    """Measure what the chain would be worth on these rows, with and without fusion."""
     answered = read_rows(
         rows.predictions, rows.labels, replies.answers, large_confidences=replies.confidences, costs=rows.costs
     )
@@ -203,7 +204,7 @@ def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: Fus
         try:
             _, judged["posterior"] = fused_rows(answered, "posterior", guaranteed=False, seed=seed)
         except InvalidInputError:
-            pass  # too few answers to learn from: then they are the last word
+            pass  # with too few answers to learn from, they are the last word
         else:
             judged = judged if fusion == "auto" else {"posterior": judged["posterior"]}
     n, small = len(rows.labels), rows.small_right
@@ -231,9 +232,9 @@ def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: Fus
 
 
 def _best(cells: Sequence[HintCell]) -> tuple[HintCell, Comparison | None]:
-    """The cell to take, and how it did against the cheapest one, if that is another."""
+    """The cell to take, and its comparison with the cheapest one, if that is another."""
     ways: dict[tuple[HintMode, int], HintCell] = {}
-    for cell in cells:  # of each way to ask the one that replaces comes first
+    for cell in cells:  # for each way to ask, the cell that replaces comes first
         replaced = ways.get((cell.hints, cell.exemplars))
         if cell.failed < len(cell.answers) and (replaced is None or is_weighing_better(cell.right, replaced.right)):
             ways[cell.hints, cell.exemplars] = cell

@@ -1,4 +1,4 @@
-"""Asking a live large model about tuning rows: in which way, and about which rows, within a budget."""
+"""Ask a live large model about tuning rows within a budget. It chooses how to ask, and about which rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dsplus_chains.tuning.hint_search import HintSearch
 from dsplus_chains.tuning.hint_tuning import tune_hints
 
 SET_COVERAGE = 0.95
-"""How often the true label is to be among those that hard hints leave."""
+"""How often the true label must be among those that hard hints leave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class LiveAnswers:
     Args:
         task: The task with the way in which it was asked.
         search: How that way was found.
-        answers: The large model's, one a row; None where it failed or was not asked.
+        answers: The large model's answers, one a row. None where it failed or was not asked.
         confidences: How sure it was, where its provider tells.
-        asked: How many rows it was asked about: those of which the small model is least sure.
+        asked: Number of rows it was asked about. They are those of which the small model is least sure.
     """
 
     task: LabelTask
@@ -55,7 +55,7 @@ def ask_live(
     config: RunnableConfig | None = None,
     progress: Progress | None = None,
 ) -> LiveAnswers:
-    """Choose the way to ask on the least sure rows, then ask about the others in that way, as far as the budget goes.
+    """Choose the way to ask on the least sure rows. Then ask about the others in that way, within the budget.
 
     Args:
         scorer: The small model, not trained on these rows.
@@ -66,10 +66,10 @@ def ask_live(
         hints: The hint modes to try.
         exemplars: The numbers of solved examples to try.
         fusion: Whose word may be the last.
-        max_rows: As many rows are asked about in each way.
-        max_tokens: As many tokens are spent in all.
+        max_rows: At most this many rows are asked about in each way.
+        max_tokens: At most this many tokens are spent in all.
         config: LangChain's config of the calls, such as `max_concurrency`.
-        progress: Told how far it is.
+        progress: Told how far the work is.
 
     Raises:
         DSPlusError: The large model answered nothing, or the budget allows nothing.
@@ -92,9 +92,9 @@ def ask_live(
         config=config,
     )
     best, left = search.best, None
-    if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget any further
+    if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget, so it gets no more
         left = 0 if search.tokens is None else max_tokens - search.tokens
-    # Labels are pruned by a level from the rows asked so far; the threshold will find the one for the rows it defers.
+    # The level that prunes labels comes from the rows asked so far. Tuning the threshold will find its own level.
     chosen = task.replace(hints=best.hints, exemplars=best.exemplars, set_level=best.set_level)
     branch = ConfidenceBranch(large=chosen.for_scorer(scorer).arm(model), threshold=None)
     rows = search.others
@@ -122,7 +122,7 @@ def _ask(
     config: RunnableConfig | None,
     progress: Progress | None,
 ) -> list[dict[str, Any]]:
-    """The records of the rows, batch by batch, as far as the tokens that are left go."""
+    """The records of the rows, batch by batch, until the tokens that are left are used."""
     found: list[dict[str, Any]] = []
     while len(found) < len(scored):
         size = BATCH_SIZE if left is None else min(BATCH_SIZE, int(left // a_row))

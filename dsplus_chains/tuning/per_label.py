@@ -1,4 +1,4 @@
-"""A threshold for each label that the small model may give, where there are rows enough to tell them apart."""
+"""Choose a threshold for each label that the small model may give, where there are enough rows."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def thresholds_by_label(
 
     Args:
         predicted: The small model's label of each row.
-        labels: All labels that it may give; one without rows of its own gets the common threshold too.
+        labels: All labels that it may give. A label without rows of its own gets the common threshold too.
         common: The threshold chosen on all rows.
-        confidence: One number a row, NaN where it is missing.
+        confidence: Confidence of each row, NaN where it is missing.
         small_right: Whether the small model is right.
         deferred_right: Whether the answer would be right if the row were deferred.
-        min_gain: What a call must be worth, in right answers.
-        seed: Of the bootstrap.
+        min_gain: What a call must gain, in right answers.
+        seed: Seed of the bootstrap.
     """
     rows_of: dict[Any, list[int]] = {label: [] for label in labels if label is not None}
     for row, label in enumerate(predicted):

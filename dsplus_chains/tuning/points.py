@@ -1,4 +1,4 @@
-"""The points of an operating curve as objects, and what is said where none of them will do."""
+"""The points of an operating curve as objects, and the error where no point will do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def infeasible(
     Args:
         curve: What each threshold means on the tuning rows.
         allowed: Which points meet the bounds on these rows.
-        bounds: What was asked for, by name.
+        bounds: The bounds that were asked for, by name.
         risk: What `max_risk` bounds.
         delta: The chance that the guarantee may fail.
         replacing: Whether the large model's answer is the last word.
@@ -65,7 +65,7 @@ def infeasible(
 
 
 def operating_points(curve: OperatingCurve, certified: NDArray[np.bool_] | None) -> tuple[OperatingPoint, ...]:
-    """The points of a curve, with whether each is certified; None where nothing was to be."""
+    """The points of a curve, with whether each is certified. That is None where no certificate was asked for."""
     columns = zip(
         curve.thresholds,
         curve.escalation_rate.tolist(),

@@ -1,4 +1,4 @@
-"""Which allowed point of an operating curve to take."""
+"""Choose a point of an operating curve among those that are allowed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from scipy.special import logit
 from dsplus_chains.evaluation.curve import OperatingCurve
 
 RESAMPLES = 200
-"""Bootstrap resamples behind the most accurate point."""
+"""Number of bootstrap resamples behind the most accurate point."""
 MOST_CELLS = 2_000_000
-"""As many resampled rows are held in memory at once."""
+"""At most this many resampled rows are held in memory at once."""
 LEAST_PRICE = 1e-5
-"""In right answers: a call that is expected to gain less gains nothing. The expectation itself is never zero."""
+"""Least price of a call, in right answers. A call that is expected to gain less gains nothing. The expectation itself
+is never zero."""
 SMALLEST_DOUBT = 1e-6
-"""So that the log-odds of a confidence of 1, and the logarithm of a gain of 0, are finite."""
+"""It keeps the log-odds of a confidence of 1, and the logarithm of a gain of 0, finite."""
 
 
 def cheapest(curve: OperatingCurve, allowed: NDArray[np.bool_]) -> int:
-    """The allowed point of least cost; among equals the most accurate, then the one that keeps most."""
+    """The allowed point of least cost. Ties go to the most accurate point, then to the one that keeps most."""
     points = np.flatnonzero(allowed)
     return int(points[np.lexsort((-curve.kept[points], -curve.accuracy[points], curve.cost[points]))[0]])
 
 
 def most_accurate(curve: OperatingCurve, allowed: NDArray[np.bool_]) -> int:
-    """The allowed point of highest accuracy on the rows as they are; among equals the one that keeps most."""
+    """The allowed point of highest accuracy on the rows as they are. Ties go to the one that keeps most."""
     points = np.flatnonzero(allowed)
     return int(points[np.lexsort((-curve.kept[points], -curve.accuracy[points]))[0]])
 
@@ -36,22 +37,22 @@ def where_calls_pay(
 ) -> int:
     """The allowed point up to which a call is expected to be worth its price.
 
-    Where the gain of deferring is hardly ever negative, as with fusion, but mostly nothing, counting it leaves long
-    stretches in which no call happened to pay. So what a call gains is expected to fall steadily with the small model's
-    confidence (see `falling_gain`), and calls pay as long as that is at least `price`.
+    With fusion, deferring a row hardly ever loses a right answer, but mostly gains nothing. Counts then leave long
+    stretches in which no call happened to pay. So the expected gain of a call is fitted. It falls steadily with the
+    small model's confidence (see `falling_gain`). Calls pay as long as it is at least `price`.
 
     Args:
         curve: What each threshold means on the tuning rows.
         allowed: Which points may be taken.
-        confidence: The small model's of each row; NaN where it is missing, which is deferred anyway.
-        gains: Of deferring each row, in right answers.
-        price: Of a call, in right answers.
+        confidence: The small model's confidence in each row. Rows where it is missing (NaN) are deferred anyway.
+        gains: Gain of deferring each row, in right answers.
+        price: Price of a call, in right answers.
     """
     conf = np.asarray(confidence, dtype=np.float64)
     known = np.isfinite(conf)
     log_odds = logit(np.clip(conf[known], SMALLEST_DOUBT, 1 - SMALLEST_DOUBT))
     level, slope = falling_gain(log_odds, np.asarray(gains, dtype=np.float64)[known])
-    # Most sure first, as thresholds keep them.
+    # The surest rows come first, as thresholds keep them.
     worth_keeping = np.cumsum(max(price, LEAST_PRICE) - np.exp(level - slope * np.sort(log_odds)[::-1]))
     points = np.flatnonzero(allowed)
     kept = curve.kept[points]
@@ -60,14 +61,14 @@ def where_calls_pay(
 
 
 def falling_gain(log_odds: NDArray[np.float64], gains: NDArray[np.float64]) -> tuple[float, float]:
-    """Level and slope, at least 0, of the expected gain of deferring a row, exp(level - slope * log-odds).
+    """Level and slope of the expected gain of deferring a row, exp(level - slope * log-odds).
 
-    A Poisson regression with a logarithmic link: consistent for any gains whose mean has this form (Gourieroux,
-    Monfort and Trognon, Econometrica 1984), fractions among them.
+    The slope is at least 0. The method is a Poisson regression with a logarithmic link. It is consistent for any gains
+    whose mean has this form (Gourieroux, Monfort and Trognon, Econometrica 1984). The gains may be fractions.
 
     Args:
-        log_odds: Of the small model's confidence in each row; may be empty.
-        gains: In right answers.
+        log_odds: Log-odds of the small model's confidence in each row. May be empty.
+        gains: Gain of deferring each row, in right answers.
 
     Example:
         >>> level, slope = falling_gain(np.array([0.0, 0.0, 2.0, 2.0]), np.array([0.5, 0.3, 0.1, 0.1]))
@@ -98,23 +99,24 @@ def stably_accurate(
     min_gain: float,
     seed: int = 0,
 ) -> int:
-    """The allowed point that is most accurate over resamples of the rows, each call priced at `min_gain` right answers.
+    """The allowed point that is most accurate over resamples of the rows. Each call costs `min_gain` right answers.
 
     Near its top the accuracy is flat, and the highest point of a thousand rows is mostly noise. So the best point is
-    found on each bootstrap resample, and what is taken is the point that keeps the mean number of rows (bagging:
-    Breiman, Machine Learning 1996), among those whose value is within one standard error, of the paired difference,
-    of the best: a mean of two separate optima can fall into the valley between them.
+    found on each bootstrap resample (bagging: Breiman, Machine Learning 1996). The aim is the mean number of rows that
+    these points keep. But the mean of two separate optima can fall into the valley between them. So only points near
+    the best value are candidates. Near means within one standard error of the paired difference. The candidate closest
+    to the aim is taken.
     """
     conf = np.nan_to_num(np.asarray(confidence, dtype=np.float64), nan=-1.0)
     small, deferred = np.asarray(small_right, dtype=np.float64), np.asarray(deferred_right, dtype=np.float64)
-    # Sorted by all that matters, so that the order of the rows changes nothing.
+    # The rows are sorted by all that matters, so that their order changes nothing.
     order = np.lexsort((deferred, small, -conf))
-    gain = (small - deferred)[order] + min_gain  # of keeping a row
+    gain = (small - deferred)[order] + min_gain  # gain of keeping a row
     points = np.flatnonzero(allowed)
     kept = curve.kept[points]
 
     def values(weighted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of each point, for one row of weights or many: the sum over what it keeps."""
+        """The value of each point, which is the sum over what it keeps, for one row of weights or many."""
         none = np.zeros((*weighted.shape[:-1], 1))
         return np.concatenate([none, np.cumsum(weighted, axis=-1)], axis=-1)[..., kept]
 

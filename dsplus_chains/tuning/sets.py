@@ -1,4 +1,4 @@
-"""How many labels to offer the large model: conformal sets for the rows that a threshold defers."""
+"""Decide how many labels to offer the large model, by conformal sets for the rows that a threshold defers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dsplus_chains.tuning.tuning_rows import TuningRows
 
 
 def fewest_rows(set_coverage: float) -> int:
-    """With fewer rows than this nothing can be promised but by offering all labels.
+    """With fewer rows than this, only offering all labels keeps the promise.
 
     Args:
-        set_coverage: In (0, 1).
+        set_coverage: Promised coverage, in (0, 1).
 
     Example:
         >>> fewest_rows(0.95)
@@ -26,14 +26,14 @@ def fewest_rows(set_coverage: float) -> int:
 def pruning_level(deferred: TuningRows, set_coverage: float) -> float:
     """The level of conformal sets that hold the true label of a deferred input with probability `set_coverage`.
 
-    Only deferred rows count, since only deferred inputs are pruned, and these are the ones the small model is unsure
-    of. The threshold comes from the same rows, so the promise is exact for a threshold fixed beforehand and close to
-    it otherwise: one number chosen on hundreds of rows moves few of them. A row whose true label the small model does
-    not know can never be covered, and raises the level.
+    Only deferred rows count, because only deferred inputs are pruned. They are the ones the small model is unsure of.
+    The promise is exact for a threshold fixed beforehand. Here the threshold comes from the same rows, so the promise
+    is only nearly exact. One number chosen on hundreds of rows moves few of them. A row whose true label the small
+    model does not know can never be covered. It raises the level.
 
     Args:
         deferred: The rows that the threshold defers.
-        set_coverage: In (0, 1).
+        set_coverage: Promised coverage, in (0, 1).
     """
     names = list(deferred.all_labels)
     columns = {label: column for column, label in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Choosing a threshold from rows where the label and the large model's answer are known."""
+"""Choose a threshold from rows where the label and the large model's answer are known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
 
 LEAST_GAIN = 0.002
-"""What a call must be worth under a budget, in right answers: one in five hundred calls."""
+"""Least gain of a call under a budget, in right answers. It is one right answer in five hundred calls."""
 
 
 def tune_threshold(
@@ -51,65 +51,65 @@ def tune_threshold(
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
 
-    The objectives:
+    The objectives are:
 
-    * ``"accuracy"``: the most accurate chain, where a call must lift the expected accuracy by at least `min_gain` of
-      a right answer to be worth making, and the point is the mean over bootstrap resamples instead of the luckiest.
-    * ``"match_large"``: the cheapest point that was not less accurate on these rows than the large model.
-    * ``"max_escalation"``, ``"max_cost"``: the same within the bound, which is the price: `min_gain` does not count.
-      With fusion, calls stop short of the bound where they are expected to be worth less than `LEAST_GAIN`.
-    * ``"max_risk"``: the cheapest point of which it is certified, with probability at least 1 - delta over the tuning
-      rows, that its true risk is at most `max_risk`.
+    * ``"accuracy"`` takes the most accurate chain in which each call is expected to gain at least `min_gain` right
+      answers. The point is a mean over bootstrap resamples, not the luckiest one.
+    * ``"match_large"`` takes the cheapest point that is not less accurate on these rows than the large model.
+    * ``"max_escalation"`` and ``"max_cost"`` take the most accurate chain within the bound. `min_gain` does not count.
+    * ``"max_risk"`` takes the cheapest point whose true risk is certified to be at most `max_risk`. The certificate
+      holds with probability at least 1 - delta over the tuning rows.
 
     A bound given beside another objective is a constraint on it. `max_escalation` and `max_cost` are bounds on these
-    rows; `max_risk` is a guarantee for inputs from the same distribution, for any model and any number of labels, if
-    these rows were neither trained nor calibrated on and are used once. It comes from Learn-then-Test (arXiv
-    2110.01052) with exact binomial bounds over a grid of thresholds fixed beforehand and the fallback procedure for
-    multiplicity (see `tuning.certify`), so that it also holds where the risk rises and falls along the thresholds.
+    rows. `max_risk` is a guarantee for inputs from the same distribution, for any model and any number of labels. Its
+    rows must not have been used for training or calibration, and must be used once only. The method is Learn-then-Test
+    (arXiv 2110.01052) with exact binomial bounds over a fixed grid of thresholds. The fallback procedure handles
+    multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds.
 
-    With ``fusion="posterior"`` a deferred input is answered by `AnswerFusion`, fitted on these rows, and the threshold
-    is chosen for that chain; the result holds it as `fusion`. What is estimated of it comes from fusions that had not
-    seen the row; with `max_risk` a random half of the rows fits it and the other half certifies the chain, so that the
-    guarantee holds for the very fusion that is kept. One fitted on other rows can be given, and then all rows certify.
+    With ``fusion="posterior"``, an `AnswerFusion` fitted on these rows answers deferred inputs. The threshold is chosen
+    for that chain, and the result holds the `fusion`. Unless `max_risk` is given, the point comes from expected gains
+    instead of resamples. A call under a budget must then gain `LEAST_GAIN`. Each row is judged by a fusion that has not
+    seen it. With `max_risk`, a random half of the rows fits the fusion and the other half certifies that very chain. If
+    the fusion was fitted on other rows, all rows certify.
 
     The command `dsplus tune` does the same, with "auto" as its fusion.
 
-    A row without a confidence is always deferred. Where the large answer is None the small one stands in, as in the
-    chain itself.
+    A row without a confidence is always deferred. Where the large answer is None, the small one stands in, as in a
+    chain.
 
     Args:
         predictions: The small model's predictions, or the records that hold them.
         labels: The true labels.
-        large_answers: What the large model answered; None where it failed.
+        large_answers: What the large model answered. None where it failed.
         objective: What to optimise.
         max_escalation: Bound on the share of rows deferred, in [0, 1].
         max_cost: Bound on the mean cost of an input, in the unit of `large_cost`.
         max_risk: Bound on the risk, in [0, 1].
         delta: Chance, over the tuning rows, that the guarantee may fail, in (0, 1).
-        risk: What `max_risk` bounds: the error of the whole ``"chain"``, of what is ``"kept"``, or its ``"excess"``
-            over the large model's error.
-        min_gain: For ``"accuracy"``: what a call must be worth, in right answers, in [0, 1].
-        per_label: For ``"accuracy"`` without bounds: a threshold of its own for each label that is predicted for at
-            least 100 rows. Worth it where the large model is much better at some labels than at others.
-        large_cost: Of one call of the large model, in any unit: one number, or one a row.
-        small_cost: Of scoring one input, in the same unit.
-        model_hash: Of the small model, to be kept with the result.
-        fusion: Whose word is the last for a deferred input: the large model's ("replace", as in the paper), both
-            models' ("posterior"), or an `AnswerFusion` that was fitted on other rows. "auto" is both models', unless
-            replacing is ahead here by more than two standard errors; for "match_large" it is what costs less, and for
-            `max_risk` the large model's.
-        set_coverage: For label pruning: how often the true label of a deferred input is to be among those offered, in
-            (0, 1). Then the result holds a `set_level` for `HintPromptBuilder`, from the rows that were deferred.
-        max_ood_score: What the branch will defer by, beside the threshold: rows that lie further out, or have no
-            `ood_score`, are deferred here too. It changes who answers, so give it here or not at all.
-        large_confidences: How sure the large model was, where its provider tells (`record["large"].confidence`): fusion
+        risk: What `max_risk` bounds. It is the error of the whole ``"chain"``, the error of what is ``"kept"``, or the
+            ``"excess"`` over the large model's error.
+        min_gain: What a call must gain for ``"accuracy"``, in right answers, in [0, 1].
+        per_label: Choose a threshold for each label that is predicted for at least 100 rows. It needs ``"accuracy"``
+            without bounds. It pays where the large model is much better at some labels than at others.
+        large_cost: Cost of one call of the large model, in any unit. One number, or one a row.
+        small_cost: Cost of scoring one input, in the same unit.
+        model_hash: Hash of the small model, to be kept with the result.
+        fusion: Who has the last word on a deferred input. "replace" is the large model, as in the paper. "posterior" is
+            both models. An `AnswerFusion` was fitted on other rows. "auto" is both models, unless replacing is ahead
+            here by more than two standard errors. "auto" takes the cheaper one for "match_large", and "replace" for
+            `max_risk`.
+        set_coverage: How often label pruning must offer the true label of a deferred input, in (0, 1). The result then
+            holds a `set_level` for `HintPromptBuilder`, from the rows that were deferred.
+        max_ood_score: The branch's bound on `ood_score`. Rows beyond it, or without a score, are deferred here too. It
+            changes who answers, so set it in both places or in neither.
+        large_confidences: How sure the large model was, where its provider tells (`record["large"].confidence`). Fusion
             weighs a sure answer more, if that has paid on these rows.
-        seed: Of the bootstrap and the folds.
+        seed: Seed of the bootstrap, the folds and the random half.
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
         ValueError: A bound is out of range or missing for its objective.
-        InfeasibleTargetError: No point meets the bounds; `nearest` is the closest `OperatingPoint`.
+        InfeasibleTargetError: No point meets the bounds. `nearest` is the closest `OperatingPoint`.
 
     Example:
         >>> sure, unsure = Prediction(label="ham", confidence=0.9), Prediction(label="ham", confidence=0.6)
@@ -175,7 +175,7 @@ def _tuned(
     max_ood_score: float | None,
     seed: int,
 ) -> Tuned:
-    """The same from rows, for one fusion; `price` is that of a call, in right answers, None but for "accuracy"."""
+    """Tune on rows, for one fusion. `price` is the price of a call in right answers, and None except for "accuracy"."""
     max_escalation, max_cost, max_risk = (bounds.get(name) for name in ("max_escalation", "max_cost", "max_risk"))
     n_given = len(rows.labels)
     last_word, rows = fused_rows(rows, fusion, guaranteed=max_risk is not None, seed=seed)
@@ -258,7 +258,7 @@ def _tuned(
 def _most_worth(
     curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, price: float | None, seed: int
 ) -> int:
-    """The point of most right answers: by what both models together make of each row, or by which were right."""
+    """The point with the most right answers. They are expected from both models together, or counted."""
     if expected:
         least = LEAST_GAIN if price is None else price
         return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=least)

@@ -1,4 +1,4 @@
-"""Asking a large model about some rows in one way, as one batch, and what that costs."""
+"""Ask a large model about some rows in one way, as one batch, and count the cost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dsplus_chains.task import LabelTask
 
 @dataclass(frozen=True, kw_only=True)
 class Replies:
-    """What came of one batch.
+    """The outcome of one batch.
 
     Args:
-        answers: The labels that the large model gave, one a row; None where it failed.
+        answers: The labels that the large model gave, one a row. None where it failed.
         confidences: How sure it was, where its provider tells.
-        usage: Tokens of each row; None where they are not known.
-        characters: Of all prompts that were sent.
+        usage: Tokens of each row. None where they are not known.
+        characters: Characters of all prompts that were sent.
         error: Why the first row without an answer has none.
     """
 
@@ -35,18 +35,18 @@ class Replies:
 
     @property
     def failed(self) -> int:
-        """Rows without an answer."""
+        """Number of rows without an answer."""
         return self.answers.count(None)
 
     @property
     def tokens(self) -> int | None:
-        """Of all calls; a call that failed may well have cost nothing, any other has to tell."""
+        """Tokens of all calls. A failed call may have cost nothing. If any other call does not tell, this is None."""
         untold = any(answer is not None and used is None for answer, used in zip(self.answers, self.usage, strict=True))
         return None if untold or self.failed == len(self.answers) else sum(used or 0 for used in self.usage)
 
     @property
     def tokens_a_row(self) -> float | None:
-        """Of the rows that told."""
+        """Mean tokens of the rows that told."""
         told = [used for used in self.usage if used is not None]
         return sum(told) / len(told) if told else None
 
@@ -54,7 +54,7 @@ class Replies:
 def ask_about(
     task: LabelTask, model: Any, records: list[Any], prompts: list[ChatPromptValue], config: RunnableConfig | None
 ) -> Replies:
-    """Ask through a branch, as in a chain: it counts the tokens, and a failure is a row without an answer.
+    """Ask through a branch, as in a chain. It counts the tokens, and a failure is a row without an answer.
 
     Args:
         task: How to ask, and how to read the answers.
@@ -91,5 +91,5 @@ def ask_about(
 
 
 def characters_of(prompts: list[ChatPromptValue]) -> int:
-    """How long prompts are, all together."""
+    """Total length of the prompts."""
     return sum(len(prompt.to_string()) for prompt in prompts)

@@ -1,4 +1,4 @@
-"""The result of tuning: a threshold, what it was tuned on, what it means."""
+"""The result of tuning. It holds a threshold, what it was tuned on, and what it means."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Estimate:
     """A share measured on the tuning rows, with its Wilson interval.
 
     Args:
-        value: The share; None where there are no rows to measure it on.
+        value: The share. None where there are no rows to measure it on.
         low: Lower end of the interval.
         high: Upper end of the interval.
-        n: Rows it was measured on.
+        n: Number of rows it was measured on.
         level: Confidence level of the interval.
     """
 
@@ -58,12 +58,12 @@ class OperatingPoint:
     """What one threshold meant on the tuning rows.
 
     Args:
-        threshold: Keep iff ``confidence >= threshold``; None defers everything.
+        threshold: Answers with ``confidence >= threshold`` are kept. None defers everything.
         escalation_rate: Share of rows deferred.
-        accuracy: Of the whole chain.
-        kept_accuracy: Of the small model on what it keeps; None where it keeps nothing.
+        accuracy: Accuracy of the whole chain.
+        kept_accuracy: Accuracy of the small model on what it keeps. None where it keeps nothing.
         cost: Mean cost of an input, in the unit of `large_cost`.
-        certified: Whether it is certified for `max_risk`; None where no such bound was asked for.
+        certified: Whether the point is certified for `max_risk`. None where no such bound was asked for.
     """
 
     threshold: float | None
@@ -78,31 +78,35 @@ class OperatingPoint:
 class TunedThreshold:
     """A threshold chosen from data, with what it was chosen on and what it means.
 
-    The estimates come from the rows it was chosen on, so they flatter a little: `evaluate` on a test split does not.
+    The estimates come from the rows it was chosen on, so they are a little too good. Use `evaluate` on a test split for
+    fair ones.
 
     Args:
-        threshold: Keep iff ``confidence >= threshold``; one number, or one for each predicted label. None defers
-            everything.
+        threshold: Answers with ``confidence >= threshold`` are kept. One number, or one for each predicted label. None
+            defers everything.
         objective: What was optimised.
-        constraints: The bounds it had to meet: `max_escalation`, `max_cost`, `max_risk`, as far as they were given.
-        risk: What `max_risk` bounds; None without one.
-        delta: Chance, over the tuning rows, that the guarantee fails; None without `max_risk`.
-        n: Tuning rows.
+        constraints: The bounds it had to meet, of `max_escalation`, `max_cost` and `max_risk`, as far as they were
+            given.
+        risk: What `max_risk` bounds. None without it.
+        delta: Chance, over the tuning rows, that the guarantee fails. None without `max_risk`.
+        n: Number of tuning rows.
         data_hash: SHA-256 of the predictions, labels and large answers it was tuned on.
-        model_hash: Of the small model, if the caller gave one.
-        chain_accuracy: Of the whole chain.
-        kept_accuracy: Of the small model on what it keeps.
+        model_hash: Hash of the small model, if the caller gave one.
+        chain_accuracy: Accuracy of the whole chain.
+        kept_accuracy: Accuracy of the small model on what it keeps.
         escalation_rate: Share of inputs deferred.
-        small_accuracy: Of the small model on all rows.
-        large_accuracy: Of the large model on all rows; a missing answer counts as wrong.
+        small_accuracy: Accuracy of the small model on all rows.
+        large_accuracy: Accuracy of the large model on all rows. A missing answer counts as wrong.
         cost: Mean cost of an input, in the unit of `large_cost`.
         curve: All candidate points, from "defer everything" to "keep everything".
-        fusion: What has the last word on deferred inputs; None: the large model.
-        fusion_rows: Further rows, which fitted the fusion and are not among the n; 0 where those n fitted it.
-        max_ood_score: What the chain defers by beside the threshold; None: nothing.
-        set_coverage: How often the true label of a deferred input is among those that label pruning leaves, at least.
-        set_level: What `HintPromptBuilder` prunes by to keep that; 1 prunes nothing, None where it was not asked for.
-        unanswered: Rows that the large model was not asked about, or failed on.
+        fusion: What has the last word on deferred inputs. None means the large model.
+        fusion_rows: Further rows, which fitted the fusion and are not among the n. 0 if there are none.
+        max_ood_score: The chain also defers inputs whose `ood_score` is missing or above this. None means no such
+            bound.
+        set_coverage: How often, at least, label pruning leaves the true label of a deferred input.
+        set_level: The level by which `HintPromptBuilder` prunes to keep that coverage. 1 prunes nothing. None where it
+            was not asked for.
+        unanswered: Number of rows that the large model was not asked about, or failed on.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -161,7 +165,7 @@ class TunedThreshold:
 
     @property
     def pruning(self) -> str | None:
-        """What `set_level` leaves of the labels, or why it leaves all; None where it was not asked for."""
+        """Which labels `set_level` leaves, or why it leaves all. None where it was not asked for."""
         if self.set_level is None or self.set_coverage is None:
             return None
         promise = f"in at least {100 * self.set_coverage:.1f} % of deferred inputs"
@@ -176,8 +180,8 @@ class TunedThreshold:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
-        # Pairs, as the keys of a JSON object could not be numbers.
+        """Plain data for JSON."""
+        # The map becomes pairs, because the keys of a JSON object cannot be numbers.
         threshold: Any = self.threshold
         if isinstance(threshold, Mapping):
             threshold = [[label, value] for label, value in threshold.items()]
@@ -212,5 +216,5 @@ class TunedThreshold:
             raise ValueError(msg) from error
 
     def to_json(self) -> str:
-        """As JSON text; numbers come back exactly."""
+        """JSON text. Numbers come back exactly."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)

@@ -1,4 +1,4 @@
-"""The rows that a threshold is tuned on: who is right about each, and how sure the small model is."""
+"""The rows that a threshold is tuned on. They tell who is right, and how sure the small model is."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ class TuningRows:
     """Tuning rows, column by column.
 
     Args:
-        predictions: The small model's.
+        predictions: The small model's predictions.
         labels: The true labels.
-        answers: The large model's; None where it failed.
-        large_confidences: How sure it was, where its provider tells.
-        confidence: The small model's; NaN where it is missing.
+        answers: The large model's answers. None where it failed.
+        large_confidences: How sure the large model was, where its provider tells.
+        confidence: The small model's confidence. NaN where it is missing.
         small_right: Whether the small model is right.
-        large_right: Whether the large model is; a missing answer is wrong.
-        replaced_right: Whether the large model's answer would be right, or the small one's where that failed.
-        deferred_right: Whether a deferred row is answered right; other than `replaced_right` only with fusion.
-        gains: What deferring each row gains, in right answers, as far as is known: from its label, -1, 0 or 1; with
-            fusion from what both models together make of the row, which varies less and is as true on average.
-        costs: Of deferring each row.
+        large_right: Whether the large model is right. A missing answer is wrong.
+        replaced_right: Whether the large model's answer is right, or the small one's where the large model failed.
+        deferred_right: Whether a deferred row is answered right. It differs from `replaced_right` only with fusion.
+        gains: What deferring each row gains, in right answers, as far as is known. From its label the gain is -1, 0 or
+            1. A trusted fusion (see `fused`) tells it from the probabilities of both models together. These vary less
+            and are as true on average.
+        costs: Cost of deferring each row.
         hash: SHA-256 of all tuning rows.
     """
 
@@ -78,18 +79,18 @@ class TuningRows:
         return replace(self, **chosen)
 
     def within(self, max_ood_score: float) -> Self:
-        """The same rows, those without a confidence for the gate that lie further out, or do not say how far."""
+        """The same rows, without the confidence of those whose `ood_score` is missing or above the bound."""
         scores = [prediction.ood_score for prediction in self.predictions]
         near = np.array([score is not None and score <= max_ood_score for score in scores], dtype=np.bool_)
         return replace(self, confidence=np.where(near, self.confidence, np.nan))
 
     def fused(self, weighed: Sequence[Prediction | None], *, trusted: bool) -> Self:
-        """The same rows, were deferred ones answered by both models together; as they are where there is None.
+        """The same rows, as if both models together answered deferred ones. A row with None stays as it is.
 
         Args:
             weighed: What both models together make of each row.
-            trusted: Whether that comes from a fusion fitted on rows like these, so that its probabilities tell what
-                either answer is worth; else only the labels do.
+            trusted: Whether the fusion was fitted on rows like these. Then its probabilities tell what either answer is
+                worth. Otherwise only the labels do.
         """
         right, gains = self.deferred_right.copy(), self.gains.copy()
         for row, both in enumerate(weighed):
@@ -113,11 +114,11 @@ def read_rows(
     """Take tuning rows as a user gives them.
 
     Args:
-        predictions: The small model's, or the records that hold them.
+        predictions: The small model's predictions, or the records that hold them.
         labels: The true labels.
-        large_answers: What the large model answered; None where it failed.
-        large_confidences: How sure it was, where its provider tells.
-        costs: Of deferring each row.
+        large_answers: What the large model answered. None where it failed.
+        large_confidences: How sure the large model was, where its provider tells.
+        costs: Cost of deferring each row.
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.

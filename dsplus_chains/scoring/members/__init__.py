@@ -1,1 +1,1 @@
-"""The members of an ensemble: models that see the same texts differently."""
+"""The members of an ensemble, which are models that see the same texts differently."""

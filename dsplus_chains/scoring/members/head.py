@@ -1,4 +1,4 @@
-"""The torch head: multinomial logistic regression on features, fitted to its one optimum."""
+"""The torch head, a multinomial logistic regression on features, fitted to its one optimum."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ def fit_head(
     *,
     c: float,
 ) -> nn.Linear:
-    """Fit a linear head by maximum likelihood with an L2 penalty on its weights, as scikit-learn's `C` weighs it.
+    """Fit a linear head by maximum likelihood, with an L2 penalty on its weights.
 
-    The problem is convex and L-BFGS starts at zero, so the result needs no seed. It is fitted in double precision: in
-    single, L-BFGS stops short of the optimum, where exactly depends on the processor.
+    The penalty is weighted as by scikit-learn's `C`. The problem is convex and L-BFGS starts at zero, so the result
+    needs no seed. The fit uses double precision. In single precision, L-BFGS stops before the optimum, at a point that
+    depends on the processor.
 
     Args:
-        features: Of shape [n, dimensions].
+        features: Features of shape [n, dimensions].
         targets: The class number of each row, in [0, n_classes).
-        n_classes: How many classes there are.
-        c: The inverse strength of the penalty: the larger, the freer the weights.
+        n_classes: Number of classes.
+        c: The inverse strength of the penalty. A larger value leaves the weights more freedom.
 
     Returns:
         A layer from features to logits.
@@ -52,7 +53,7 @@ def fit_head(
 
 
 def logits(net: nn.Module, features: Floats) -> Floats:
-    """What a network makes of features of shape [n, dimensions]: logits of shape [n, classes]."""
+    """A network's logits of shape [n, classes], for features of shape [n, dimensions]."""
     with torch.inference_mode():
         dtype = next(net.parameters()).dtype
         result: Floats = net(torch.as_tensor(features, dtype=dtype)).numpy()

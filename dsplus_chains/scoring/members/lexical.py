@@ -1,4 +1,4 @@
-"""`LexicalMember`: which words and letter groups a text has, weighed by TF-IDF, in a logistic regression."""
+"""`LexicalMember` is a logistic regression on the words and letter groups of a text, weighted by TF-IDF."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _VIEWS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
     {"analyzer": "char_wb", "ngram_range": (2, 5)},
 )
-"""Words and pairs of words; groups of two to five letters within words."""
+"""The first view has words and pairs of words. The second has groups of two to five letters within words."""
 
 EXACT = 2500
-"""Up to so many examples the regression is exact; beyond, it works on the main directions."""
+"""Largest number of examples for an exact regression. With more, it works on the main directions."""
 DIRECTIONS = 600
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LexicalFeatures:
-    """The TF-IDF of training texts in coordinates that are few enough for a dense fit.
+    """The TF-IDF of training texts, in few enough coordinates for a dense fit.
 
     Args:
         vocabularies: The n-grams of each view, in the order of its columns.
-        idf: The inverse document frequency of each column, all views side by side.
+        idf: The inverse document frequency of each column, with all views side by side.
         reduced: The training texts, of shape [n, directions].
-        basis: From columns to directions, of shape [columns, directions].
+        basis: Map from columns to directions, of shape [columns, directions].
     """
 
     vocabularies: tuple[tuple[str, ...], ...]
@@ -47,14 +47,14 @@ class LexicalFeatures:
     def fit(cls, texts: Sequence[str], *, seed: int = 0) -> Self:
         """Learn the vocabularies and reduce the texts.
 
-        Up to `EXACT` texts the reduction is a rotation into the space that the texts span, so that a penalised
-        regression in it is the one in all columns (the representer theorem); beyond, a truncated SVD.
+        Up to `EXACT` texts, the reduction is a rotation into the space that the texts span. A penalised regression
+        there equals the one in all columns (the representer theorem). With more texts it is a truncated SVD.
 
         Args:
             texts: The training texts.
-            seed: Of the truncated SVD.
+            seed: Seed of the truncated SVD.
         """
-        # A term that one text alone has says little, and with many texts there are very many of those.
+        # A term of a single text says little, and many texts have very many such terms.
         least = 1 if len(texts) <= EXACT else 2
         views = [TfidfVectorizer(sublinear_tf=True, min_df=least, dtype=np.float32, **view) for view in _VIEWS]
         table = sparse.hstack([view.fit_transform(texts) for view in views]).tocsr()
@@ -74,7 +74,7 @@ class LexicalFeatures:
         )
 
     def part(self, rows: NDArray[np.int64]) -> Self:
-        """The same coordinates, of some of the training texts."""
+        """The same coordinates, for some of the training texts."""
         return replace(self, reduced=self.reduced[rows])
 
 
@@ -84,9 +84,9 @@ class LexicalMember:
 
     Args:
         vocabularies: The n-grams of each view.
-        idf: The weight of each column.
-        weight: Of shape [columns, classes].
-        bias: Of shape [classes].
+        idf: The inverse document frequency of each column.
+        weight: Weights of shape [columns, classes].
+        bias: Biases of shape [classes].
     """
 
     kind: ClassVar[str] = "lexical"
@@ -98,12 +98,12 @@ class LexicalMember:
 
     @classmethod
     def fit(cls, features: LexicalFeatures, targets: NDArray[np.int64], n_classes: int, *, c: float = 10.0) -> Self:
-        """Fit the regression in the reduced coordinates and write it in terms of the columns.
+        """Fit the regression in the reduced coordinates, and write it in terms of the columns.
 
         Args:
-            features: Of the training texts.
-            targets: The class number of each.
-            n_classes: How many classes there are.
+            features: Features of the training texts.
+            targets: The class number of each text.
+            n_classes: Number of classes.
             c: The inverse strength of the L2 penalty.
         """
         head = fit_head(features.reduced, targets, n_classes, c=c)
@@ -132,12 +132,12 @@ class LexicalMember:
         return log_softmax(table @ self.weight + self.bias)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """What has to be kept: settings as JSON values, and arrays."""
+        """Everything to keep, as settings of JSON values and as arrays."""
         vocabularies = [list(vocabulary) for vocabulary in self.vocabularies]
         return {"vocabularies": vocabularies}, {"idf": self.idf, "weight": self.weight, "bias": self.bias}
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The member back from its state."""
+        """The member from its state."""
         vocabularies = tuple(tuple(vocabulary) for vocabulary in settings["vocabularies"])
         return cls(vocabularies=vocabularies, idf=arrays["idf"], weight=arrays["weight"], bias=arrays["bias"])

@@ -1,4 +1,4 @@
-"""`LinearMember`: multinomial logistic regression on sentence vectors."""
+"""`LinearMember` is a multinomial logistic regression on sentence vectors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LinearMember:
     """A linear head on sentence vectors, or on one of several vectors that stand side by side.
 
     Args:
-        head: From vectors to logits.
+        head: Layer from vectors to logits.
         start: The first column that it sees.
     """
 
@@ -32,14 +32,14 @@ class LinearMember:
     def fit(
         cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int, *, c: float = 0.1, start: int = 0
     ) -> Self:
-        """Fit on vectors that are centred and brought to unit scale first, which is then folded into the head.
+        """Fit on vectors that are first centred and brought to unit scale. The head then takes over both steps.
 
         Args:
-            vectors: Of shape [n, dimensions]; those columns that it is to see.
+            vectors: The columns that it is to see, of shape [n, dimensions].
             targets: The class number of each row.
-            n_classes: How many classes there are.
+            n_classes: Number of classes.
             c: The inverse strength of the L2 penalty, on the scaled vectors.
-            start: Where these columns begin in the vectors that it will get.
+            start: Start of these columns in the vectors that it will get.
         """
         center = vectors.mean(axis=0)
         scale = float((vectors - center).std()) or 1.0
@@ -55,12 +55,12 @@ class LinearMember:
         return log_softmax(logits(self.head, seen))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """What has to be kept: settings as JSON values, and arrays."""
+        """Everything to keep, as settings of JSON values and as arrays."""
         return {"start": self.start}, {"weight": self.head.weight.numpy(), "bias": self.head.bias.numpy()}
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The member back from its state."""
+        """The member from its state."""
         weight, bias = (torch.from_numpy(arrays[name].copy()) for name in ("weight", "bias"))
         head = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype).requires_grad_(False).eval()
         head.load_state_dict({"weight": weight, "bias": bias})

@@ -1,4 +1,4 @@
-"""What a member of an ensemble is, and the batch of texts that all members look at."""
+"""The interface of an ensemble's member, and the batch of texts that all members see."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Found = TypeVar("Found")
 
 
 class TextBatch:
-    """Texts with their vectors, which are made once, however many members ask for them; so is what they find."""
+    """Texts with their vectors and findings.
+
+    Both are made only once, however many members ask for them.
+    """
 
     def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
         self.texts = texts
@@ -27,17 +30,17 @@ class TextBatch:
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
-        """Of shape [n texts, dimensions]."""
+        """The vectors of the texts, of shape [n texts, dimensions]."""
         return self.encoder.encode(self.texts)
 
     def once(self, who: object, find: Callable[[], Found]) -> Found:
-        """What somebody finds out about this batch, worked out the first time that it is asked for."""
+        """A finding about this batch, computed on first use."""
         if who not in self._found:
             self._found[who] = find()
         return self._found[who]  # type: ignore[no-any-return]
 
     def part(self, rows: NDArray[np.int64]) -> TextBatch:
-        """Some rows of the batch, their vectors with them."""
+        """Some rows of the batch, with their vectors."""
         part = TextBatch([self.texts[row] for row in rows], self.encoder)
         part.vectors = self.vectors[rows]
         return part
@@ -45,7 +48,7 @@ class TextBatch:
 
 @runtime_checkable
 class Member(Protocol):
-    """One model of an ensemble: class scores of a batch, and what has to be kept of it."""
+    """One model of an ensemble, with the class scores of a batch and a state to keep."""
 
     kind: ClassVar[str]
 
@@ -53,11 +56,11 @@ class Member(Protocol):
         """Log-probabilities of shape [n texts, classes]."""
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """What has to be kept: settings as JSON values, and arrays."""
+        """Everything to keep, as settings of JSON values and as arrays."""
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The member back from its state."""
+        """The member from its state."""
 
 
 def log_softmax(scores: Floats) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""How members are mixed: folds, out-of-fold log-probabilities, weights. Pure functions."""
+"""How members are mixed, with folds, out-of-fold log-probabilities and weights. All functions are pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Logs = NDArray[np.float64]
 
 
 def assign_folds(targets: NDArray[np.int64], n_folds: int, *, seed: int) -> NDArray[np.int64]:
-    """A fold number for each row, such that every class is spread as evenly as its size allows.
+    """A fold number for each row, which spreads every class as evenly as its size allows.
 
-    A class with at least two examples is never wholly in one fold, so that some of it is always trained on.
+    A class with at least two examples is never wholly in one fold. So some of it is always trained on.
 
     Example:
         >>> sorted(assign_folds(np.array([0, 0, 0, 1, 1, 1]), 3, seed=0)[:3].tolist())
@@ -31,10 +31,11 @@ def assign_folds(targets: NDArray[np.int64], n_folds: int, *, seed: int) -> NDAr
 
 
 def mixing_weights(logs: list[Logs], targets: NDArray[np.int64], *, pull: float = 1e-3) -> NDArray[np.float64]:
-    """The weights of a geometric mean of members that minimise the log loss on rows no member was trained on.
+    """The weights of a geometric mean of members.
 
-    The weights need not sum to one: their sum is the inverse temperature of the mixture, so mixing and temperature
-    scaling are one fit. With one member it is temperature scaling.
+    They minimise the log loss on rows that no member was trained on. They need not sum to one, because their sum is the
+    mixture's inverse temperature. So mixing and temperature scaling are one fit. With one member it is temperature
+    scaling.
 
     Args:
         logs: The out-of-fold log-probabilities of each member, of shape [n, classes].
@@ -42,10 +43,10 @@ def mixing_weights(logs: list[Logs], targets: NDArray[np.int64], *, pull: float 
         pull: How strongly the weights are pulled towards each other, on the log scale.
 
     Returns:
-        One positive weight a member.
+        One positive weight for each member.
 
-    Source: Kondratyuk et al. 2020 (arXiv 2005.00570) average the members; fitting the weights is stacking (Wolpert
-    1992) with as many parameters as members.
+    Source: Kondratyuk et al. 2020 (arXiv 2005.00570) average the members. To fit the weights is stacking (Wolpert
+    1992), with as many parameters as members.
     """
     stacked = np.stack(logs)
     rows = np.arange(len(targets))

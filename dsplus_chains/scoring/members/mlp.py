@@ -1,4 +1,4 @@
-"""`MlpMember`: a small multi-layer perceptron on sentence vectors."""
+"""`MlpMember` is a small multi-layer perceptron on sentence vectors."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ WEIGHT_DECAY = 1e-2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MlpMember:
-    """One hidden layer with heavy dropout: it bends where a linear head cannot, and learns no example by heart.
+    """One hidden layer with heavy dropout.
+
+    It bends where a linear head cannot, and the dropout keeps it from learning examples by heart.
 
     Args:
-        net: From scaled vectors to logits.
-        center: Subtracted from vectors first; of shape [dimensions].
-        scale: Divides them then.
+        net: Network from scaled vectors to logits.
+        center: Vector that is subtracted first, of shape [dimensions].
+        scale: Number that the result is divided by.
     """
 
     kind: ClassVar[str] = "mlp"
@@ -38,13 +40,13 @@ class MlpMember:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int, *, seed: int = 0) -> Self:
-        """Train with AdamW on a one-cycle schedule: 720 steps for few examples, up to 1,800 for many.
+        """Train with AdamW on a one-cycle schedule, with 720 steps for few examples and up to 1,800 for many.
 
         Args:
-            vectors: Of shape [n, dimensions].
+            vectors: Vectors of shape [n, dimensions].
             targets: The class number of each row.
-            n_classes: How many classes there are.
-            seed: Of weights, dropout and batches; the global random state is left as it was.
+            n_classes: Number of classes.
+            seed: Seed of weights, dropout and batches. The global random state stays as it was.
         """
         center = vectors.mean(axis=0)
         scale = float((vectors - center).std()) or 1.0
@@ -72,13 +74,13 @@ class MlpMember:
         return log_softmax(logits(self.net, (batch.vectors - self.center) / self.scale))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """What has to be kept: settings as JSON values, and arrays."""
+        """Everything to keep, as settings of JSON values and as arrays."""
         weights = {f"net.{name}": tensor.numpy() for name, tensor in self.net.state_dict().items()}
         return {"scale": self.scale}, {"center": self.center, **weights}
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The member back from its state."""
+        """The member from its state."""
         weights = {
             name.removeprefix("net."): torch.from_numpy(array.copy())
             for name, array in arrays.items()

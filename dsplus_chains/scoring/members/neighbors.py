@@ -1,4 +1,4 @@
-"""`NeighborMember`: the votes of the nearest training examples."""
+"""`NeighborMember` uses the votes of the nearest training examples."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from dsplus_chains.scoring.members.member import Arrays, TextBatch
 
 CLOSEST = 5
-"""How many neighbours tell how far a text is from the training examples."""
+"""Number of neighbours that measure a text's distance from the training examples."""
 FLOOR = 1e-3
 """The vote that every class gets, so that none is impossible."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeighborMember:
-    """The k nearest training examples vote, each with a weight that falls off with its distance to the nearest.
+    """The k nearest training examples vote. A vote weighs less if its example is farther than the nearest one.
 
     Args:
-        vectors: Of the training examples, of shape [n, dimensions].
+        vectors: Vectors of the training examples, of shape [n, dimensions].
         targets: Their class numbers.
-        n_classes: How many classes there are.
-        k: How many neighbours vote.
+        n_classes: Number of classes.
+        k: Number of neighbours that vote.
         sharpness: The weight of a neighbour is exp(sharpness * (its cosine similarity - the nearest one's)).
     """
 
@@ -42,15 +42,15 @@ class NeighborMember:
         """Keep the examples.
 
         Args:
-            vectors: Of shape [n, dimensions].
+            vectors: Vectors of shape [n, dimensions].
             targets: The class number of each row.
-            n_classes: How many classes there are.
+            n_classes: Number of classes.
         """
         return cls(vectors=vectors, targets=targets, n_classes=n_classes)
 
     @cached_property
     def _search(self) -> Any:
-        from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads when it is first needed
+        from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads on first use
 
         return neighbor_index(self.vectors)
 
@@ -64,15 +64,17 @@ class NeighborMember:
         return result
 
     def distances(self, batch: TextBatch) -> NDArray[np.float64]:
-        """How far each text is from what the model was trained on: one less the mean cosine similarity of the nearest.
+        """Each text's distance from the training examples.
 
-        Source: Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors" (arXiv 2204.06507), who take
-        the k-th neighbour; the mean of the `CLOSEST` tells intents apart a little better.
+        It is one minus the mean cosine similarity of the nearest examples.
+
+        Source: Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors" (arXiv 2204.06507). They take
+        the k-th neighbour. The mean of the `CLOSEST` separates intents a little better.
         """
         return _mean_distance(self._nearest(batch)[0])
 
     def own_distances(self) -> NDArray[np.float64]:
-        """The same for each training example, itself and its repetitions left out."""
+        """The same distance for each distinct training example, measured to the other examples."""
         from dsplus_chains.encoding.neighbor_index import neighbor_index
 
         distinct = np.unique(self.vectors.round(5), axis=0)
@@ -83,13 +85,13 @@ class NeighborMember:
         return batch.once(self, lambda: self._search(batch.vectors, self.k))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """What has to be kept: settings as JSON values, and arrays."""
+        """Everything to keep, as settings of JSON values and as arrays."""
         settings = {"n_classes": self.n_classes, "k": self.k, "sharpness": self.sharpness}
         return settings, {"vectors": self.vectors, "targets": self.targets}
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The member back from its state."""
+        """The member from its state."""
         return cls(vectors=arrays["vectors"], targets=arrays["targets"], **settings)
 
     def __getstate__(self) -> dict[str, Any]:
