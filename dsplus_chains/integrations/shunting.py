@@ -14,6 +14,7 @@ from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import When, text_reader
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.budget import Budget
 from dsplus_chains.scoring.coercing import as_scorer
 
 
@@ -37,6 +38,7 @@ def shunt(
     timeout: float | None = None,
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
+    budget: Budget | None = None,
 ) -> AppShunt:
     r"""Put a small model before an app. What goes in and what comes out stay what they were.
 
@@ -67,6 +69,7 @@ def shunt(
         timeout: Seconds that the app has for one row.
         deadline: Seconds that it has for all rows of a batch.
         breaker: What stops asking an app that keeps failing.
+        budget: How many tokens or dollars the app's models may cost.
 
     Raises:
         ValueError: No threshold is given, or it cannot be told how the app's input and output are meant. All labels are
@@ -112,4 +115,5 @@ def shunt(
         timeout=timeout,
         deadline=deadline,
         breaker=breaker,
+        budget=budget,
     )

@@ -5,6 +5,7 @@ It holds the record and its values, labels, errors, and the rules that all packa
 
 from dsplus_chains.schema.cells import is_missing as is_missing
 from dsplus_chains.schema.cells import label_reader as label_reader
+from dsplus_chains.schema.errors import BudgetError as BudgetError
 from dsplus_chains.schema.errors import BundleError as BundleError
 from dsplus_chains.schema.errors import DSPlusError as DSPlusError
 from dsplus_chains.schema.errors import InfeasibleTargetError as InfeasibleTargetError
@@ -13,6 +14,7 @@ from dsplus_chains.schema.errors import LargeModelError as LargeModelError
 from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
 from dsplus_chains.schema.errors import WiringError as WiringError
+from dsplus_chains.schema.errors import budget_error as budget_error
 from dsplus_chains.schema.errors import describe_error as describe_error
 from dsplus_chains.schema.fences import fence as fence
 from dsplus_chains.schema.hashing import hash_of as hash_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 
 class DSPlusError(Exception):
@@ -42,8 +42,27 @@ class LargeModelError(DSPlusError):
     """The large model cannot be asked at all, or has failed at too many rows to go on. The cause is chained."""
 
 
+class BudgetError(DSPlusError):
+    """A call of a large model was not made, since nothing of the budget is left for it.
+
+    `spent` says what is to happen, as in `Budget`. `busy` says that calls under way may still give something back.
+    """
+
+    def __init__(self, message: str, *, spent: Literal["small", "raise"] = "raise", busy: bool = False) -> None:
+        super().__init__(message)
+        self.spent = spent
+        self.busy = busy
+
+
 class BundleError(DSPlusError, ValueError):
     """A saved model is damaged or incompatible, or holds something that cannot be saved without pickle."""
+
+
+def budget_error(error: BaseException | None) -> BudgetError | None:
+    """The `BudgetError` that an error is, or that has caused it. None if there is none."""
+    while error is not None and not isinstance(error, BudgetError):
+        error = error.__cause__
+    return error
 
 
 def describe_error(error: BaseException) -> str:
