@@ -83,11 +83,8 @@ class Gate(BatchRunnable[Any, Any]):
     def _asked(self, calls: list[LargeCall], kwargs: dict[str, Any]) -> Ask | AskEach:
         """The deferred rows, in one batch; row by row where there is a deadline, a breaker or a budget."""
         inputs, configs = [call.arm_input for call in calls], [call.config for call in calls]
-        budgeted = [call.budgeted for call in calls if call.budgeted is not None]
-        if len(budgeted) < len(calls):
-            # Under an outer gate's row, whose budget hears of each call anyway.
-            budgeted = []
-        if self.timeout is None and self.deadline is None and self.breaker is None and not budgeted:
+        budgeted = [call.budgeted for call in calls]
+        if self.timeout is None and self.deadline is None and self.breaker is None and not any(budgeted):
             return Ask(self.large, inputs, configs, kwargs)
         return AskEach(
             self.large,
@@ -97,7 +94,7 @@ class Gate(BatchRunnable[Any, Any]):
             timeout=self.timeout,
             deadline=self.deadline,
             breaker=self.breaker,
-            budgeted=budgeted or None,
+            budgeted=budgeted,
         )
 
     def _opened(
@@ -129,6 +126,8 @@ class Gate(BatchRunnable[Any, Any]):
     def _stand_in(self, call: LargeCall, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
         small: Prediction = call.record["prediction"]
+        if call.budgeted is not None and call.budgeted.refused is not None:
+            error = call.budgeted.refused  # whatever the arm has made of it
         is_bug = self.on_arm_bug == "raise" and is_callers_bug(error)
         refused = budget_error(error)
         wanted = self.on_large_error if refused is None else refused.spent
@@ -137,9 +136,7 @@ class Gate(BatchRunnable[Any, Any]):
                 error.add_note(f"The small model had failed before: {call.record['small_error']}")
             if is_bug and (told := self._told_of_input(call)):
                 error.add_note(told)
-            if refused is not None and refused is not error:
-                raise refused from error
-            raise error
+            raise refused or error
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {
             "answer": small.value,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, Literal
 from dsplus_chains.running.budget_report import BudgetReport, budget_report
 from dsplus_chains.running.ledger import Call, Ledger
 from dsplus_chains.running.prices import price
+from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import BudgetError, WiringError, shown
 
 
@@ -114,7 +117,8 @@ class Budget:
 
     def count(self, rows: Sequence[tuple[str, bool, int, float | None]]) -> None:
         """Count answered rows for the report: source, whether a model was asked, tokens and price of each."""
-        self.ledger.count(self.period, rows)
+        with self.writing(needed=False):
+            self.ledger.count(self.period, rows)
 
     def expected(self, model: str, base: int, limit: int | None) -> Call:
         """What a call may cost at most.
@@ -157,6 +161,23 @@ class Budget:
             told.append(f"${spent.usd:,.4f} of ${self.max_usd:,.4f} are spent{held}")
         more = "" if needed is None else f"; a prompt of about {needed.input:,} tokens does not fit"
         return BudgetError(f"not asked, since {' and '.join(told)}{more}", spent=self.spent, busy=busy)
+
+    @contextmanager
+    def writing(self, *, needed: bool) -> Iterator[None]:
+        """One write into the file. Without one that is needed, nothing is asked. What fails after an answer is told.
+
+        What cannot be settled stays reserved, so that nothing is spent twice.
+
+        Raises:
+            BudgetError: The file cannot be written, and the write is needed.
+        """
+        try:
+            yield
+        except sqlite3.Error as error:
+            if needed:
+                msg = f"not asked, since the budget {str(self.path)!r} cannot be written ({error})"
+                raise BudgetError(msg, spent=self.spent) from error
+            tell_once(f"The budget {str(self.path)!r} cannot be written ({error})", "budget", str(self.path))
 
     def close(self) -> None:
         """Close the file, which has everything."""

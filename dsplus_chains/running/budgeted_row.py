@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -21,6 +21,7 @@ from dsplus_chains.running.call_estimate import (
 )
 from dsplus_chains.running.ledger import Amount, Call
 from dsplus_chains.running.usage import UsageCollector
+from dsplus_chains.schema import DSPlusError
 
 _LOOK_AGAIN = 0.1
 """Seconds after which a waiting row looks whether another process has given back."""
@@ -48,9 +49,12 @@ class BudgetedRow(BaseCallbackHandler):
         self.budget = budget
         self._collector = collector
         self._row: str | None = None
+        self._period = budget.period
         self._open: dict[UUID, Call] = {}
         self._reserved = Amount(0, 0.0)
         self._looked: tuple[int, float] | None = None
+        self.refused: DSPlusError | None = None
+        """Why a call was not let through. What an arm makes of it may hide it."""
         self.asked = False
         """Whether any call was let through."""
         self.tokens = 0
@@ -75,19 +79,21 @@ class BudgetedRow(BaseCallbackHandler):
         if not self.should_look:
             return False
         self._looked = (self.budget.ledger.changes, monotonic())
-        row = uuid4().hex
-        told = self.budget.ledger.begin_row(row, self.budget.period)
+        row, self._period = uuid4().hex, self.budget.period
+        with self.budget.writing(needed=True):
+            told = self.budget.ledger.begin_row(row, self._period)
         if told == "spent":
             raise self.budget.refusal()
         if told == "go":
-            self._row, self._looked = row, None
+            self._row, self._looked, self.refused = row, None, None
         return told == "go"
 
     def end(self) -> None:
         """End the row, and give back what it has not used."""
         row, self._row = self._row, None
         if row is not None:
-            self.budget.ledger.leave(row, [str(run_id) for run_id in self._open], self._reserved)
+            with self.budget.writing(needed=False):
+                self.budget.ledger.leave(row, [str(run_id) for run_id in self._open], self._reserved)
             self._reserved = Amount(0, 0.0)
 
     @override
@@ -97,13 +103,17 @@ class BudgetedRow(BaseCallbackHandler):
         params, metadata = told.get("invocation_params") or {}, told.get("metadata") or {}
         model = str(params.get("model") or params.get("model_name") or metadata.get("ls_model_name") or "unknown")
         base = estimated_tokens(messages[0], params)
-        call = self.budget.expected(model, base, answer_limit(params, metadata))
-        told_so = self.budget.ledger.reserve(str(run_id), self._row or "", self.budget.period, call)
-        self._reserved += Amount(call.input + call.output, call.usd or 0.0)
-        if told_so != "go":
-            error = self.budget.refusal(needed=call, busy=told_so == "busy")
+        try:
+            with self.budget.writing(needed=True):
+                call = self.budget.expected(model, base, answer_limit(params, metadata))
+                room = self.budget.ledger.reserve(str(run_id), self._row or "", self._period, call)
+            self._reserved += Amount(call.input + call.output, call.usd or 0.0)
+            if room != "go":
+                raise self.budget.refusal(needed=call, busy=room == "busy")
+        except DSPlusError as error:
+            self.refused = error
             self._collector.on_llm_error(error, run_id=run_id)  # LangChain ends no call whose start was refused
-            raise error
+            raise
         self.asked = True
         self._open[run_id] = call
 
@@ -117,7 +127,7 @@ class BudgetedRow(BaseCallbackHandler):
         if call is None:
             return
         if is_from_cache(response):
-            self.budget.ledger.settle(str(run_id), Call(call.model, 0, 0, 0.0), "cached")
+            self._settle(run_id, Call(call.model, 0, 0, 0.0), "cached")
             return
         usage = told_usage(response)
         if usage is not None:
@@ -134,14 +144,16 @@ class BudgetedRow(BaseCallbackHandler):
         if said:
             self._settle(run_id, self._guess(call, said), "guessed")
         elif isinstance(error, Exception) and "timeout" not in type(error).__name__.lower():
-            self.budget.ledger.settle(str(run_id), None, "told")
+            self._settle(run_id, None, "told")
         else:  # the provider may have answered, and nobody was there to hear it
             self._settle(run_id, call, "guessed")
 
     def _guess(self, call: Call, said: int) -> Call:
         return self.budget.paid(call.model, {"input_tokens": call.input, "output_tokens": said})
 
-    def _settle(self, run_id: UUID, cost: Call, kind: Any) -> None:
-        self.tokens += cost.input + cost.output
-        self.usd = None if self.usd is None or cost.usd is None else self.usd + cost.usd
-        self.budget.ledger.settle(str(run_id), cost, kind)
+    def _settle(self, run_id: UUID, cost: Call | None, kind: Literal["told", "guessed", "cached"]) -> None:
+        if cost is not None:
+            self.tokens += cost.input + cost.output
+            self.usd = None if self.usd is None or cost.usd is None else self.usd + cost.usd
+        with self.budget.writing(needed=False):
+            self.budget.ledger.settle(str(run_id), cost, kind)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -22,7 +23,7 @@ from typing_extensions import override
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budgeted_row import BudgetedRow
 from dsplus_chains.running.flow import MOST, Configs, Outcome, Request, is_stale, raise_interrupts
-from dsplus_chains.schema import BudgetError, budget_error
+from dsplus_chains.schema import BudgetError
 
 LOOK = 0.02
 """Seconds after which a row that waits for its budget looks again."""
@@ -46,7 +47,7 @@ class AskEach(Request):
         timeout: How many seconds one row may take; None: any.
         deadline: How many seconds all rows together may take; None: any.
         breaker: What stops asking a model that keeps failing; None: nothing does.
-        budgeted: One a row, under a budget; None: nothing limits what they cost.
+        budgeted: One a row, under a budget; None where nothing limits what a row costs.
     """
 
     run: Runnable[Any, Any]
@@ -56,7 +57,7 @@ class AskEach(Request):
     timeout: float | None = None
     deadline: float | None = None
     breaker: CircuitBreaker | None = None
-    budgeted: list[BudgetedRow] | None = None
+    budgeted: Sequence[BudgetedRow | None] = ()
 
     @override
     def call(self) -> Outcome:
@@ -67,8 +68,8 @@ class AskEach(Request):
                 output = self.run.invoke(self.inputs[row], self.configs[row], **self.kwargs)
             except BaseException as error:  # the waiting side raises what is no Exception
                 output = error
-            if self.budgeted is not None:
-                self.budgeted[row].end()
+            if (budgeted := self.budgeted_row(row)) is not None:
+                budgeted.end()
             done.put((row, output))
 
         try:
@@ -93,7 +94,7 @@ class AskEach(Request):
         tasks: dict[asyncio.Task[Any], int] = {}
         try:
             while rows.are_open:
-                begun = rows.begin() if self.budgeted is None else await run_in_executor(None, rows.begin)
+                begun = await run_in_executor(None, rows.begin) if any(self.budgeted) else rows.begin()
                 for row in begun:
                     tasks[asyncio.create_task(self._row(row))] = row
                 if rows.running:
@@ -124,8 +125,12 @@ class AskEach(Request):
                         raise
             return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
         finally:
-            if self.budgeted is not None:
-                await asyncio.shield(run_in_executor(None, self.budgeted[row].end))
+            if (budgeted := self.budgeted_row(row)) is not None:
+                await asyncio.shield(run_in_executor(None, budgeted.end))
+
+    def budgeted_row(self, row: int) -> BudgetedRow | None:
+        """A row under its budget, if it has one."""
+        return self.budgeted[row] if self.budgeted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ class _Rows:
         """How many seconds to wait until the next row has taken too long, or may be begun; None: any."""
         now = monotonic()
         ends = [end for began in self.running.values() if (end := self._end(began)) is not None]
-        if self._waiting and self._ask.budgeted is not None:
+        if self._waiting and any(self._ask.budgeted):
             ends.append(now + LOOK)
         return max(0.0, min(ends) - now) if ends else None
 
@@ -209,8 +214,8 @@ class _Rows:
                 self._outputs[row] = admitted
             elif breaker is not None and (refusal := breaker.refusal()) is not None:
                 self._outputs[row] = refusal
-                if self._ask.budgeted is not None:
-                    self._ask.budgeted[row].end()
+                if (budgeted := self._ask.budgeted_row(row)) is not None:
+                    budgeted.end()
             else:
                 self.running[row] = now
                 begun.append(row)
@@ -218,10 +223,9 @@ class _Rows:
 
     def _admitted(self, row: int) -> bool | BudgetError | None:
         """Whether a row's budget lets it begin. None: it has to wait."""
-        if self._ask.budgeted is None:
-            return True
+        budgeted = self._ask.budgeted_row(row)
         try:
-            return self._ask.budgeted[row].begin() or None
+            return True if budgeted is None else budgeted.begin() or None
         except BudgetError as error:
             return error
 
@@ -230,8 +234,9 @@ class _Rows:
         if self.running.pop(row, None) is None:
             return
         raise_interrupts([output])
-        refused = budget_error(output) if isinstance(output, Exception) else None
-        if refused is not None and refused.busy and self._again[row] < _AGAIN:
+        budgeted = self._ask.budgeted_row(row)
+        refused = budgeted.refused if budgeted is not None and isinstance(output, Exception) else None
+        if isinstance(refused, BudgetError) and refused.busy and self._again[row] < _AGAIN:
             self._again[row] += 1
             self._waiting.append(row)
             return

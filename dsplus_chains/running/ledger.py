@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from dsplus_chains.running.shared_database import SharedDatabase, is_gone, this_process
 
-PATIENCE = 300.0
+PATIENCE = 120.0
 """Seconds that others wait for a call. One that takes longer still counts at its estimate."""
 
 _TABLES = """
