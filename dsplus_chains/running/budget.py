@@ -28,7 +28,7 @@ class Budget:
 
     Rows are asked side by side as long as all of them fit for sure. Others wait until calls have settled. The first
     call goes alone, because it shows how many tokens a prompt really has. An answer from LangChain's cache costs
-    nothing. A failed call costs what it has said, and one that timed out costs its estimate.
+    nothing. A failed call costs what it has said. One that timed out costs its prompt and the longest answer so far.
 
     Once the budget is spent, no row is asked about, not even for an answer that LangChain's cache holds.
 

@@ -19,6 +19,7 @@ from dsplus_chains.running.call_estimate import (
     said_tokens,
     told_usage,
 )
+from dsplus_chains.running.flow import is_stale
 from dsplus_chains.running.ledger import Amount, Call
 from dsplus_chains.running.usage import UsageCollector
 from dsplus_chains.schema import DSPlusError
@@ -143,10 +144,11 @@ class BudgetedRow(BaseCallbackHandler):
         said = said_tokens(told.get("response"))
         if said:
             self._settle(run_id, self._guess(call, said), "guessed")
-        elif isinstance(error, Exception) and "timeout" not in type(error).__name__.lower():
+        elif _may_be_answered(error):
+            longest = min(call.output, self.budget.ledger.seen(call.model).output)
+            self._settle(run_id, self._guess(call, longest), "guessed")
+        else:
             self._settle(run_id, None, "told")
-        else:  # the provider may have answered, and nobody was there to hear it
-            self._settle(run_id, call, "guessed")
 
     def _guess(self, call: Call, said: int) -> Call:
         return self.budget.paid(call.model, {"input_tokens": call.input, "output_tokens": said})
@@ -157,3 +159,8 @@ class BudgetedRow(BaseCallbackHandler):
             self.usd = None if self.usd is None or cost.usd is None else self.usd + cost.usd
         with self.budget.writing(needed=False):
             self.budget.ledger.settle(str(run_id), cost, kind)
+
+
+def _may_be_answered(error: BaseException) -> bool:
+    """Whether a provider may have answered a call that failed, while nobody was there to hear it."""
+    return not isinstance(error, Exception) or is_stale(error) or "timeout" in type(error).__name__.lower()

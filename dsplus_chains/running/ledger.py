@@ -57,8 +57,8 @@ class Call(NamedTuple):
 class Seen(NamedTuple):
     """What settled calls of a model have shown."""
 
-    ratio: float = 1.0
-    """How many times its estimate a prompt was, at most."""
+    ratio: float = 0.0
+    """How many times its estimate a prompt was, at most. 0 if no provider has told."""
     excess: int = 0
     """By how many tokens it was longer, at most."""
     output: int = 0
@@ -66,7 +66,7 @@ class Seen(NamedTuple):
 
     def prompt(self, base: int) -> int:
         """Tokens of a prompt that was estimated at so many; rather too many than too few."""
-        return ceil(base * min(1.0, _MARGIN * self.ratio)) + self.excess
+        return ceil(base * min(1.0, _MARGIN * self.ratio or 1.0)) + self.excess
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,8 @@ class Ledger:
             )
             if not cached:
                 most = Amount(max(estimated + answer, paid.tokens), max(usd or 0.0, paid.usd))
-                shown = (cost.input / max(base, 1), max(0, cost.input - base), cost.output, base, cost.input_usd or 0.0)
+                ratio, excess = (cost.input / max(base, 1), max(0, cost.input - base)) if kind == "told" else (0.0, 0)
+                shown = (ratio, excess, cost.output, base, cost.input_usd or 0.0)
                 self._learn(database, model, most, *shown)
 
     def leave(self, row: str, calls: Sequence[str], most: Amount) -> None:

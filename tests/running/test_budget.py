@@ -272,7 +272,7 @@ def test_a_fallback_without_a_model_is_no_answer_of_the_large_one():
     assert record["error"].startswith("BudgetError")
 
 
-def test_a_failed_call_costs_nothing_and_one_that_timed_out_its_estimate():
+def test_a_failed_call_costs_nothing_and_one_that_timed_out_as_much_as_an_answered_one():
     budget = Budget(max_tokens=5000)
     assert chain(DownChat(), budget).invoke("x")["source"] == "fallback"
     assert (budget.report().tokens, budget.report().reserved_tokens) == (0, 0)
@@ -280,8 +280,11 @@ def test_a_failed_call_costs_nothing_and_one_that_timed_out_its_estimate():
     def late(text):
         raise TimeoutError("no answer")
 
+    run = chain(CountingChat(function=lambda text: "negative"), budget)
+    run.invoke("x")
+    once = budget.report().tokens
     chain(CountingChat(function=late), budget, timeout=60).invoke("x")
-    assert budget.report().tokens > 1024
+    assert once < budget.report().tokens <= 2.2 * once
     assert budget.report().by_model["unknown"].guessed == 1
 
 
@@ -307,7 +310,7 @@ async def test_a_cancelled_row_is_waited_for_by_nobody():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert 1024 < budget.report().tokens + budget.report().reserved_tokens < 1200
+    assert 50 < budget.report().tokens + budget.report().reserved_tokens < 1200
     started = time.monotonic()
     assert (await chain(Slow(), budget).ainvoke("y"))["source"] == "large"
     assert time.monotonic() - started < 2

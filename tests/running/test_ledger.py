@@ -105,6 +105,15 @@ def test_a_prompt_that_is_shorter_teaches_too_with_a_margin():
     assert book.seen("m").prompt(100) == 100
 
 
+def test_what_no_provider_has_told_teaches_nothing_of_prompts():
+    book = ledger(most=1000)
+    book.reserve("1", "", RUN, call(100, 0))
+    book.settle("1", call(100, 0), "guessed")
+    book.reserve("2", "", RUN, call(100, 0))
+    settled(book, "2", 50, 0)
+    assert book.seen("m").prompt(100) == 56
+
+
 def test_nobody_is_waited_for_longer_than_his_time():
     clock = Clock()
     book = ledger(clock=clock)
