@@ -214,7 +214,7 @@ def test_the_tokens_of_both_calls_are_counted():
     arm = RunnableLambda(lambda record: [HumanMessage(record["input"])]) | LabelAsker(
         model=Counting(responses=["maybe", "negative"]), parser=PARSER
     )
-    branch = ConfidenceBranch(large=arm, threshold=None)
+    branch = ConfidenceBranch(large=arm, wants="record", threshold=None)
     record = branch.invoke({"input": "x", "prediction": Prediction(label="positive")})
     assert (record["answer"], record["large"].usage) == (
         "negative",
