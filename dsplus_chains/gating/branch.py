@@ -18,6 +18,7 @@ from dsplus_chains.gating.branch_graph import branch_graph
 from dsplus_chains.running.answer_stream import AnswerStream, answer_flow
 from dsplus_chains.running.arm import feed, leading_prompt, merge_answer, without_answer
 from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.endings import as_refusal
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Open, StreamFlow, Tell
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import (
@@ -218,6 +219,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         small: Prediction = call.record["prediction"]
         if self.on_large_error == "raise" or small.label is None or started or isinstance(error, WiringError):
             raise error
+        error = as_refusal(error)
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {
             "answer": small.value,
