@@ -20,20 +20,23 @@ ATTRIBUTES = (
 """What is usually asked for."""
 
 FOREIGN = (
-    *("antwort", "kategorie", "klasse", "klassifikation", "stimmung", "ergebnis", "thema", "absicht"),
-    *("respuesta", "etiqueta", "categoría", "categoria", "clase", "clasificación", "sentimiento", "resultado"),
+    *("antwort", "kategorie", "klasse", "klassifikation", "stimmung", "ergebnis", "thema", "absicht", "bewertung"),
+    *("einstufung", "label", "sentiment", "respuesta", "resposta", "απάντηση", "итог", "настроение"),
+    *("etiqueta", "categoría", "categoria", "clase", "clasificación", "sentimiento", "resultado"),
     *("réponse", "étiquette", "catégorie", "classe", "résultat", "intention", "risposta", "etichetta", "sentimento"),
-    *("risultato", "resposta", "rótulo", "antwoord", "categorie", "svar", "kategori", "odpowiedź", "kategoria"),
+    *("risultato", "rótulo", "antwoord", "categorie", "svar", "kategori", "odpowiedź", "kategoria"),
     *("cevap", "yanıt", "etiket", "jawaban", "ответ", "метка", "категория", "класс", "тональность", "відповідь"),
     *("答案", "回答", "标签", "標籤", "类别", "類別", "分类", "分類", "情感", "情绪", "结果", "結果", "意图", "ラベル"),
+    *("答", "结论", "結論", "输出", "輸出", "判断", "判斷", "预测", "預測", "情感倾向", "情感分类", "分类结果", "คำตอบ"),
     *("カテゴリ", "感情", "答え", "정답", "답변", "답", "라벨", "레이블", "분류", "감정", "카테고리"),
     *("الإجابة", "الجواب", "التصنيف", "الفئة", "المشاعر", "תשובה", "קטגוריה", "उत्तर", "श्रेणी", "वर्ग"),
+    "התשובה",
 )
-"""The same in other languages, before a colon."""
+"""The same in other languages."""
 
 INPUTS = (
     *("input", "text", "review", "message", "comment", "sentence", "statement", "tweet", "post", "email", "e mail"),
-    *("ticket", "document", "question", "query", "request", "passage", "article", "feedback", "headline", "title"),
+    *("ticket", "document", "question", "query", "request", "passage", "article", "feedback", "headline"),
     *("transcript", "conversation", "dialogue", "utterance", "complaint", "case", "item", "story", "paragraph", "one"),
 )
 """What is judged, in singular."""
@@ -44,8 +47,8 @@ PEOPLE = (
 )
 """Who wrote it."""
 
-CALLS = ("arguments", "parameters", "args")
-"""Where a tool call has its fields."""
+CALLS = ("arguments", "parameters", "args", "response")
+"""What holds an answer, or the fields of one, in JSON alone."""
 
 NOTES = (
     *("confidence", "score", "probability", "certainty", "reason", "reasons", "reasoning", "explanation", "rationale"),
@@ -57,7 +60,9 @@ _QUALIFIERS = frozenset(
     (
         *("final", "correct", "best", "overall", "right", "appropriate", "suitable", "fitting", "main", "primary"),
         *("general", "dominant", "predominant", "underlying", "chosen", "selected", "assigned", "resulting", "true"),
-        *("most", "my", "the", "predicted", "requested", "output", "text", "review", "message", "sentiment"),
+        *("most", "my", "the", "predicted", "requested", "output", "sentiment"),
+        *INPUTS,
+        *PEOPLE,
     )
 )
 _NO_FIELDS = frozenset(
@@ -66,7 +71,8 @@ _NO_FIELDS = frozenset(
         *("contrary", "wrong", "false", "error", "example", "default", "old", "former", "last", "next", "second"),
         *("runner", "maybe", "possible", "candidate", "option", "guess", "hint", "baseline", "prompt", "content"),
         *("source", "id", "context", "quote", "reject", "exclude", "instruction", "placeholder", "template"),
-        *("any", "all", "none", "some", "either"),
+        *("any", "all", "none", "some", "either", "isnt", "forbidden", "taboo", "banned", "title", "first"),
+        *("hypothesis", "premise", "assumption", "contradiction", "negation", "neg", "lie", "myth", "draft", "model"),
         *INPUTS,
         *PEOPLE,
         *NOTES,
@@ -94,8 +100,10 @@ def rank(key: str) -> int | None:
     parts = re.findall(r"[^\W_]+", _CAPITAL.sub(" ", key).lower())
     if not parts:
         return None
+    if parts[-1] == "name" and len(parts) > 1:  # "class_name"
+        return rank(" ".join(parts[:-1]))
     if all(part in _QUALIFIERS for part in parts[:-1]):
-        if parts[-1] in ANSWERS or parts[-1] in CALLS:
+        if parts[-1].removesuffix("s") in ANSWERS or parts[-1] in {*ANSWERS, *CALLS}:
             return 0
         if parts[-1] in ATTRIBUTES or parts[-1] in FOREIGN:
             return 1

@@ -16,8 +16,10 @@ _LONGEST_KEY = 60
 _MOST = 8
 """Number of places in a text where an object is looked for."""
 
-_FENCED = re.compile(r"```[a-zA-Z]{0,20}[ \t]*\n")
+_FENCED = re.compile(r"(?:```|~~~)[a-zA-Z]{0,20}(?:[ \t]*\n|(?=[ \t]*[{\[]))")
 _TAG = re.compile(r"<([a-zA-Z][\w-]{0,40})(?:\s[^<>]{0,200})?>([^<>]*)</\1>")
+_SQUARE_TAG = re.compile(r"\[([a-zA-Z][\w-]{0,40})\]([^\[\]]*)\[/\1\]")
+_ANGLES = re.compile(r"(?:<|<<)([^<>/]*)(?:>|>>)")
 _LOOK = re.compile(r"</?(?:b|i|u|em|strong|code|span|mark|tt|kbd)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
 _LINE = re.compile(
     r"</?(?:p|br|div|pre|h[1-6]|li|ul|ol|tool_call|function_call|json|response)(?:\s[^<>]{0,200})?/?>", re.IGNORECASE
@@ -25,8 +27,8 @@ _LINE = re.compile(
 _OPEN_TAG = re.compile(r"<([a-zA-Z][\w-]{0,40})>([^<>]*)$")
 _END = re.compile(r"(?:<\|\w{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
 _LATEX = re.compile(
-    r"\$?\\(?:boxed|fbox|text|textbf|textit|texttt|textrm|textsf|mathrm|mathbf|mathsf|mathit|mathtt|emph|underline|mbox)"
-    r"\{([^{}]*)\}\$?"
+    r"\$*\\(?:boxed|fbox|framebox|text|textbf|textit|texttt|textrm|textsf|mathrm|mathbf|mathsf|mathit|mathtt|emph|underline|mbox)"
+    r"\s?\{([^{}]*)\}\$*"
 )
 _MATHS = re.compile(r"\\[()\[\]]")
 
@@ -75,14 +77,15 @@ def whole_json(text: str) -> Any:
     Raises:
         ValueError: An object names a key twice, or a number is too long.
     """
-    if opened := _FENCED.match(text) if text.startswith("```") else None:
-        text = text[opened.end() :].removesuffix("```").strip()
-    if text[:1] not in {"{", "["} or text[-1:] not in {"}", "]"}:
+    if opened := _FENCED.match(text):
+        text = text[opened.end() :].removesuffix(opened[0][:3]).strip()
+    if text[:1] not in {"{", "[", '"'} or text[-1:] not in {"}", "]", '"'}:
         return None
     try:
-        return _READER.decode(text)
+        found = _READER.decode(text)
     except (json.JSONDecodeError, RecursionError):
         return None  # prose that happens to start with a bracket
+    return None if isinstance(found, str) and found.lstrip()[:1] not in {"{", "["} else found
 
 
 def without_objects(text: str, read: Callable[[Any], str]) -> str:
@@ -122,6 +125,8 @@ def without_markup(text: str) -> str:
         >>> without_markup("<label>spam</label>"), without_markup("It is <b>$\\boxed{\\text{spam}}$</b>.")
         ('label: spam.\n', 'It is spam.')
     """
+    if angles := _ANGLES.fullmatch(text):
+        text = angles[1]
     if "<" in text:
         for _ in range(3):
             text = text[:-40] + _END.sub("", text[-40:])
@@ -131,6 +136,7 @@ def without_markup(text: str) -> str:
             if not count:
                 break
         text = _OPEN_TAG.sub(r"\1: \2", text)
+    text = _SQUARE_TAG.sub(r"\1: \2.\n", text)
     if "\\" in text:
         text = _MATHS.sub("", text)
         for _ in range(3):

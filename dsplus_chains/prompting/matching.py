@@ -17,12 +17,13 @@ _PART_OF_A_NAME = "#%&@/\\‰"
 _INVISIBLE = {"Cf", "Cc", "Cs"}
 _PUNCTUATION = {"Zs", "Zl", "Zp", "Cc", "Pc", "Ps", "Pe", "Pi", "Pf", "Po"}
 
-_LEADING = re.compile(r"#{1,6}\s+|(?:->|=>|[-•→])\s+(?:\[x\]\s+)?|→|\[x\]\s+|\d{1,3}[.)]\s+(?=[^\W\d])")
+_LEADING = re.compile(r"#{1,6}\s+|(?:->|=>|[-•→◦▪●■◆►▶])\s+(?:\[x\]\s+)?|→|\[x\]\s+|\d{1,3}[.)]\s+(?=[^\W\d])")
 """What marks a heading, an item, a result or a choice. A number before a number is no mark."""
 _EMPTY_BOX = re.compile(r"[\[(]\s?[\])]")
 _JOINED = re.compile(r"(?<=\w)[_-](?=\w)")
 _OPERATORS = re.compile(r" ?([<>=+#]+) ?")
-_WHOLE_NUMBER = re.compile(r"([+-]?\d{1,18})\.00?")
+_NUMBER = re.compile(r"\+?((?:(?<!\+)-)?\d{1,18})(?:\.00?)?(?: out of (\d{1,18})(?: stars?| points?)?)?")
+_INTEGER = re.compile(r"\d{1,18}")
 _WORDS = re.compile(r"[\W_]+")
 
 ROOM = 400
@@ -151,6 +152,7 @@ class Forms:
         self, labels: Iterable[Any], aliases: Mapping[str, Any], descriptions: Mapping[Any, str] | None = None
     ) -> None:
         self.labels_of = forms_of(labels, aliases)
+        self._top = max((form for form in self.labels_of if _INTEGER.fullmatch(form)), key=int, default=None)
         self._described: dict[tuple[str, bool], set[str]] = {}
         for label, description in (descriptions or {}).items():
             line = f"{label} {description}"
@@ -172,8 +174,8 @@ class Forms:
         """The same, for a text that is plain already."""
         if text in self.labels_of:
             return text
-        number = _WHOLE_NUMBER.fullmatch(text)
-        return number[1] if number and number[1] in self.labels_of else None
+        number = _NUMBER.fullmatch(text)
+        return number[1] if number and number[1] in self.labels_of and number[2] in {None, self._top} else None
 
     def occur_in(self, text: str) -> bool:
         """Whether a plain text holds any form, so that it may state one."""

@@ -187,7 +187,7 @@ class LabelParser(ComputingRunnable[Any, Any]):
         try:
             found = whole_json(said)
             if found is not None:
-                return self._parse_object(found, depth)
+                return self._parse(found, depth)
             said = without_objects(without_markup(said), lambda one: label_text(self._parse_object(one, depth)))
         except OutputParserException as error:
             error.llm_output = text
@@ -195,6 +195,9 @@ class LabelParser(ComputingRunnable[Any, Any]):
         except ValueError as error:
             msg = f"Got {shown(text)} but expected JSON that can be read: {error}"
             raise OutputParserException(msg, llm_output=text) from error
+        if said.count("{") != said.count("}"):
+            msg = f"Got {shown(text)}, in which braces are open, but expected a label, or JSON that is whole"
+            raise OutputParserException(msg, llm_output=text)
         forms, decided = stated_forms(said, self._forms)
         label = self._only(forms, text)
         if not decided:

@@ -44,14 +44,20 @@ _LEAD = re.compile(
     r"|in (?:my (?:opinion|view)|this case)|clearly|for this [a-z]+), "
     r"|(?:i|we) (?:(?:would )?say|think|feel|believe|conclude)(?: that)? |(?:i|we)'d say(?: that)? "
 )
+_ABROAD = (
+    rf"(?:(?:die|das|der|la|le|el|il|o|a|het|η) |l'|我的|最终|最終)?(?P<foreign>{either(FOREIGN)})"
+    r"(?: ?(?:是|为|為|は|은|는)| (?:ist|est|es|è|é|هي|هو|это|är|is)\b|(?!\w))"
+)
+"""A name for the answer in another language, with a verb or without one."""
 _MARKER = re.compile(
     r"(?:(?:(?:sure|okay|ok|certainly|of course)[,!] )?here(?:'s| is) )?(?P<model>(?:the )?predicted )?"
-    rf"(?P<own>my |the final |final )?(?:(?:the|this|its|your) )?{_BEST}(?P<noun>{_NOUN}|{either(FOREIGN)})\b{_OF}"
+    rf"(?P<own>my |the final |final )?(?:(?:the|this|its|your) )?{_BEST}(?:(?P<noun>{_NOUN})\b|{_ABROAD}){_OF}"
     r"[\"'`*)\] ]*(?:(?:is|are)\b(?: as follows)?)?(?P<sign>[ \"'`*]*(?::|=>|->|[=|→]|-(?= )))* *"
 )
 _PREDICATE = re.compile(
     rf"{_THING}(?: is (?:{_SURE})?{_CALLED} as|'s about| is about|'s| is| reads as| falls (?:under|into)"
     r"| belongs (?:to|in)| fits (?:under|into)):? "
+    r"|(?:这|這|该|該|此|本)(?:[条條篇段个個则])?(?:评论|評論|文本|消息|句子|留言|内容)?(?:的?(?:情感|态度))?(?:是|为|為|属于)[: ]*"
 )
 _CARRIES = re.compile(rf"{_THING} (?:has|expresses|conveys|carries|shows) ")
 _ACT = re.compile(
@@ -61,21 +67,23 @@ _ACT = re.compile(
 )
 _ARTICLE = re.compile(r"(?:a|an|the) ")
 _CERTAIN = re.compile(_SURE)
-_TAIL = re.compile(r",? (?:i think|i believe|i(?: would|'d) say|to me|in my (?:opinion|view)|as i said|overall)$")
+_TAIL = re.compile(r",? (?:i think|i believe|i(?: would|'d) say|to me|in my (?:opinion|view)|as i said|overall)$|(?:です|である|だ|입니다|이에요|예요|的)$")
 _NOUN_TAIL = re.compile(rf" (?P<noun>{_NOUN}|{either(INPUTS)}|issue|problem|inquiry|matter|concern){_OF}$")
-_STARS = re.compile(r"(?<=\d) (?:stars?|points?)$")
+_STARS = re.compile(r"(?<=\d)(?: ?[★⭐]| (?:stars?|points?))$")
 _OPINION = {"sentiment", "tone", "mood", "attitude", "opinion", "stance", "feeling", "emotion", "polarity", "intent"}
 _DETERMINERS = re.compile(r"(?:the |a )?(?:no|any|all|some|same|one|another|each|every|more|most|less|least|\d+)")
+_NUMBER = r"[~≈]? ?(?:\d{1,3}(?:[.,]\d{1,6})?|[.,]\d{1,6})(?: ?%|/(?:5|10|100)\b)?"
+_DEGREE = r"(?:very |quite |fairly |rather )?(?:high|medium|moderate|low)"
 _NOTE = re.compile(
-    r"(?: ?[(\[,;:|\-]+ ?| with )(?:a )?(?:(?:my )?(?:confidence|certainty|probability|score)(?: level| score)?(?: of)?"
-    r"[ :=]*(?:\d{1,3}(?:\.\d{1,6})? ?%?|very high|high|medium|moderate|low)"
-    r"|(?:very )?(?:high|medium|moderate|low) (?:confidence|certainty)"
-    r"|\d{1,3}(?:\.\d{1,6})? ?%? (?:confidence|confident|sure|certain|certainty|probability))$"
+    r"(?: ?[(\[,;:|\-（]+ ?| with )(?:a )?(?:(?:my )?(?:confidence|conf\.?|certainty|probability|prob\.?|score|p|置信度|概率)"
+    rf"(?: level| score)?(?: of| is)?[ :=]*(?:{_NUMBER}|{_DEGREE})|{_DEGREE}(?: (?:confidence|certainty|probability))"
+    rf"|(?:i am |i'm )?(?:{_NUMBER}|very|quite|fairly|absolutely) (?:confidence|confident|sure|certain|certainty|probability))$"
 )
-_SHARE = re.compile(r" ?[(\[,|\-] ?(?:(?P<percent>\d{1,3}(?:\.\d{1,6})?) ?%|(?P<share>[01]\.\d{1,6}))$")
+_SHARE = re.compile(r"(?: ?[(\[,|:~\-@]+| ) ?(?:≈ ?)?(?:(?P<percent>\d{1,3}(?:\.\d{1,6})?) ?%|(?P<share>[01]\.\d{1,6}))$")
 _GLOSS = re.compile(
-    r"(?P<number>-?\d+(?:\.00?)?) ?(?:[(\[:,=|]|- ?)[ (\[]*(?:very |extremely |strongly |highly |completely )?"
-    r"(?:excellent|outstanding|perfect|great|good|fine|fair|average|mediocre|okay|ok|neutral|mixed|medium|moderate|poor"
+    r"(?P<number>-?\d+(?:\.00?)?) ?(?:[(\[:,=|]|- ?)[ (\[]*"
+    r"(?:(?:very|extremely|strongly|highly|completely|somewhat|rather|quite|slightly|mostly|above|below) )?"
+    r"(?:excellent|superb|exceptional|amazing|wonderful|decent|satisfactory|acceptable|outstanding|perfect|great|good|fine|fair|average|mediocre|okay|ok|neutral|mixed|medium|moderate|poor"
     r"|bad|terrible|awful|horrible|worst|best|positive|negative|satisfied|dissatisfied|unsatisfied|happy|unhappy|low"
     r"|high|agree|disagree|none|mild|severe|critical|urgent)$"
 )
@@ -133,7 +141,7 @@ def stated(sentence: str, forms: Forms) -> Statement | None:
 def _announces(text: str) -> bool:
     """Whether a sentence announces its answer, as "Label: ..." does."""
     marker = _MARKER.match(text)
-    return bool(marker and marker["sign"] and marker["noun"].split()[-1] in _ANNOUNCING and text[marker.end() :])
+    return bool(marker and marker["sign"] and (marker["foreign"] or marker["noun"].split()[-1]) in _ANNOUNCING and text[marker.end() :])
 
 
 def _told(text: str, forms: Forms, *, quoted: bool = False) -> Statement | None:

@@ -7,6 +7,7 @@ follows only explains it. So an answer may come first or last, and the rest is i
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 
 from dsplus_chains.prompting.answer_words import ANSWERS, ATTRIBUTES, INPUTS, either
@@ -24,6 +25,9 @@ _INITIAL = re.compile(r"\s*(?:\d{1,3}|[^\W\d_])\.\s*")
 _COLON = re.compile(r"\s[-–—]+\s|[:：]")
 _FENCE = re.compile(r"\s*(?:```|~~~)\s*\w{0,20}\s*")
 _QUOTES = re.compile(r"[\"“”„«»「」『』]|(?<!\w)['‘’]|['‘’](?!\w)")
+
+LONGEST_HEADING = 6
+"""Number of words above which a line without a stop is a sentence, and no heading."""
 
 _NOUN = either((*ANSWERS, *ATTRIBUTES))
 _KEYWORD = rf"(?:{_NOUN}|json|object|format|response|analysis|code|block)s?"
@@ -68,6 +72,7 @@ def stated_forms(text: str, forms: Forms) -> tuple[set[str], bool]:
         return found, False
     place, last = said[-1]
     closes = last.own or (last.bare and pieces[place].whole)
+    closes = closes and not (place and _hangs(pieces[place - 1]))
     opens = all(_introduces(piece.text) for piece in pieces[:place])
     return found, (closes or opens) and explain([piece.text for piece in pieces[place + 1 :]])
 
@@ -84,11 +89,16 @@ def _pieces(text: str, forms: Forms) -> list[_Piece]:
     for unit in _units(text, forms):
         sentences = _sentences(unit)
         for sentence in sentences:
-            if any(map(str.isalnum, sentence)):
+            if any(map(_says, sentence)):
                 parts = _label_and_reason(sentence, forms)
                 pieces += [_Piece(part, len(sentences) == 1, quotes % 2 == 1) for part in parts]
             quotes += len(_QUOTES.findall(sentence))
     return pieces
+
+
+def _says(sign: str) -> bool:
+    """Whether a sign says anything: a letter, a digit, or a picture, such as a face that winks."""
+    return sign.isalnum() or unicodedata.category(sign) == "So"
 
 
 def _label_and_reason(sentence: str, forms: Forms) -> list[str]:
@@ -123,6 +133,14 @@ def _goes_on(line: str, following: str, forms: Forms) -> bool:
     if forms.find(following) is not None:
         return not _introduces(line)
     return following.lstrip()[:1].islower() and not _ITEM.match(line) and not _FIELD.match(line)
+
+
+def _hangs(piece: _Piece) -> bool:
+    """Whether a line is a heading, or is broken off, so that it may say what the next one is not: "I rule out"."""
+    text = piece.text
+    if not piece.whole or _LINE_END.search(text[-8:].rstrip()) or _ITEM.match(text) or _FIELD.match(text):
+        return False
+    return len(text.split()) <= LONGEST_HEADING and not _introduces(text)
 
 
 def _sentences(unit: str) -> list[str]:
