@@ -206,7 +206,7 @@ class ExemplarSelector(BaseExampleSelector):
         return [
             {
                 "input": exemplar.input,
-                "label": str(exemplar.label),
+                "label": label_text(exemplar.label),
                 "prediction": "" if exemplar.prediction is None else str(exemplar.prediction),
             }
             for exemplar in self.select_batch([text])[0]

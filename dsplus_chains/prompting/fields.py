@@ -27,8 +27,8 @@ _LINE = re.compile(
 _OPEN_TAG = re.compile(r"<([a-zA-Z][\w-]{0,40})>([^<>]*)$")
 _END = re.compile(r"(?:<\|\w{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
 _LATEX = re.compile(
-    r"\$*\\(?:boxed|fbox|framebox|text|textbf|textit|texttt|textrm|textsf|mathrm|mathbf|mathsf|mathit|mathtt|emph|underline|mbox)"
-    r"\s?\{([^{}]*)\}\$*"
+    r"\${0,2}\\(?:boxed|fbox|framebox|text|textbf|textit|texttt|textrm|textsf|mathrm|mathbf|mathsf|mathit|mathtt|emph|underline|mbox)"
+    r"\s?\{([^{}]*)\}\${0,2}"
 )
 _MATHS = re.compile(r"\\[()\[\]]")
 
