@@ -22,12 +22,13 @@ _TELLING = {*_REASONS, *_BLOCKS, "status", "truncated", "isblocked"}
 
 _REFUSED = (
     *("refus", "contentfilter", "contentpolicy", "responsibleai", "invalidprompt", "safety", "blocked", "blocklist"),
-    *("prohibited", "spii", "recitation", "guardrail", "toxic", "moderation"),
+    *("prohibited", "spii", "recitation", "guardrail", "toxic", "moderation", "sensitive", "harm"),
 )
 """Reasons of a refusal, by the model or by a filter behind it."""
 _CUT = (
-    *("length", "limit", "maxtokens", "maxoutputtokens", "contextwindow", "truncated", "notfinished", "pauseturn"),
-    *("insufficientsystemresource", "timeout", "abort", "malformed", "error", "other"),
+    *("length", "limit", "maxtokens", "maxoutputtokens", "maxcompletiontokens", "maxnewtokens", "contextwindow"),
+    *("truncated", "notfinished", "pauseturn", "insufficientsystemresource", "timeout", "abort", "cancel"),
+    *("malformed", "error", "other"),
 )
 """Reasons of an answer that is not whole."""
 _CUT_STATUS = ("incomplete", "failed", "cancelled", "inprogress", "queued")
@@ -81,6 +82,20 @@ def check_ending(message: BaseMessage) -> None:
     if cut is not None:
         msg = f'Got an answer that was cut off ("{cut}") but expected a whole one; allow more tokens (max_tokens)'
         raise CutOffError(msg, llm_output=str(message.text))
+
+
+def is_whole(message: BaseMessage) -> bool:
+    """Whether a message is an answer, neither refused nor cut off.
+
+    Example:
+        >>> is_whole(AIMessage("card", response_metadata={"stop_reason": "max_tokens"})), is_whole(AIMessage("card"))
+        (False, True)
+    """
+    try:
+        check_ending(message)
+    except OutputParserException:
+        return False
+    return True
 
 
 def spoken(error: Exception) -> BaseMessage | None:
