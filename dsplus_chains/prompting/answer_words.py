@@ -27,7 +27,21 @@ FOREIGN = (
     *("risultato", "rótulo", "antwoord", "categorie", "svar", "kategori", "odpowiedź", "kategoria"),
     *("cevap", "yanıt", "etiket", "jawaban", "ответ", "метка", "категория", "класс", "тональность", "відповідь"),
     *("答案", "回答", "标签", "標籤", "类别", "類別", "分类", "分類", "情感", "情绪", "结果", "結果", "意图", "ラベル"),
-    *("答", "结论", "結論", "输出", "輸出", "判断", "判斷", "预测", "預測", "情感倾向", "情感分类", "分类结果", "คำตอบ"),
+    *(
+        "答",
+        "结论",
+        "結論",
+        "输出",
+        "輸出",
+        "判断",
+        "判斷",
+        "预测",
+        "預測",
+        "情感倾向",
+        "情感分类",
+        "分类结果",
+        "คำตอบ",
+    ),
     *("カテゴリ", "感情", "答え", "정답", "답변", "답", "라벨", "레이블", "분류", "감정", "카테고리"),
     *("الإجابة", "الجواب", "التصنيف", "الفئة", "المشاعر", "תשובה", "קטגוריה", "उत्तर", "श्रेणी", "वर्ग"),
     "התשובה",
@@ -47,8 +61,8 @@ PEOPLE = (
 )
 """Who wrote it."""
 
-CALLS = ("arguments", "parameters", "args", "response")
-"""What holds an answer, or the fields of one, in JSON alone."""
+CALLS = ("arguments", "parameters", "args")
+"""Where a tool call has its fields."""
 
 NOTES = (
     *("confidence", "score", "probability", "certainty", "reason", "reasons", "reasoning", "explanation", "rationale"),
@@ -60,11 +74,11 @@ _QUALIFIERS = frozenset(
     (
         *("final", "correct", "best", "overall", "right", "appropriate", "suitable", "fitting", "main", "primary"),
         *("general", "dominant", "predominant", "underlying", "chosen", "selected", "assigned", "resulting", "true"),
-        *("most", "my", "the", "predicted", "requested", "output", "sentiment"),
-        *INPUTS,
-        *PEOPLE,
+        *("most", "my", "the", "predicted", "requested", "output", "text", "review", "message", "sentiment"),
     )
 )
+_OWNERS = frozenset((*_QUALIFIERS, *INPUTS, *PEOPLE))
+_ASKED = frozenset((*ANSWERS, *ATTRIBUTES)) - {"score"}
 _NO_FIELDS = frozenset(
     (
         *("no", "not", "never", "neither", "without", "except", "but", "other", "else", "alternative", "opposite"),
@@ -91,10 +105,12 @@ def either(words: tuple[str, ...]) -> str:
 def rank(key: str) -> int | None:
     """How clearly a field's name says that it holds the answer: 0 for "label", 1 for "sentiment", 2 for "weather".
 
+    What is of rank 2 counts if it stands alone, as "ticket_type" and "labels" do.
+
     It is None for the name of anything else, such as "rejected", "confidence" or "text".
 
     Example:
-        >>> [rank(key) for key in ("finalAnswer", "predicted_label", "urgency", "weather", "rejected", "old_label")]
+        >>> [rank(key) for key in ("finalAnswer", "class_name", "urgency", "weather", "rejected", "old_label")]
         [0, 0, 1, 2, None, None]
     """
     parts = re.findall(r"[^\W_]+", _CAPITAL.sub(" ", key).lower())
@@ -102,10 +118,12 @@ def rank(key: str) -> int | None:
         return None
     if parts[-1] == "name" and len(parts) > 1:  # "class_name"
         return rank(" ".join(parts[:-1]))
-    if all(part in _QUALIFIERS for part in parts[:-1]):
-        if parts[-1].removesuffix("s") in ANSWERS or parts[-1] in {*ANSWERS, *CALLS}:
+    (*more, name) = parts
+    if all(part in _QUALIFIERS for part in more):
+        if name in ANSWERS or name in CALLS:
             return 0
-        if parts[-1] in ATTRIBUTES or parts[-1] in FOREIGN:
+        if name in ATTRIBUTES or name in FOREIGN:
             return 1
-    (name, *more) = parts
+    if name.removesuffix("s") in _ASKED and all(part in _OWNERS for part in more):
+        return 2
     return None if more or not name.isalpha() or name in _NO_FIELDS or _NO_FIELD.match(name) else 2

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dsplus_chains.prompting.answer_words import ANSWERS, ATTRIBUTES, FOREIGN, INPUTS, PEOPLE, either
 from dsplus_chains.prompting.hints import NONE_OF_THESE
-from dsplus_chains.prompting.matching import Forms, asks, bare, plain
+from dsplus_chains.prompting.matching import Forms, alike, asks, bare, plain
 
 _NOUN = rf"(?:(?:{either(ATTRIBUTES)}|classification|text|intent) )?(?:{either((*ANSWERS, *ATTRIBUTES))})"
 _INPUT = rf"(?:(?:given|provided|above|following|customer|user|product|movie|text|whole) )?(?:{either(INPUTS)})"
@@ -44,8 +44,9 @@ _LEAD = re.compile(
     r"|in (?:my (?:opinion|view)|this case)|clearly|for this [a-z]+), "
     r"|(?:i|we) (?:(?:would )?say|think|feel|believe|conclude)(?: that)? |(?:i|we)'d say(?: that)? "
 )
+_FOREIGN = tuple(map(alike, FOREIGN))
 _ABROAD = (
-    rf"(?:(?:die|das|der|la|le|el|il|o|a|het|η) |l'|我的|最终|最終)?(?P<foreign>{either(FOREIGN)})"
+    rf"(?:(?:die|das|der|la|le|el|il|o|a|het|η) |l'|我的|最终|最終)?(?P<foreign>{either(_FOREIGN)})"
     r"(?: ?(?:是|为|為|は|은|는)| (?:ist|est|es|è|é|هي|هو|это|är|is)\b|(?!\w))"
 )
 """A name for the answer in another language, with a verb or without one."""
@@ -57,7 +58,7 @@ _MARKER = re.compile(
 _PREDICATE = re.compile(
     rf"{_THING}(?: is (?:{_SURE})?{_CALLED} as|'s about| is about|'s| is| reads as| falls (?:under|into)"
     r"| belongs (?:to|in)| fits (?:under|into)):? "
-    r"|(?:这|這|该|該|此|本)(?:[条條篇段个個则])?(?:评论|評論|文本|消息|句子|留言|内容)?(?:的?(?:情感|态度))?(?:是|为|為|属于)[: ]*"
+    r"|[这這该該此本][条條篇段个個则]?(?:评论|評論|文本|消息|句子|留言|内容)?(?:的?(?:情感|态度))?[是为為][: ]*"
 )
 _CARRIES = re.compile(rf"{_THING} (?:has|expresses|conveys|carries|shows) ")
 _ACT = re.compile(
@@ -67,23 +68,28 @@ _ACT = re.compile(
 )
 _ARTICLE = re.compile(r"(?:a|an|the) ")
 _CERTAIN = re.compile(_SURE)
-_TAIL = re.compile(r",? (?:i think|i believe|i(?: would|'d) say|to me|in my (?:opinion|view)|as i said|overall)$|(?:です|である|だ|입니다|이에요|예요|的)$")
+_TAIL = re.compile(
+    r",? (?:i think|i believe|i(?: would|'d) say|to me|in my (?:opinion|view)|as i said|overall)$"
+    "|(?:です|である|だ|입니다|이에요|예요|的)$"
+)
 _NOUN_TAIL = re.compile(rf" (?P<noun>{_NOUN}|{either(INPUTS)}|issue|problem|inquiry|matter|concern){_OF}$")
 _STARS = re.compile(r"(?<=\d)(?: ?[★⭐]| (?:stars?|points?))$")
 _OPINION = {"sentiment", "tone", "mood", "attitude", "opinion", "stance", "feeling", "emotion", "polarity", "intent"}
 _DETERMINERS = re.compile(r"(?:the |a )?(?:no|any|all|some|same|one|another|each|every|more|most|less|least|\d+)")
 _NUMBER = r"[~≈]? ?(?:\d{1,3}(?:[.,]\d{1,6})?|[.,]\d{1,6})(?: ?%|/(?:5|10|100)\b)?"
 _DEGREE = r"(?:very |quite |fairly |rather )?(?:high|medium|moderate|low)"
+_SURENESS = r"(?:confidence|conf\.?|certainty|probability|prob\.?|score|p|置信度|概率)"
 _NOTE = re.compile(
-    r"(?: ?[(\[,;:|\-（]+ ?| with )(?:a )?(?:(?:my )?(?:confidence|conf\.?|certainty|probability|prob\.?|score|p|置信度|概率)"
-    rf"(?: level| score)?(?: of| is)?[ :=]*(?:{_NUMBER}|{_DEGREE})|{_DEGREE}(?: (?:confidence|certainty|probability))"
-    rf"|(?:i am |i'm )?(?:{_NUMBER}|very|quite|fairly|absolutely) (?:confidence|confident|sure|certain|certainty|probability))$"
+    rf"(?: ?[(\[,;:|\-]+ ?| with )(?:a )?(?:(?:my )?{_SURENESS}(?: level| score)?(?: of| is)?[ :=]*"
+    rf"(?:{_NUMBER}|{_DEGREE})|{_DEGREE} {_SURENESS}"
+    rf"|(?:i am |i'm )?(?:{_NUMBER}|very|quite|fairly|absolutely) (?:{_SURENESS}|confident|sure|certain))$"
 )
-_SHARE = re.compile(r"(?: ?[(\[,|:~\-@]+| ) ?(?:≈ ?)?(?:(?P<percent>\d{1,3}(?:\.\d{1,6})?) ?%|(?P<share>[01]\.\d{1,6}))$")
+_SHARE = re.compile(r" ?[(\[,|:~\-@]+ ?(?:≈ ?)?(?:(?P<percent>\d{1,3}(?:\.\d{1,6})?) ?%|(?P<share>[01]\.\d{1,6}))$")
 _GLOSS = re.compile(
     r"(?P<number>-?\d+(?:\.00?)?) ?(?:[(\[:,=|]|- ?)[ (\[]*"
     r"(?:(?:very|extremely|strongly|highly|completely|somewhat|rather|quite|slightly|mostly|above|below) )?"
-    r"(?:excellent|superb|exceptional|amazing|wonderful|decent|satisfactory|acceptable|outstanding|perfect|great|good|fine|fair|average|mediocre|okay|ok|neutral|mixed|medium|moderate|poor"
+    r"(?:excellent|superb|exceptional|amazing|wonderful|decent|satisfactory|acceptable|outstanding"
+    r"|perfect|great|good|fine|fair|average|mediocre|okay|ok|neutral|mixed|medium|moderate|poor"
     r"|bad|terrible|awful|horrible|worst|best|positive|negative|satisfied|dissatisfied|unsatisfied|happy|unhappy|low"
     r"|high|agree|disagree|none|mild|severe|critical|urgent)$"
 )
@@ -92,7 +98,7 @@ _NONE = re.compile(
     rf"{NONE_OF_THESE}(?: (?:labels|categories|classes|answers|options|choices))?"
     rf"(?: (?:fits?|appl(?:y|ies)|match(?:es)?)(?: (?:the|this) {_INPUT})?)?"
 )
-_ANNOUNCING = {*ANSWERS, *FOREIGN} - {"result", "output", "conclusion"}
+_ANNOUNCING = {*ANSWERS, *_FOREIGN} - {"result", "output", "conclusion"}
 _EMPHASIS = re.compile(r"[*`]+")
 _QUOTED = re.compile(r"[\s*_>-]*[\"“„«'‘「『]")
 
@@ -141,7 +147,12 @@ def stated(sentence: str, forms: Forms) -> Statement | None:
 def _announces(text: str) -> bool:
     """Whether a sentence announces its answer, as "Label: ..." does."""
     marker = _MARKER.match(text)
-    return bool(marker and marker["sign"] and (marker["foreign"] or marker["noun"].split()[-1]) in _ANNOUNCING and text[marker.end() :])
+    return bool(
+        marker
+        and marker["sign"]
+        and (marker["foreign"] or marker["noun"].split()[-1]) in _ANNOUNCING
+        and text[marker.end() :]
+    )
 
 
 def _told(text: str, forms: Forms, *, quoted: bool = False) -> Statement | None:

@@ -102,9 +102,14 @@ def _says(sign: str) -> bool:
 
 
 def _label_and_reason(sentence: str, forms: Forms) -> list[str]:
-    """A sentence such as "Spam: the sender asks for money" in its two parts. Any other stays one."""
-    parts = _COLON.split(sentence, maxsplit=1)
-    return parts if len(parts) == 2 and forms.find(parts[0]) and not stated(sentence, forms) else [sentence]
+    """A sentence such as "Spam: the sender asks for money", or "Spam: asks for money", in its two parts.
+
+    Any other stays one.
+    """
+    label, *reason = _COLON.split(sentence, maxsplit=1)
+    if not reason or forms.find(label) is None or stated(sentence, forms):
+        return [sentence]
+    return [label, *reason] if explain(reason) else [label, f"It {reason[0].strip()}"]
 
 
 def _units(text: str, forms: Forms) -> list[str]:

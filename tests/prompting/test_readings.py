@@ -43,8 +43,26 @@ def test_what_says_more_or_less_than_a_label_is_refused(answer):
         *("„{}“", "«{}»", "‹{}›", "「{}」", "『{}』。", "【{}】", "《{}》", "（{}）", "｛{}｝", "״{}״", "”{}”"),
         *("\u200f{}", "\u2067{}\u2069", "\u061c{}", "\ufeff{}", "{}\u200b", "\u00a0{}\u3000"),
         *("{}。", "{}．", "{}！", "{}、", "{}۔", "{}।", "{}؛", "{}։", "• {}", "◦ {}", "▪ {}", "● {}", "→ {}", "✔️ {}"),
-        *("Label: {}", "label={}", "Label → {}", "Label：{}", "Label - {}", "label\t{}", "答案：{}", "答案是{}。", "答：{}"),
-        *("Antwort: {}", "Die Antwort ist {}.", "Réponse : {}", "Respuesta: {}", "Ответ: {}", "정답: {}", "الإجابة: {}"),
+        *(
+            "Label: {}",
+            "label={}",
+            "Label → {}",
+            "Label：{}",
+            "Label - {}",
+            "label\t{}",
+            "答案：{}",
+            "答案是{}。",
+            "答：{}",
+        ),
+        *(
+            "Antwort: {}",
+            "Die Antwort ist {}.",
+            "Réponse : {}",
+            "Respuesta: {}",
+            "Ответ: {}",
+            "정답: {}",
+            "الإجابة: {}",
+        ),
         *("「{}」です。", "{}です", "정답은 {}입니다.", "这是{}。", "Απάντηση: {}", "תשובה: {}", "उत्तर: {}।"),
     ],
 )
@@ -61,7 +79,14 @@ def test_separators_wrappers_and_scripts_are_read_as_kinds(around):
     [
         *(" (confidence 0.8)", " (confidence: 0,8)", " (confidence .8)", " (confidence: 8/10)", " (confidence ≈ 0.8)"),
         *(" (80%)", " [0.93]", ", 80% confidence", " with high confidence", " (very confident)", " (p=0.9)"),
-        *(" | confidence: 0.8", "; Confidence: high", ": 0.93", " (I am 95% sure)", "\nConfidence: 0.8", "（置信度0.9）"),
+        *(
+            " | confidence: 0.8",
+            "; Confidence: high",
+            ": 0.93",
+            " (I am 95% sure)",
+            "\nConfidence: 0.8",
+            "（置信度0.9）",
+        ),
     ],
 )
 @pytest.mark.parametrize("before", ["", "Label: "])
@@ -80,19 +105,36 @@ def test_a_note_that_speaks_against_a_label_does(note):
 @pytest.mark.parametrize(
     "answer",
     [
-        *("refund: wants money back", "- refund: wants money back", "**refund**: wants money back", "1. refund: wants money back"),
-        *("refund (wants money back)", "refund - wants money back", "Refund: Wants money back.", "refund | wants money back"),
+        *(
+            "refund: wants money back",
+            "- refund: wants money back",
+            "**refund**: wants money back",
+            "1. refund: wants money back",
+        ),
+        *(
+            "refund (wants money back)",
+            "refund - wants money back",
+            "Refund: Wants money back.",
+            "refund | wants money back",
+        ),
         *("Label: refund: wants money back", "Label: refund (wants money back)", "`refund`: wants money back"),
     ],
-)  # fmt: skip
+)
 def test_the_prompts_own_line_is_read(answer):
     assert DESCRIBED.parse(answer) == "refund"
 
 
 @pytest.mark.parametrize(
     "answer",
-    ["refund: no", "refund: wants no money back", "refund: wants money back?", "wants money back", "refund wants", "refund: asks where it is"],
-)  # fmt: skip
+    [
+        "refund: no",
+        "refund: wants no money back",
+        "refund: wants money back?",
+        "wants money back",
+        "refund wants",
+        "refund: asks where it is",
+    ],
+)
 def test_another_line_is_not(answer):
     with pytest.raises(OutputParserException):
         DESCRIBED.parse(answer)
@@ -103,17 +145,39 @@ def test_another_line_is_not(answer):
     [
         *("5", "5.0", "5.", "+5", "(5)", "５", "٥", "5 stars", "5★", "5 out of 5", "Rating: 5.0", "It is a 5."),
         *("5.0 (Excellent)", "5 - Excellent", "5: Very good", "**5** (Excellent)", "Score: 5 (Outstanding!)"),
-        *('{"label": 5}', '{"label": "5"}', '{"label": 5.0}', '{"stars": 5}', '{"label": [5]}', '{"label": {"value": 5}}'),
+        *(
+            '{"label": 5}',
+            '{"label": "5"}',
+            '{"label": 5.0}',
+            '{"stars": 5}',
+            '{"label": [5]}',
+            '{"label": {"value": 5}}',
+        ),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_read_in_any_type(answer):
     assert (STARS.parse(answer), DIGITS.parse(answer)) == (5, "5")
 
 
 @pytest.mark.parametrize(
     "answer",
-    ["5.5", "4-5", "4/5", "4 or 5", "-5", "+-5", "5 of the reviews", "5 out of 10", "5,5", "6", "5 (not really)", "45", '{"label": 5.5}', '{"n": 5}'],
-)  # fmt: skip
+    [
+        "5.5",
+        "4-5",
+        "4/5",
+        "4 or 5",
+        "-5",
+        "+-5",
+        "5 of the reviews",
+        "5 out of 10",
+        "5,5",
+        "6",
+        "5 (not really)",
+        "45",
+        '{"label": 5.5}',
+        '{"n": 5}',
+    ],
+)
 def test_other_numbers_are_not(answer):
     for parser in (STARS, DIGITS):
         with pytest.raises(OutputParserException):
@@ -123,14 +187,37 @@ def test_other_numbers_are_not(answer):
 @pytest.mark.parametrize(
     "answer",
     [
-        *('{"urgency": "positive"}', '{"weather": "positive"}', '{"customer_sentiment": "positive"}', '{"ticketType": "positive"}'),
-        *('{"class_name": "positive"}', '{"labels": ["positive"]}', '[{"label": "positive", "score": 0.9}]', '{"标签": "positive"}'),
-        *('{"label": {"name": "positive"}}', '{"data": {"label": "positive"}}', '{"predictions": [{"label": "positive"}]}'),
+        *(
+            '{"urgency": "positive"}',
+            '{"weather": "positive"}',
+            '{"customer_sentiment": "positive"}',
+            '{"ticketType": "positive"}',
+        ),
+        *(
+            '{"class_name": "positive"}',
+            '{"labels": ["positive"]}',
+            '[{"label": "positive", "score": 0.9}]',
+            '{"标签": "positive"}',
+        ),
+        *(
+            '{"label": {"name": "positive"}}',
+            '{"data": {"label": "positive"}}',
+            '{"predictions": [{"label": "positive"}]}',
+        ),
         *('{"name": "f", "arguments": {"label": "positive"}}', '{"answer": "positive", "alternatives": ["negative"]}'),
-        *('"{\\"label\\": \\"positive\\"}"', '```json{"label": "positive"}```', "{'label': 'positive'}", "{label: positive}"),
-        *('{"text": "negative", "label": "positive"}', '{"label": "positive", "reason": "{"}', 'So: {"label": "positive"}'),
+        *(
+            '"{\\"label\\": \\"positive\\"}"',
+            '```json{"label": "positive"}```',
+            "{'label': 'positive'}",
+            "{label: positive}",
+        ),
+        *(
+            '{"text": "negative", "label": "positive"}',
+            '{"label": "positive", "reason": "{"}',
+            'So: {"label": "positive"}',
+        ),
     ],
-)  # fmt: skip
+)
 def test_json_is_read_in_any_shape(answer):
     assert TWO.parse(answer) == "positive"
 
@@ -139,11 +226,25 @@ def test_json_is_read_in_any_shape(answer):
     "answer",
     [
         *('{"rejected": "positive"}', '{"forbidden": "positive"}', '{"isnt": "positive"}', '{"premise": "positive"}'),
-        *('{"label": "positive"', '```json\n{"label": "pos', '{"label": "positive", "', '{"positive": true}', '{"label": null}'),
-        *('{"label": "positive", "final_label": "negative"}', '{"positive": 0.1, "negative": 0.9}', '{"label": "positive"} no'),
-        *('Never output\n```json\n{"label": "positive"}\n```', 'Not {"label": "positive"}', '{"tone": "positive", "mood": "bad"}'),
+        *(
+            '{"label": "positive"',
+            '```json\n{"label": "pos',
+            '{"label": "positive", "',
+            '{"positive": true}',
+            '{"label": null}',
+        ),
+        *(
+            '{"label": "positive", "final_label": "negative"}',
+            '{"positive": 0.1, "negative": 0.9}',
+            '{"label": "positive"} no',
+        ),
+        *(
+            'Never output\n```json\n{"label": "positive"}\n```',
+            'Not {"label": "positive"}',
+            '{"tone": "positive", "mood": "bad"}',
+        ),
     ],
-)  # fmt: skip
+)
 def test_json_that_does_not_give_the_label_is_refused(answer):
     with pytest.raises(OutputParserException):
         TWO.parse(answer)
@@ -153,7 +254,9 @@ BREAKS = ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"
 
 
 @pytest.mark.parametrize("gap", BREAKS)
-@pytest.mark.parametrize("before", ["Label: not", "not", "It is not", "I rule out", "Rejected", "It would be wrong to say"])
+@pytest.mark.parametrize(
+    "before", ["Label: not", "not", "It is not", "I rule out", "Rejected", "It would be wrong to say"]
+)
 def test_a_line_break_turns_no_sentence_into_a_label(before, gap):
     spam = LabelParser(labels=["spam", "ham"])
     for after in ("spam", "Label: spam"):
@@ -180,9 +283,48 @@ HOSTILE = st.lists(
     st.one_of(
         st.sampled_from(
             [
-                *("positive", "negative", "Label:", "not", "the answer is", "{", "}", "[", "]", '"', "'", ":", "```json\n"),
-                *("<label>", "</label>", "<think>", "</think>", "\\boxed{", "$", "\n", "\u2028", "。", "？", "\u202e", "\ud800"),
-                *("{'label': ", '{"label": ', "9" * 400, "1e999", "NaN", "\x00", "*", "|", "(0.9)", "none of these", "İ"),
+                *(
+                    "positive",
+                    "negative",
+                    "Label:",
+                    "not",
+                    "the answer is",
+                    "{",
+                    "}",
+                    "[",
+                    "]",
+                    '"',
+                    "'",
+                    ":",
+                    "```json\n",
+                ),
+                *(
+                    "<label>",
+                    "</label>",
+                    "<think>",
+                    "</think>",
+                    "\\boxed{",
+                    "$",
+                    "\n",
+                    "\u2028",
+                    "。",
+                    "？",
+                    "\u202e",
+                    "\ud800",
+                ),
+                *(
+                    "{'label': ",
+                    '{"label": ',
+                    "9" * 400,
+                    "1e999",
+                    "NaN",
+                    "\x00",
+                    "*",
+                    "|",
+                    "(0.9)",
+                    "none of these",
+                    "İ",
+                ),
             ]
         ),
         st.text(max_size=8),
