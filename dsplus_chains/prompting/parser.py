@@ -53,11 +53,11 @@ class LabelParser(ComputingRunnable[Any, Any]):
     label in its own type. Case, quotes, Markdown, punctuation and tags around the label do not matter. If a message
     calls a tool, the call is the answer, whatever the text says.
 
-    An answer counts if a line or a sentence of it states a label and nothing else: "Negative.", "Label: negative",
-    "The sentiment is negative." Reasons may stand before or after it. The forms of such sentences are a closed list, so
-    whatever else a sentence says of a label ("he denies that it is negative") is no answer.
+    An answer counts if a line or a sentence of it states a label and nothing else. Examples are "Negative.", "Label:
+    negative" and "The sentiment is negative." Reasons may stand before or after it. The forms of such sentences are a
+    closed list. Whatever else a sentence says of a label is no answer, as in "he denies that it is negative".
 
-    An answer is an error if it states no label or several, or goes on as if to take its label back. It is also an error
+    An answer is an error if it states no label or several. It is also an error if it seems to take its label back, or
     if the provider says that it was cut off. The parser never guesses. `LabelAsker` then asks once more.
 
     Args:

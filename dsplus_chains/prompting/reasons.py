@@ -44,7 +44,9 @@ _CLOSING = re.compile(
 _QUOTATION = re.compile(r"\"[^\"]*\"")
 _TURN = re.compile(
     r"\b(?:i|i'm|i'd|i've|me|my|we|let's|actually|however|wait|instead|wrong|mistake\w*|opposite|otherwise|contrary"
-    r"|sarcas\w*|iron(?:y|ic\w*)|jok(?:e|es|ing)|kidding|reverse|(?:re)?check|needs? (?:\w{1,20} )?review|verify|confirm\w*|doubt\w*|unclear|lies?|lying|fake|pretend\w*|untrue|false|label|answer|classification|verdict)\b"
+    r"|sarcas\w*|iron(?:y|ic\w*)|jok(?:e|es|ing)|kidding|reverse|lies?|lying|fake"
+    r"|pretend\w*|untrue|false|(?:re)?check|needs? (?:\w{1,20} )?review|verify|confirm\w*|doubt\w*|unclear"
+    r"|label|answer|classification|verdict)\b"
 )
 """A net below the grammar: words with which a reason speaks of the answer, or turns against it."""
 

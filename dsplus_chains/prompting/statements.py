@@ -1,7 +1,7 @@
 """The sentences that state a label and nothing else. What is not listed here is no answer.
 
-A grammar of doubt could not be complete, because a sentence can take a word back in any number of ways. So this is a
-grammar of statements: who or what is meant, a verb in the present tense, the label, and the end of the sentence.
+A sentence can take a word back in any number of ways, so that a grammar of doubt could not be complete. This is a
+grammar of statements instead. A statement has a subject, a verb in the present tense, the label, and then it ends.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def _units(text: str, forms: Forms) -> list[str]:
 
 
 def _goes_on(line: str, following: str, forms: Forms) -> bool:
-    """Whether a line is no end, so that the next one belongs to it: "It is not" and "positive", "He says:" and "spam".
+    """Whether a line is no end, as "It is not" before "positive". The next one then belongs to it.
 
     A label on a line of its own belongs to the line before it, unless that is a whole sentence.
     """
@@ -141,7 +141,7 @@ def _goes_on(line: str, following: str, forms: Forms) -> bool:
 
 
 def _hangs(piece: _Piece) -> bool:
-    """Whether a line is a heading, or is broken off, so that it may say what the next one is not: "I rule out"."""
+    """Whether a line is a heading, or is broken off. It may say what the next one is not, as "I rule out" does."""
     text = piece.text
     if not piece.whole or _LINE_END.search(text[-8:].rstrip()) or _ITEM.match(text) or _FIELD.match(text):
         return False
