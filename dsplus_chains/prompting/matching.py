@@ -160,6 +160,11 @@ class Forms:
         self.limit = ROOM + max(map(len, [*self.labels_of, *(line for line, _ in self._described)]), default=0)
         """Number of characters above which a text cannot be a label or a sentence that states one."""
 
+    @property
+    def are_described(self) -> bool:
+        """Whether the labels have descriptions, which an answer may repeat."""
+        return bool(self._described)
+
     def find(self, text: str) -> str | None:
         """The form that makes up the whole text. None if there is none.
 

@@ -26,6 +26,8 @@ _COLON = re.compile(r"\s[-–—]+\s|[:：]")
 _FENCE = re.compile(r"\s*(?:```|~~~)\s*\w{0,20}\s*")
 _QUOTES = re.compile(r"[\"“”„«»「」『』]|(?<!\w)['‘’]|['‘’](?!\w)")
 
+_DENIAL = re.compile(r"\b(?:no|not|never|none|nothing|nobody|without|hardly|barely|un\w+)\b|n't\b")
+
 LONGEST_HEADING = 6
 """Number of words above which a line without a stop is a sentence, and no heading."""
 
@@ -109,7 +111,9 @@ def _label_and_reason(sentence: str, forms: Forms) -> list[str]:
     label, *reason = _COLON.split(sentence, maxsplit=1)
     if not reason or forms.find(label) is None or stated(sentence, forms):
         return [sentence]
-    return [label, *reason] if explain(reason) else [label, f"It {reason[0].strip()}"]
+    if explain(reason) or forms.are_described or _DENIAL.search(simple(reason[0])):
+        return [label, *reason]
+    return [label, f"It {reason[0].strip()}"]
 
 
 def _units(text: str, forms: Forms) -> list[str]:

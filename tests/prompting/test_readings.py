@@ -141,6 +141,28 @@ def test_another_line_is_not(answer):
 
 
 @pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ("refund: wants money back", "refund"),
+        ("- **refund**: asks for the money", "refund"),
+        ("refund - the customer wants the money back", "refund"),
+        ("refund: wants no money back", None),
+        ("refund: not sure", None),
+        ("refund: or delivery", None),
+        ("refund: is it?", None),
+        ("refund: needs another review", None),
+    ],
+)
+def test_a_label_and_its_reason_in_one_line_are_read_without_descriptions(answer, label):
+    parser = LabelParser(labels=["refund", "delivery"])
+    if label is None:
+        with pytest.raises(OutputParserException):
+            parser.parse(answer)
+    else:
+        assert parser.parse(answer) == label
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         *("5", "5.0", "5.", "+5", "(5)", "５", "٥", "5 stars", "5★", "5 out of 5", "Rating: 5.0", "It is a 5."),
