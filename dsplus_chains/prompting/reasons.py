@@ -9,7 +9,24 @@ import re
 from collections.abc import Sequence
 
 from dsplus_chains.prompting.answer_words import INPUTS, PEOPLE, either
-from dsplus_chains.prompting.matching import alike, asks
+from dsplus_chains.prompting.matching import Forms, alike, asks, spaced
+
+_CALLED = (
+    r"(?:\b(?:is|are|be|being|was|were|as|to|seems|appears|looks|sounds|reads)|'s|:)"
+    r"(?: (?:\w{{1,20}}ly|very|an?|the|more|rather|really|also|be)){{0,4}} {0}(?!\w)"
+    r"(?: ?$| ?[.,;:!?)\"]| (?:and|but|or|in|at|on|here|instead)\b)"
+    r"|(?<!\w){0} (?:fits|would|is|may|might|could|suits|applies)\b"
+)
+"""Where a sentence says that something is a label."""
+_DENIED = (
+    r"(?:\b(?:not|no|nothing|never|hardly|anything but|far from|less|lacks?|without)\b|n't)"
+    r"(?:\W{{1,3}}\w{{1,20}}){{0,2}}?\W{{1,3}}{0}(?!\w)"
+)
+"""Where a sentence says that nothing is it."""
+_DENIES = re.compile(
+    r"\b(?:it|this|that)(?: (?:is|was|may|might|could|should|would|can)(?:n't| not)|'s not)(?: be)?"
+    r"(?: (?:so|true|right|it|the case|correct))?[.!]*$"
+)
 
 LONGEST_REASON = 2000
 """Number of characters above which a sentence is no reason."""
@@ -80,6 +97,28 @@ def explain(sentences: Sequence[str]) -> bool:
         if asks(sentence) or _TURN.search(_QUOTATION.sub("", text)):
             return False
     return True
+
+
+def contradict(sentences: Sequence[str], form: str, forms: Forms) -> bool:
+    """Whether sentences behind an answer call something another label, or deny the answer's own.
+
+    Example:
+        >>> forms = Forms(["good", "bad"], {})
+        >>> contradict(["Reason: The film is bad."], "good", forms), contradict(["It is not good."], "good", forms)
+        (True, True)
+        >>> contradict(["Reason: There are bad scenes."], "good", forms)
+        False
+    """
+    for sentence in sentences:
+        text = spaced(simple(sentence))
+        if _DENIES.search(text):
+            return True
+        for other, labels in forms.labels_of.items():
+            if other in text:
+                pattern = _DENIED if labels == forms.labels_of.get(form) else _CALLED
+                if re.search(pattern.format(re.escape(other)), text):
+                    return True
+    return False
 
 
 def simple(text: str) -> str:

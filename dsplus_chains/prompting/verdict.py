@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dsplus_chains.prompting.answer_words import ANSWERS, ATTRIBUTES, INPUTS, either
 from dsplus_chains.prompting.matching import Forms
-from dsplus_chains.prompting.reasons import explain, simple
+from dsplus_chains.prompting.reasons import contradict, explain, simple
 from dsplus_chains.prompting.statements import Statement, stated
 
 _STOP = r"[\"'”’»」』)\]*_`]{0,4}"
@@ -76,7 +76,9 @@ def stated_forms(text: str, forms: Forms) -> tuple[set[str], bool]:
     closes = last.own or (last.bare and pieces[place].whole)
     closes = closes and not (place and _hangs(pieces[place - 1]))
     opens = all(_introduces(piece.text) for piece in pieces[:place])
-    return found, (closes or opens) and explain([piece.text for piece in pieces[place + 1 :]])
+    reasons = [piece.text for piece in pieces[place + 1 :]]
+    decided = (closes or opens) and explain(reasons) and not contradict(reasons, last.form or "", forms)
+    return found, decided
 
 
 def _said(piece: _Piece, forms: Forms) -> Statement | None:

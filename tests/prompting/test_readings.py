@@ -35,6 +35,45 @@ def test_what_says_more_or_less_than_a_label_is_refused(answer):
 
 
 @pytest.mark.parametrize(
+    "reason",
+    [
+        "Reason: on closer look it is negative.",
+        "Reason: The tone is rather negative, all in all.",
+        "Explanation: it could also be negative",
+        "The reviewer expresses that it is negative.",
+        "The text shows that it is not positive.",
+        "Reason: the review is anything but positive.",
+        "It contains nothing positive.",
+        "Reason: negative",
+        "Confidence: negative",
+        "Reason: but negative fits better.",
+        "Reason: it may not be.",
+        "Reason: this isn't true.",
+        "The text needs another review.",
+    ],
+)
+def test_a_reason_that_denies_the_answer_is_none(reason):
+    for answer in ("Positive. {}", "Label: positive\n{}", "The sentiment is positive.\n\n{}"):
+        with pytest.raises(OutputParserException):
+            TWO.parse(answer.format(reason))
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Reason: the text is positive.",
+        "Explanation: there is nothing negative about it.",
+        "The reviewer mentions some negative aspects, but praises the rest.",
+        "Reason: the positive parts outweigh the negative ones.",
+        "Reason: The tone is clearly positive.",
+    ],
+)
+def test_a_reason_that_names_labels_in_passing_is_one(reason):
+    for answer in ("Positive. {}", "Label: positive\n{}", "The sentiment is positive.\n\n{}"):
+        assert TWO.parse(answer.format(reason)) == "positive"
+
+
+@pytest.mark.parametrize(
     "around",
     [
         *("<label>{}</label>", "<answer> {} </answer>", '<class id="1">{}</class>', "[label]{}[/label]", "<{}>"),
