@@ -136,7 +136,7 @@ class LabelTask(BaseModel):
     @property
     def parser(self) -> LabelParser:
         """The parser of the answers."""
-        return LabelParser(labels=self.labels, aliases=self.aliases)
+        return LabelParser(labels=self.labels, aliases=self.aliases, descriptions=self.descriptions)
 
     def asker(self, model: Any) -> LabelAsker:
         """The Runnable that asks a model for a label.
