@@ -22,8 +22,8 @@ class TextSplitter(Protocol):
 Split: TypeAlias = Literal["sentences", "paragraphs"] | TextSplitter | Callable[[str], Iterable[str]]
 """How to cut a text: at the ends of its sentences or paragraphs, by a text splitter, or by a function."""
 
-MOST_PARTS = 10_000
-"""How many parts a Runnable takes of a text, by default. A thick book has about as many paragraphs."""
+MOST_PARTS = 2_000
+"""How many parts of a text a step is run over, by default. A novel has about as many paragraphs."""
 
 AT_ONCE = 10_000
 """At most about this many parts go through a step at once, so that memory is bounded however many inputs there are."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import override
 
-from dsplus_chains.documents.passages import AT_ONCE, MOST_PARTS, Split, cut
+from dsplus_chains.documents.passages import AT_ONCE, Split, cut
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.running.batch_runnable import ComputingRunnable
 from dsplus_chains.schema import (
@@ -25,6 +25,9 @@ from dsplus_chains.schema import (
 )
 
 _WORD = re.compile(r"\w+")
+
+MOST_SENTENCES = 10_000
+"""How many sentences of a text are compared, by default. A thick book has about as many."""
 
 
 class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
@@ -71,7 +74,7 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
     query: str | Callable[[dict[str, Any]], str] = "question"
     split: Split | None = "sentences"
     word_weight: float = Field(default=0.5, ge=0, le=1)
-    max_parts: int = Field(default=MOST_PARTS, ge=1)
+    max_parts: int = Field(default=MOST_SENTENCES, ge=1)
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:
