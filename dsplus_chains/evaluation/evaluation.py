@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dsplus_chains.calibration.intervals import Interval
+from dsplus_chains.evaluation.confusion_table import Confusion
 from dsplus_chains.evaluation.subtask_report import SubtaskReport
 
 
@@ -130,7 +131,9 @@ class Evaluation:
         baselines: ``always_small``, ``always_large``, ``random_at_equal_cost`` and ``oracle``. The oracle is right
             wherever either model is, at the fewest calls. The last three exist only with large answers.
         errors: All wrong answers.
-        curve: Accuracy at each threshold, if `large_answers` answered what is deferred. Empty without them.
+        confusions: How often each answer was given to each label.
+        curve: Accuracy of the chain at each threshold, if `large_answers` answered what else is deferred. They are
+            weighed as the chain weighs them. Empty without them.
         reliability: Count, mean confidence and accuracy in each confidence bin.
         risk_coverage: Threshold, coverage and risk of the small model.
         model_name: Name of the large model.
@@ -170,6 +173,7 @@ class Evaluation:
     sign_test_p: float
     baselines: Mapping[str, Baseline]
     errors: tuple[ErrorRow, ...]
+    confusions: tuple[Confusion, ...]
     curve: tuple[Mapping[str, float | None], ...]
     reliability: tuple[Mapping[str, float | None], ...]
     risk_coverage: tuple[Mapping[str, float], ...]
