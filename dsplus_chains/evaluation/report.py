@@ -126,7 +126,7 @@ def _curve_section(result: Evaluation) -> Section:
 def _confusion_section(result: Evaluation) -> Section:
     header, rows = confusion_table(result.confusions, most=LABELS_SHOWN)
     text = "Each row is a true label, and each column an answer of the chain."
-    return Section(title="Confusion matrix", text=text, header=header, rows=rows)
+    return Section(title="Confusion matrix", text=text, header=header, rows=rows, matrix=True)
 
 
 def _sections(result: Evaluation) -> list[Section]:

@@ -21,6 +21,7 @@ th{border-bottom:1px solid var(--rule)}td{border-bottom:1px solid var(--line)}
 .prose{overflow-wrap:anywhere;min-width:12rem}summary{cursor:pointer}
 .plots{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;max-width:100%}
 .plots svg{max-width:100%;height:auto}.plots svg text{fill:currentColor}
+.matrix th:not(:first-child){writing-mode:vertical-rl}
 figcaption{max-width:23rem;font-size:.85rem}
 """
 
@@ -35,6 +36,7 @@ class Section:
         header: Names of the columns.
         rows: Texts, one a column.
         prose: Names of the columns that hold running text.
+        matrix: Whether the names of the columns are written downwards, as they are longer than what stands below.
     """
 
     title: str
@@ -42,6 +44,7 @@ class Section:
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     prose: Collection[str] = ()
+    matrix: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,8 @@ def as_html(
     for section in sections:
         text = f"<p>{escape(section.text)}</p>" if section.text else ""
         table = html_table(section.header, section.rows, prose=section.prose)
-        parts.append(f'<h2>{escape(section.title)}</h2>{text}<div class="wide">{table}</div>')
+        kind = "wide matrix" if section.matrix else "wide"
+        parts.append(f'<h2>{escape(section.title)}</h2>{text}<div class="{kind}">{table}</div>')
     return "\n".join(parts) + "\n</body></html>\n"
 
 
