@@ -27,11 +27,15 @@ class FaultServer:
         mode: What it does; may be changed while it runs.
         answer: What it says where it answers.
         every: It is at fault at every so-many-th request alone; 1 is at each of them.
+        after: It answers so many requests before it is at fault.
+        delay: How many seconds a slow answer takes.
     """
 
     mode: str = "ok"
     answer: str = "positive"
     every: int = 1
+    after: int = 0
+    delay: float = 0.2
     port: int = 0
     requests: int = 0
     open_now: int = 0
@@ -63,11 +67,11 @@ class FaultServer:
         """Answer one request; whether the connection stays open."""
         text = str(request["messages"][-1]["content"])
         self.asked[text] += 1
-        mode = self.mode if self.requests % self.every == 0 else "ok"
+        mode = self.mode if self.requests > self.after and self.requests % self.every == 0 else "ok"
         body = json.dumps(self._completion(mode, request)).encode()
         match mode:
             case "delay":
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(self.delay)
             case "hang":
                 await reader.read()  # until the client gives up
                 self.cancelled += 1

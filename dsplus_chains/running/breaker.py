@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from dsplus_chains.running.outage import is_outage, why_hopeless
-from dsplus_chains.schema import DSPlusError, describe_error
+from dsplus_chains.schema import DSPlusError, LargeModelError, describe_error
 
 FIRST = 16
 """As many calls are under way at once before any has succeeded. Each success allows one more."""
@@ -125,6 +125,17 @@ class CircuitBreaker:
                 self.hopeless = error
             if self._probing or self._row >= self.failures or self.hopeless is not None:
                 self._opened, self._probing, self._successes = self._clock(), False, 0
+
+    def check(self) -> None:
+        """Stop where no further request can succeed.
+
+        Raises:
+            LargeModelError: The key is refused, or there is no such model.
+        """
+        if self.hopeless is not None:
+            reason = f"{why_hopeless(self.hopeless)} ({describe_error(self.hopeless)})"
+            msg = f"The large model cannot be asked, since {reason}"
+            raise LargeModelError(msg) from self.hopeless
 
     def abandon(self) -> None:
         """A call was begun, and nobody will say what came of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Generator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr
 from typing_extensions import override
@@ -38,6 +38,10 @@ class BaseScorer(BatchRunnable[Any, Any]):
     on_error: Literal["raise", "defer"] = "raise"
 
     _breaker: CircuitBreaker = PrivateAttr(default_factory=CircuitBreaker)
+
+    def deferring(self) -> Self:
+        """The same scorer, where a text that it fails at is deferred. What it holds is shared, and so are its locks."""
+        return self.model_copy(update={"on_error": "defer"})
 
     @abstractmethod
     def _predict(self, texts: list[str]) -> list[Prediction]:

@@ -28,12 +28,13 @@ def in_a_chain(function):
     return raised(lambda: (RunnableLambda(function) | RunnableLambda(str)).invoke({}))
 
 
+LABELS, n = ["a"], 7
 OWN = {
     "KeyError": lambda: raised(lambda: {}["x"]),
     "AttributeError": lambda: raised(lambda: None.content),
     "TypeError": lambda: raised(lambda: len(3)),
     "NameError": lambda: raised(lambda: no_such_name),  # noqa: F821
-    "IndexError": lambda: raised(lambda: tuple("")[0]),
+    "IndexError": lambda: raised(lambda: LABELS[n]),
     "ImportError": lambda: raised(lambda: __import__("no_such_module_at_all")),
     "through a chain": lambda: in_a_chain(lambda record: record["text"]),
     "through the standard library": lambda: raised(lambda: json.loads(3)),
