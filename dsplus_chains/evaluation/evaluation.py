@@ -11,6 +11,7 @@ from typing import Any
 from dsplus_chains.calibration.intervals import Interval
 from dsplus_chains.evaluation.confusion_table import Confusion
 from dsplus_chains.evaluation.subtask_report import SubtaskReport
+from dsplus_chains.schema import html_box, share, span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +184,26 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON. What JSON cannot hold becomes text, and NaN becomes None."""
         return {name: _plain(value) for name, value in asdict(self).items()}
+
+    def _repr_html_(self) -> str:
+        level, around = self.accuracy_interval.level, span(self.accuracy_interval.low, self.accuracy_interval.high)
+        asked = {} if self.large_accuracy is None else {"large model alone": share(self.large_accuracy)}
+        return html_box(
+            f"Evaluation on {self.n} rows",
+            {
+                "accuracy": f"{share(self.accuracy)} ({level:.0%} interval {around})",
+                "small model alone": share(self.small_accuracy),
+                **asked,
+                "escalation rate": share(self.escalation_rate),
+                "accuracy where kept": share(self.kept_accuracy),
+                "accuracy where deferred": share(self.deferred_accuracy),
+                "fixed and broke": f"{self.fixed} and {self.broke} (exact sign test, p = {self.sign_test_p:.2g})",
+                "threshold": self.threshold,
+                "sources": dict(self.sources),
+                "tokens": "unknown" if self.tokens is None else f"{self.tokens:,}",
+                "notes": "; ".join(self.notes),
+            },
+        )
 
     def to_json(self) -> str:
         """JSON text."""
