@@ -60,15 +60,15 @@ def confusion_table(confusions: Sequence[Confusion], *, most: int) -> tuple[list
         names.setdefault(label, str(pair.label))
         if label != answer:
             wrong.update({label: pair.n, answer: pair.n})
-    known = list(names)
+    known = list[Any](names)
     for pair in confusions:
         names.setdefault(label_key(pair.answer), "no answer" if pair.answer is None else str(pair.answer))
     rank = {key: place for place, key in enumerate(sorted(names, key=lambda key: -wrong[key]))}
-    kept = [key for key in names if rank[key] < most]
+    kept: list[Any] = [key for key in names if rank[key] < most]
     cells: Counter[Any] = Counter()
     for pair in confusions:
-        label, answer = (key if rank[key] < most else OTHERS for key in (label_key(pair.label), label_key(pair.answer)))
-        cells[label, answer] += pair.n
+        at = [key if rank[key] < most else OTHERS for key in (label_key(pair.label), label_key(pair.answer))]
+        cells[tuple(at)] += pair.n
     others = [OTHERS] if len(kept) < len(names) else []
     columns = [*kept, *others]
     shown_rows = [key for key in kept if key in known] + ([OTHERS] if any(rank[key] >= most for key in known) else [])
