@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dsplus_chains.calibration.intervals import Interval
-from dsplus_chains.evaluation.confusion_table import Confusion
+from dsplus_chains.evaluation.label_confusion import Confusion
 from dsplus_chains.evaluation.subtask_report import SubtaskReport
 from dsplus_chains.schema import html_box, share, span
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from dsplus_chains.calibration.intervals import sign_test, wilson_interval
 from dsplus_chains.evaluation.answers import clean_answers, clean_labels, right_answers
 from dsplus_chains.evaluation.baselines import confidences, deferrable, measure_large, measure_small, paired_gain
-from dsplus_chains.evaluation.confusion_table import count_confusions
 from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
+from dsplus_chains.evaluation.label_confusion import count_confusions
 from dsplus_chains.evaluation.subtask_report import report_subtasks
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.calibration.intervals import Interval
-from dsplus_chains.evaluation.confusion_table import confusion_table
 from dsplus_chains.evaluation.evaluation import Evaluation
+from dsplus_chains.evaluation.label_confusion import confusion_table
 from dsplus_chains.evaluation.plots import (
     as_svg,
     cost_accuracy_plot,

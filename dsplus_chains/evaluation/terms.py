@@ -20,7 +20,7 @@ TERMS = {
     "sign test": "Its p says how often chance alone would fix and break answers so unevenly. Below 0.05, "
     "chance is a poor explanation.",
     "random at equal cost": "A chain that asks the large model as often, but about rows drawn by lot.",
-    "oracle": "A chain that is right wherever either model is, at the fewest calls. No chain can do better.",
+    "oracle": "A chain that is right wherever either model is, at the fewest calls.",
     "precision": "Of the answers with this label, the share of right ones.",
     "confusion": "How often a true label was answered with each label. Right answers stand on the diagonal.",
     "expected calibration error": "The mean distance between confidence and accuracy, in bins of equal width.",

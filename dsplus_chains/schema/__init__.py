@@ -43,12 +43,12 @@ from dsplus_chains.schema.record import answer_of_large as answer_of_large
 from dsplus_chains.schema.record import as_record as as_record
 from dsplus_chains.schema.record import check_answered as check_answered
 from dsplus_chains.schema.record import is_record as is_record
+from dsplus_chains.schema.record_view import shown_record as shown_record
 from dsplus_chains.schema.results import ASKED_LARGE as ASKED_LARGE
 from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
-from dsplus_chains.schema.shown_record import shown_record as shown_record
 from dsplus_chains.schema.texts import NOTHING_TO_READ as NOTHING_TO_READ
 from dsplus_chains.schema.texts import check_sound as check_sound
 from dsplus_chains.schema.texts import is_sound as is_sound

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from dsplus_chains.evaluation.confusion_table import confusion_table, count_confusions
+from dsplus_chains.evaluation.label_confusion import confusion_table, count_confusions
 from dsplus_chains.evaluation.measure import evaluate
 from dsplus_chains.evaluation.report import write_report
 from dsplus_chains.schema import LargeAnswer, Prediction
