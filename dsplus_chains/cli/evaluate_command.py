@@ -81,7 +81,7 @@ def evaluate(
         loaded = Bundle.load(bundle)
         threshold = loaded.threshold
         labels = table.labels(label, known=loaded.scorer.labels)
-        alone: dict[str, Any] = {}
+        alone: dict[str, Any] = {"fusion": loaded.fusion, "max_ood_score": loaded.check_tuned().max_ood_score}
         if large_column is not None:
             answers = read_recorded(table.cells(large_column), loaded.task.parser, where=f"column {large_column!r}")
             with progress_bar(quiet=quiet) as progress:
@@ -102,7 +102,9 @@ def evaluate(
                     asked = in_batches(plain, texts, title="The large model alone", progress=progress, **calls)
                 check_answered(asked)
                 alone["large_answers"] = [answer_of_large(record) for record in asked]
-                alone["large_usage"] = [record["large"].usage for record in asked]
+                said = [record.get("large") for record in asked]
+                alone["large_usage"] = [answer and answer.usage for answer in said]
+                alone["large_confidences"] = [answer and answer.confidence for answer in said]
         # A server of the user's own may give its model any name. Such a name has no price.
         priced = None if large is None else large if base_url is None else large.partition(":")[2]
         result = measure(records, labels, model_name=priced, threshold=threshold, **alone)

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from dsplus_chains.calibration.intervals import sign_test, wilson_interval
 from dsplus_chains.evaluation.answers import clean_answers, clean_labels, right_answers
-from dsplus_chains.evaluation.baselines import confidences, measure_large, measure_small, paired_gain
+from dsplus_chains.evaluation.baselines import confidences, deferrable, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
+from dsplus_chains.evaluation.label_confusion import count_confusions
 from dsplus_chains.evaluation.subtask_report import report_subtasks
+from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import (
     InvalidInputError,
     Label,
@@ -39,6 +41,9 @@ def evaluate(
     large_usage: Sequence[Mapping[str, Any] | None] | None = None,
     model_name: str | None = None,
     threshold: Any = None,
+    max_ood_score: float | None = None,
+    fusion: AnswerFusion | None = None,
+    large_confidences: Sequence[float | None] | None = None,
     latencies: Sequence[float] | None = None,
     n_bins: int = 15,
     level: float = 0.95,
@@ -59,6 +64,9 @@ def evaluate(
             that cost is extrapolated from the chain's calls.
         model_name: Name of the large model, for its price.
         threshold: The threshold that the chain kept answers by, to be reported.
+        max_ood_score: The chain's limit on the distance, for its curve.
+        fusion: What has the last word in the chain, for its curve. None if the large model has it.
+        large_confidences: Confidence of the large model in each of `large_answers`, for the fusion.
         latencies: Seconds that each row took.
         n_bins: Number of bins of the calibration error.
         level: Confidence level of the intervals.
@@ -78,7 +86,14 @@ def evaluate(
         (1.0, 0.5, 0.5, 1, None)
     """
     true = clean_labels(labels)
-    _check(records, true, large_answers=large_answers, large_usage=large_usage, latencies=latencies)
+    _check(
+        records,
+        true,
+        large_answers=large_answers,
+        large_usage=large_usage,
+        large_confidences=large_confidences,
+        latencies=latencies,
+    )
     n = len(true)
     answers = clean_answers(answered_label(record) for record in records)
     predictions = [_first_prediction(record) for record in records]
@@ -91,11 +106,12 @@ def evaluate(
         large = measure_large(
             large_answers,
             true,
+            fused=_fused(fusion, records, large_answers, large_confidences),
             chain_right=right,
             small_right=small_right,
-            confidence=confidences(predictions),
+            asked=asked,
+            confidence=deferrable(confidences(predictions), predictions, max_ood_score),
             small_labels=[prediction.label for prediction in predictions],
-            escalation_rate=float(asked.mean()),
             level=level,
         )
     calls = [_usage(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]
@@ -136,12 +152,25 @@ def evaluate(
         sign_test_p=sign_test(fixed, broke),
         baselines={"always_small": always_small, **({} if large is None else large.baselines)},
         errors=tuple(_error(row, records[row], true[row]) for row in np.flatnonzero(~right).tolist()),
+        confusions=count_confusions(true, answers),
         curve=() if large is None else large.curve,
         reliability=small.reliability,
         risk_coverage=small.risk_coverage,
         model_name=model_name,
         notes=(*small.notes, *spent.notes),
     )
+
+
+def _fused(
+    fusion: AnswerFusion | None,
+    records: Sequence[Mapping[str, Any]],
+    answers: Sequence[Any],
+    large_confidences: Sequence[float | None] | None,
+) -> list[Prediction | None]:
+    """What the fusion would have said of each row if it had been deferred. None where the large answer stands."""
+    if fusion is None:
+        return [None] * len(records)
+    return fusion.weigh([record["prediction"] for record in records], clean_answers(answers), large_confidences)
 
 
 def _per_label(

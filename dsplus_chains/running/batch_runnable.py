@@ -16,6 +16,7 @@ from typing_extensions import override
 from dsplus_chains.running.configurable import BatchConfigurableFields
 from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work, raise_interrupts
+from dsplus_chains.schema import shown_record
 
 _NOTHING = object()
 
@@ -77,13 +78,13 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         self, inputs: list[Input], run_manager: list[CallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = drive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return results
+        return [shown_record(result) for result in results]
 
     async def _arun(
         self, inputs: list[Input], run_manager: list[AsyncCallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = await adrive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return results
+        return [shown_record(result) for result in results]
 
     @override
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:

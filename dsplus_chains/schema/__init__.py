@@ -30,6 +30,9 @@ from dsplus_chains.schema.labels import labels_outside as labels_outside
 from dsplus_chains.schema.labels import same_label as same_label
 from dsplus_chains.schema.large_answer import Explanation as Explanation
 from dsplus_chains.schema.large_answer import LargeAnswer as LargeAnswer
+from dsplus_chains.schema.markup import folded as folded
+from dsplus_chains.schema.markup import html_box as html_box
+from dsplus_chains.schema.markup import html_table as html_table
 from dsplus_chains.schema.pairs import as_pairs as as_pairs
 from dsplus_chains.schema.pairs import from_pairs as from_pairs
 from dsplus_chains.schema.prediction import ROUNDING as ROUNDING
@@ -42,6 +45,7 @@ from dsplus_chains.schema.record import answered_label as answered_label
 from dsplus_chains.schema.record import as_record as as_record
 from dsplus_chains.schema.record import check_answered as check_answered
 from dsplus_chains.schema.record import is_record as is_record
+from dsplus_chains.schema.record_view import shown_record as shown_record
 from dsplus_chains.schema.results import ASKED_LARGE as ASKED_LARGE
 from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage

@@ -106,6 +106,11 @@ class SmallModelScorer(BaseScorer):
         return cls(labels=names, classifier=classifier, track_record=record, input_key=input_key)
 
     @override
+    def _facts(self) -> dict[str, Any]:
+        members = {f"member {number}": line for number, line in enumerate(self.summary.splitlines(), start=1)}
+        return {**super()._facts(), "encoder": self.encoder.name, **members}
+
+    @override
     def _predict(self, texts: list[str]) -> list[Prediction]:
         table, distances = self.classifier.predict(texts)
         ood_scores = [None] * len(texts) if distances is None else distances.tolist()

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -55,7 +56,7 @@ def _read_separated(path: Path, delimiter: str) -> tuple[list[str], list[Row]]:
     bound = csv.field_size_limit(_MOST_CHARACTERS)
     try:
         columns = next((line for line in lines if line), [])
-        if twice := [name for name in columns if columns.count(name) > 1]:
+        if twice := [name for name, times in Counter(columns).items() if times > 1]:
             msg = f"{path}: got the column {twice[0]!r} twice but expected each name once; rename one"
             raise TableError(msg)
         for line in lines:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
 from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.schema import html_box
 from dsplus_chains.tuning.sets import fewest_rows
 
 _OF_RISK = {
@@ -177,6 +178,24 @@ class TunedThreshold:
         return (
             f"no label can be pruned: to have the true one among fewer {promise} takes at least {needed} deferred "
             f"tuning rows, and there are {deferred}"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_box(
+            "Tuned threshold",
+            {
+                "threshold": self.threshold,
+                "objective": self.objective,
+                "constraints": dict(self.constraints),
+                "accuracy": f"{self.chain_accuracy} ({self.chain_accuracy.span})",
+                "escalation rate": f"{self.escalation_rate} ({self.escalation_rate.span})",
+                "small model alone": str(self.small_accuracy),
+                "large model alone": str(self.large_accuracy),
+                "last word": "the large model" if self.fusion is None else "both models, weighed",
+                "tuning rows": self.n,
+                "points of the curve": len(self.curve),
+            },
+            lead=self.meaning,
         )
 
     def to_dict(self) -> dict[str, Any]:
