@@ -52,6 +52,7 @@ MORE = [
     "Keep",
     "LabelAsker",
     "LabelMask",
+    "LabelWarning",
     "LanguageModelEncoder",
     "LargeAnswer",
     "MapParts",

@@ -12,7 +12,15 @@ from langchain_core.messages import BaseMessage
 from dsplus_chains.evaluation.answers import check_types
 from dsplus_chains.evaluation.recorded import read_recorded
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import InvalidInputError, Prediction, clean_answers, each_once, label_key, shown
+from dsplus_chains.schema import (
+    InvalidInputError,
+    LabelWarning,
+    Prediction,
+    clean_answers,
+    each_once,
+    label_key,
+    shown,
+)
 
 _PLAIN = (str, int, float)
 
@@ -114,7 +122,7 @@ def read_answers(
         example=cells[wrong[0]] if wrong else None,
     )
     if found.unread:
-        warnings.warn(f"Got {found.notes[0]}", stacklevel=2)
+        warnings.warn(f"Got {found.notes[0]}", LabelWarning, stacklevel=2)
     return found
 
 

@@ -14,8 +14,10 @@ from dsplus_chains.schema.columns import read_confidences as read_confidences
 from dsplus_chains.schema.columns import read_predictions as read_predictions
 from dsplus_chains.schema.errors import BundleError as BundleError
 from dsplus_chains.schema.errors import DSPlusError as DSPlusError
+from dsplus_chains.schema.errors import DSPlusWarning as DSPlusWarning
 from dsplus_chains.schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from dsplus_chains.schema.errors import InvalidInputError as InvalidInputError
+from dsplus_chains.schema.errors import LabelWarning as LabelWarning
 from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
 from dsplus_chains.schema.errors import WiringError as WiringError

@@ -8,7 +8,7 @@ from typing import Any
 from dsplus_chains.schema.cells import as_cell
 from dsplus_chains.schema.errors import InvalidInputError
 from dsplus_chains.schema.prediction import Prediction, as_confidence
-from dsplus_chains.schema.wording import what_came
+from dsplus_chains.schema.wording import shown, what_came
 
 
 def column_of(values: Any, what: str) -> list[Any]:
@@ -32,7 +32,8 @@ def column_of(values: Any, what: str) -> list[Any]:
         shape = getattr(values, "shape", None)
     no_column = isinstance(values, (str, bytes, Mapping, Set)) or not hasattr(values, "__iter__")
     if no_column or (shape is not None and len(shape) != 1):
-        got = what_came(values) if not shape else f"a table of the shape {tuple(shape)}"
+        got = f"a table of the shape {tuple(shape)}" if shape else what_came(values)
+        got = f"one string, {shown(values)}," if isinstance(values, (str, bytes)) else got
         msg = f"Got {got} for the {what} but expected a list, an array, or one column of a data frame"
         raise InvalidInputError(msg)
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
