@@ -23,7 +23,7 @@ def labels_alike(labels: Iterable[Any]) -> tuple[Any, Any] | None:
     """
     seen: dict[str, Any] = {}
     for label in each_once(labels):
-        for form in forms_of([label], {}):
+        for form in filter(None, forms_of([label], {})):
             first = seen.setdefault(form, label)
             if first is not label:
                 return first, label

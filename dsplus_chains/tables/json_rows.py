@@ -14,7 +14,6 @@ from dsplus_chains.tables.table import Row
 from dsplus_chains.tables.table_error import TableError, at_line
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
-_SPLIT = {"columns", "data"}
 
 
 def read_lines(path: Path, text: str) -> tuple[list[str], list[Row]]:
@@ -35,7 +34,7 @@ def read_json(path: Path, text: str) -> tuple[list[str], list[Row]]:
     """The columns and the rows of a JSON file.
 
     It holds a list of objects, or an object of columns. Each column is a list, or an object by row, as pandas writes
-    it. An object with `columns` and `data` (pandas' "split") and JSON Lines are read too.
+    it. JSON Lines are read too, whatever their file is called.
 
     Raises:
         TableError: It is no JSON, or something else.
@@ -50,8 +49,6 @@ def read_json(path: Path, text: str) -> tuple[list[str], list[Row]]:
         except TableError:
             pass
         raise
-    if isinstance(found, Mapping) and set(found) - {"index"} == _SPLIT:
-        return _from_split(path, found["columns"], found["data"])
     if isinstance(found, Mapping):
         found = _from_columns(path, found)
     if not isinstance(found, list):
@@ -76,14 +73,6 @@ def _from_columns(path: Path, columns: Mapping[str, Any]) -> list[Row]:
         msg = f"{path}: got columns with different rows but expected the same rows in each"
         raise TableError(msg)
     return [{name: column[key] for name, column in columns.items()} for key in (keys[0] if keys else [])]
-
-
-def _from_split(path: Path, columns: Any, data: Any) -> tuple[list[str], list[Row]]:
-    names = [str(name) for name in columns] if isinstance(columns, list) else []
-    if not isinstance(data, list) or any(not isinstance(row, list) or len(row) != len(names) for row in data):
-        msg = f"{path}: got columns={shown(columns)} and data that does not fit but expected a value for each column"
-        raise TableError(msg)
-    return names, [dict(zip(names, row, strict=True)) for row in data]
 
 
 def _columns(rows: list[Row]) -> list[str]:

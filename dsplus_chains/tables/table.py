@@ -77,8 +77,7 @@ class Table:
             known: The known labels. None if no labels are known yet.
 
         Raises:
-            TableError: There is no such column, or a cell holds no label or an unknown one. Or two labels read alike,
-                such as "Card lost" and "card_lost".
+            TableError: There is no such column, or a cell holds no label or an unknown one.
         """
         cells = self.cells(column)
         for number, cell in enumerate(cells, start=1):
@@ -126,12 +125,6 @@ class Table:
             if isinstance(label, str) and not is_one_line(label):
                 wrong = f"got the label {shown(label)} but expected one line without control characters"
                 raise self._error(labels.index(label) + 1, column, wrong)
-        if (alike := labels_alike(labels)) is not None:
-            first, second = (labels.index(label) + 1 for label in alike)
-            wrong = (
-                f"got the label {shown(alike[1])}, which reads like {shown(alike[0])} in row {first}; spell both alike"
-            )
-            raise self._error(second, column, f"{wrong}, or rename one")
         return labels
 
     def _error(self, number: int, column: str, wrong: str) -> TableError:
