@@ -13,6 +13,8 @@ from dsplus_chains.cli.console import (
     CONCURRENCY,
     BundleFolder,
     Data,
+    Delimiter,
+    Encoding,
     Json,
     Labels,
     Quiet,
@@ -55,6 +57,8 @@ def evaluate(
     ] = True,
     json: Json = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for a report with plots.")] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the chain, and compare it with baselines that need no threshold.
@@ -69,9 +73,12 @@ def evaluate(
     """
     with user_errors():
         check_source(large, large_column)
+        from dsplus_chains.storage.bundle_files import check_outside
         from dsplus_chains.tables.reading import read_table
 
-        table = read_table(data)
+        check_outside(bundle, json, report, answer_file)
+
+        table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(text)
         model = None if large is None else large_model(large, base_url, answer_file, timeout=timeout)
         from dsplus_chains.evaluation.measure import evaluate as measure

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from dsplus_chains.cli.console import CONCURRENCY, BundleFolder, Data, Quiet, Text, progress_bar, say, user_errors
+from dsplus_chains.cli.console import (
+    CONCURRENCY,
+    BundleFolder,
+    Data,
+    Delimiter,
+    Encoding,
+    Quiet,
+    Text,
+    progress_bar,
+    say,
+    user_errors,
+)
 from dsplus_chains.cli.large_options import BaseUrl, Large, LargeColumn, Timeout, check_source, large_model
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import BATCH_SIZE
@@ -40,6 +51,8 @@ def run(
             "output is written all the same.",
         ),
     ] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Label a file.
@@ -64,6 +77,8 @@ def run(
                 bundle,
                 data,
                 text=text,
+                delimiter=delimiter,
+                encoding=encoding,
                 out=out,
                 large_model=model,
                 large_name=large,

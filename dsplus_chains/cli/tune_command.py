@@ -15,6 +15,8 @@ from dsplus_chains.cli.console import (
     CONCURRENCY,
     BundleFolder,
     Data,
+    Delimiter,
+    Encoding,
     Json,
     Labels,
     Quiet,
@@ -136,6 +138,8 @@ def tune(
         int | None, typer.Option(metavar="N", min=1, help="Spend at most about N tokens of the large model.")
     ] = None,
     json: Json = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Choose the threshold on labelled rows, and store it in the bundle.
@@ -161,14 +165,16 @@ def tune(
         check_source(large, large_column)
         if max_tokens is not None:
             _check_budget(large_column, objective, max_risk)
+        from dsplus_chains.storage.bundle_files import check_outside, read_manifest
         from dsplus_chains.tables.reading import read_table
 
-        table = read_table(data)
+        check_outside(bundle, json, answer_file)
+
+        table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(text)
         model = None if large is None else large_model(large, base_url, answer_file, timeout=timeout)
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
-        from dsplus_chains.storage.bundle_files import read_manifest
         from dsplus_chains.tuning.live import ask_live
         from dsplus_chains.tuning.threshold_tuning import tune_threshold
 

@@ -17,11 +17,12 @@ from dsplus_chains.running.flow import Ask
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
-from dsplus_chains.schema import WiringError, describe_error, hash_of_file
+from dsplus_chains.schema import WiringError, describe_error, hash_of, hash_of_file
 from dsplus_chains.storage.bundle import Bundle
-from dsplus_chains.storage.bundle_files import read_manifest
+from dsplus_chains.storage.bundle_files import check_outside, read_manifest
 from dsplus_chains.tables.reading import read_table
-from dsplus_chains.tables.table import Table, TableError
+from dsplus_chains.tables.table import Table
+from dsplus_chains.tables.table_error import TableError
 from dsplus_chains.tables.writing import check_writable, write_table
 
 ADDED = ("answer", "source", "confidence", "error")
@@ -66,6 +67,8 @@ def label_table(
     *,
     text: str,
     out: str | Path,
+    delimiter: str | None = None,
+    encoding: str | None = None,
     large_model: Any = None,
     large_name: str | None = None,
     server: str | None = None,
@@ -85,7 +88,9 @@ def label_table(
         bundle: The folder of a tuned bundle.
         data: The file with the table.
         text: The column with the texts.
-        out: The output. The ending of its name tells its kind.
+        out: The output. The ending of its name tells its kind. It may not be inside the bundle.
+        delimiter: What separates the fields of a text file. See `read_table`.
+        encoding: The encoding of a text file.
         large_model: A chat model for the rows that the small model is not sure of. None: `large_column` is used.
         large_name: The name of the large model. With another name, its journal counts as that of another run.
         server: The address of its server, where it is not the provider's own. Another server's journal counts as that
@@ -105,12 +110,14 @@ def label_table(
         RunInterruptedError: Ctrl-C was pressed. All answers so far are kept.
     """
     data, out = Path(data), Path(out)
-    table = read_table(data)
+    table = read_table(data, delimiter=delimiter, encoding=encoding)
     texts = table.texts(text, empty="keep")
+    check_outside(Path(bundle), out)
     _check_places(table, out)
+    content = hash_of_file(data)
     identity = RunIdentity(
         bundle=read_manifest(Path(bundle)).sha256,
-        input=hash_of_file(data),
+        input=hash_of([content, delimiter, encoding]) if delimiter or encoding else content,
         text=text,
         large=large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__),
         server=server or "",

@@ -113,6 +113,22 @@ def verify(folder: Path, manifest: Manifest) -> bytes | None:
     return (folder / TUNED).read_bytes() if TUNED in manifest.listed else None
 
 
+def check_outside(bundle: Path, *outputs: Path | None) -> None:
+    """Refuse an output inside a bundle's folder. A bundle holds only what `Bundle.save` put there.
+
+    Args:
+        bundle: The bundle's folder.
+        *outputs: Files and folders to be written. None stands for no output.
+
+    Raises:
+        BundleError: One is the folder itself, or lies in it.
+    """
+    for output in outputs:
+        if output is not None and output.resolve().is_relative_to(bundle.resolve()):
+            msg = f"{output}: got a place inside the bundle {str(bundle)!r} but expected another; it would be damaged"
+            raise BundleError(msg)
+
+
 def check_target(path: Path) -> None:
     """Refuse a place that holds something other than a bundle, because saving would replace it.
 
