@@ -31,8 +31,8 @@ def read_table(path: str | Path, *, delimiter: str | None = None, encoding: str 
     """Read a table. The ending of its name tells its kind: .csv, .tsv, .jsonl, .json, .xlsx or .parquet.
 
     Rows are counted from 1, without the header. Text files are UTF-8, unless a byte order mark or `encoding` says
-    otherwise. White space around a column's name is no part of it. A column without a name and without a value is left
-    out.
+    otherwise. White space around a name in a header is no part of it. A column without a name and without a value is
+    left out.
 
     Args:
         path: The file.

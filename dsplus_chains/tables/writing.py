@@ -39,12 +39,12 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None
             file.writelines(json.dumps(dict(row), ensure_ascii=False, default=str) + "\n" for row in rows)
         else:
             lines = [[_cell(row.get(column)) for column in columns] for row in rows]
-            between_tabs = path.suffix.lower() == ".tsv"
-            # A quoted header tells a reader that quotes between tabs hold lines together.
-            all_quoted = between_tabs and any(_is_broken(cell) for line in (columns, *lines) for cell in line)
+            # A quoted header tells a reader that quotes between tabs hold lines together. And the csv module does not
+            # quote a lone carriage return by itself.
+            all_quoted = any(_is_broken(cell) for line in (columns, *lines) for cell in line)
             writer = csv.writer(
                 file,
-                delimiter="\t" if between_tabs else ",",
+                delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
                 quoting=csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL,
                 lineterminator="\n",
             )
