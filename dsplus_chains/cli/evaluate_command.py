@@ -29,10 +29,12 @@ from dsplus_chains.cli.large_options import (
     BaseUrl,
     Large,
     LargeColumn,
+    Plan,
     Timeout,
     check_answered,
     check_source,
-    large_model,
+    large_or_plan,
+    say_plan,
 )
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import in_batches
@@ -55,6 +57,7 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option(help="With --large: also ask the large model alone about every row, to compare.")
     ] = True,
+    plan: Plan = False,
     json: Json = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for a report with plots.")] = None,
     delimiter: Delimiter = None,
@@ -72,15 +75,16 @@ def evaluate(
     result.json[/bold]: with a live model. It is asked about the deferred rows, and then alone about every row.
     """
     with user_errors():
-        check_source(large, large_column)
-        from dsplus_chains.storage.bundle_files import check_outside
+        check_source(large, large_column, plan=plan)
+        from dsplus_chains.evaluation.plots import check_plots
+        from dsplus_chains.storage.bundle_files import check_outputs
         from dsplus_chains.tables.reading import read_table
 
-        check_outside(bundle, json, report, answer_file)
-
+        check_outputs(bundle, json, answer_file, folder=report)
+        if report is not None:
+            check_plots()
         table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(text)
-        model = None if large is None else large_model(large, base_url, answer_file, timeout=timeout)
         from dsplus_chains.evaluation.measure import evaluate as measure
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
@@ -88,6 +92,7 @@ def evaluate(
         loaded = Bundle.load(bundle)
         threshold = loaded.threshold
         labels = table.labels(label, known=loaded.scorer.labels)
+        model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)
         alone: dict[str, Any] = {}
         if large_column is not None:
             answers = read_recorded(table.cells(large_column), loaded.task.parser, where=f"column {large_column!r}")
@@ -107,9 +112,13 @@ def evaluate(
                 )
                 with progress_bar(quiet=quiet) as progress:
                     asked = in_batches(plain, texts, title="The large model alone", progress=progress, **calls)
-                check_answered(asked)
+                if not plan:
+                    check_answered(asked)
                 alone["large_answers"] = [answer_of_large(record) for record in asked]
                 alone["large_usage"] = [record["large"].usage for record in asked]
+        if plan:
+            say_plan(model, answer_file)
+            return
         # A server of the user's own may give its model any name. Such a name has no price.
         priced = None if large is None else large if base_url is None else large.partition(":")[2]
         result = measure(records, labels, model_name=priced, threshold=threshold, **alone)

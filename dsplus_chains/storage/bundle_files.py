@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.schema import BundleError, hash_of, hash_of_bytes, hash_of_file
-from dsplus_chains.storage.files import earlier_folder, replacing_folder
+from dsplus_chains.storage.files import check_place, earlier_folder, replacing_folder
 
 FORMAT = 1
 MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", "scorer", "examples", "tuned.json"
@@ -113,20 +113,23 @@ def verify(folder: Path, manifest: Manifest) -> bytes | None:
     return (folder / TUNED).read_bytes() if TUNED in manifest.listed else None
 
 
-def check_outside(bundle: Path, *outputs: Path | None) -> None:
-    """Refuse an output inside a bundle's folder. A bundle holds only what `Bundle.save` put there.
+def check_outputs(bundle: Path, *files: Path | None, folder: Path | None = None) -> None:
+    """Refuse an output inside a bundle, which holds only what `Bundle.save` put there. Refuse an unwritable one too.
 
     Args:
         bundle: The bundle's folder.
-        *outputs: Files and folders to be written. None stands for no output.
+        *files: Files to be written. None stands for no output.
+        folder: A folder to be written into.
 
     Raises:
-        BundleError: One is the folder itself, or lies in it.
+        BundleError: One is the bundle's folder itself, or lies in it.
+        InvalidInputError: One cannot be written. See `check_place`.
     """
-    for output in outputs:
+    for output in (*files, folder):
         if output is not None and output.resolve().is_relative_to(bundle.resolve()):
             msg = f"{output}: got a place inside the bundle {str(bundle)!r} but expected another; it would be damaged"
             raise BundleError(msg)
+        check_place(output, folder=output is folder)
 
 
 def check_target(path: Path) -> None:

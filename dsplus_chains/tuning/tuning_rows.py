@@ -136,7 +136,7 @@ def read_rows(
             answers cannot be those of these rows.
     """
     predictions, true, large = read_predictions(predictions), clean_labels(labels), clean_answers(large_answers)
-    sure = [None] * len(large) if large_confidences is None else read_confidences(large_confidences)
+    sure = read_confidences([None] * len(large) if large_confidences is None else large_confidences)
     if not len(true) == len(predictions) == len(large) == len(sure) or not true:
         told = "" if large_confidences is None else f" and {len(sure)} large confidences"
         msg = (
