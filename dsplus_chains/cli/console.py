@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,18 +64,6 @@ def user_errors() -> Iterator[None]:
     except (DSPlusError, ImportError, ValueError, OSError) as error:
         _complain(_line(error), style="red")
         raise typer.Exit(USER_ERROR) from error
-
-
-def not_nan(value: float | None) -> float | None:
-    """The value of an option, if it is a number. NaN passes every bound.
-
-    Raises:
-        typer.BadParameter: It is NaN.
-    """
-    if value is not None and math.isnan(value):
-        msg = "NaN is not a number"
-        raise typer.BadParameter(msg)
-    return value
 
 
 def say(text: str) -> None:

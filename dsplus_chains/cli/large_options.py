@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from dsplus_chains.cli.console import not_nan, say
+from dsplus_chains.cli.console import say
 
 if TYPE_CHECKING:
     from dsplus_chains.running.call_counter import CallCounter
@@ -24,7 +24,7 @@ BaseUrl: TypeAlias = Annotated[
 ]
 Timeout: TypeAlias = Annotated[
     float,
-    typer.Option(metavar="SECONDS", min=0.1, callback=not_nan, help="The large model has so many seconds for one row."),
+    typer.Option(metavar="SECONDS", min=0.1, help="The large model has so many seconds for one row."),
 ]
 AnswerFile: TypeAlias = Annotated[
     Path | None,

@@ -15,7 +15,6 @@ from dsplus_chains.cli.console import (
     Encoding,
     Quiet,
     Text,
-    not_nan,
     progress_bar,
     say,
     user_errors,
@@ -58,7 +57,6 @@ def run(
             metavar="SHARE",
             min=0,
             max=1,
-            callback=not_nan,
             help="End with exit code 3 if the large model fails at more than this share of the deferred rows. The "
             "output is written all the same.",
         ),

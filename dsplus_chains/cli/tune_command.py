@@ -170,13 +170,12 @@ def tune(
         rehearse(labels, **options)
         model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)
         search: HintSearch | None = None
-        sure: list[float | None] | None = None
-        asked = len(texts)
+        sure, asked = None, len(texts)
         with progress_bar(quiet=quiet) as progress:
             if large_column is not None:
                 answers = _logged(loaded, table.cells(large_column), large_column)
                 scored = in_batches(loaded.scorer, texts, title="Scoring", progress=progress)
-                predictions = [record["prediction"] for record in scored]
+                predictions: list[Any] = [record["prediction"] for record in scored]
                 chosen = loaded.with_task(hints=modes[0], exemplars=counts[0])
             else:
                 live = ask_live(
@@ -195,8 +194,8 @@ def tune(
                     progress=progress,
                 )
                 chosen, search = replace(loaded, task=live.task), live.search
-                predictions = list(search.predictions)
-                answers, sure, asked = live.answers, live.confidences, live.asked
+                predictions, answers = [*live.search.predictions], live.answers
+                sure, asked = live.confidences, live.asked
         if plan:
             say_plan(model, answer_file)
             return

@@ -154,7 +154,7 @@ def plan_table(
 ) -> CallCounter:
     """Foretell the calls of `label_table` without asking a large model. The arguments are those of `label_table`.
 
-    Rows that the journal holds are not counted.
+    Rows that the journal holds are not counted. Equal texts are, though the journal may answer the later ones.
 
     Raises:
         TableError: The table cannot be read, or the output cannot be written.
@@ -261,8 +261,8 @@ def _prepared(
     """The bundle, the table and its texts, and what a run over them is of. All of them are checked."""
     table = read_table(data, delimiter=delimiter, encoding=encoding)
     texts = table.texts(text, empty="keep")
-    check_outputs(bundle, out)
     _check_places(table, out)
+    check_outputs(bundle, out)
     content = hash_of_file(data)
     identity = RunIdentity(
         bundle=read_manifest(bundle).sha256,

@@ -7,7 +7,7 @@ import re
 import pytest
 
 COLUMNS = ("--text", "text", "--label", "label")
-ROWS = [("good phone", "positive"), ("bad phone", "negative"), ("hm good", "positive"), ("hm bad", "negative")] * 10
+ROWS = [("good phone", "positive"), ("bad phone", "negative"), ("hm well", "positive"), ("hm bad", "negative")] * 10
 
 
 @pytest.fixture
@@ -38,18 +38,16 @@ BAD_TUNING = [
     (("--delimiter", "::"), "one character"),
     (("--encoding", "klingon"), "name of an encoding"),
     (("--label", "lable"), "no column 'lable'"),
-    (("--timeout", "nan"), "not a number"),
+    (("--timeout", "nan"), "--timeout"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"), BAD_TUNING, ids=lambda value: " ".join(value) if type(value) is tuple else ""
-)
-def test_tune_asks_nothing_with_a_bad_option(fitted, live, dsplus, server, tmp_path, options, message):
-    code, said = dsplus("tune", fitted, *live, *COLUMNS, *(option.format(tmp=tmp_path) for option in options))
-    assert code == 2, said
-    assert message in " ".join(said.split())
-    assert not server.asked
+def test_tune_asks_nothing_with_a_bad_option(fitted, live, dsplus, server, tmp_path):
+    for options, message in BAD_TUNING:
+        code, said = dsplus("tune", fitted, *live, *COLUMNS, *(option.format(tmp=tmp_path) for option in options))
+        assert code == 2, (options, said)
+        assert message in " ".join(said.split()), (options, said)
+        assert not server.asked, options
 
 
 BAD_EVALUATION = [
@@ -58,35 +56,27 @@ BAD_EVALUATION = [
     (("--report", "{tmp}/dev.csv"), "expected a folder"),
     (("--report", "{tmp}/dev.csv/report"), "no folder"),
     (("--label", "lable"), "no column 'lable'"),
-    (("--timeout", "0"), "0.1"),
+    (("--timeout", "0"), "--timeout"),
 ]
-
-
-@pytest.mark.parametrize(("options", "message"), BAD_EVALUATION)
-def test_evaluate_asks_nothing_with_a_bad_option(tuned, live, dsplus, server, tmp_path, options, message):
-    code, said = dsplus("evaluate", tuned(), *live, *COLUMNS, *(option.format(tmp=tmp_path) for option in options))
-    assert code == 2, said
-    assert message in " ".join(said.split())
-    assert not server.asked
-
 
 BAD_RUN = [
     (("--out", "{tmp}"), "expected .csv"),
     (("--out", "{tmp}/dev.csv/o.csv"), "no folder"),
     (("--out", "{tmp}/o.xlsx"), "expected .csv"),
-    (("--max-fallback-rate", "nan"), "not a number"),
-    (("--batch-size", "0"), "x>=1"),
+    (("--max-fallback-rate", "nan"), "--max-fallback-rate"),
+    (("--batch-size", "0"), "--batch-size"),
     (("--text", "txt"), "no column 'txt'"),
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), BAD_RUN)
-def test_run_asks_nothing_with_a_bad_option(tuned, live, dsplus, server, tmp_path, options, message):
-    given = ("--text", "text", "--out", tmp_path / "out.csv")
-    code, said = dsplus("run", tuned(), *live, *given, *(option.format(tmp=tmp_path) for option in options))
-    assert code == 2, said
-    assert message in " ".join(said.split())
-    assert not server.asked
+def test_evaluate_and_run_ask_nothing_with_a_bad_option(tuned, live, dsplus, server, tmp_path):
+    bundle, given = tuned(), ("--text", "text", "--out", tmp_path / "out.csv")
+    cases = [("evaluate", COLUMNS, *case) for case in BAD_EVALUATION] + [("run", given, *case) for case in BAD_RUN]
+    for command, columns, options, message in cases:
+        code, said = dsplus(command, bundle, *live, *columns, *(option.format(tmp=tmp_path) for option in options))
+        assert code == 2, (options, said)
+        assert message in " ".join(said.split()), (options, said)
+        assert not server.asked, options
 
 
 def foretold(said):
@@ -100,45 +90,45 @@ def unchanged(folder):
 
 
 WAYS = [
+    ("run",),
+    ("run", "--batch-size", "7"),
+    ("evaluate",),
+    ("evaluate", "--no-baselines"),
     ("tune",),
     ("tune", "--hints", "none"),
     ("tune", "--hints", "auto"),
     ("tune", "--hints", "auto", "--exemplars", "auto", "--max-rows", "10"),
     ("tune", "--hints", "soft", "--exemplars", "2"),
     ("tune", "--objective", "max_escalation", "--max-escalation", "0.5"),
-    ("evaluate",),
-    ("evaluate", "--no-baselines"),
-    ("run",),
-    ("run", "--batch-size", "7"),
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=" ".join)
-def test_a_plan_foretells_the_calls_and_makes_none(tuned, live, dsplus, server, tmp_path, way):
-    command, *options = way
-    bundle = tuned("good phone", "hm good")
-    places = (
-        ("--text", "text", "--out", tmp_path / "out.csv")
-        if command == "run"
-        else (*COLUMNS, "--json", tmp_path / "n.json")
-    )
-    given = (command, bundle, *live, *places, *options)
-    before = unchanged(tmp_path)
-    code, said = dsplus(*given, "--plan")
-    assert code == 0, said
-    calls, tokens = foretold(said)
-    assert not server.asked
-    assert unchanged(tmp_path) == before
-    assert 0 < calls < tokens
-    code, said = dsplus(*given)
-    assert code == 0, said
-    assert len(server.asked) == calls
-    length = sum(map(len, server.prompts))
-    assert length / 6 < tokens < length / 2
+def test_a_plan_foretells_the_calls_and_makes_none(tuned, live, dsplus, server, tmp_path):
+    bundle = tuned("good phone", "hm well")
+    for command, *options in WAYS:
+        places = (*COLUMNS, "--json", tmp_path / "numbers.json")
+        if command == "run":
+            places = ("--text", "text", "--out", tmp_path / f"out{len(options)}.csv")
+        given = (command, bundle, *live, *places, *options)
+        before = unchanged(tmp_path)
+        code, said = dsplus(*given, "--plan")
+        assert code == 0, said
+        calls, tokens = foretold(said)
+        assert not server.asked
+        assert unchanged(tmp_path) == before
+        assert 0 < calls < tokens
+        code, said = dsplus(*given)
+        assert code == 0, said
+        asked = len(server.asked)
+        assert asked == calls or (command == "run" and asked < calls), "a journal answers equal texts"
+        length = sum(map(len, server.prompts)) * calls / asked
+        assert length / 6 < tokens < length / 2, given
+        server.asked.clear()
+        server.prompts.clear()
 
 
 def test_a_plan_of_a_run_leaves_out_what_the_journal_holds(tuned, live, dsplus, server, tmp_path):
-    given = ("run", tuned("good phone", "hm good"), *live, "--text", "text", "--out", tmp_path / "out.csv")
+    given = ("run", tuned("good phone", "hm well"), *live, "--text", "text", "--out", tmp_path / "out.csv")
     assert dsplus(*given)[0] == 0
     assert foretold(dsplus(*given, "--plan")[1]) == (0, 0)
 
