@@ -23,6 +23,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     Label,
     Prediction,
+    answered_label,
     as_cell,
     clean_answers,
     clean_labels,
@@ -97,7 +98,7 @@ def evaluate(
     n, usage = len(true), columns["large_usage"]
     predictions = [_first_prediction(record) for record in records]
     read = partial(read_answers, labels=true, predictions=predictions, parser=parser)
-    answered = read([record["answer"] for record in records], what="answers")
+    answered = read([answered_label(record) for record in records], what="answers")
     right = right_answers(answered.values, true)
     small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
     asked = np.array([_was_asked(record) for record in records])
@@ -187,7 +188,7 @@ def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
         row=row,
         input=record.get("input"),
         label=label,
-        answer=as_cell(record["answer"]),
+        answer=as_cell(answered_label(record)),
         source=str(record["source"]),
         small=prediction.label,
         confidence=prediction.confidence,
