@@ -24,7 +24,7 @@ class CallCounter(BaseChatModel):
     Example:
         >>> model = CallCounter(reply="positive")
         >>> model.invoke("It works. Which sentiment?").text, model.calls, model.tokens
-        ('positive', 1, 20)
+        ('positive', 1, 19)
     """
 
     reply: str
