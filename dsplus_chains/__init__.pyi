@@ -36,6 +36,7 @@ from .schema.errors import BundleError as BundleError
 from .schema.errors import DSPlusError as DSPlusError
 from .schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from .schema.errors import InvalidInputError as InvalidInputError
+from .schema.errors import LabelWarning as LabelWarning
 from .schema.errors import LargeModelError as LargeModelError
 from .schema.errors import SubtaskError as SubtaskError
 from .schema.errors import TrainingDataError as TrainingDataError

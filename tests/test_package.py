@@ -53,6 +53,7 @@ MORE = [
     "Keep",
     "LabelAsker",
     "LabelMask",
+    "LabelWarning",
     "LanguageModelEncoder",
     "LargeAnswer",
     "MapParts",

@@ -3,12 +3,21 @@
 It holds the record and its values, labels, errors, and the rules that all packages share.
 """
 
+from dsplus_chains.schema.cells import as_cell as as_cell
 from dsplus_chains.schema.cells import is_missing as is_missing
 from dsplus_chains.schema.cells import label_reader as label_reader
+from dsplus_chains.schema.cells import spelling as spelling
+from dsplus_chains.schema.columns import clean_answers as clean_answers
+from dsplus_chains.schema.columns import clean_labels as clean_labels
+from dsplus_chains.schema.columns import column_of as column_of
+from dsplus_chains.schema.columns import read_confidences as read_confidences
+from dsplus_chains.schema.columns import read_predictions as read_predictions
 from dsplus_chains.schema.errors import BundleError as BundleError
 from dsplus_chains.schema.errors import DSPlusError as DSPlusError
+from dsplus_chains.schema.errors import DSPlusWarning as DSPlusWarning
 from dsplus_chains.schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from dsplus_chains.schema.errors import InvalidInputError as InvalidInputError
+from dsplus_chains.schema.errors import LabelWarning as LabelWarning
 from dsplus_chains.schema.errors import LargeModelError as LargeModelError
 from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
@@ -24,6 +33,7 @@ from dsplus_chains.schema.labels import Labels as Labels
 from dsplus_chains.schema.labels import as_label as as_label
 from dsplus_chains.schema.labels import check_labels as check_labels
 from dsplus_chains.schema.labels import each_once as each_once
+from dsplus_chains.schema.labels import is_one_line as is_one_line
 from dsplus_chains.schema.labels import label_key as label_key
 from dsplus_chains.schema.labels import label_text as label_text
 from dsplus_chains.schema.labels import labels_outside as labels_outside

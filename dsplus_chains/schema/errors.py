@@ -1,4 +1,4 @@
-"""The errors that a user may meet, and their wording in a record."""
+"""The errors and warnings that a user may meet, and the wording of an error in a record."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ class LargeModelError(DSPlusError):
 
 class BundleError(DSPlusError, ValueError):
     """A saved model is damaged or incompatible, or holds something that cannot be saved without pickle."""
+
+
+class DSPlusWarning(UserWarning):
+    """Base of all warnings that this package itself gives."""
+
+
+class LabelWarning(DSPlusWarning):
+    """Labels read alike, or answers could not be read as a label."""
 
 
 def describe_error(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self, TypeAlias
 from pydantic import BeforeValidator, PlainSerializer, field_validator, model_validator
 from typing_extensions import override
 
+from dsplus_chains.schema.cells import as_cell, is_missing
 from dsplus_chains.schema.labels import Label, as_label, label_text
 from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shown
@@ -43,19 +44,32 @@ def _probability(value: Any, what: str) -> float:
     return min(max(number, 0.0), 1.0)
 
 
-def _confidence(value: Any) -> float | None:
+def as_confidence(value: Any) -> float | None:
+    """A confidence as a number, or None if it is missing.
+
+    Raises:
+        ValueError: It is no number in [0, 1].
+
+    Example:
+        >>> as_confidence(0.9), as_confidence(float("nan"))
+        (0.9, None)
+    """
+    if is_missing(value):
+        return None
     if isinstance(value, (str, bytes, bool)):
         msg = f"Got confidence={shown(value)} but expected a number in [0, 1] or None"
         raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
-    if value is None or (isinstance(value, (float, int)) and math.isnan(value)):
-        return None
-    value = as_label(value)
-    return None if isinstance(value, float) and math.isnan(value) else _probability(value, "confidence")
+    return _probability(value, "confidence")
+
+
+def _label(value: Any) -> Any:
+    """A label as a plain value, or None. A text is a label even if it is blank."""
+    return as_label(value) if isinstance(value, str) else as_cell(value)
 
 
 def _distance(value: Any) -> float | None:
-    plain = as_label(value)
-    if plain is None or (isinstance(plain, float) and math.isnan(plain)):
+    plain = as_cell(value)
+    if plain is None:
         return None
     if not isinstance(plain, (float, int)) or isinstance(plain, bool) or plain < 0:
         msg = f"Got ood_score={shown(value)} but expected a number of at least 0, or None"
@@ -63,7 +77,7 @@ def _distance(value: Any) -> float | None:
     return float(plain)
 
 
-Confidence: TypeAlias = Annotated[float | None, BeforeValidator(_confidence)]
+Confidence: TypeAlias = Annotated[float | None, BeforeValidator(as_confidence)]
 """A probability of being right, in [0, 1]. None means unknown, and NaN becomes None."""
 
 
@@ -108,22 +122,27 @@ class Prediction(Value):
     def _value_and_label(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        if "value" not in data:
-            return {**data, "value": as_label(data.get("label"))}
-        return data if "label" in data else {**data, "label": canonical_text(data["value"])}
+        if "value" in data:
+            return data if "label" in data else {**data, "label": canonical_text(data["value"])}
+        if "label" not in data:
+            return data
+        label = _label(data["label"])
+        return {**data, "label": label, "value": label}
 
     @field_validator("probabilities", mode="plain")
     @classmethod
     def _freeze(cls, value: Any) -> _ReadOnlyDict | None:
-        if value is None or type(value) is _ReadOnlyDict:
+        if type(value) is _ReadOnlyDict:
             return value
+        if is_missing(value):
+            return None
         if not isinstance(value, (Mapping, list, tuple)):
             msg = f"Got probabilities={shown(value)} but expected one probability for each label, as a dict"
             raise ValueError(msg)  # noqa: TRY004
         pairs = value.items() if isinstance(value, Mapping) else value
         frozen = {}
         for key, probability in pairs:
-            label = as_label(key)
+            label = _label(key)
             if not isinstance(label, (str, int)):
                 msg = f"Got the label {shown(key)} ({type(key).__name__}) but expected a string, integer or boolean"
                 raise ValueError(msg)  # noqa: TRY004

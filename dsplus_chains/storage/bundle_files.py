@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.schema import BundleError, hash_of, hash_of_bytes, hash_of_file
-from dsplus_chains.storage.files import earlier_folder, replacing_folder
+from dsplus_chains.storage.files import check_place, earlier_folder, replacing_folder
 
 FORMAT = 1
 MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", "scorer", "examples", "tuned.json"
@@ -111,6 +111,25 @@ def verify(folder: Path, manifest: Manifest) -> bytes | None:
         msg = f"Got {more[0]!r} in the bundle {str(folder)!r}, which its {MANIFEST} does not list; move it elsewhere"
         raise BundleError(msg)
     return (folder / TUNED).read_bytes() if TUNED in manifest.listed else None
+
+
+def check_outputs(bundle: Path, *files: Path | None, folder: Path | None = None) -> None:
+    """Refuse an output inside a bundle, which holds only what `Bundle.save` put there. Refuse an unwritable one too.
+
+    Args:
+        bundle: The bundle's folder.
+        *files: Files to be written. None stands for no output.
+        folder: A folder to be written into.
+
+    Raises:
+        BundleError: One is the bundle's folder itself, or lies in it.
+        InvalidInputError: One cannot be written. See `check_place`.
+    """
+    for output in (*files, folder):
+        if output is not None and output.resolve().is_relative_to(bundle.resolve()):
+            msg = f"{output}: got a place inside the bundle {str(bundle)!r} but expected another; it would be damaged"
+            raise BundleError(msg)
+        check_place(output, folder=output is folder)
 
 
 def check_target(path: Path) -> None:

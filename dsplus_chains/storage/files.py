@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from dsplus_chains.schema import InvalidInputError
+
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
@@ -51,6 +53,31 @@ def replacing_folder(path: Path, *, first_wins: bool = False) -> Iterator[Path]:
             _swap(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_place(path: Path | None, *, folder: bool = False) -> None:
+    """Refuse a place where nothing can be written, before there is something to write.
+
+    Args:
+        path: Where a file will be. None stands for none.
+        folder: Whether it will be a folder.
+
+    Raises:
+        InvalidInputError: A folder is in the place of a file, or the other way round. Or no folder can be made there.
+    """
+    if path is None:
+        return
+    above = next(each for each in path.resolve().parents if each.exists())
+    if path.exists() and path.is_dir() != folder:
+        wrong = f"where a {'file' if folder else 'folder'} is, but expected a {'folder' if folder else 'file'}"
+    elif not above.is_dir():
+        wrong = f"below {str(above)!r}, which is no folder"
+    elif not os.access(above, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        wrong = "where you may not write"
+    else:
+        return
+    msg = f"{path}: got a place {wrong}; name another one"
+    raise InvalidInputError(msg)
 
 
 def earlier_folder(path: Path) -> Path:

@@ -108,6 +108,8 @@ class TunedThreshold:
         set_level: The level by which `HintPromptBuilder` prunes to keep that coverage. 1 prunes nothing. None where it
             was not asked for.
         unanswered: Number of rows that the large model was not asked about, or failed on.
+        unread: Number of these rows whose answer could not be read as a label.
+        strange: Number of rows whose answer is no label, and counts as it stands. It is wrong.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -131,6 +133,8 @@ class TunedThreshold:
     set_coverage: float | None = None
     set_level: float | None = None
     unanswered: int = 0
+    unread: int = 0
+    strange: int = 0
 
     @property
     def meaning(self) -> str:
@@ -153,7 +157,10 @@ class TunedThreshold:
         sentence = f"{keeps}: {shares} and {right}, against {self.small_accuracy} for the small model alone"
         sentence += f" and {self.large_accuracy} for the large model alone"
         if self.unanswered:
-            sentence += f" (the {self.unanswered} that it has not answered count as wrong)"
+            unread = f", {self.unread} of them with no label," if self.unread else ""
+            sentence += f" (the {self.unanswered} that it has not answered{unread} count as wrong)"
+        if self.strange:
+            sentence += f" ({self.strange} of its answers are no label and count as wrong)"
         if self.pruning is not None:
             sentence += f"; {self.pruning}"
         if self.risk is not None and self.delta is not None:
