@@ -78,13 +78,13 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         self, inputs: list[Input], run_manager: list[CallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = drive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return [shown_record(result) for result in results]
+        return _shown(results, inputs)
 
     async def _arun(
         self, inputs: list[Input], run_manager: list[AsyncCallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = await adrive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return [shown_record(result) for result in results]
+        return _shown(results, inputs)
 
     @override
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
@@ -191,6 +191,11 @@ class ComputingRunnable(BatchRunnable[Input, Output]):
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         return (yield Work(self._compute, (inputs,)))
+
+
+def _shown(results: list[Any], inputs: list[Any]) -> list[Any]:
+    """The results as a notebook can show them. What was passed through stays the very object."""
+    return [result if result is value else shown_record(result) for result, value in zip(results, inputs, strict=False)]
 
 
 def by_row(function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:
