@@ -28,10 +28,13 @@ from .prompting.parser import NoneOfTheseError as NoneOfTheseError
 from .prompting.strong import strong_labels as strong_labels
 from .schema.errors import BundleError as BundleError
 from .schema.errors import DSPlusError as DSPlusError
+from .schema.errors import DSPlusWarning as DSPlusWarning
 from .schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from .schema.errors import InvalidInputError as InvalidInputError
+from .schema.errors import OverlapWarning as OverlapWarning
 from .schema.errors import SubtaskError as SubtaskError
 from .schema.errors import TrainingDataError as TrainingDataError
+from .schema.errors import TrainingDataWarning as TrainingDataWarning
 from .schema.errors import WiringError as WiringError
 from .schema.large_answer import Explanation as Explanation
 from .schema.large_answer import LargeAnswer as LargeAnswer

@@ -43,6 +43,7 @@ PUBLIC = [
 MORE = [
     "BaseScorer",
     "BundleError",
+    "DSPlusWarning",
     "EncoderUnion",
     "EstimatorScorer",
     "Explanation",
@@ -56,6 +57,7 @@ MORE = [
     "LargeAnswer",
     "MapParts",
     "NoneOfTheseError",
+    "OverlapWarning",
     "OverrideExplainer",
     "Passage",
     "PatternExtractor",
@@ -68,6 +70,7 @@ MORE = [
     "SubtaskResult",
     "TrackRecord",
     "TrainingDataError",
+    "TrainingDataWarning",
     "WiringError",
     "report_subtasks",
     "strong_labels",

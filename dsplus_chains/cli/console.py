@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from dsplus_chains.running.progress import Progress
-from dsplus_chains.schema import DSPlusError
+from dsplus_chains.schema import DSPlusError, DSPlusWarning
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
@@ -33,14 +34,39 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no p
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback."""
+    """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback.
+
+    Warnings of this package are one line each, on standard error.
+    """
     try:
-        yield
+        with _told_warnings():
+            yield
     except (DSPlusError, ImportError, ValueError, OSError) as error:
         Console(stderr=True).print(
             f"dsplus: {_line(error)}", style="red", markup=False, highlight=False, soft_wrap=True, emoji=False
         )
         raise typer.Exit(USER_ERROR) from error
+
+
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Print each warning of this package once. Other warnings stay as they are."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DSPlusWarning)
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, DSPlusWarning):
+                show(message, category, *place, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                Console(stderr=True).print(
+                    f"dsplus: warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True
+                )
+
+        warnings.showwarning = tell
+        yield
 
 
 def say(text: str) -> None:

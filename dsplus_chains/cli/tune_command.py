@@ -137,7 +137,7 @@ def tune(
 ) -> None:
     """Choose the threshold on labelled rows, and store it in the bundle.
 
-    Use rows that the small model was not fitted on.
+    Use rows that the small model was not fitted on. Others are counted and told. They guarantee nothing.
 
     [bold]dsplus tune intents --data dev.csv --text text --label label --large-column gpt[/bold]: on logged answers.
 
@@ -166,13 +166,14 @@ def tune(
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
         from dsplus_chains.storage.bundle_files import read_manifest
-        from dsplus_chains.tuning.live import ask_live
-        from dsplus_chains.tuning.threshold_tuning import tune_threshold
+        from dsplus_chains.tuning import RowOrigin, ask_live, tune_threshold
 
         loaded = Bundle.load(bundle)
         if reask is not None:
             loaded = loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
+        # Before any answer is paid for.
+        RowOrigin(training=tuple(loaded.scorer.training_of(texts))).check(guaranteed=max_risk is not None)
         modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=model is not None)
         search: HintSearch | None = None
         sure: list[float | None] | None = None
@@ -223,6 +224,7 @@ def tune(
             set_coverage=set_coverage_of(chosen.task),
             max_ood_score=None if loaded.tuned is None else loaded.tuned.max_ood_score,
             model_hash=read_manifest(bundle).scorer_sha256,
+            texts=texts,
         )
         chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
         tried = search is not None and search.tried_several

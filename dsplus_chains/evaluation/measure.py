@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import reduce
@@ -16,13 +17,16 @@ from dsplus_chains.evaluation.answers import clean_answers, clean_labels, right_
 from dsplus_chains.evaluation.baselines import confidences, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
+from dsplus_chains.evaluation.overlap import overlap_of
 from dsplus_chains.evaluation.subtask_report import report_subtasks
 from dsplus_chains.schema import (
     InvalidInputError,
     Label,
+    OverlapWarning,
     Prediction,
     label_key,
 )
+from dsplus_chains.scoring.seen_texts import SeenTexts
 
 Flags = NDArray[np.bool_]
 
@@ -41,6 +45,7 @@ def evaluate(
     latencies: Sequence[float] | None = None,
     n_bins: int = 15,
     level: float = 0.95,
+    tuned_on: SeenTexts | None = None,
 ) -> Evaluation:
     """Measure a chain's answers against the labels, and against systems without a threshold.
 
@@ -61,9 +66,13 @@ def evaluate(
         latencies: Seconds that each row took.
         n_bins: Number of bins of the calibration error.
         level: Confidence level of the intervals.
+        tuned_on: The texts that the threshold was tuned on (`tuned.tuned_on`).
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, a record has no answer, or labels are missing.
+
+    Warns:
+        OverlapWarning: A small model was fitted on some of these rows, or the threshold was tuned on them.
 
     Example:
         >>> from dsplus_chains.schema import Prediction
@@ -98,6 +107,9 @@ def evaluate(
             level=level,
         )
     calls = [_usage(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]
+    overlaps = overlap_of(records, tuned_on)
+    for overlap in overlaps:
+        warnings.warn(overlap, OverlapWarning, stacklevel=2)
     spent = spending(calls, n=n, large_usage=large_usage, model_name=model_name)
     fixed, broke = int((asked & right & ~small_right).sum()), int((asked & ~right & small_right).sum())
     always_small = Baseline(accuracy=float(small_right.mean()), escalation_rate=0.0)
@@ -139,7 +151,7 @@ def evaluate(
         reliability=small.reliability,
         risk_coverage=small.risk_coverage,
         model_name=model_name,
-        notes=(*small.notes, *spent.notes),
+        notes=(*small.notes, *spent.notes, *overlaps),
     )
 
 

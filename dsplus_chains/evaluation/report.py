@@ -167,7 +167,7 @@ def _sections(result: Evaluation) -> list[_Section]:
     if result.subtasks:
         sections.append(_subtask_section(result))
     if result.notes:
-        sections.append(_Section(title="Notes", header=["what is missing"], rows=[[note] for note in result.notes]))
+        sections.append(_Section(title="Notes", header=["what to know"], rows=[[note] for note in result.notes]))
     return sections
 
 

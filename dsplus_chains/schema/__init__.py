@@ -7,10 +7,13 @@ from dsplus_chains.schema.cells import is_missing as is_missing
 from dsplus_chains.schema.cells import label_reader as label_reader
 from dsplus_chains.schema.errors import BundleError as BundleError
 from dsplus_chains.schema.errors import DSPlusError as DSPlusError
+from dsplus_chains.schema.errors import DSPlusWarning as DSPlusWarning
 from dsplus_chains.schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from dsplus_chains.schema.errors import InvalidInputError as InvalidInputError
+from dsplus_chains.schema.errors import OverlapWarning as OverlapWarning
 from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
+from dsplus_chains.schema.errors import TrainingDataWarning as TrainingDataWarning
 from dsplus_chains.schema.errors import WiringError as WiringError
 from dsplus_chains.schema.errors import describe_error as describe_error
 from dsplus_chains.schema.fences import fence as fence
@@ -33,6 +36,7 @@ from dsplus_chains.schema.pairs import from_pairs as from_pairs
 from dsplus_chains.schema.prediction import ROUNDING as ROUNDING
 from dsplus_chains.schema.prediction import Confidence as Confidence
 from dsplus_chains.schema.prediction import Prediction as Prediction
+from dsplus_chains.schema.prediction import Training as Training
 from dsplus_chains.schema.prediction import canonical_text as canonical_text
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
 from dsplus_chains.schema.record import answer_of_large as answer_of_large
@@ -44,6 +48,9 @@ from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
+from dsplus_chains.schema.text_keys import first_copies as first_copies
+from dsplus_chains.schema.text_keys import text_hash as text_hash
+from dsplus_chains.schema.text_keys import text_key as text_key
 from dsplus_chains.schema.texts import NOTHING_TO_READ as NOTHING_TO_READ
 from dsplus_chains.schema.texts import check_sound as check_sound
 from dsplus_chains.schema.texts import is_sound as is_sound

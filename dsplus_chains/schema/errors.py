@@ -1,4 +1,4 @@
-"""The errors that a user may meet, and their wording in a record."""
+"""The errors and warnings that a user may meet, and the wording of an error in a record."""
 
 from __future__ import annotations
 
@@ -40,6 +40,18 @@ class SubtaskError(DSPlusError):
 
 class BundleError(DSPlusError, ValueError):
     """A saved model is damaged or incompatible, or holds something that cannot be saved without pickle."""
+
+
+class DSPlusWarning(UserWarning):
+    """Base of all warnings that this package itself gives."""
+
+
+class TrainingDataWarning(DSPlusWarning):
+    """The examples given to `fit` contradict each other."""
+
+
+class OverlapWarning(DSPlusWarning):
+    """Rows to tune or evaluate on were fitted or tuned on before, so the figures are too good."""
 
 
 def describe_error(error: BaseException) -> str:

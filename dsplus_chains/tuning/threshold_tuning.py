@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -16,6 +17,7 @@ from dsplus_chains.tuning.certify import GRID, Risk, certified_points
 from dsplus_chains.tuning.fused import FusionMode, Tuned, better_of_both, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
+from dsplus_chains.tuning.row_origin import RowOrigin
 from dsplus_chains.tuning.select import cheapest, stably_accurate, where_calls_pay
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.tuned import Estimate, TunedThreshold
@@ -47,6 +49,8 @@ def tune_threshold(
     set_coverage: float | None = None,
     max_ood_score: float | None = None,
     large_confidences: Sequence[float | None] | None = None,
+    texts: Sequence[Any] | None = None,
+    out_of_fold: bool | None = None,
     seed: int = 0,
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
@@ -104,12 +108,20 @@ def tune_threshold(
             changes who answers, so set it in both places or in neither.
         large_confidences: How sure the large model was, where its provider tells (`record["large"].confidence`). Fusion
             weighs a sure answer more, if that has paid on these rows.
+        texts: The inputs. By default they are the `input` of records. The result keeps their hashes, so that
+            `evaluate` can tell which of its rows were tuned on.
+        out_of_fold: Whether these are training rows, predicted by fits that had not seen them. By default the
+            predictions tell (`scorer.out_of_fold` does). Copies of a row then count once.
         seed: Seed of the bootstrap, the folds and the random half.
 
     Raises:
-        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
+        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types. Or `max_risk` is
+            given, and over 1 % of the rows trained the small model.
         ValueError: A bound is out of range or missing for its objective.
         InfeasibleTargetError: No point meets the bounds. `nearest` is the closest `OperatingPoint`.
+
+    Warns:
+        OverlapWarning: The small model was fitted on some of these rows.
 
     Example:
         >>> sure, unsure = Prediction(label="ham", confidence=0.9), Prediction(label="ham", confidence=0.6)
@@ -128,6 +140,8 @@ def tune_threshold(
         given = f"objective={objective!r} and {bounds or 'no bound'}"
         msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
         raise ValueError(msg)
+    origin = RowOrigin.of(predictions, texts=texts, out_of_fold=out_of_fold)
+    origin.check(guaranteed=max_risk is not None)
     rows = read_rows(
         predictions,
         labels,
@@ -135,6 +149,7 @@ def tune_threshold(
         large_confidences=large_confidences,
         costs=_costs(large_cost, small_cost, len(predictions)),
     )
+    rows = replace(rows, copy_of=origin.copy_of).part(origin.counted)
     if max_ood_score is not None:
         rows = rows.within(max_ood_score)
     tune = partial(
@@ -153,10 +168,12 @@ def tune_threshold(
         seed=seed,
     )
     if fusion != "auto":
-        return tune(fusion).result
-    if max_risk is not None:  # fusion would cost the certificate half its rows
-        return tune("replace").result
-    return better_of_both(tune, cheaper=objective == "match_large").result
+        tuned = tune(fusion).result
+    elif max_risk is not None:  # fusion would cost the certificate half its rows
+        tuned = tune("replace").result
+    else:
+        tuned = better_of_both(tune, cheaper=objective == "match_large").result
+    return replace(tuned, tuned_on=origin.texts, overlap=origin.seen)
 
 
 def _tuned(

@@ -40,6 +40,7 @@ class TuningRows:
             1. A trusted fusion (see `fused`) tells it from the probabilities of both models together. These vary less
             and are as true on average.
         costs: Cost of deferring each row.
+        copy_of: A number that copies of a row share, and no others.
         hash: SHA-256 of all tuning rows.
     """
 
@@ -54,6 +55,7 @@ class TuningRows:
     deferred_right: Flags
     gains: NDArray[np.float64]
     costs: NDArray[np.float64]
+    copy_of: NDArray[np.int64]
     hash: str
 
     @property
@@ -155,5 +157,6 @@ def read_rows(
         deferred_right=replaced_right,
         gains=replaced_right.astype(np.float64) - small_right,
         costs=costs,
+        copy_of=np.arange(len(true)),
         hash=hash_of([small, known, true, large]),
     )
