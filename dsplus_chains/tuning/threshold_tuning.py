@@ -18,7 +18,7 @@ from dsplus_chains.tuning.fused import FusionMode, Tuned, better_of_both, fused_
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
 from dsplus_chains.tuning.row_origin import RowOrigin
-from dsplus_chains.tuning.select import cheapest, stably_accurate, where_calls_pay
+from dsplus_chains.tuning.select import cheapest, stably_accurate
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.tuned import Estimate, TunedThreshold
 from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
@@ -26,7 +26,7 @@ from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
 
 LEAST_GAIN = 0.002
-"""Least gain of a call under a budget, in right answers. It is one right answer in five hundred calls."""
+"""Least expected gain of a call under a budget, in right answers. It is one right answer in five hundred calls."""
 
 
 def tune_threshold(
@@ -225,8 +225,9 @@ def _tuned(
     if objective in {"match_large", "max_risk"}:
         chosen = cheapest(curve, meets)
     else:
-        expected = fusion == "posterior" and max_risk is None
-        chosen = _most_worth(curve, meets, rows, expected, price, seed)
+        expected = None if replacing else rows.gains - (LEAST_GAIN if price is None else price)
+        known = (rows.confidence, rows.small_right, rows.deferred_right)
+        chosen = stably_accurate(curve, meets, *known, min_gain=price or 0.0, expected=expected, seed=seed)
     common = curve.thresholds[chosen]
     threshold: float | dict[Any, float | None] | None = common
     needed = np.full(curve.n, np.inf if common is None else common)
@@ -270,18 +271,6 @@ def _tuned(
         unanswered=rows.answers.count(None),
     )
     return Tuned(result=result, worth=right - (price or 0.0) * ~kept)
-
-
-def _most_worth(
-    curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, price: float | None, seed: int
-) -> int:
-    """The point with the most right answers. They are expected from both models together, or counted."""
-    if expected:
-        least = LEAST_GAIN if price is None else price
-        return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=least)
-    return stably_accurate(
-        curve, meets, rows.confidence, rows.small_right, rows.deferred_right, min_gain=price or 0.0, seed=seed
-    )
 
 
 def _bounds(
