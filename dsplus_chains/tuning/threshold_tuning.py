@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
+from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import Label, Prediction
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points
