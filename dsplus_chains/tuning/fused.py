@@ -58,9 +58,8 @@ def better_of_both(tune: Callable[[FusionMode], Tuned], *, cheaper: bool = False
 def is_weighing_better(weighed: ArrayLike, replaced: ArrayLike) -> bool:
     """Whether to take the chain that weighs both answers, instead of the chain that replaces the small model's.
 
-    Weighing both is expected to be better. The counts are not a fair judge of that. The chain that replaces has its
-    threshold where most of these rows were right, some of them by luck. The chain that weighs usually has its threshold
-    from expected gains. So replacing wins only if it is ahead by more than two standard errors of the paired
+    Weighing both is expected to be better, because it also knows what the small model makes of each label. A few rows
+    are no reason to leave it. So replacing wins only if it is ahead by more than two standard errors of the paired
     difference.
 
     Args:

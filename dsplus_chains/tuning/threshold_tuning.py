@@ -71,9 +71,9 @@ def tune_threshold(
     multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds.
 
     With ``fusion="posterior"``, an `AnswerFusion` fitted on these rows answers deferred inputs. The threshold is chosen
-    for that chain, and the result holds the `fusion`. Unless `max_risk` is given, the point comes from expected gains
-    instead of resamples. A call under a budget must then gain `LEAST_GAIN`. Each row is judged by a fusion that has not
-    seen it. With `max_risk`, a random half of the rows fits the fusion and the other half certifies that very chain. If
+    for that chain, and the result holds the `fusion`. Each row is judged by a fusion that has not seen it or a copy of
+    it. The labels choose the point, as they do without fusion. Only between points that are equally right, what both
+    models together expect decides. A call under a budget must then be expected to gain `LEAST_GAIN`. With `max_risk`, a random half of the rows fits the fusion and the other half certifies that very chain. If
     the fusion was fitted on other rows, all rows certify.
 
     The command `dsplus tune` does the same, with "auto" as its fusion.

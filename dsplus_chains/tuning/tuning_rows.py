@@ -36,9 +36,9 @@ class TuningRows:
         large_right: Whether the large model is right. A missing answer is wrong.
         replaced_right: Whether the large model's answer is right, or the small one's where the large model failed.
         deferred_right: Whether a deferred row is answered right. It differs from `replaced_right` only with fusion.
-        gains: What deferring each row gains, in right answers, as far as is known. From its label the gain is -1, 0 or
-            1. A trusted fusion (see `fused`) tells it from the probabilities of both models together. These vary less
-            and are as true on average.
+        gains: What deferring each row gains, in right answers. From its label the gain is -1, 0 or 1. A trusted fusion
+            (see `fused`) expects a gain from the probabilities of both models together. It is never negative, so it
+            only decides where labels do not.
         costs: Cost of deferring each row.
         copy_of: A number that copies of a row share, and no others.
         hash: SHA-256 of all tuning rows.
@@ -91,8 +91,8 @@ class TuningRows:
 
         Args:
             weighed: What both models together make of each row.
-            trusted: Whether the fusion was fitted on rows like these. Then its probabilities tell what either answer is
-                worth. Otherwise only the labels do.
+            trusted: Whether the fusion was fitted on rows like these. Then its probabilities tell what gains to expect.
+                Otherwise only the labels do.
         """
         right, gains = self.deferred_right.copy(), self.gains.copy()
         for row, both in enumerate(weighed):
