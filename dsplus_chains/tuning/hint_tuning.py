@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -156,10 +155,11 @@ def search_hints(
     _check(hints, exemplars, task, fusion, max_rows=max_rows, max_tokens=max_tokens)
     origin = RowOrigin.of(records)
     origin.check(guaranteed=False)
-    everything = replace(
-        read_rows(
-            [record["prediction"] for record in records], labels, [None] * len(records), costs=np.ones(len(records))
-        ),
+    everything = read_rows(
+        [record["prediction"] for record in records],
+        labels,
+        [None] * len(records),
+        costs=np.ones(len(records)),
         copy_of=origin.copy_of,
     )
     asked = np.sort(least_sure(everything.predictions)[:max_rows])
@@ -213,9 +213,13 @@ def search_hints(
 def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: FusionMode, seed: int) -> list[HintCell]:
     """Measure what the chain would be worth on these rows, with and without fusion."""
     answered = read_rows(
-        rows.predictions, rows.labels, replies.answers, large_confidences=replies.confidences, costs=rows.costs
+        rows.predictions,
+        rows.labels,
+        replies.answers,
+        large_confidences=replies.confidences,
+        costs=rows.costs,
+        copy_of=rows.copy_of,
     )
-    answered = replace(answered, copy_of=rows.copy_of)
     judged: dict[Literal["replace", "posterior"], TuningRows] = {"replace": answered}
     if fusion != "replace":
         try:

@@ -78,10 +78,17 @@ class RowOrigin:
         """Number of rows that the small model was fitted on."""
         return self.training.count("seen")
 
-    @property
-    def counted(self) -> NDArray[np.int64]:
-        """The numbers of the rows that count. Further copies of a training row do not."""
-        return np.flatnonzero([mark != "copy" for mark in self.training])
+    def counted(self, *, guaranteed: bool) -> NDArray[np.int64]:
+        """The numbers of the rows that count. Further copies of a training row do not.
+
+        Args:
+            guaranteed: Whether a guarantee is to be made from the rows. Then no text counts twice, because copies are
+                not drawn independently.
+        """
+        again = np.array([mark == "copy" for mark in self.training], dtype=np.bool_)
+        if guaranteed:
+            again |= self.copy_of != np.arange(len(again))
+        return np.flatnonzero(~again)
 
     @property
     def copy_of(self) -> NDArray[np.int64]:

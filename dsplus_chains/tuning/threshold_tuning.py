@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
@@ -21,7 +20,7 @@ from dsplus_chains.tuning.row_origin import RowOrigin
 from dsplus_chains.tuning.select import cheapest, stably_accurate
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.tuned import Estimate, TunedThreshold
-from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
+from dsplus_chains.tuning.tuning_rows import TuningRows, call_costs, read_rows
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
 
@@ -68,13 +67,15 @@ def tune_threshold(
     rows. `max_risk` is a guarantee for inputs from the same distribution, for any model and any number of labels. Its
     rows must not have been used for training or calibration, and must be used once only. The method is Learn-then-Test
     (arXiv 2110.01052) with exact binomial bounds over a fixed grid of thresholds. The fallback procedure handles
-    multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds.
+    multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds. Copies of
+    a text are no further evidence. So each text counts once for it.
 
     With ``fusion="posterior"``, an `AnswerFusion` fitted on these rows answers deferred inputs. The threshold is chosen
     for that chain, and the result holds the `fusion`. Each row is judged by a fusion that has not seen it or a copy of
-    it. The labels choose the point, as they do without fusion. Only between points that are equally right, what both
-    models together expect decides. A call under a budget must then be expected to gain `LEAST_GAIN`. With `max_risk`, a random half of the rows fits the fusion and the other half certifies that very chain. If
-    the fusion was fitted on other rows, all rows certify.
+    it. The labels choose the point, as without fusion. What both models together expect decides only between points
+    that are equally right. A call under a budget must then gain `LEAST_GAIN`. With `max_risk`, a random half of the
+    rows fits the fusion and the other half certifies that very chain. If the fusion was fitted on other rows, all rows
+    certify.
 
     The command `dsplus tune` does the same, with "auto" as its fusion.
 
@@ -147,9 +148,9 @@ def tune_threshold(
         labels,
         large_answers,
         large_confidences=large_confidences,
-        costs=_costs(large_cost, small_cost, len(predictions)),
-    )
-    rows = replace(rows, copy_of=origin.copy_of).part(origin.counted)
+        costs=call_costs(large_cost, small_cost, len(predictions)),
+        copy_of=origin.copy_of,
+    ).part(origin.counted(guaranteed=max_risk is not None))
     if max_ood_score is not None:
         rows = rows.within(max_ood_score)
     tune = partial(
@@ -167,13 +168,10 @@ def tune_threshold(
         max_ood_score=max_ood_score,
         seed=seed,
     )
-    if fusion != "auto":
-        tuned = tune(fusion).result
-    elif max_risk is not None:  # fusion would cost the certificate half its rows
-        tuned = tune("replace").result
-    else:
-        tuned = better_of_both(tune, cheaper=objective == "match_large").result
-    return replace(tuned, tuned_on=origin.texts, overlap=origin.seen)
+    if fusion == "auto" and max_risk is not None:
+        fusion = "replace"  # fusion would cost the certificate half its rows
+    tuned = better_of_both(tune, cheaper=objective == "match_large") if fusion == "auto" else tune(fusion)
+    return replace(tuned.result, tuned_on=origin.texts, overlap=origin.seen)
 
 
 def _tuned(
@@ -296,11 +294,3 @@ def _bounds(
         msg = f"Got objective={objective!r} without a bound but expected {objective}=... beside it"
         raise ValueError(msg)
     return {name: float(value) for name, value in given.items() if value is not None}
-
-
-def _costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> NDArray[np.float64]:
-    costs = np.asarray(large_cost, dtype=np.float64)
-    if costs.shape not in {(), (n,)} or not (np.isfinite(costs) & (costs >= 0)).all() or not 0 <= small_cost < np.inf:
-        msg = f"Got large_cost={large_cost}, small_cost={small_cost} but expected numbers of at least 0 (one, or {n})"
-        raise ValueError(msg)
-    return np.broadcast_to(costs, (n,))

@@ -112,6 +112,7 @@ def read_rows(
     *,
     large_confidences: Sequence[float | None] | None = None,
     costs: NDArray[np.float64],
+    copy_of: NDArray[np.int64] | None = None,
 ) -> TuningRows:
     """Take tuning rows as a user gives them.
 
@@ -121,6 +122,7 @@ def read_rows(
         large_answers: What the large model answered. None where it failed.
         large_confidences: How sure the large model was, where its provider tells.
         costs: Cost of deferring each row.
+        copy_of: A number that copies of a row share. By default no row is a copy.
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
@@ -157,6 +159,19 @@ def read_rows(
         deferred_right=replaced_right,
         gains=replaced_right.astype(np.float64) - small_right,
         costs=costs,
-        copy_of=np.arange(len(true)),
+        copy_of=np.arange(len(true)) if copy_of is None else copy_of,
         hash=hash_of([small, known, true, large]),
     )
+
+
+def call_costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> NDArray[np.float64]:
+    """The cost of deferring each of n rows, where one number counts for all.
+
+    Raises:
+        ValueError: A cost is negative or no number, or there are more or fewer than n.
+    """
+    costs = np.asarray(large_cost, dtype=np.float64)
+    if costs.shape not in {(), (n,)} or not (np.isfinite(costs) & (costs >= 0)).all() or not 0 <= small_cost < np.inf:
+        msg = f"Got large_cost={large_cost}, small_cost={small_cost} but expected numbers of at least 0 (one, or {n})"
+        raise ValueError(msg)
+    return np.broadcast_to(costs, (n,))

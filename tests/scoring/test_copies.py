@@ -161,5 +161,5 @@ def test_a_set_of_texts_knows_its_own_and_comes_back_as_text(inside, others):
 
 @pytest.mark.parametrize("text", ["AAAA", "no base64!"])
 def test_what_is_no_set_of_texts_is_refused(text):
-    with pytest.raises(ValueError, match="bytes|base64|Only"):
+    with pytest.raises(ValueError, match=r"bytes|base64|Only"):
         SeenTexts.from_text(text)
