@@ -175,8 +175,8 @@ def tune(
         if reask is not None:
             loaded = loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
-        # Before any answer is paid for.
-        RowOrigin(training=tuple(loaded.scorer.training_of(texts))).check(guaranteed=max_risk is not None)
+        if max_risk is not None:  # refused before any answer is paid for
+            RowOrigin(training=tuple(loaded.scorer.training_of(texts))).check(guaranteed=True)
         modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=model is not None)
         search: HintSearch | None = None
         sure: list[float | None] | None = None

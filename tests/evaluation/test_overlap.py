@@ -21,7 +21,9 @@ def record(text, mark=None, *tiers):
         "answer": "a",
         "source": "small",
     }
-    return {**flow, "tiers": [Prediction(label="a", confidence=0.5, training=tier) for tier in tiers]} if tiers else flow
+    return (
+        {**flow, "tiers": [Prediction(label="a", confidence=0.5, training=tier) for tier in tiers]} if tiers else flow
+    )
 
 
 NEW = [record(f"new {row}") for row in range(8)]
