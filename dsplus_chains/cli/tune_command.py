@@ -171,9 +171,8 @@ def tune(
         from dsplus_chains.storage.bundle_files import read_manifest
         from dsplus_chains.tuning import RowOrigin, ask_live, tune_threshold
 
-        loaded = Bundle.load(bundle)
-        if reask is not None:
-            loaded = loaded.with_task(reask=reask)
+        saved = Bundle.load(bundle)
+        loaded = saved if reask is None else saved.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
         if max_risk is not None:  # refused before any answer is paid for
             RowOrigin(training=tuple(loaded.scorer.training_of(texts))).check(guaranteed=True)
