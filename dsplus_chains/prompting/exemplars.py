@@ -18,7 +18,7 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.prompting.exemplar import Exemplar
 from dsplus_chains.prompting.exemplar_retriever import ExemplarRetriever
-from dsplus_chains.schema import InvalidInputError, Prediction, as_label, check_labels, each_once, what_came
+from dsplus_chains.schema import InvalidInputError, Prediction, as_label, check_labels, each_once, label_text, what_came
 
 if TYPE_CHECKING:
     from dsplus_chains.encoding.neighbor_index import Search  # loads faiss
@@ -206,7 +206,7 @@ class ExemplarSelector(BaseExampleSelector):
         return [
             {
                 "input": exemplar.input,
-                "label": str(exemplar.label),
+                "label": label_text(exemplar.label),
                 "prediction": "" if exemplar.prediction is None else str(exemplar.prediction),
             }
             for exemplar in self.select_batch([text])[0]

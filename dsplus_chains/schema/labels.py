@@ -62,6 +62,17 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
     return plain
 
 
+def label_text(label: Any) -> str:
+    r"""A label as a prompt shows it, on one line.
+
+    Example:
+        >>> label_text("not\nspam"), label_text(5)
+        ('not spam', '5')
+    """
+    text = str(label)
+    return " ".join(text.split()) if len(text.splitlines()) > 1 else text
+
+
 def label_key(label: Any) -> tuple[type, Any]:
     """A key that tells labels apart in a dict or a set. There, plain True would find 1."""
     return type(label), label

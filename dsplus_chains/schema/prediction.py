@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, PlainSerializer, field_validator, model_validator
 from typing_extensions import override
 
-from dsplus_chains.schema.labels import Label, as_label
+from dsplus_chains.schema.labels import Label, as_label, label_text
 from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shown
 
@@ -151,7 +151,7 @@ class Prediction(Value):
 
     @override
     def __str__(self) -> str:
-        return f"{'unknown' if self.label is None else self.label} ({percent(self.confidence)})"
+        return f"{'unknown' if self.label is None else label_text(self.label)} ({percent(self.confidence)})"
 
 
 def canonical_text(value: Any) -> Any:
