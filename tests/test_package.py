@@ -44,6 +44,7 @@ PUBLIC = [
 MORE = [
     "BaseScorer",
     "BundleError",
+    "DSPlusWarning",
     "EncoderUnion",
     "EstimatorScorer",
     "Explanation",
@@ -58,6 +59,7 @@ MORE = [
     "LargeAnswer",
     "MapParts",
     "NoneOfTheseError",
+    "OverlapWarning",
     "OverrideExplainer",
     "Passage",
     "PatternExtractor",
@@ -70,6 +72,7 @@ MORE = [
     "SubtaskResult",
     "TrackRecord",
     "TrainingDataError",
+    "TrainingDataWarning",
     "WiringError",
     "report_subtasks",
     "strong_labels",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -49,13 +48,10 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no p
 def user_errors() -> Iterator[None]:
     """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback.
 
-    A warning of this package is one line too, on standard error.
+    Warnings of this package are one line each, on standard error.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", DSPlusWarning)
-            shown_before = warnings.showwarning
-            warnings.showwarning = partial(_show_warning, shown_before)
+        with _told_warnings():
             yield
     except KeyboardInterrupt as interrupt:
         what = f": {interrupt}" if str(interrupt) else ""
@@ -64,6 +60,25 @@ def user_errors() -> Iterator[None]:
     except (DSPlusError, ImportError, ValueError, OSError) as error:
         _complain(_line(error), style="red")
         raise typer.Exit(USER_ERROR) from error
+
+
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Print each warning of this package once. Other warnings stay as they are."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DSPlusWarning)
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, DSPlusWarning):
+                show(message, category, *place, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                _complain(f"warning: {' '.join(str(message).split())}", style="yellow")
+
+        warnings.showwarning = tell
+        yield
 
 
 def say(text: str) -> None:
@@ -97,13 +112,6 @@ def _complain(text: str, *, style: str) -> None:
     Console(stderr=True).print(
         visible(f"dsplus: {text}"), style=style, markup=False, highlight=False, soft_wrap=True, emoji=False
     )
-
-
-def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *more: Any) -> None:
-    if issubclass(category, DSPlusWarning):
-        _complain(" ".join(str(message).split()), style="yellow")
-    else:
-        otherwise(message, category, *more)
 
 
 def _line(error: BaseException) -> str:

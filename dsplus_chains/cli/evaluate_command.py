@@ -66,7 +66,7 @@ def evaluate(
 ) -> None:
     """Measure the chain, and compare it with baselines that need no threshold.
 
-    Use rows that the chain was neither fitted nor tuned on.
+    Use rows that the chain was neither fitted nor tuned on. Others are counted and told.
 
     [bold]dsplus evaluate intents --data test.csv --text text --label label --large-column gpt --report report[/bold]:
     on logged answers. No large model is asked.
@@ -120,7 +120,8 @@ def evaluate(
             return
         # A server of the user's own may give its model any name. Such a name has no price.
         priced = None if large is None else large if base_url is None else large.partition(":")[2]
-        result = measure(records, labels, model_name=priced, threshold=threshold, **alone)
+        tuned_on = loaded.check_tuned().tuned_on
+        result = measure(records, labels, model_name=priced, threshold=threshold, tuned_on=tuned_on, **alone)
         if json is not None:
             write_json(json, result.to_dict())
         _show(result)

@@ -121,7 +121,7 @@ def tune(
 ) -> None:
     """Choose the threshold on labelled rows, and store it in the bundle.
 
-    Use rows that the small model was not fitted on.
+    Use rows that the small model was not fitted on. Others are counted and told. They guarantee nothing.
 
     [bold]dsplus tune intents --data dev.csv --text text --label label --large-column gpt[/bold]: on logged answers.
 
@@ -151,7 +151,6 @@ def tune(
         texts = table.texts(text)
         from dsplus_chains.storage.bundle import Bundle
         from dsplus_chains.tuning.live import ask_live
-        from dsplus_chains.tuning.rehearsal import rehearse
         from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
         loaded = Bundle.load(bundle)
@@ -167,7 +166,7 @@ def tune(
             "large_cost": large_cost,
             "fusion": fusion.value,
         }
-        rehearse(labels, **options)
+        _check_options(loaded, texts, labels, options)
         model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)
         search: HintSearch | None = None
         sure, asked = None, len(texts)
@@ -209,6 +208,7 @@ def tune(
             set_coverage=set_coverage_of(chosen.task),
             max_ood_score=None if loaded.tuned is None else loaded.tuned.max_ood_score,
             model_hash=read_manifest(bundle).scorer_sha256,
+            texts=texts,
             **options,
         )
         chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
@@ -221,6 +221,16 @@ def tune(
             _say_what_was_logged(chosen.task)
         _tell(chosen.task, answers, asked, exemplars)
         say(tuned.meaning)
+
+
+def _check_options(bundle: Bundle, texts: list[str], labels: Sequence[Any], options: dict[str, Any]) -> None:
+    """Refuse what can't be had from these rows, before an answer is paid for."""
+    from dsplus_chains.tuning.rehearsal import rehearse
+    from dsplus_chains.tuning.row_origin import RowOrigin
+
+    if options["max_risk"] is not None:
+        RowOrigin(training=tuple(bundle.scorer.training_of(texts))).check(guaranteed=True)
+    rehearse(labels, **options)
 
 
 def _logged(bundle: Bundle, cells: Sequence[Any], column: str) -> list[Any]:

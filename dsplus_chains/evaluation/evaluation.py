@@ -138,7 +138,7 @@ class Evaluation:
         reliability: Count, mean confidence and accuracy in each confidence bin.
         risk_coverage: Threshold, coverage and risk of the small model.
         model_name: Name of the large model.
-        notes: What could not be measured, and why.
+        notes: What could not be measured, and why. Also which rows were fitted or tuned on.
     """
 
     n: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial, reduce
@@ -17,6 +18,7 @@ from dsplus_chains.evaluation.baselines import confidences, deferrable, measure_
 from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
 from dsplus_chains.evaluation.label_confusion import count_confusions
+from dsplus_chains.evaluation.overlap import overlap_of
 from dsplus_chains.evaluation.raw_answers import read_answers
 from dsplus_chains.evaluation.subtask_report import report_subtasks
 from dsplus_chains.gating.fusion import AnswerFusion
@@ -24,6 +26,7 @@ from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import (
     InvalidInputError,
     Label,
+    OverlapWarning,
     Prediction,
     answered_label,
     as_cell,
@@ -33,6 +36,7 @@ from dsplus_chains.schema import (
     is_missing,
     label_key,
 )
+from dsplus_chains.scoring.seen_texts import SeenTexts
 
 Flags = NDArray[np.bool_]
 
@@ -58,6 +62,7 @@ def evaluate(
     n_bins: int = 15,
     level: float = 0.95,
     parser: LabelParser | None = None,
+    tuned_on: SeenTexts | None = None,
 ) -> Evaluation:
     """Measure a chain's answers against the labels, and against systems without a threshold.
 
@@ -83,10 +88,14 @@ def evaluate(
         level: Confidence level of the intervals.
         parser: Parser of answers that are no label, such as a task's own. None makes one from the labels of the rows
             and of the predictions. What it cannot read counts as no answer. `notes` and a warning say how many.
+        tuned_on: The texts that the threshold was tuned on (`tuned.tuned_on`).
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, a record has no answer, or labels are missing. Or there is
             no `parser`, and not one answer is a label as it stands. Then it may be the wrong column.
+
+    Warns:
+        OverlapWarning: A small model was fitted on some of these rows, or the threshold was tuned on them.
 
     Example:
         >>> from dsplus_chains.schema import Prediction
@@ -131,6 +140,9 @@ def evaluate(
             level=level,
         )
     calls = [_usage(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]
+    overlaps = overlap_of(records, tuned_on)
+    for overlap in overlaps:
+        warnings.warn(overlap, OverlapWarning, stacklevel=2)
     spent = spending(calls, n=n, large_usage=usage, model_name=model_name)
     fixed, broke = int((asked & right & ~small_right).sum()), int((asked & ~right & small_right).sum())
     always_small = Baseline(accuracy=float(small_right.mean()), escalation_rate=0.0)
@@ -173,7 +185,7 @@ def evaluate(
         reliability=small.reliability,
         risk_coverage=small.risk_coverage,
         model_name=model_name,
-        notes=(*notes, *small.notes, *spent.notes),
+        notes=(*notes, *small.notes, *spent.notes, *overlaps),
     )
 
 

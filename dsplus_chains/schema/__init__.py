@@ -19,8 +19,10 @@ from dsplus_chains.schema.errors import InfeasibleTargetError as InfeasibleTarge
 from dsplus_chains.schema.errors import InvalidInputError as InvalidInputError
 from dsplus_chains.schema.errors import LabelWarning as LabelWarning
 from dsplus_chains.schema.errors import LargeModelError as LargeModelError
+from dsplus_chains.schema.errors import OverlapWarning as OverlapWarning
 from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
+from dsplus_chains.schema.errors import TrainingDataWarning as TrainingDataWarning
 from dsplus_chains.schema.errors import WiringError as WiringError
 from dsplus_chains.schema.errors import describe_error as describe_error
 from dsplus_chains.schema.fences import fence as fence
@@ -48,6 +50,7 @@ from dsplus_chains.schema.pairs import from_pairs as from_pairs
 from dsplus_chains.schema.prediction import ROUNDING as ROUNDING
 from dsplus_chains.schema.prediction import Confidence as Confidence
 from dsplus_chains.schema.prediction import Prediction as Prediction
+from dsplus_chains.schema.prediction import Training as Training
 from dsplus_chains.schema.prediction import canonical_text as canonical_text
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
 from dsplus_chains.schema.record import answer_of_large as answer_of_large
@@ -61,6 +64,9 @@ from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
+from dsplus_chains.schema.text_keys import first_copies as first_copies
+from dsplus_chains.schema.text_keys import text_hash as text_hash
+from dsplus_chains.schema.text_keys import text_key as text_key
 from dsplus_chains.schema.texts import NOTHING_TO_READ as NOTHING_TO_READ
 from dsplus_chains.schema.texts import check_sound as check_sound
 from dsplus_chains.schema.texts import is_sound as is_sound

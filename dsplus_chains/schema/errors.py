@@ -54,6 +54,14 @@ class LabelWarning(DSPlusWarning):
     """Labels read alike, or answers could not be read as a label."""
 
 
+class TrainingDataWarning(DSPlusWarning):
+    """The examples given to `fit` contradict each other."""
+
+
+class OverlapWarning(DSPlusWarning):
+    """Rows to tune or evaluate on were fitted or tuned on before, so the figures are too good."""
+
+
 def describe_error(error: BaseException) -> str:
     """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``."""
     text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link

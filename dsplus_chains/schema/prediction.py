@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, PlainSerializer, field_validator, model_validator
 from typing_extensions import override
@@ -80,6 +80,11 @@ def _distance(value: Any) -> float | None:
 Confidence: TypeAlias = Annotated[float | None, BeforeValidator(as_confidence)]
 """A probability of being right, in [0, 1]. None means unknown, and NaN becomes None."""
 
+Training: TypeAlias = Literal["seen", "out_of_fold", "copy"]
+"""How a small model knows an input from its training. "seen": it was fitted on it, so its confidence is too high.
+"out_of_fold": another fit, which had not seen it, made the prediction. "copy": the same, but an earlier row holds a
+copy of the input, which counts already."""
+
 
 class Prediction(Value):
     """A small model's answer to one input.
@@ -96,6 +101,7 @@ class Prediction(Value):
             because the keys of a JSON object cannot be numbers.
         ood_score: Distance of the input from the small model's training data, at least 0. None if the model does not
             say.
+        training: How the small model knows the input from its training; see `Training`. None if it does not.
 
     Raises:
         pydantic.ValidationError: A probability is outside [0, 1], or a label is no string, integer or boolean.
@@ -116,6 +122,7 @@ class Prediction(Value):
         Mapping[Any, Any] | None, PlainSerializer(lambda value: value and list(value.items()), when_used="json")
     ] = None
     ood_score: Annotated[float | None, BeforeValidator(_distance)] = None
+    training: Training | None = None
 
     @model_validator(mode="before")
     @classmethod

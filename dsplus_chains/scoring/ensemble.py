@@ -17,7 +17,7 @@ from dsplus_chains.schema import BundleError, TrainingDataError
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
-from dsplus_chains.scoring.members.mixing import Logs, assign_folds, mix, mixing_weights
+from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows, mix, mixing_weights
 from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.neighbors import NeighborMember
 
@@ -34,11 +34,11 @@ MODELS: dict[ModelName, tuple[str, ...]] = {
 CalibrationName: TypeAlias = Literal["temperature", "vector", "isotonic"]
 CALIBRATIONS: dict[str, Callable[..., Calibration]] = {"vector": fit_vector_scaling, "isotonic": fit_isotonic}
 ENOUGH_TO_BEND = 500
-"""Smallest number of examples for a calibration with more than one parameter."""
+"""Smallest number of different examples for a calibration with more than one parameter."""
 
 FOLDS = 5
 ENOUGH = 50
-"""Smallest number of examples for comparing members. With fewer, there is one linear head alone."""
+"""Smallest number of different examples for comparing members. With fewer, there is one linear head alone."""
 
 CAUTIOUS = 0.01
 """The head's penalty (as `C`) where nothing can calibrate it. It is strong, so the head is not too sure of itself."""
@@ -79,7 +79,8 @@ class EnsembleClassifier:
         reports: The worth of each member.
         calibrator: Further calibration of the mixture's probabilities. None means that the temperature is enough.
         out_of_fold: Log-probabilities of the training examples, of shape [n, classes]. They come from members that were
-            not trained on the example. None for a loaded classifier, or if there were too few examples.
+            not trained on the example or a copy of it. None for a loaded classifier, or if there were too few examples.
+        judged: The numbers of the examples that these are judged by, one of each text. None likewise.
         own_distances: Distances of the training examples from one another, rising, as `NeighborMember` measures them.
             None without such a member.
     """
@@ -90,6 +91,7 @@ class EnsembleClassifier:
     reports: tuple[MemberReport, ...] = ()
     calibrator: Calibration | None = None
     out_of_fold: Logs | None = None
+    judged: NDArray[np.int64] | None = None
     own_distances: NDArray[np.float64] | None = None
 
     @classmethod
@@ -103,11 +105,12 @@ class EnsembleClassifier:
         model: ModelName = "auto",
         calibration: CalibrationName = "temperature",
         seed: int = 0,
+        copy_of: NDArray[np.int64] | None = None,
     ) -> Self:
         """Fit the members, mix them and calibrate the mixture.
 
         The texts are encoded once. Members are fitted on folds, for the mixing and the calibration, and then on all
-        examples.
+        examples. Copies of a text share a fold, and the text counts once for the mixing and the calibration.
 
         Args:
             texts: The examples.
@@ -117,26 +120,29 @@ class EnsembleClassifier:
             model: Name of the set of members; see `MODELS`.
             calibration: Calibration of the out-of-fold predictions, on top of the mixture's temperature.
             seed: Seed of the folds and of a member's random draws.
+            copy_of: For each example, the number of the first one with the same text. By default all texts differ.
 
         Raises:
             TrainingDataError: The calibration has many parameters, and there are few examples.
         """
-        if calibration != "temperature" and len(texts) < ENOUGH_TO_BEND:
+        everything = np.arange(len(texts))
+        copy_of = everything if copy_of is None else copy_of
+        judged = judged_rows(targets, copy_of)
+        if calibration != "temperature" and len(judged) < ENOUGH_TO_BEND:
             msg = (
-                f"Got {len(texts)} examples but calibration={calibration!r} takes at least {ENOUGH_TO_BEND}; leave it "
-                'at "temperature"'
+                f"Got {len(judged)} different examples but calibration={calibration!r} takes at least "
+                f'{ENOUGH_TO_BEND}; leave it at "temperature"'
             )
             raise TrainingDataError(msg)
         batch = TextBatch(texts, encoder)
-        if len(texts) < ENOUGH:
+        if len(judged) < ENOUGH:
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
             report = MemberReport(name=only.kind, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         views = _views(encoder)
         plan = [(name, view) for name in MODELS[model] for view in (views if name == "linear" else (None,))]
         features = LexicalFeatures.fit(texts, seed=seed) if "lexical" in MODELS[model] else None
-        everything = np.arange(len(texts))
-        folds = assign_folds(targets, FOLDS, seed=seed)
+        folds = assign_folds(targets, FOLDS, seed=seed, copy_of=copy_of)
         logs = []
         for name, view in plan:
             held_out = np.empty((len(texts), n_classes))
@@ -145,20 +151,21 @@ class EnsembleClassifier:
                 member = _fit(name, batch, features, targets, n_classes, inside, seed, view)
                 held_out[outside] = member.log_proba(batch.part(outside))
             logs.append(held_out)
-        weights = mixing_weights(logs, targets)
+        known, fair = targets[judged], [log[judged] for log in logs]
+        weights = mixing_weights(fair, known)
         members = tuple(_fit(name, batch, features, targets, n_classes, everything, seed, view) for name, view in plan)
         reports = tuple(
             MemberReport(
                 name=name,
                 weight=float(weight),
-                accuracy=float((log.argmax(axis=1) == targets).mean()),
-                log_loss=float(-mix([log], mixing_weights([log], targets))[everything, targets].mean()),
+                accuracy=float((log.argmax(axis=1) == known).mean()),
+                log_loss=float(-mix([log], mixing_weights([log], known))[np.arange(len(known)), known].mean()),
             )
-            for (name, _), weight, log in zip(plan, weights, logs, strict=True)
+            for (name, _), weight, log in zip(plan, weights, fair, strict=True)
         )
         near = _near(members)
         mixed = mix(logs, weights)
-        calibrator = None if calibration == "temperature" else CALIBRATIONS[calibration](np.exp(mixed), targets)
+        calibrator = None if calibration == "temperature" else CALIBRATIONS[calibration](np.exp(mixed[judged]), known)
         return cls(
             encoder=encoder,
             members=members,
@@ -166,6 +173,7 @@ class EnsembleClassifier:
             reports=reports,
             calibrator=calibrator,
             out_of_fold=mixed if calibrator is None else calibrator.apply_log(mixed),
+            judged=judged,
             own_distances=None if near is None else np.sort(near.own_distances()),
         )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
+from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import Label, Prediction, read_predictions
@@ -18,13 +18,14 @@ from dsplus_chains.tuning.certify import GRID, Risk, certified_points
 from dsplus_chains.tuning.fused import FusionMode, Tuned, better_of_both, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
-from dsplus_chains.tuning.select import cheapest, stably_accurate, where_calls_pay
+from dsplus_chains.tuning.row_origin import RowOrigin
+from dsplus_chains.tuning.select import cheapest, stably_accurate
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.tuned import Estimate, TunedThreshold
 from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
 
 LEAST_GAIN = 0.002
-"""Least gain of a call under a budget, in right answers. It is one right answer in five hundred calls."""
+"""Least expected gain of a call under a budget, in right answers. It is one right answer in five hundred calls."""
 
 
 def tune_threshold(
@@ -48,6 +49,8 @@ def tune_threshold(
     max_ood_score: float | None = None,
     large_confidences: Sequence[float | None] | None = None,
     parser: LabelParser | None = None,
+    texts: Sequence[Any] | None = None,
+    out_of_fold: bool | None = None,
     seed: int = 0,
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
@@ -65,13 +68,15 @@ def tune_threshold(
     rows. `max_risk` is a guarantee for inputs from the same distribution, for any model and any number of labels. Its
     rows must not have been used for training or calibration, and must be used once only. The method is Learn-then-Test
     (arXiv 2110.01052) with exact binomial bounds over a fixed grid of thresholds. The fallback procedure handles
-    multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds.
+    multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds. Copies of
+    a text are no further evidence. So each text counts once for it.
 
     With ``fusion="posterior"``, an `AnswerFusion` fitted on these rows answers deferred inputs. The threshold is chosen
-    for that chain, and the result holds the `fusion`. Unless `max_risk` is given, the point comes from expected gains
-    instead of resamples. A call under a budget must then gain `LEAST_GAIN`. Each row is judged by a fusion that has not
-    seen it. With `max_risk`, a random half of the rows fits the fusion and the other half certifies that very chain. If
-    the fusion was fitted on other rows, all rows certify.
+    for that chain, and the result holds the `fusion`. Each row is judged by a fusion that has not seen it or a copy of
+    it. The labels choose the point, as without fusion. What both models together expect decides only between points
+    that are equally right. A call under a budget must then gain `LEAST_GAIN`. With `max_risk`, a random half of the
+    rows fits the fusion and the other half certifies that very chain. If the fusion was fitted on other rows, all rows
+    certify.
 
     The command `dsplus tune` does the same, with "auto" as its fusion.
 
@@ -108,13 +113,21 @@ def tune_threshold(
             weighs a sure answer more, if that has paid on these rows.
         parser: Parser of answers that are no label, such as a task's own. None makes one from the labels of the rows
             and of the predictions. What it cannot read counts as no answer. `meaning` and a warning say how many.
+        texts: The inputs. By default they are the `input` of records. The result keeps their hashes, so that
+            `evaluate` can tell which of its rows were tuned on.
+        out_of_fold: Whether these are training rows, predicted by fits that had not seen them. By default the
+            predictions tell (`scorer.out_of_fold` does). Copies of a row then count once.
         seed: Seed of the bootstrap, the folds and the random half.
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types. Or there is no
-            `parser`, and not one answer is a label as it stands. Then it may be the wrong column.
+            `parser`, and not one answer is a label as it stands. Then it may be the wrong column. Or `max_risk` is
+            given, and over 1 % of the rows trained the small model.
         ValueError: A bound is out of range or missing for its objective.
         InfeasibleTargetError: No point meets the bounds. `nearest` is the closest `OperatingPoint`.
+
+    Warns:
+        OverlapWarning: The small model was fitted on some of these rows.
 
     Example:
         >>> sure, unsure = Prediction(label="ham", confidence=0.9), Prediction(label="ham", confidence=0.6)
@@ -130,6 +143,8 @@ def tune_threshold(
         min_gain=min_gain,
         per_label=per_label,
     )
+    origin = RowOrigin.of(predictions, texts=texts, out_of_fold=out_of_fold)
+    origin.check(guaranteed=max_risk is not None)
     predictions = read_predictions(predictions)
     rows = read_rows(
         predictions,
@@ -138,7 +153,8 @@ def tune_threshold(
         large_confidences=large_confidences,
         costs=check_costs(large_cost, small_cost, len(predictions)),
         parser=parser,
-    )
+        copy_of=origin.copy_of,
+    ).part(origin.counted(guaranteed=max_risk is not None))
     if max_ood_score is not None:
         rows = rows.within(max_ood_score)
     tune = partial(
@@ -156,11 +172,10 @@ def tune_threshold(
         max_ood_score=max_ood_score,
         seed=seed,
     )
-    if fusion != "auto":
-        return tune(fusion).result
-    if max_risk is not None:  # fusion would cost the certificate half its rows
-        return tune("replace").result
-    return better_of_both(tune, cheaper=objective == "match_large").result
+    if fusion == "auto" and max_risk is not None:
+        fusion = "replace"  # fusion would cost the certificate half its rows
+    tuned = better_of_both(tune, cheaper=objective == "match_large") if fusion == "auto" else tune(fusion)
+    return replace(tuned.result, tuned_on=origin.texts, overlap=origin.seen)
 
 
 def _tuned(
@@ -212,8 +227,9 @@ def _tuned(
     if objective in {"match_large", "max_risk"}:
         chosen = cheapest(curve, meets)
     else:
-        expected = fusion == "posterior" and max_risk is None
-        chosen = _most_worth(curve, meets, rows, expected, price, seed)
+        expected = None if replacing else rows.gains - (LEAST_GAIN if price is None else price)
+        known = (rows.confidence, rows.small_right, rows.deferred_right)
+        chosen = stably_accurate(curve, meets, *known, min_gain=price or 0.0, expected=expected, seed=seed)
     common = curve.thresholds[chosen]
     threshold: float | dict[Any, float | None] | None = common
     needed = np.full(curve.n, np.inf if common is None else common)
@@ -259,15 +275,3 @@ def _tuned(
         strange=int(rows.strange.sum()),
     )
     return Tuned(result=result, worth=right - (price or 0.0) * ~kept)
-
-
-def _most_worth(
-    curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, price: float | None, seed: int
-) -> int:
-    """The point with the most right answers. They are expected from both models together, or counted."""
-    if expected:
-        least = LEAST_GAIN if price is None else price
-        return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=least)
-    return stably_accurate(
-        curve, meets, rows.confidence, rows.small_right, rows.deferred_right, min_gain=price or 0.0, seed=seed
-    )

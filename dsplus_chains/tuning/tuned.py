@@ -10,6 +10,7 @@ from typing import Any, Self
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import html_box
+from dsplus_chains.scoring.seen_texts import SeenTexts
 from dsplus_chains.tuning.sets import fewest_rows
 
 _OF_RISK = {
@@ -110,6 +111,8 @@ class TunedThreshold:
         unanswered: Number of rows that the large model was not asked about, or failed on.
         unread: Number of these rows whose answer could not be read as a label.
         strange: Number of rows whose answer is no label, and counts as it stands. It is wrong.
+        tuned_on: The texts of the tuning rows, as hashes. None if they were not known.
+        overlap: Number of tuning rows that the small model was fitted on.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -135,6 +138,8 @@ class TunedThreshold:
     unanswered: int = 0
     unread: int = 0
     strange: int = 0
+    tuned_on: SeenTexts | None = None
+    overlap: int = 0
 
     @property
     def meaning(self) -> str:
@@ -161,6 +166,8 @@ class TunedThreshold:
             sentence += f" (the {self.unanswered} that it has not answered{unread} count as wrong)"
         if self.strange:
             sentence += f" ({self.strange} of its answers are no label and count as wrong)"
+        if self.overlap:
+            sentence += f"; the small model was fitted on {self.overlap} of these rows, so all this is too good"
         if self.pruning is not None:
             sentence += f"; {self.pruning}"
         if self.risk is not None and self.delta is not None:
@@ -211,8 +218,13 @@ class TunedThreshold:
         threshold: Any = self.threshold
         if isinstance(threshold, Mapping):
             threshold = [[label, value] for label, value in threshold.items()]
-        plain = {**asdict(replace(self, fusion=None)), "threshold": threshold, "meaning": self.meaning}
-        return plain if self.fusion is None else {**plain, "fusion": self.fusion.to_dict()}
+        return {
+            **asdict(replace(self, fusion=None, tuned_on=None)),
+            "threshold": threshold,
+            "meaning": self.meaning,
+            "fusion": None if self.fusion is None else self.fusion.to_dict(),
+            "tuned_on": None if self.tuned_on is None else self.tuned_on.to_text(),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -235,6 +247,8 @@ class TunedThreshold:
                 fields["threshold"] = dict(fields["threshold"])
             if fields.get("fusion") is not None:
                 fields["fusion"] = AnswerFusion.from_dict(fields["fusion"])
+            if fields.get("tuned_on") is not None:
+                fields["tuned_on"] = SeenTexts.from_text(fields["tuned_on"])
             fields["curve"] = tuple(OperatingPoint(**point) for point in fields["curve"])
             return cls(**fields)
         except (KeyError, TypeError) as error:

@@ -41,12 +41,13 @@ class TuningRows:
         large_right: Whether the large model is right. A missing answer is wrong.
         replaced_right: Whether the large model's answer is right, or the small one's where the large model failed.
         deferred_right: Whether a deferred row is answered right. It differs from `replaced_right` only with fusion.
-        gains: What deferring each row gains, in right answers, as far as is known. From its label the gain is -1, 0 or
-            1. A trusted fusion (see `fused`) tells it from the probabilities of both models together. These vary less
-            and are as true on average.
+        gains: What deferring each row gains, in right answers. From its label the gain is -1, 0 or 1. A trusted fusion
+            (see `fused`) expects a gain from the probabilities of both models together. It is never negative, so it
+            only decides where labels do not.
         costs: Cost of deferring each row.
         unread: Whether the large model answered something that could not be read as a label.
         strange: Whether it answered something that is no label and counts as it stands, as wrong.
+        copy_of: A number that copies of a row share, and no others.
         hash: SHA-256 of all tuning rows.
     """
 
@@ -63,6 +64,7 @@ class TuningRows:
     costs: NDArray[np.float64]
     unread: Flags
     strange: Flags
+    copy_of: NDArray[np.int64]
     hash: str
 
     @property
@@ -98,8 +100,8 @@ class TuningRows:
 
         Args:
             weighed: What both models together make of each row.
-            trusted: Whether the fusion was fitted on rows like these. Then its probabilities tell what either answer is
-                worth. Otherwise only the labels do.
+            trusted: Whether the fusion was fitted on rows like these. Then its probabilities tell what gains to expect.
+                Otherwise only the labels do.
         """
         right, gains = self.deferred_right.copy(), self.gains.copy()
         for row, both in enumerate(weighed):
@@ -120,6 +122,7 @@ def read_rows(
     large_confidences: Sequence[float | None] | None = None,
     costs: NDArray[np.float64],
     parser: LabelParser | None = None,
+    copy_of: NDArray[np.int64] | None = None,
 ) -> TuningRows:
     """Take tuning rows as a user gives them.
 
@@ -130,6 +133,7 @@ def read_rows(
         large_confidences: How sure the large model was, where its provider tells.
         costs: Cost of deferring each row.
         parser: Parser of answers that are no label. See `read_answers`.
+        copy_of: A number that copies of a row share. By default no row is a copy.
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types. Or the large
@@ -163,6 +167,7 @@ def read_rows(
         deferred_right=replaced_right,
         gains=replaced_right.astype(np.float64) - small_right,
         costs=costs,
+        copy_of=np.arange(len(true)) if copy_of is None else copy_of,
         unread=_flags(read.unread, len(true)),
         strange=_flags(read.strange, len(true)),
         hash=hash_of([small, known, true, read.values]),
