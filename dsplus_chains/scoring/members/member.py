@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -28,10 +27,10 @@ class TextBatch:
         self.encoder = encoder
         self._found: dict[Any, Any] = {}
 
-    @cached_property
+    @property
     def vectors(self) -> NDArray[np.float32]:
         """The vectors of the texts, of shape [n texts, dimensions]."""
-        return self.encoder.encode(self.texts)
+        return self.once("vectors", lambda: self.encoder.encode(self.texts))
 
     def once(self, who: object, find: Callable[[], Found]) -> Found:
         """A finding about this batch, computed on first use."""
@@ -42,7 +41,7 @@ class TextBatch:
     def part(self, rows: NDArray[np.int64]) -> TextBatch:
         """Some rows of the batch, with their vectors."""
         part = TextBatch([self.texts[row] for row in rows], self.encoder)
-        part.vectors = self.vectors[rows]
+        part._found["vectors"] = self.vectors[rows]
         return part
 
 
