@@ -28,6 +28,11 @@ from dsplus_chains.schema.labels import labels_outside as labels_outside
 from dsplus_chains.schema.labels import same_label as same_label
 from dsplus_chains.schema.large_answer import Explanation as Explanation
 from dsplus_chains.schema.large_answer import LargeAnswer as LargeAnswer
+from dsplus_chains.schema.outside import Stored as Stored
+from dsplus_chains.schema.outside import first_fault as first_fault
+from dsplus_chains.schema.outside import read_json as read_json
+from dsplus_chains.schema.outside import read_numbers as read_numbers
+from dsplus_chains.schema.outside import read_regular as read_regular
 from dsplus_chains.schema.pairs import as_pairs as as_pairs
 from dsplus_chains.schema.pairs import from_pairs as from_pairs
 from dsplus_chains.schema.prediction import ROUNDING as ROUNDING

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -58,8 +59,13 @@ class Member(Protocol):
         """Everything to keep, as settings of JSON values and as arrays."""
 
     @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The member from its state."""
+    def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
+        """The member from its state.
+
+        Raises:
+            BundleError: An array is missing, or another one.
+            pydantic.ValidationError: A setting is missing, or out of range.
+        """
 
 
 def log_softmax(scores: Floats) -> NDArray[np.float64]:
