@@ -15,7 +15,7 @@ from dsplus_chains.calibration.calibration_maps import Calibration, calibration_
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder, load_encoder
-from dsplus_chains.schema import BundleError, first_fault, shown
+from dsplus_chains.schema import BundleError, describe_error, first_fault, shown
 from dsplus_chains.scoring.ensemble import MEMBERS, EnsembleClassifier, MemberReport
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 from dsplus_chains.scoring.state import StoredClassifier, unpack_state
@@ -63,8 +63,8 @@ def restore(
         classifier = restore_classifier(told, tables, find_encoder, n_classes=len(state.labels))
     except BundleError:
         raise
-    except ValueError as error:
-        reason = first_fault(error) if isinstance(error, ValidationError) else str(error)
+    except Exception as error:  # somebody else may have written anything
+        reason = first_fault(error) if isinstance(error, ValidationError) else describe_error(error)
         msg = f"Got a scorer in {str(place)!r} that cannot be read ({reason}); fit anew"
         raise BundleError(msg) from error
     return {

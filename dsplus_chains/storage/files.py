@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dsplus_chains.storage.exchange import exchange
-
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
@@ -39,8 +37,8 @@ def replacing_file(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path, *, first_wins: bool = False) -> Iterator[Path]:
     """A folder to write into, beside `path`. It replaces `path` once the block has ended without an error.
 
-    Linux and macOS let the two change places in one step, on most file systems. Elsewhere, the earlier folder is first
-    moved to `earlier_folder`. Either way it is deleted in the end.
+    An earlier folder is first moved to `earlier_folder`, then deleted. What a killed process has left beside `path` is
+    removed.
 
     Args:
         path: Where the folder will be.
@@ -115,8 +113,6 @@ def _lock(path: Path) -> tuple[int | None, str]:
 
 
 def _swap(partial: Path, target: Path) -> None:
-    if exchange(partial, target):
-        return
     earlier = earlier_folder(target)
     if target.exists():
         shutil.rmtree(earlier, ignore_errors=True)

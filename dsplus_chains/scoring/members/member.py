@@ -33,6 +33,10 @@ class TextBatch:
         """The vectors of the texts, of shape [n texts, dimensions]."""
         return self.once("vectors", lambda: self.encoder.encode(self.texts))
 
+    @vectors.setter
+    def vectors(self, known: NDArray[np.float32]) -> None:
+        self._found["vectors"] = known
+
     def once(self, who: object, find: Callable[[], Found]) -> Found:
         """A finding about this batch, computed on first use."""
         if who not in self._found:
@@ -42,7 +46,7 @@ class TextBatch:
     def part(self, rows: NDArray[np.int64]) -> TextBatch:
         """Some rows of the batch, with their vectors."""
         part = TextBatch([self.texts[row] for row in rows], self.encoder)
-        part._found["vectors"] = self.vectors[rows]
+        part.vectors = self.vectors[rows]
         return part
 
 

@@ -86,14 +86,10 @@ class MlpMember:
         """The member from its state."""
         net = _net(arrays.width, arrays.n_classes)
         shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-        weights = {
-            name: torch.from_numpy(arrays.floats(f"net.{name}", shape).copy()) for name, shape in shapes.items()
-        }
+        weights = {name: torch.from_numpy(arrays.floats(f"net.{name}", shape).copy()) for name, shape in shapes.items()}
         net.load_state_dict(weights)
         center = arrays.floats("center", (arrays.width,))
-        return cls(
-            net=net.requires_grad_(False).eval(), center=center, scale=_Settings.model_validate(settings).scale
-        )
+        return cls(net=net.requires_grad_(False).eval(), center=center, scale=_Settings.model_validate(settings).scale)
 
 
 class _Settings(Stored):
