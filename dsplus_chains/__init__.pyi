@@ -26,10 +26,14 @@ from .prompting.explainer import OverrideExplainer as OverrideExplainer
 from .prompting.parser import LabelParser as LabelParser
 from .prompting.parser import NoneOfTheseError as NoneOfTheseError
 from .prompting.strong import strong_labels as strong_labels
+from .running.breaker import CircuitBreaker as CircuitBreaker
+from .running.breaker import CircuitOpenError as CircuitOpenError
+from .running.limits import Limits as Limits
 from .schema.errors import BundleError as BundleError
 from .schema.errors import DSPlusError as DSPlusError
 from .schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from .schema.errors import InvalidInputError as InvalidInputError
+from .schema.errors import LargeModelError as LargeModelError
 from .schema.errors import SubtaskError as SubtaskError
 from .schema.errors import TrainingDataError as TrainingDataError
 from .schema.errors import WiringError as WiringError

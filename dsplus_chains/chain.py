@@ -15,6 +15,7 @@ from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
+from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.schema import labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.runnable import RunnableScorer
@@ -42,7 +43,12 @@ def data_shunt(
     reask: bool | None = None,
     template: ChatPromptTemplate | str | None = None,
     max_ood_score: float | None = None,
+    on_small_error: Literal["large", "raise"] = "large",
     on_large_error: Literal["small", "raise"] = "small",
+    on_arm_bug: Literal["raise", "small"] = "raise",
+    timeout: float | None = None,
+    deadline: float | None = None,
+    breaker: CircuitBreaker | None = None,
     fusion: AnswerFusion | None = None,
     input_key: str | None = None,
 ) -> RunnableSerializable[Any, Any]:
@@ -80,7 +86,14 @@ def data_shunt(
         template: Prompt of your own; see `HintPromptBuilder`.
         max_ood_score: Largest distance from the training examples at which an answer is kept. A farther input is
             deferred, and so is one without an `ood_score`. See `SmallModelScorer.ood_limit`. Tune with the same value.
+        on_small_error: With "large" a text that the small model fails at goes to the large model, and `small_error` in
+            the record says why. If the large model fails as well, that is an error, never a fallback. With "raise" the
+            small model's error is raised.
         on_large_error: With "small" the small model's answer stands in. With "raise" the error is raised.
+        on_arm_bug: Whether a bug in your own code behind `large_model` is raised, or counts as any other error.
+        timeout: How many seconds the large model has for one row, second question included. None sets no limit.
+        deadline: How many seconds it has for all rows of a batch together.
+        breaker: What stops asking a large model that keeps failing. Give chains that share a model the same one.
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
@@ -128,7 +141,8 @@ def data_shunt(
         raise ValueError(msg)
     named = labels if task is None else task.labels
     *earlier, (tier, last, level) = _tiers(scorer, threshold)
-    scorer, inner = _scorer(last, named, "input" if earlier else input_key)  # a later tier gets a record
+    on_error: Literal["raise", "defer"] = "defer" if on_small_error == "large" else "raise"
+    scorer, inner = _scorer(last, named, "input" if earlier else input_key, on_error)  # a later tier gets a record
     known = [named, *(getattr(small, "labels", None) for small in (inner, *(one for _, one, _ in reversed(earlier))))]
     names = next((found for found in known if found is not None), None)
     if names is None:
@@ -142,14 +156,20 @@ def data_shunt(
         threshold=level,
         max_ood_score=max_ood_score,
         on_large_error=on_large_error,
+        on_arm_bug=on_arm_bug,
+        timeout=timeout,
+        deadline=deadline,
+        breaker=breaker,
         tier=tier,
     )
     chain: RunnableSerializable[Any, Any] = scorer | branch
     if fusion is not None:
         chain = chain | fusion
     for number, (tier, small, level) in reversed(list(enumerate(earlier))):
-        first, _ = _scorer(small, named, "input" if number else input_key)
-        chain = first | ConfidenceBranch(large=chain, threshold=level, on_large_error=on_large_error, tier=tier)
+        first, _ = _scorer(small, named, "input" if number else input_key, on_error)
+        chain = first | ConfidenceBranch(
+            large=chain, threshold=level, on_large_error=on_large_error, on_arm_bug=on_arm_bug, tier=tier
+        )
     return chain
 
 
@@ -176,16 +196,20 @@ def _check_parts(
             raise ValueError(msg)
 
 
-def _scorer(scorer: Any, labels: Sequence[Any] | None, input_key: str | None) -> tuple[Any, BaseScorer]:
+def _scorer(
+    scorer: Any, labels: Sequence[Any] | None, input_key: str | None, on_error: Literal["raise", "defer"]
+) -> tuple[Any, BaseScorer]:
     """The first part of a chain, and the scorer inside it."""
     inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
-    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:
-        return scorer, inner  # a scorer with a config of its own
+    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:  # it has a config of its own
+        inner = inner.model_copy(update={"on_error": on_error})  # a copy keeps the lock of what is not copied
+        return scorer.model_copy(update={"bound": inner}), inner
     if not isinstance(scorer, BaseScorer):
-        scorer = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input")
-    elif input_key is not None:
-        scorer = type(scorer)(**{**dict(scorer), "input_key": input_key})
-    return scorer, scorer
+        made = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input", on_error=on_error)
+        return made, made
+    own = {} if input_key is None else {"input_key": input_key}
+    copied = scorer.model_copy(update={**own, "on_error": on_error})
+    return copied, copied
 
 
 def _tiers(scorer: Any, threshold: Any) -> list[tuple[str, Any, Any]]:

@@ -17,6 +17,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 TWINS = {
     "running/flow.py": "requests, which are called or awaited",
     "running/drivers.py": "the two drivers",
+    "running/each.py": "requests of single rows, which are called or awaited",
     "running/batch_runnable.py": "LangChain's own entry points, over one flow",
     "running/configurable.py": "LangChain's own entry points, over one flow",
     "planning/planner.py": "`plan` and `aplan`, over one flow",

@@ -15,10 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from dsplus_chains.running.progress import Progress
-from dsplus_chains.schema import DSPlusError
+from dsplus_chains.schema import DSPlusError, visible
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
+
+STOPPED = 130
+"""The exit code of a command that was interrupted from the keyboard."""
 
 CONCURRENCY = 16
 """Most requests to the large model at the same time."""
@@ -36,16 +39,20 @@ def user_errors() -> Iterator[None]:
     """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback."""
     try:
         yield
+    except KeyboardInterrupt as interrupt:
+        what = f": {interrupt}" if str(interrupt) else ""
+        say(f"Stopped{what}. What was answered before is kept.")
+        raise typer.Exit(STOPPED) from None
     except (DSPlusError, ImportError, ValueError, OSError) as error:
         Console(stderr=True).print(
-            f"dsplus: {_line(error)}", style="red", markup=False, highlight=False, soft_wrap=True, emoji=False
+            visible(f"dsplus: {_line(error)}"), style="red", markup=False, highlight=False, soft_wrap=True, emoji=False
         )
         raise typer.Exit(USER_ERROR) from error
 
 
 def say(text: str) -> None:
-    """Print a sentence as it is."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
+    """Print a sentence as it is. Escape codes in it are shown, and not obeyed."""
+    Console().print(visible(text), markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
 @contextmanager

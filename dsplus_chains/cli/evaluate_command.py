@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from langchain_core.runnables import RunnableConfig
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -28,10 +27,12 @@ from dsplus_chains.cli.large_options import (
     BaseUrl,
     Large,
     LargeColumn,
+    Timeout,
     check_answered,
     check_source,
     large_model,
 )
+from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import in_batches
 from dsplus_chains.schema import answer_of_large, share, span
 
@@ -48,6 +49,7 @@ def evaluate(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    timeout: Timeout = 60.0,
     baselines: Annotated[
         bool, typer.Option(help="With --large: also ask the large model alone about every row, to compare.")
     ] = True,
@@ -71,7 +73,7 @@ def evaluate(
 
         table = read_table(data)
         texts = table.texts(text)
-        model = None if large is None else large_model(large, base_url, answer_file)
+        model = None if large is None else large_model(large, base_url, answer_file, timeout=timeout)
         from dsplus_chains.evaluation.measure import evaluate as measure
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
@@ -87,13 +89,17 @@ def evaluate(
             records = loaded.replay(scored, answers)
             alone["large_answers"] = [answer.value for answer in answers]
         else:
-            calls: RunnableConfig = {"max_concurrency": CONCURRENCY}
+            limits = Limits(timeout=timeout)
+            calls: dict[str, Any] = {"config": {"max_concurrency": CONCURRENCY}, "check": limits.check}
             with progress_bar(quiet=quiet) as progress:
-                records = in_batches(loaded.chain(model), texts, title="The chain", progress=progress, config=calls)
+                chain = loaded.chain(model, **limits.settings)
+                records = in_batches(chain, texts, title="The chain", progress=progress, **calls)
             if baselines:
-                plain = loaded.chain(model, threshold=None, hints="none", exemplars=None, fusion=None)
+                plain = loaded.chain(
+                    model, threshold=None, hints="none", exemplars=None, fusion=None, **limits.settings
+                )
                 with progress_bar(quiet=quiet) as progress:
-                    asked = in_batches(plain, texts, title="The large model alone", progress=progress, config=calls)
+                    asked = in_batches(plain, texts, title="The large model alone", progress=progress, **calls)
                 check_answered(asked)
                 alone["large_answers"] = [answer_of_large(record) for record in asked]
                 alone["large_usage"] = [record["large"].usage for record in asked]

@@ -16,6 +16,9 @@ Large: TypeAlias = Annotated[
 BaseUrl: TypeAlias = Annotated[
     str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server, for --large openai:NAME.")
 ]
+Timeout: TypeAlias = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0.1, help="The large model has so many seconds for one row.")
+]
 AnswerFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -40,13 +43,14 @@ def check_source(large: str | None, large_column: str | None) -> None:
         raise ValueError(msg)
 
 
-def large_model(name: str, base_url: str | None, answers: Path | None = None) -> Any:
+def large_model(name: str, base_url: str | None, answers: Path | None = None, *, timeout: float | None = None) -> Any:
     """The chat model of this name.
 
     Args:
         name: "smollm2" or "openai:NAME".
         base_url: An OpenAI-compatible server.
         answers: The file in which its answers are kept.
+        timeout: Seconds that one request may take. None: as long as the client waits by itself.
 
     Raises:
         ValueError: There is no such model, or no key for it.
@@ -70,6 +74,7 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None) ->
     from langchain_openai import ChatOpenAI
 
     settings: dict[str, Any] = {"model": model, "base_url": base_url, "api_key": key, "temperature": 0}
+    settings["timeout"] = timeout
     if answers is not None:
         from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
 

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from dsplus_chains.cli.console import CONCURRENCY, BundleFolder, Data, Quiet, Text, progress_bar, say, user_errors
-from dsplus_chains.cli.large_options import BaseUrl, Large, LargeColumn, check_source, large_model
+from dsplus_chains.cli.large_options import BaseUrl, Large, LargeColumn, Timeout, check_source, large_model
+from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import BATCH_SIZE
+from dsplus_chains.schema import share
 
-STOPPED = 130
-"""The exit code of a run that was interrupted from the keyboard."""
+TOO_MANY_FALLBACKS = 3
+"""The exit code of a run in which the large model failed at more rows than `--max-fallback-rate` allows."""
 
 
 def run(
@@ -27,6 +29,17 @@ def run(
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows in one batch.")] = BATCH_SIZE,
+    timeout: Timeout = 60.0,
+    max_fallback_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="End with exit code 3 if the large model fails at more than this share of the deferred rows. The "
+            "output is written all the same.",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Label a file.
@@ -43,28 +56,30 @@ def run(
     """
     with user_errors():
         check_source(large, large_column)
-        from dsplus_chains.corpus.labelling import RunInterruptedError, label_table
+        from dsplus_chains.corpus.labelling import label_table
 
-        model: Any = None if large is None else large_model(large, base_url)
+        model: Any = None if large is None else large_model(large, base_url, timeout=timeout)
         with progress_bar(quiet=quiet) as progress:
-            try:
-                run = label_table(
-                    bundle,
-                    data,
-                    text=text,
-                    out=out,
-                    large_model=model,
-                    large_name=large,
-                    large_column=large_column,
-                    retry_fallbacks=retry_fallbacks,
-                    batch_size=batch_size,
-                    concurrency=CONCURRENCY,
-                    progress=progress,
-                )
-            except RunInterruptedError as stop:
-                say(f"Stopped after {stop.done} of {stop.total} rows. The same command continues the run.")
-                raise typer.Exit(STOPPED) from None
+            run = label_table(
+                bundle,
+                data,
+                text=text,
+                out=out,
+                large_model=model,
+                large_name=large,
+                server=base_url,
+                large_column=large_column,
+                retry_fallbacks=retry_fallbacks,
+                batch_size=batch_size,
+                concurrency=CONCURRENCY,
+                limits=Limits(timeout=timeout),
+                progress=progress,
+            )
         say(f"{run.rows:,} rows are in {out}: {run.counts}.")
         if run.first_fallback is not None:
             row = run.first_fallback
-            say(f"The first fallback is row {row.row + 1} ({row.error}). Use --retry-fallbacks to ask again.")
+            say(f"The first fallback is row {row.row + 1} ({row.error}); --retry-fallbacks asks about them again.")
+        rate = run.counts.fallback_rate
+        if max_fallback_rate is not None and rate > max_fallback_rate:
+            say(f"The large model failed at {share(rate)} of the deferred rows; --max-fallback-rate allows less.")
+            raise typer.Exit(TOO_MANY_FALLBACKS)

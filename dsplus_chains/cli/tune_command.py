@@ -29,11 +29,13 @@ from dsplus_chains.cli.large_options import (
     BaseUrl,
     Large,
     LargeColumn,
+    Timeout,
     check_source,
     large_model,
     settings_of,
 )
 from dsplus_chains.cli.ways import AUTO, set_coverage_of, ways_to_ask
+from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import in_batches
 from dsplus_chains.schema import share
 
@@ -78,6 +80,7 @@ def tune(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    timeout: Timeout = 60.0,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.ACCURACY,
     max_escalation: Annotated[
         float | None, typer.Option(metavar="E", help="At most this share of rows goes to the large model.")
@@ -162,7 +165,7 @@ def tune(
 
         table = read_table(data)
         texts = table.texts(text)
-        model = None if large is None else large_model(large, base_url, answer_file)
+        model = None if large is None else large_model(large, base_url, answer_file, timeout=timeout)
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
         from dsplus_chains.storage.bundle_files import read_manifest
@@ -198,6 +201,7 @@ def tune(
                     max_rows=max_rows,
                     max_tokens=max_tokens,
                     config={"max_concurrency": CONCURRENCY},
+                    limits=Limits(timeout=timeout),
                     progress=progress,
                 )
                 chosen, search, predictions = (

@@ -1,5 +1,6 @@
-from .journal import AnsweredRow as AnsweredRow
-from .journal import Counts as Counts
+from .answered import AnsweredRow as AnsweredRow
+from .answered import Counts as Counts
+from .answered import RunIdentity as RunIdentity
 from .journal import Journal as Journal
 from .journal import JournalError as JournalError
 from .labelling import LabelledTable as LabelledTable

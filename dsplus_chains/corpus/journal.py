@@ -1,17 +1,15 @@
-"""The journal of a run over a table. It keeps all answers on disk, so that a kill loses nothing.
+"""The journal of a run over a table, which keeps what has been answered, so that a kill loses nothing.
 
-Each line is a JSON object. The first line says which run it is. Then comes every reply of the large model, as soon as
-it is there. The rows of a batch come once the batch is complete. Lines are only appended, and each one is synchronised
-with the disk.
+It is one SQLite file. Each reply of the large model is a row of its own, written as it comes. The rows of a batch are
+written together, once the batch is complete. Nothing of it is held in memory but four numbers.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from importlib import import_module
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -21,134 +19,156 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
-from dsplus_chains.schema import DSPlusError, hash_of_text
+from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.running.telling import tell_once
+from dsplus_chains.schema import DSPlusError, describe_error, hash_of_text, labels_outside, shown
 
-FORMAT = 1
+FORMAT = 2
+_TABLES = """
+CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS replies (
+    prompt TEXT PRIMARY KEY, text TEXT NOT NULL, tokens INTEGER NOT NULL, batch INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS answers (
+    row INTEGER PRIMARY KEY, answer TEXT NOT NULL, source TEXT NOT NULL, confidence REAL, error TEXT
+);
+CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY AUTOINCREMENT);
+"""
+
+
+_COLUMNS = "row, answer, source, confidence, error"
 
 
 class JournalError(DSPlusError, ValueError):
-    """A journal is damaged, in use, or belongs to another run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunIdentity:
-    """What tells one run from another. A run never takes the rows of another run.
-
-    Args:
-        bundle: SHA-256 of the bundle's manifest.
-        input: SHA-256 of the input file.
-        text: The column with the texts.
-        large: The name of the large model.
-    """
-
-    bundle: str
-    input: str
-    text: str
-    large: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnsweredRow:
-    """One row of the output.
-
-    Args:
-        row: Its index in the input.
-        answer: The label.
-        source: Who gave the answer.
-        confidence: The confidence of the small model.
-        error: Why the large model did not answer. None if it did, or was not asked.
-    """
-
-    row: int
-    answer: Any
-    source: str
-    confidence: float | None
-    error: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """How the rows so far were answered.
-
-    Args:
-        kept: Number of rows that the small model answered, because it was sure.
-        deferred: Number of the other rows.
-        fallback: Number of the deferred rows that the large model failed at.
-        tokens: Tokens of all replies of the large model.
-    """
-
-    kept: int
-    deferred: int
-    fallback: int
-    tokens: int
-
-    def __str__(self) -> str:
-        asked = f"{self.deferred:,} deferred ({self.fallback:,} of them fallback)"
-        unknown = not self.tokens and self.deferred > self.fallback  # every reply takes some tokens
-        return f"{self.kept:,} kept, {asked}, {'tokens unknown' if unknown else f'{self.tokens:,} tokens'}"
+    """A journal is of another run, or damaged, or in use, or was given what is no answer."""
 
 
 class Journal(BaseCache):
-    """The answers of a run, in memory and on disk. As a LangChain cache, it keeps the large model's replies too.
+    """What a run has answered, on disk. As a LangChain cache it keeps the large model's replies too.
 
     Args:
-        path: The file. It is made if it is missing.
-        identity: What tells the run from others.
-        forget: Whether to forget replies from before the last complete batch. Then rows that the large model failed at
-            are asked about again.
+        path: The file. It is made if it is not there.
+        identity: What the run is of.
+        labels: What rows may be answered with.
+        forget: Whether replies from before the last complete batch are not used again. Then rows that the large model
+            failed at are asked about anew.
 
     Raises:
-        JournalError: The file is the journal of another run, damaged, or in use by another process.
+        JournalError: The file is the journal of another run, is damaged, or is in use by another process.
     """
 
-    def __init__(self, path: Path, identity: RunIdentity, *, forget: bool = False) -> None:
+    def __init__(
+        self, path: Path, identity: RunIdentity, *, labels: Sequence[Any] | None = None, forget: bool = False
+    ) -> None:
         self.path = path
-        self.rows: dict[int, AnsweredRow] = {}
-        self._replies: dict[str, str] = {}
-        self._tokens = 0
+        self._labels = None if labels is None else tuple(labels)
         self._lock = Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab+", buffering=0)
+        self._database = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
         try:
-            _claim(self._file.fileno(), path)
-            self._end = self._read(identity, forget=forget)
-            self._file.truncate(self._end)
-            if not self._end:
-                self._append({"format": FORMAT, **vars(identity)})
+            self._open(identity, forget=forget)
+        except sqlite3.OperationalError as error:
+            self.close()
+            if "locked" not in str(error):
+                raise self._damaged(error) from error
+            msg = f"{path}: got a journal that another dsplus run is writing; wait for it, or choose another --out"
+            raise JournalError(msg) from error
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise self._damaged(error) from error
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, which has everything."""
+        self._database.close()
 
     @property
     def counts(self) -> Counts:
         """How the rows so far were answered."""
-        sources = [row.source for row in self.rows.values()]
-        kept, fallback = sources.count("small"), sources.count("fallback")
-        return Counts(kept=kept, deferred=len(sources) - kept, fallback=fallback, tokens=self._tokens)
+        with self._lock:
+            return Counts(**self._counted)
 
-    def pending(self, n: int, *, retry_fallbacks: bool) -> list[int]:
-        """The rows, out of `n`, that are still to be answered."""
-        return [
-            row for row in range(n) if row not in self.rows or (retry_fallbacks and self.rows[row].source == "fallback")
-        ]
+    def __len__(self) -> int:
+        """How many rows have an answer."""
+        counts = self.counts
+        return counts.kept + counts.deferred
+
+    def __bool__(self) -> bool:
+        """An empty journal is one too; langchain-core before 1.5 asks ``if cache``."""
+        return True
+
+    def pending(self, n: int, *, retry_fallbacks: bool) -> Iterator[int]:
+        """The rows, out of `n`, that are still to be answered, in their order."""
+        done = "SELECT row FROM answers WHERE row >= ? AND source NOT IN ('fallback', 'error') ORDER BY row LIMIT 1000"
+        if not retry_fallbacks:
+            done = "SELECT row FROM answers WHERE row >= ? ORDER BY row LIMIT 1000"
+        row = 0
+        while row < n:
+            answered = [found for (found,) in self._query(done, row)]
+            if not answered:
+                yield from range(row, n)
+                return
+            for found in answered:
+                yield from range(row, min(found, n))
+                row = found + 1
 
     def commit(self, rows: Sequence[AnsweredRow]) -> None:
-        """Keep the rows of a batch: all of them, or none if the process is killed meanwhile."""
-        self._append({"rows": [list(vars(row).values()) for row in rows]})
-        self.rows.update({row.row: row for row in rows})
+        """Keep the rows of a batch: all of them, or none if the process is killed on the way.
+
+        Raises:
+            JournalError: An answer is no label.
+        """
+        for row in rows:
+            self._check(row)
+        packed = [(one.row, json.dumps(one.answer), one.source, one.confidence, _writable(one.error)) for one in rows]
+        numbers = [(one.row,) for one in rows]
+        with self._lock, self._database:
+            self._database.execute("BEGIN")
+            earlier = [
+                found
+                for number in numbers
+                for found in self._database.execute("SELECT source FROM answers WHERE row = ?", number)
+            ]
+            self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", packed)
+            self._database.execute("INSERT INTO batches DEFAULT VALUES")
+        with self._lock:
+            for (source,) in earlier:
+                self._count(source, -1)
+            for one in rows:
+                self._count(one.source, 1)
+
+    def answers(self) -> Iterator[AnsweredRow]:
+        """All answered rows, in their order."""
+        row = -1
+        while page := self._query(f"SELECT {_COLUMNS} FROM answers WHERE row > ? ORDER BY row LIMIT 1000", row):  # noqa: S608
+            yield from map(_read, page)
+            row = page[-1][0]
+
+    @property
+    def first_fallback(self) -> AnsweredRow | None:
+        """The first row that the large model failed at; None if there is none."""
+        where = "row >= ? AND source IN ('fallback', 'error')"
+        found = self._query(f"SELECT {_COLUMNS} FROM answers WHERE {where} ORDER BY row LIMIT 1", 0)  # noqa: S608
+        return _read(found[0]) if found else None
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        # By the prompt alone. The model's settings name its server, whose port may change after a restart.
-        text = self._replies.get(hash_of_text(prompt))
-        # Without the usage. Its tokens have been counted, and LangChain would add a cost of 0 to it.
-        return None if text is None else [Generation(text=text)]
+        # By the prompt alone: the model's settings name its server, whose port may be another one after a restart.
+        try:
+            found = self._query("SELECT text FROM replies WHERE prompt = ?", hash_of_text(prompt))
+        except sqlite3.Error as error:
+            tell_once(f"{self.path}: a reply cannot be looked up ({error})", "journal", str(self.path))
+            return None
+        # No message with its usage: its tokens have been counted, and LangChain would add a cost of 0 to it.
+        return [Generation(text=found[0][0])] if found else None
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
@@ -156,93 +176,81 @@ class Journal(BaseCache):
         if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
             return
         message = generation.message
-        if message.text:  # a refusal has no text, and is no answer
-            tokens = 0 if message.usage_metadata is None else message.usage_metadata["total_tokens"]
-            reply = {"reply": hash_of_text(prompt), "text": str(message.text), "tokens": tokens}
-            self._append(reply)
+        if not message.text:  # a refusal says nothing, and is no answer
+            return
+        tokens = 0 if message.usage_metadata is None else message.usage_metadata["total_tokens"]
+        text = _writable(str(message.text))
+        batch = "(SELECT coalesce(max(number), 0) FROM batches)"
+        try:
             with self._lock:
-                self._take(reply)
+                self._database.execute(
+                    f"INSERT OR REPLACE INTO replies VALUES (?, ?, ?, {batch})",  # noqa: S608  no value of anybody's
+                    (hash_of_text(prompt), text, tokens),
+                )
+                self._counted["tokens"] += tokens
+        except sqlite3.Error as error:  # the answer stands; a later run asks again
+            tell_once(f"{self.path}: a reply cannot be kept ({describe_error(error)})", "journal", str(self.path))
 
     @override
     def clear(self, **kwargs: Any) -> None:
-        self._replies.clear()
-
-    def _take(self, reply: Mapping[str, Any]) -> None:
-        self._replies[reply["reply"]] = reply["text"]
-        self._tokens += reply["tokens"]
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        packed = json.dumps(entry, default=str).encode() + b"\n"
         with self._lock:
-            try:
-                if self._file.write(packed) != len(packed):
-                    msg = f"{self.path}: the disk took only part of a line; is it full?"
-                    raise OSError(msg)
-                os.fsync(self._file.fileno())
-            except OSError:
-                self._file.truncate(self._end)  # half a line must not run into the next one
-                raise
-            self._end += len(packed)
+            self._database.execute("DELETE FROM replies")
 
-    def _read(self, identity: RunIdentity, *, forget: bool) -> int:
-        """Read what is there. Return the length of the undamaged part."""
-        self._file.seek(0)
-        lines = self._file.read().splitlines(keepends=True)
-        end = 0
-        for number, line in enumerate(lines, start=1):
-            try:
-                if not line.endswith(b"\n"):
-                    break  # cut short by a kill
-                entry = json.loads(line)
-                if number == 1:
-                    self._check(entry, identity)
-                elif "reply" in entry:
-                    self._take(entry)
-                else:
-                    self.rows.update({row[0]: AnsweredRow(**_named(row)) for row in entry["rows"]})
-                    if forget:
-                        self._replies.clear()
-            except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-                if isinstance(error, JournalError):
-                    raise
-                if number == len(lines) > 1:
-                    break
-                msg = f"{self.path}, line {number}: damaged ({error}); delete the file to start anew"
-                raise JournalError(msg) from error
-            end += len(line)
-        return end
-
-    def _check(self, header: Mapping[str, Any], identity: RunIdentity) -> None:
-        names = ["format", *(field.name for field in fields(identity))]
-        wanted = {"format": FORMAT, **vars(identity)}
-        if other := [name for name in names if header.get(name) != wanted[name]]:
+    def _open(self, identity: RunIdentity, *, forget: bool) -> None:
+        # One process alone; a kill gives the file free again. A kill of the machine may lose the last replies.
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.execute("BEGIN EXCLUSIVE")
+        self._database.execute("COMMIT")
+        self._database.executescript(_TABLES)
+        wanted = {"format": str(FORMAT), **asdict(identity)}
+        found = dict(self._database.execute("SELECT name, value FROM identity"))
+        if not found:
+            self._database.executemany("INSERT INTO identity VALUES (?, ?)", wanted.items())
+        elif other := [name for name, value in wanted.items() if found.get(name) != value]:
             msg = (
                 f"{self.path}: got the journal of another run (another {' and another '.join(other)}) but expected "
                 "this one's; delete it to start anew, or choose another --out"
             )
             raise JournalError(msg)
+        (tokens,) = self._database.execute("SELECT coalesce(sum(tokens), 0) FROM replies").fetchone()
+        self._counted = {"kept": 0, "deferred": 0, "fallback": 0, "tokens": tokens}
+        for source, number in self._database.execute("SELECT source, count(*) FROM answers GROUP BY source"):
+            self._count(source, number)
+        if forget:
+            batch = "(SELECT coalesce(max(number), 0) FROM batches)"
+            self._database.execute(f"UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch < {batch}")  # noqa: S608
+
+    def _count(self, source: str, number: int) -> None:
+        self._counted["kept" if source == "small" else "deferred"] += number
+        self._counted["fallback"] += number if source in {"fallback", "error"} else 0
+
+    def _query(self, statement: str, value: Any) -> list[Any]:
+        with self._lock:
+            return self._database.execute(statement, (value,)).fetchall()
+
+    def _check(self, row: AnsweredRow) -> None:
+        is_label = isinstance(row.answer, (str, int))
+        if row.source == "error" and row.answer is None:
+            return
+        if not is_label or (self._labels is not None and labels_outside([row.answer], self._labels)):
+            msg = f"{self.path}: got {shown(row.answer)} for row {row.row + 1}, which is no label; it is not kept"
+            raise JournalError(msg)
+
+    def _damaged(self, error: sqlite3.Error) -> JournalError:
+        return JournalError(f"{self.path}: damaged ({error}); delete the file to start anew")
+
+
+def _read(found: Sequence[Any]) -> AnsweredRow:
+    row, answer, source, confidence, error = found
+    return AnsweredRow(row=row, answer=json.loads(answer), source=source, confidence=confidence, error=error)
+
+
+def _writable(text: str | None) -> str | None:
+    """The text with a question mark for each half of a character, which no file can hold."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def journal_path(out: Path) -> Path:
-    """The place of an output's journal, which is beside the output."""
-    return out.with_name(f"{out.name}.journal.jsonl")
-
-
-def _named(values: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip((field.name for field in fields(AnsweredRow)), values, strict=True))
-
-
-def _claim(descriptor: int, path: Path) -> None:
-    """Keep other processes off the journal, if the system can do this. A kill releases it again."""
-    try:
-        fcntl: Any = import_module("fcntl")
-    except ImportError:
-        return  # Windows
-    lock: Callable[[int, int], None] = fcntl.flock
-    try:
-        lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        msg = f"{path}: got a journal that another dsplus run is writing; wait for it, or choose another --out"
-        raise JournalError(msg) from error
-    except OSError:
-        return  # a file system without locks
+    """The path of an output's journal, which is beside it."""
+    return out.with_name(f"{out.name}.journal.sqlite")

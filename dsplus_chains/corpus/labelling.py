@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dsplus_chains.corpus.journal import AnsweredRow, Counts, Journal, RunIdentity, journal_path
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.evaluation.recorded import read_recorded
+from dsplus_chains.running.flow import Ask
+from dsplus_chains.running.limits import Limits
+from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
-from dsplus_chains.schema import hash_of_file
+from dsplus_chains.schema import WiringError, describe_error, hash_of_file
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.bundle_files import read_manifest
 from dsplus_chains.tables.reading import read_table
@@ -20,7 +27,7 @@ from dsplus_chains.tables.writing import check_writable, write_table
 ADDED = ("answer", "source", "confidence", "error")
 """The columns that the output has in addition to those of the input."""
 
-Answer: TypeAlias = Callable[[list[int]], list[dict[str, Any]]]
+Answer: TypeAlias = Callable[[list[int]], list[Any]]
 """A function from the numbers of some rows to their records."""
 
 
@@ -61,10 +68,12 @@ def label_table(
     out: str | Path,
     large_model: Any = None,
     large_name: str | None = None,
+    server: str | None = None,
     large_column: str | None = None,
     retry_fallbacks: bool = False,
     batch_size: int = BATCH_SIZE,
     concurrency: int | None = None,
+    limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> LabelledTable:
     """Label a table. The output has its columns, the answer, its source, the small model's confidence and the error.
@@ -79,35 +88,43 @@ def label_table(
         out: The output. The ending of its name tells its kind.
         large_model: A chat model for the rows that the small model is not sure of. None: `large_column` is used.
         large_name: The name of the large model. With another name, its journal counts as that of another run.
+        server: The address of its server, where it is not the provider's own. Another server's journal counts as that
+            of another run.
         large_column: The column with logged answers of a large model.
         retry_fallbacks: Ask again about rows that the large model failed at.
         batch_size: Number of rows in one batch.
-        concurrency: Most requests to the large model at the same time. None: LangChain's own limit.
+        concurrency: Most requests to the large model at the same time. None: 100.
+        limits: How long and how patiently the large model is asked. None: with a breaker, and 60 seconds a row.
         progress: A function that is called after each batch.
 
     Raises:
         TableError: The table cannot be read, or the output cannot be written.
         BundleError: The bundle is damaged, or not tuned.
         JournalError: The journal is damaged, in use, or belongs to another run.
+        LargeModelError: The large model's key is refused, or there is no such model. What was answered is kept.
         RunInterruptedError: Ctrl-C was pressed. All answers so far are kept.
     """
     data, out = Path(data), Path(out)
     table = read_table(data)
-    texts = table.texts(text)
+    texts = table.texts(text, empty="keep")
     _check_places(table, out)
     identity = RunIdentity(
         bundle=read_manifest(Path(bundle)).sha256,
         input=hash_of_file(data),
         text=text,
         large=large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__),
+        server=server or "",
     )
     loaded = Bundle.load(bundle)
     loaded.check_tuned()
-    with Journal(journal_path(out), identity, forget=retry_fallbacks) as journal:
+    limits = Limits(timeout=60.0) if limits is None else limits
+    with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         if large_model is None:
             answer = _replaying(loaded, table, str(large_column), texts)
         else:
-            answer = _asking(loaded, large_model.model_copy(update={"cache": journal}), texts, concurrency)
+            remembering = large_model.model_copy(update={"cache": journal})
+            chain = loaded.chain(remembering, **limits.settings)
+            answer = _asking(chain, texts, concurrency)
         try:
             label_rows(
                 answer,
@@ -115,13 +132,13 @@ def label_table(
                 len(texts),
                 retry_fallbacks=retry_fallbacks,
                 batch_size=batch_size,
+                limits=limits,
                 progress=progress,
             )
         except KeyboardInterrupt as interrupt:
-            raise RunInterruptedError(len(journal.rows), len(texts)) from interrupt
+            raise RunInterruptedError(len(journal), len(texts)) from interrupt
         write_table(out, [*table.columns, *ADDED], _output(table, journal))
-        fallbacks = (row for row in journal.rows.values() if row.source == "fallback")
-        return LabelledTable(rows=len(texts), counts=journal.counts, first_fallback=next(fallbacks, None))
+        return LabelledTable(rows=len(texts), counts=journal.counts, first_fallback=journal.first_fallback)
 
 
 def label_rows(
@@ -131,29 +148,43 @@ def label_rows(
     *,
     retry_fallbacks: bool,
     batch_size: int,
-    progress: Progress | None,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Answer the pending rows, batch by batch. A batch is one call of the small model and one batch of the large one.
+    """Answer the pending rows, batch by batch: one call of the small model, one batch of the large one.
+
+    A row that neither model can answer is kept with the source "error". It does not stop the others.
 
     Args:
-        answer: A function that answers rows.
-        journal: The journal, which keeps the answers and knows the pending rows.
-        n: Number of all rows.
+        answer: A function that answers rows. A row that it cannot answer is an exception.
+        journal: The journal that keeps the answers, and knows which rows are pending.
+        n: Number of rows in all.
         retry_fallbacks: Answer again the rows that the large model failed at.
         batch_size: Number of rows in one batch.
+        limits: Those of the large model. If no further request can succeed, the run stops.
         progress: A function that is called after each batch.
+
+    Raises:
+        LargeModelError: The key is refused, or there is no such model. What was answered before is kept.
+        Exception: A bug in your own code behind `answer`.
     """
     pending = journal.pending(n, retry_fallbacks=retry_fallbacks)
-    done = n - len(pending)
-    for start in range(0, len(pending), batch_size):
-        rows = pending[start : start + batch_size]
-        records = answer(rows)
-        journal.commit([_answered(row, record) for row, record in zip(rows, records, strict=True)])
+    while rows := list(islice(pending, batch_size)):
+        answered = [_answered(row, record) for row, record in zip(rows, answer(rows), strict=True)]
+        if limits is not None and limits.breaker is not None and limits.breaker.hopeless is not None:
+            answered = [row for row in answered if row.source not in {"fallback", "error"}]
+        journal.commit(answered)
+        if limits is not None:
+            limits.check()
         if progress is not None:
-            progress("Labelling", done + start + len(rows), n, str(journal.counts))
+            progress("Labelling", len(journal), n, str(journal.counts))
 
 
-def _answered(row: int, record: dict[str, Any]) -> AnsweredRow:
+def _answered(row: int, record: Any) -> AnsweredRow:
+    if isinstance(record, Exception):
+        if isinstance(record, WiringError) or is_callers_bug(record):
+            raise record
+        return AnsweredRow(row=row, answer=None, source="error", confidence=None, error=describe_error(record))
     return AnsweredRow(
         row=row,
         answer=record["answer"],
@@ -163,14 +194,20 @@ def _answered(row: int, record: dict[str, Any]) -> AnsweredRow:
     )
 
 
-def _asking(bundle: Bundle, model: Any, texts: list[str], concurrency: int | None) -> Answer:
-    chain = bundle.chain(model)
-    return lambda rows: chain.batch([texts[row] for row in rows], {"max_concurrency": concurrency})
+def _asking(chain: Runnable[Any, Any], texts: list[str], concurrency: int | None) -> Answer:
+    config: RunnableConfig = {"max_concurrency": concurrency}
+    return lambda rows: Ask(chain, [texts[row] for row in rows], [config] * len(rows)).call().outputs
 
 
 def _replaying(bundle: Bundle, table: Table, column: str, texts: list[str]) -> Answer:
     answers = read_recorded(table.cells(column), bundle.task.parser, where=f"column {column!r}")
-    return lambda rows: bundle.replay(bundle.scorer.batch([texts[row] for row in rows]), [answers[row] for row in rows])
+    scorer = bundle.scorer.deferring()
+
+    def answer(rows: list[int]) -> list[Any]:
+        scored = scorer.batch([texts[row] for row in rows])
+        return bundle.replay(scored, [answers[row] for row in rows], return_exceptions=True)
+
+    return answer
 
 
 def _check_places(table: Table, out: Path) -> None:
@@ -184,6 +221,5 @@ def _check_places(table: Table, out: Path) -> None:
 
 
 def _output(table: Table, journal: Journal) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(table.rows):
-        answered = journal.rows[number]
+    for row, answered in zip(table.rows, journal.answers(), strict=True):
         yield {**row, **{name: getattr(answered, name) for name in ADDED}}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from time import monotonic
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from langchain_core.exceptions import OutputParserException
@@ -11,14 +13,18 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, InstanceOf, field_validator
 from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
 from dsplus_chains.running.answer_stream import AnswerStream, answer_flow
 from dsplus_chains.running.arm import feed, leading_prompt, merge_answer, without_answer
 from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.each import AskEach
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Open, StreamFlow, Tell
+from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import (
     ASKED_LARGE,
@@ -91,6 +97,13 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             they were tuned with. None defers nothing for this reason.
         on_large_error: With "small" the small model's answer stands in. With "raise" the error is raised for that
             input. The error is also raised if the small model has no label.
+        on_arm_bug: A bug in your own code inside of the arm (AttributeError, KeyError, TypeError, NameError and their
+            like) is no outage of a model. With "raise" it is raised, with "small" it counts as any other error.
+        timeout: How many seconds one row may take. A row that takes longer has failed.
+        deadline: How many seconds all deferred rows of a batch may take together. Rows that are not done by then have
+            failed; the others keep their answers.
+        breaker: What stops asking a model that keeps failing. Rows that are not asked about have failed. With it, or
+            with a `timeout` or a `deadline`, the arm is asked row by row instead of by one batch.
         tier: The `source` of an answer that this branch keeps. The names "large", "fused" and "fallback" are taken.
 
     Raises:
@@ -115,6 +128,10 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     threshold: Threshold
     max_ood_score: float | None = Field(default=None, ge=0)
     on_large_error: Literal["small", "raise"] = "small"
+    on_arm_bug: Literal["raise", "small"] = "raise"
+    timeout: float | None = Field(default=None, gt=0)
+    deadline: float | None = Field(default=None, gt=0)
+    breaker: InstanceOf[CircuitBreaker] | None = None
     tier: str = Field(default="small", min_length=1)
 
     @field_validator("tier")
@@ -149,8 +166,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         results, calls = self._decide(inputs, run_manager, config)
         if calls:
-            asked = Ask(self.large, [call.arm_input for call in calls], [call.config for call in calls], kwargs)
-            self._resolve(results, calls, (yield asked).outputs)
+            self._resolve(results, calls, (yield self._asked(calls, kwargs)).outputs)
         for value, result, manager in zip(inputs, results, run_manager, strict=True):
             if manager.handlers and not isinstance(result, Exception):
                 yield Tell(manager, DECISION_EVENT, self._event(value, result["source"]))
@@ -165,8 +181,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         if calls:
             answer = AnswerStream(value, source="large", collector=calls[0].collector)
             try:
-                pieces = yield Open(self.large, calls[0].arm_input, calls[0].config, kwargs)
-                yield from answer_flow(answer, pieces)
+                yield from self._streamed(calls[0], answer, kwargs)
                 source = answer.source
             except Exception as error:
                 yield Chunk(AddableDict(self._stand_in(calls[0], error, started=answer.started)))
@@ -176,6 +191,26 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             source = result["source"]
         if run_manager.handlers:
             yield Tell(run_manager, DECISION_EVENT, self._event(value, source))
+
+    def _asked(self, calls: list[_Call], kwargs: dict[str, Any]) -> Ask | AskEach:
+        """The deferred rows, in one batch; row by row where there is a deadline or a breaker."""
+        inputs, configs = [call.arm_input for call in calls], [call.config for call in calls]
+        if self.timeout is None and self.deadline is None and self.breaker is None:
+            return Ask(self.large, inputs, configs, kwargs)
+        return AskEach(
+            self.large, inputs, configs, kwargs, timeout=self.timeout, deadline=self.deadline, breaker=self.breaker
+        )
+
+    def _streamed(self, call: _Call, answer: AnswerStream, kwargs: dict[str, Any]) -> StreamFlow:
+        """The large arm's answer to one row, chunk by chunk."""
+        limits = [limit for limit in (self.timeout, self.deadline) if limit is not None]
+        until = monotonic() + min(limits) if limits else None
+        try:
+            with nullcontext() if self.breaker is None else self.breaker.watching():
+                pieces = yield Open(self.large, call.arm_input, call.config, kwargs, timed=until is not None)
+                yield from answer_flow(answer, pieces, until=until)
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"no answer in {min(limits):g} s") from error
 
     def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> tuple[list[Any], list[_Call]]:
         """The finished record of each kept row (or its error), and the calls that the other rows need."""
@@ -198,7 +233,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         return results, calls
 
     def _resolve(self, results: list[Any], calls: list[_Call], outputs: list[Any]) -> None:
-        """Put each output of the large arm, or its stand-in, into its row."""
+        """Put the large arm's outputs, or what stands in for them, into their rows."""
+        errors: list[str] = []
         for call, output in zip(calls, outputs, strict=True):
             try:
                 if isinstance(output, Exception):
@@ -207,16 +243,20 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             except Exception as error:
                 try:
                     results[call.row] = {**call.record, **self._stand_in(call, error)}
+                    errors.append(results[call.row]["error"])
                 except Exception as unanswered:
                     results[call.row] = unanswered
+        if errors:
+            n, first = len(errors), errors[0]
+            LOGGER.warning("The small model answered for the large one in %d of %d rows: %s", n, len(calls), first)
 
     def _stand_in(self, call: _Call, error: Exception, *, started: bool = False) -> dict[str, Any]:
-        """The small model's answer in place of the large one's.
-
-        The error is raised instead if a stand-in is not wanted, or not possible.
-        """
+        """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
         small: Prediction = call.record["prediction"]
-        if self.on_large_error == "raise" or small.label is None or started or isinstance(error, WiringError):
+        wired_wrongly = isinstance(error, WiringError) or (self.on_arm_bug == "raise" and is_callers_bug(error))
+        if self.on_large_error == "raise" or small.label is None or started or wired_wrongly:
+            if "small_error" in call.record:
+                error.add_note(f"The small model had failed before: {call.record['small_error']}")
             raise error
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {

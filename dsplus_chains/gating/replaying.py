@@ -49,7 +49,8 @@ def replay(
     threshold: Any,
     max_ood_score: float | None = None,
     fusion: AnswerFusion | None = None,
-) -> list[dict[str, Any]]:
+    return_exceptions: bool = False,
+) -> list[Any]:
     """The records that a chain would return if the large model gave these answers.
 
     Args:
@@ -58,6 +59,7 @@ def replay(
         threshold: The chain's threshold.
         max_ood_score: The chain's limit on the distance, beside the threshold.
         fusion: Fusion that weighs both models' answers. With None the large model's answer is final.
+        return_exceptions: Give the error of a row that neither model answers in its place, instead of raising it.
 
     Raises:
         Exception: A deferred row has no answer, and the small model has none either. It is the recorded error.
@@ -72,7 +74,12 @@ def replay(
     if fusion is not None:
         chain = chain | fusion
     waiting = [{**record, _KEY: answer} for record, answer in zip(scored, answers, strict=True)]
-    return [{key: value for key, value in record.items() if key != _KEY} for record in chain.batch(waiting)]
+    records = chain.batch(waiting, return_exceptions=return_exceptions)
+    return [record if isinstance(record, Exception) else _without_key(record) for record in records]
+
+
+def _without_key(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != _KEY}
 
 
 def _answer(record: Mapping[str, Any]) -> Any:

@@ -27,7 +27,6 @@ from dsplus_chains.running.answer_stream import AnswerStream, answer_flow
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.drivers import adrive, drive
 from dsplus_chains.running.flow import (
-    END,
     Ask,
     Begin,
     Chunk,
@@ -40,6 +39,7 @@ from dsplus_chains.running.flow import (
     Open,
     StreamFlow,
 )
+from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.schema import ShuntRecord, hash_of_text
 from dsplus_chains.subtasks.combining import ResultTemplate, as_table
 from dsplus_chains.subtasks.decomposer import SubtaskDecomposer

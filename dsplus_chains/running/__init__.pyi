@@ -1,5 +1,7 @@
 from .batch_runnable import BatchRunnable as BatchRunnable
 from .batch_runnable import ComputingRunnable as ComputingRunnable
+from .breaker import CircuitBreaker as CircuitBreaker
+from .breaker import CircuitOpenError as CircuitOpenError
 from .flow import Ask as Ask
 from .flow import Begin as Begin
 from .flow import Chunk as Chunk
@@ -13,6 +15,7 @@ from .flow import Open as Open
 from .flow import StreamFlow as StreamFlow
 from .flow import Tell as Tell
 from .flow import Work as Work
+from .limits import Limits as Limits
 from .progress import Progress as Progress
 from .progress import in_batches as in_batches
 from .usage import UsageCollector as UsageCollector

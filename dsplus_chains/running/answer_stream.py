@@ -10,7 +10,8 @@ from langchain_core.runnables.utils import AddableDict
 
 from dsplus_chains.running.arm import ANSWER_KEYS, EmptyAnswerError, recounted, what_was_said, who_answered
 from dsplus_chains.running.batch_runnable import add_chunks
-from dsplus_chains.running.flow import END, Chunk, Next, StreamFlow
+from dsplus_chains.running.flow import Chunk, Next, StreamFlow
+from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.usage import UsageCollector
 from dsplus_chains.schema import as_label, is_record
 
@@ -117,14 +118,15 @@ class AnswerStream:
         return news
 
 
-def answer_flow(answer: AnswerStream, pieces: Any) -> StreamFlow:
+def answer_flow(answer: AnswerStream, pieces: Any, *, until: float | None = None) -> StreamFlow:
     """The flow of an arm's stream, with its chunks as chunks of the record.
 
     Args:
         answer: Maker of the record's chunks.
         pieces: The arm's stream, as `Open` gave it.
+        until: When the whole answer has to be there, as a point of `time.monotonic`. None: at any time.
     """
-    while (piece := (yield Next(pieces))) is not END:
+    while (piece := (yield Next(pieces, until))) is not END:
         for chunk in answer.push(piece):
             yield Chunk(chunk)
     for chunk in answer.finish():

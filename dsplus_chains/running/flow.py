@@ -8,10 +8,11 @@ Source: the sans-IO pattern, as in httpx's `_auth.py`.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
@@ -19,6 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 from typing_extensions import override
 
+from dsplus_chains.running.pulled_stream import END, PulledStream
 from dsplus_chains.schema import DSPlusError
 
 Manager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
@@ -28,6 +30,10 @@ Flow: TypeAlias = Generator[Any, Any, Any]
 """Yields requests and returns one result for each row. It is an output, or an exception where the row failed."""
 StreamFlow: TypeAlias = Generator[Any, Any, None]
 """Yields requests, and a `Chunk` for each piece of the output of one row."""
+
+
+MOST = 100
+"""As many rows are under way at once where nobody says otherwise: sockets are files, and a process may open few."""
 
 
 class BatchSizeError(DSPlusError):
@@ -88,10 +94,19 @@ class Ask(Request):
         outputs: Any = []
         try:
             if self.inputs:
-                outputs = await self.run.abatch(self.inputs, self.configs, return_exceptions=True, **self.kwargs)
+                outputs = await self._batch(range(len(self.inputs)))
+                for _ in range(MOST):
+                    if not (stale := [row for row, output in enumerate(outputs) if is_stale(output)]):
+                        break
+                    for row, output in zip(stale, await self._batch(stale), strict=True):
+                        outputs[row] = output
         except Exception as error:
             outputs = [error] * len(self.inputs)
         return Outcome(self._one_each(outputs), perf_counter() - started)
+
+    async def _batch(self, rows: Sequence[int]) -> list[Any]:
+        inputs, configs = [self.inputs[row] for row in rows], [bound(self.configs[row]) for row in rows]
+        return list(await self.run.abatch(inputs, configs, return_exceptions=True, **self.kwargs))
 
     def _one_each(self, outputs: list[Any]) -> list[Any]:
         raise_interrupts(outputs)
@@ -153,16 +168,21 @@ class Tell(Request):
 
 @dataclass(frozen=True, slots=True)
 class Open(Request):
-    """A stream of another Runnable. Its result is a handle for `Next`. The driver closes streams that are left open."""
+    """A stream of another Runnable. It is fulfilled by a handle for `Next`. The driver closes what is left open.
+
+    A `timed` stream is one whose next chunk is waited for in vain only so long. Without async it is read in a thread.
+    """
 
     run: Runnable[Any, Any]
     value: Any
     config: RunnableConfig
     kwargs: dict[str, Any] = field(default_factory=dict)
+    timed: bool = False
 
     @override
-    def call(self) -> Iterator[Any]:
-        return self.run.stream(self.value, self.config, **self.kwargs)
+    def call(self) -> Any:
+        stream = self.run.stream(self.value, self.config, **self.kwargs)
+        return PulledStream(stream) if self.timed else stream
 
     @override
     async def acall(self) -> AsyncIterator[Any]:
@@ -171,17 +191,26 @@ class Open(Request):
 
 @dataclass(frozen=True, slots=True)
 class Next(Request):
-    """The next chunk of a stream. Its result is `END` if there is none."""
+    """The next chunk of a stream. It is fulfilled by `END` if there is none.
+
+    With `until`, a point of `time.monotonic`, it is a TimeoutError if there is no chunk by then.
+    """
 
     stream: Any
+    until: float | None = None
 
     @override
     def call(self) -> Any:
-        return next(self.stream, END)
+        if self.until is None:
+            return next(self.stream, END)
+        return self.stream.pull(max(0.0, self.until - monotonic()))
 
     @override
     async def acall(self) -> Any:
-        return await anext(self.stream, END)
+        if self.until is None:
+            return await anext(self.stream, END)
+        async with asyncio.timeout(max(0.0, self.until - monotonic())):
+            return await anext(self.stream, END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +232,17 @@ class Chunk:
     value: Any
 
 
-END: Any = object()
-"""The result of `Next` at the end of a stream."""
+def bound(config: RunnableConfig) -> RunnableConfig:
+    """The config of a row of an asynchronous batch, whose rows would else all be under way at once."""
+    return config if config.get("max_concurrency") else {**config, "max_concurrency": MOST}
+
+
+def is_stale(output: Any) -> bool:
+    """Whether a call met a connection of an event loop that is closed, and so was never sent.
+
+    Chat models keep their connections, and hand them to the next loop. Each one that fails is dropped.
+    """
+    return isinstance(output, RuntimeError) and str(output) == "Event loop is closed"
 
 
 def raise_interrupts(outputs: Iterable[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -27,6 +27,7 @@ def in_batches(
     progress: Progress | None = None,
     config: RunnableConfig | None = None,
     batch_size: int = BATCH_SIZE,
+    check: Callable[[], None] | None = None,
 ) -> list[Any]:
     """A Runnable's outputs for many inputs, computed batch by batch.
 
@@ -37,6 +38,7 @@ def in_batches(
         progress: Function that is called after each batch.
         config: Config of the calls.
         batch_size: Number of inputs in a batch.
+        check: Function that is called after each batch, and may raise to stop.
 
     Example:
         >>> from langchain_core.runnables import RunnableLambda
@@ -46,6 +48,8 @@ def in_batches(
     results: list[Any] = []
     for start in range(0, len(inputs), batch_size):
         results += run.batch(list(inputs[start : start + batch_size]), config)
+        if check is not None:
+            check()
         if progress is not None:
             progress(title, len(results), len(inputs))
     return results

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any, cast
+from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
@@ -18,6 +19,7 @@ from langchain_core.runnables.config import patch_config
 from typing_extensions import override
 
 from dsplus_chains.running.logprobs import told_confidence
+from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import describe_error
 
 
@@ -39,6 +41,7 @@ class UsageCollector(BaseCallbackHandler):
         self._untold = False
         self._failed = 0
         self._error: BaseException | None = None
+        self._asked: dict[Any, Any] = {}
         self.calls = 0
         """The number of calls that were begun, failed ones included."""
         self.confidence: float | None = None
@@ -70,9 +73,11 @@ class UsageCollector(BaseCallbackHandler):
             self._total = add_usage(self._total, other._total) if self._total or other._total else None
 
     @override
-    def on_chat_model_start(self, *_args: Any, **_kwargs: Any) -> None:
+    def on_chat_model_start(self, *_args: Any, run_id: UUID, **told: Any) -> None:
+        asked = told.get("invocation_params") or {}
         with self._lock:
             self.calls += 1
+            self._asked[run_id] = asked.get("model") or asked.get("model_name")
 
     @override
     def on_llm_start(self, *_args: Any, **_kwargs: Any) -> None:
@@ -80,23 +85,39 @@ class UsageCollector(BaseCallbackHandler):
             self.calls += 1
 
     @override
-    def on_llm_error(self, error: BaseException, **_kwargs: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID | None = None, **_kwargs: Any) -> None:
         with self._lock:
+            self._asked.pop(run_id, None)
             self._failed += 1
             self._error = error
 
     @override
-    def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID | None = None, **_kwargs: Any) -> None:
+        asked = self._asked.pop(run_id, None)
         for generations in response.generations:
             for generation in generations[:1]:  # further candidates share the call and usage of the first
                 message = generation.message if isinstance(generation, ChatGeneration) else None
                 told = message.usage_metadata if isinstance(message, AIMessage) else None
+                if isinstance(message, AIMessage):
+                    _check_model(asked, message.response_metadata.get("model_name"))
                 with self._lock:
                     self.confidence = told_confidence(message)
                     if told is None:
                         self._untold = True
                     else:
                         self._total = add_usage(self._total, _tokens(told))
+
+
+def _check_model(asked: Any, said: Any) -> None:
+    """Tell where a provider has answered by another model than it was asked for, as some do silently.
+
+    The name may be given more precisely: "gpt-4o-mini" is answered by "gpt-4o-mini-2024-07-18".
+    """
+    if not isinstance(asked, str) or not isinstance(said, str) or not asked or not said:
+        return
+    one, other = asked.casefold(), said.casefold()
+    if one not in other and other not in one:
+        tell_once(f"The model {asked!r} was asked but {said!r} has answered", "model", asked, said)
 
 
 def _tokens(told: Mapping[str, Any]) -> UsageMetadata:

@@ -9,6 +9,7 @@ from dsplus_chains.schema.errors import BundleError as BundleError
 from dsplus_chains.schema.errors import DSPlusError as DSPlusError
 from dsplus_chains.schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from dsplus_chains.schema.errors import InvalidInputError as InvalidInputError
+from dsplus_chains.schema.errors import LargeModelError as LargeModelError
 from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
 from dsplus_chains.schema.errors import WiringError as WiringError
@@ -62,4 +63,5 @@ from dsplus_chains.schema.wording import share as share
 from dsplus_chains.schema.wording import shorten as shorten
 from dsplus_chains.schema.wording import shown as shown
 from dsplus_chains.schema.wording import span as span
+from dsplus_chains.schema.wording import visible as visible
 from dsplus_chains.schema.wording import what_came as what_came

@@ -38,6 +38,10 @@ class SubtaskError(DSPlusError):
         self.subtask = subtask
 
 
+class LargeModelError(DSPlusError):
+    """The large model cannot be asked at all, or has failed at too many rows to go on. The cause is chained."""
+
+
 class BundleError(DSPlusError, ValueError):
     """A saved model is damaged or incompatible, or holds something that cannot be saved without pickle."""
 

@@ -37,6 +37,8 @@ class ShuntRecord(TypedDict, total=False):
     """The prediction of both models together, where a fusion weighed them."""
     error: NotRequired[str]
     """Why `source` is "fallback", or why there is no `plan`."""
+    small_error: NotRequired[str]
+    """Why the small model said nothing, where its errors are deferred."""
     subtasks: NotRequired[dict[str, SubtaskResult]]
     """Results of subtasks by name."""
     request: NotRequired[str]

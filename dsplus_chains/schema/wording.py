@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from reprlib import Repr
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 WIDTH = 80
 """Number of characters of a value that a message shows."""
 
+_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 _SHORT = Repr()
 _SHORT.maxother = _SHORT.maxstring = WIDTH
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 5
@@ -44,6 +46,21 @@ def what_came(value: Any) -> str:
         more = f" and {len(keys) - 12} more" if len(keys) > 12 else ""
         return f"a {type(value).__name__} with the keys {keys[:12]}{more}"
     return f"{shown(value)} ({type(value).__name__})"
+
+
+def visible(text: str) -> str:
+    r"""A text for a terminal. Signs that a terminal would obey, such as escape codes, are shown by their numbers.
+
+    Example:
+        >>> print(visible("all \x1b[2J gone"))
+        all \x1b[2J gone
+    """
+    return "".join(ascii(sign)[1:-1] if _is_obeyed(sign) else sign for sign in text)
+
+
+def _is_obeyed(sign: str) -> bool:
+    """Whether a sign controls a terminal, or turns the direction of what follows."""
+    return unicodedata.bidirectional(sign) in _TURNING or (unicodedata.category(sign) == "Cc" and sign not in "\n\t")
 
 
 def percent(confidence: float | None) -> str:

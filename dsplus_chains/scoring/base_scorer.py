@@ -3,52 +3,146 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Generator
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.flow import Configs, Flow, Manager, Work
-from dsplus_chains.schema import InvalidInputError, Prediction, ShuntRecord
-from dsplus_chains.scoring.record_start import start_record, with_prediction
+from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.telling import LOGGER
+from dsplus_chains.schema import InvalidInputError, Prediction, ShuntRecord, WiringError, describe_error
+from dsplus_chains.scoring.record_start import UnreadableTextError, start_record, with_prediction
 
 
 class BaseScorer(BatchRunnable[Any, Any]):
     """A Runnable from an input to a record with a `prediction`.
 
     A subclass says how a batch of texts is predicted.
+
+    Args:
+        input_key: Key of a dict under which the text is.
+        on_error: With "raise", a text that the small model fails at is an error. With "defer" its prediction has no
+            label, so that a branch asks the large model. The record then says why, under `small_error`. An empty text
+            counts as one that the model fails at. A model that keeps failing is not asked for a while. A bug in your
+            own code is raised in any case.
     """
 
     input_type: ClassVar[Any] = str | dict[str, Any]
     output_type: ClassVar[Any] = ShuntRecord
 
     input_key: str = Field(default="input", min_length=1)
+    on_error: Literal["raise", "defer"] = "raise"
+
+    _breaker: CircuitBreaker = PrivateAttr(default_factory=CircuitBreaker)
+
+    def deferring(self) -> Self:
+        """The same scorer, where a text that it fails at is deferred. What it holds is shared, and so are its locks."""
+        return self.model_copy(update={"on_error": "defer"})
 
     @abstractmethod
     def _predict(self, texts: list[str]) -> list[Prediction]:
         """One prediction for each text."""
 
+    def _predictions(
+        self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
+    ) -> Generator[Any, Any, list[Any]]:
+        """One prediction for each record, or the error of its row; a flow.
+
+        Args:
+            records: The records so far, one a row.
+            managers: The run managers, one a row.
+            configs: The configs, one a row.
+            kwargs: What the chain was called with.
+        """
+        del managers, configs, kwargs
+        texts = [record["input"] for record in records]
+        try:
+            predictions: list[Any] = yield Work(self._predict, (texts,))
+        except Exception:
+            if self.on_error == "raise" or len(texts) == 1:
+                raise
+            predictions = yield Work(self._one_by_one, (texts,))  # one text must not cost the others their prediction
+        return predictions
+
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        return (yield Work(self._score, (inputs,)))
-
-    def _score(self, inputs: list[Any]) -> list[Any]:
         results, rows = self._start(inputs)
-        if rows:
-            predictions = self._predict([results[row]["input"] for row in rows])
-            for row, prediction in zip(rows, predictions, strict=True):
+        refusal = self._breaker.refusal() if self.on_error == "defer" and rows else None
+        if refusal is not None:
+            predictions: list[Any] = [refusal] * len(rows)
+        else:
+            predictions = yield from self._heard(
+                [results[row] for row in rows],
+                [run_manager[row] for row in rows],
+                [config[row] for row in rows],
+                kwargs,
+            )
+        errors = []
+        for row, prediction in zip(rows, predictions, strict=True):
+            if not isinstance(prediction, Exception):
                 results[row] = with_prediction(results[row], prediction)
+            elif self.on_error == "raise" or isinstance(prediction, WiringError) or is_callers_bug(prediction):
+                results[row] = prediction
+            else:
+                errors.append(prediction)
+                results[row] = _deferred(results[row], prediction)
+        if errors:
+            n, first = len(errors), describe_error(errors[0])
+            LOGGER.warning("The small model failed at %d of %d texts, which are deferred: %s", n, len(inputs), first)
         return results
 
+    def _heard(
+        self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
+    ) -> Generator[Any, Any, list[Any]]:
+        """The predictions, with whether any row was answered told to the breaker."""
+        if not records:
+            return []
+        try:
+            predictions = yield from self._predictions(records, managers, configs, kwargs)
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            predictions = [error] * len(records)
+        if self.on_error == "defer":
+            failed = [prediction for prediction in predictions if isinstance(prediction, Exception)]
+            self._breaker.heard(failed[0] if len(failed) == len(predictions) else None)
+        return predictions
+
     def _start(self, inputs: list[Any]) -> tuple[list[Any], list[int]]:
-        """The record of each input, or its error, and the numbers of the rows that have a record."""
+        """The record of each input, or its error, and the numbers of the rows that can be predicted."""
         results: list[Any] = []
         rows: list[int] = []
         for row, value in enumerate(inputs):
             try:
                 results.append(start_record(value, input_key=self.input_key))
                 rows.append(row)
+            except UnreadableTextError as error:
+                results.append(error if self.on_error == "raise" else _deferred(error.record, error))
             except InvalidInputError as error:
                 results.append(error)
         return results, rows
+
+    def _one_by_one(self, texts: list[str]) -> list[Any]:
+        """Predictions of a batch that failed as a whole, each text by itself, while any succeeds."""
+        breaker, predictions = CircuitBreaker(), list[Any]()
+        for text in texts:
+            refusal = breaker.refusal()
+            if refusal is not None:
+                predictions.append(refusal)
+                continue
+            try:
+                predictions += self._predict([text])
+                breaker.heard(None)
+            except Exception as error:
+                predictions.append(error)
+                breaker.heard(error)
+        return predictions
+
+
+def _deferred(record: dict[str, Any], error: Exception) -> dict[str, Any]:
+    """The record of a text that the small model said nothing of, and why."""
+    return {**with_prediction(record, Prediction(label=None)), "small_error": describe_error(error)}

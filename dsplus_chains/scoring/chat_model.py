@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -16,11 +16,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import override
 
 from dsplus_chains.running.arm import feed, leading_prompt
-from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction, as_label, same_label, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.record_start import with_prediction
 from dsplus_chains.scoring.votes import from_logprobs, from_votes, is_same_text
 
 Coerced = Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
@@ -119,13 +118,15 @@ class ChatModelScorer(BaseScorer):
         return [record["prediction"] for record in self.batch(texts)]
 
     @override
-    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+    def _predictions(
+        self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
+    ) -> Generator[Any, Any, list[Any]]:
         def ask(runnable: Runnable[Any, Any], pairs: list[tuple[int, Any]], **more: Any) -> Ask:
-            configs = [traced(config[row], run_manager[row], "small") for row, _ in pairs]
-            return Ask(runnable, [value for _, value in pairs], configs, more)
+            children = [traced(configs[row], managers[row], "small") for row, _ in pairs]
+            return Ask(runnable, [value for _, value in pairs], children, more)
 
-        results, rows = self._start(inputs)
-        fed = _sort_out(results, rows, self._feed([results[row] for row in rows]))
+        results: list[Any] = [None] * len(records)
+        fed = _sort_out(results, range(len(records)), self._feed(records))
         prompts = (yield ask(self.prompt, fed)).outputs
         asked = _sort_out(results, [row for row, _ in fed], prompts)
         n = self.samples if self.confidence == "agreement" else 1
@@ -142,8 +143,7 @@ class ChatModelScorer(BaseScorer):
                 said[place] = said[place]._replace(answer=answer)
         for number, (row, _) in enumerate(asked):
             try:
-                prediction = self._prediction(said[number * n : (number + 1) * n])
-                results[row] = with_prediction(results[row], prediction)
+                results[row] = self._prediction(said[number * n : (number + 1) * n])
             except Exception as error:
                 results[row] = error
         return results
@@ -198,7 +198,7 @@ class ChatModelScorer(BaseScorer):
         raise BundleError(msg)
 
 
-def _sort_out(results: list[Any], rows: list[int], outputs: list[Any]) -> list[tuple[int, Any]]:
+def _sort_out(results: list[Any], rows: Sequence[int], outputs: list[Any]) -> list[tuple[int, Any]]:
     """Outputs with their rows. An error becomes the result of its row instead."""
     for row, output in zip(rows, outputs, strict=True):
         if isinstance(output, Exception):

@@ -7,8 +7,24 @@ from typing import Any
 
 from dsplus_chains.schema import InvalidInputError, Prediction, check_sound, shown, what_came
 
-_OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused")
+_OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused", "small_error")
 """Keys that a chain writes. A record that has been through a scorer may hold them. A caller's own dict may not."""
+
+
+class UnreadableTextError(InvalidInputError):
+    """A text is there, but a small model cannot read it. It is empty, or holds half of a character.
+
+    Args:
+        message: What is wrong with it.
+        record: The record with the text as its `input`.
+    """
+
+    def __init__(self, message: str, record: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.record = record
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return UnreadableTextError, (str(self), self.record)
 
 
 def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
@@ -19,7 +35,8 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
         input_key: The key of a dict under which the text is. The text becomes `input`.
 
     Raises:
-        InvalidInputError: There is no text, or it is empty. Or the dict has a different `input` already. Or its own
+        UnreadableTextError: The text is empty, or holds half of a character.
+        InvalidInputError: There is no text. Or the dict has a different `input` already. Or its own
             keys stand where the chain writes its results.
 
     Example:
@@ -44,8 +61,8 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
                 "record keeps what is scored. Rename the one under 'input'"
             )
             raise InvalidInputError(msg)
-        return {**value, "input": _checked(text, f"{input_key!r}: ")}
-    return {"input": _checked(value, "")}
+        return _checked({**value, "input": text}, f"{input_key!r}: ")
+    return _checked({"input": value}, "")
 
 
 def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
@@ -56,11 +73,17 @@ def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str,
     return {**record, "prediction": prediction, "tiers": [*record.get("tiers", ()), earlier]}
 
 
-def _checked(text: Any, where: str) -> str:
+def _checked(record: dict[str, Any], where: str) -> dict[str, Any]:
+    """The record, if its `input` is a text that can be read."""
+    text = record["input"]
     if not isinstance(text, str):
         msg = f"Got {where}{what_came(text)} but expected a text (a string)"
         raise InvalidInputError(msg)
     if not text.strip():
         msg = f"Got {where}{shown(text)} but expected a text with at least one character that is not white space"
-        raise InvalidInputError(msg)
-    return check_sound(text, where=where)
+        raise UnreadableTextError(msg, record)
+    try:
+        check_sound(text, where=where)
+    except InvalidInputError as error:
+        raise UnreadableTextError(str(error), record) from None
+    return record

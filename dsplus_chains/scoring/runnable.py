@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any
 
 from langchain_core.runnables import Runnable
@@ -11,11 +11,11 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import BeforeValidator
 from typing_extensions import override
 
-from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.batch_runnable import by_row
+from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.usage import traced
-from dsplus_chains.schema import InvalidInputError, Labels, Prediction, labels_outside, what_came
+from dsplus_chains.schema import Labels, Prediction, WiringError, labels_outside, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.record_start import with_prediction
 
 
 class RunnableScorer(BaseScorer):
@@ -52,25 +52,22 @@ class RunnableScorer(BaseScorer):
         return [_prediction(output) for output in self.run.batch(texts)]
 
     @override
-    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        results, rows = self._start(inputs)
-        texts = [results[row]["input"] for row in rows]
-        configs = [traced(config[row], run_manager[row], "small") for row in rows]
-        self._fill(results, rows, (yield Ask(self.run, texts, configs)).outputs)
-        return results
+    def _predictions(
+        self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
+    ) -> Generator[Any, Any, list[Any]]:
+        children = [traced(config, manager, "small") for config, manager in zip(configs, managers, strict=True)]
+        asked = yield Ask(self.run, [record["input"] for record in records], children)
+        return by_row(self._read, asked.outputs)
 
-    def _fill(self, results: list[Any], rows: list[int], outputs: list[Any]) -> None:
-        for row, output in zip(rows, outputs, strict=True):
-            try:
-                if isinstance(output, Exception):
-                    raise output
-                prediction = _prediction(output)
-                if self.labels is not None and labels_outside([prediction.label], [None, *self.labels]):
-                    msg = f"Got the label {prediction.label!r} from the small model but expected one of {self.labels}"
-                    raise InvalidInputError(msg)
-                results[row] = with_prediction(results[row], prediction)
-            except Exception as error:
-                results[row] = error
+    def _read(self, output: Any) -> Prediction:
+        """The prediction in what the Runnable returned."""
+        if isinstance(output, Exception):
+            raise output
+        prediction = _prediction(output)
+        if self.labels is not None and labels_outside([prediction.label], [None, *self.labels]):
+            msg = f"Got the label {prediction.label!r} from the small model but expected one of {self.labels}"
+            raise WiringError(msg)
+        return prediction
 
 
 def _prediction(output: Any) -> Prediction:
@@ -81,4 +78,4 @@ def _prediction(output: Any) -> Prediction:
         f"Got {what_came(output)} from the small model but expected a Prediction: "
         "return Prediction(label=..., confidence=...)"
     )
-    raise InvalidInputError(msg)
+    raise WiringError(msg)

@@ -175,19 +175,31 @@ class Bundle:
             wiring["threshold"] = self.threshold
         return data_shunt(self.scorer, large_model, task=task, **wiring)
 
-    def replay(self, scored: Sequence[Mapping[str, Any]], answers: Sequence[RecordedAnswer]) -> list[dict[str, Any]]:
-        """The records that the chain would return if the large model gave these answers.
+    def replay(
+        self,
+        scored: Sequence[Mapping[str, Any]],
+        answers: Sequence[RecordedAnswer],
+        *,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
+        """The records that the chain would return, had the large model given these answers.
 
         Args:
             scored: The records of the small model, one a row.
-            answers: The answers of the large model, one a row. See `evaluation.read_recorded`.
+            answers: The large model's answers, one a row. See `evaluation.read_recorded`.
+            return_exceptions: Give the error of a row that neither model answers, instead of raising it.
 
         Raises:
             BundleError: The bundle has not been tuned.
         """
         tuned = self.check_tuned()
         return replay(
-            scored, answers, threshold=tuned.threshold, max_ood_score=tuned.max_ood_score, fusion=tuned.fusion
+            scored,
+            answers,
+            threshold=tuned.threshold,
+            max_ood_score=tuned.max_ood_score,
+            fusion=tuned.fusion,
+            return_exceptions=return_exceptions,
         )
 
     def save(self, path: str | Path) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from dsplus_chains.schema import DSPlusError, is_missing, is_sound, label_reader, shown
 
@@ -35,7 +35,7 @@ class Table:
     rows: tuple[Row, ...]
     typed: bool
 
-    def texts(self, column: str) -> list[str]:
+    def texts(self, column: str, *, empty: Literal["refuse", "keep"] = "refuse") -> list[str]:
         """The texts in a column.
 
         Raises:
@@ -45,6 +45,9 @@ class Table:
         texts = []
         for number, row in enumerate(self.rows, start=1):
             text = row.get(column)
+            if empty == "keep" and is_missing(text):
+                texts.append("")
+                continue
             if not isinstance(text, str) or not text.strip():
                 got = "an empty cell" if is_missing(text) else f"{shown(text)} ({type(text).__name__})"
                 raise self._error(number, column, f"got {got} but expected a text; fix or drop the row")

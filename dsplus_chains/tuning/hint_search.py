@@ -34,6 +34,7 @@ class HintCell:
         tokens_a_row: Mean tokens of the rows that told. This is the cost of a setting.
         characters: Characters of all these prompts.
         failed: Number of rows without an answer of the large model.
+        silent: Number of rows that it gave no reply to. The others of these rows have a reply that is no label.
         error: Why the first of these rows has none.
         fixed: Number of rows where the chain is right and the small model alone is wrong.
         broke: Number of rows where the chain is wrong and the small model alone is right.
@@ -52,6 +53,7 @@ class HintCell:
     tokens_a_row: float | None
     characters: int
     failed: int
+    silent: int
     error: str | None
     fixed: int
     broke: int

@@ -10,6 +10,7 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode
+from dsplus_chains.running.limits import Limits
 from dsplus_chains.schema import DSPlusError, InvalidInputError, Label, share
 from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
@@ -38,6 +39,7 @@ def tune_hints(
     max_tokens: int | None = None,
     set_coverage: float = 0.95,
     config: RunnableConfig | None = None,
+    limits: Limits | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> HintSearch:
@@ -74,6 +76,8 @@ def tune_hints(
             and `reask`, cannot be foreseen and may exceed it.
         set_coverage: With "hard", how often the true label of one of these rows is among those that are offered.
         config: Config of the large model's calls, such as `max_concurrency` and callbacks.
+        limits: How long and how patiently the large model is asked. None: without a breaker and without a time limit,
+            so that each way to ask is one batch.
         seed: Seed of the folds of fusion.
         **settings: The settings of a task, such as `instruction`, if no `task` is given. See `LabelTask`.
 
@@ -122,6 +126,7 @@ def tune_hints(
         max_tokens=max_tokens,
         set_coverage=set_coverage,
         config=config,
+        limits=limits or Limits(breaker=None),
         seed=seed,
     )
 
@@ -139,6 +144,7 @@ def search_hints(
     max_tokens: int | None,
     set_coverage: float,
     config: RunnableConfig | None,
+    limits: Limits,
     seed: int,
 ) -> HintSearch:
     """Search as `tune_hints` does, from records and for a task."""
@@ -172,7 +178,7 @@ def search_hints(
                     f"{setting_name(mode, k)} (about {expected:,} tokens, of which {budget.left:,} are left)"
                 )
                 continue
-            replies = ask_about(way, model, chosen, prompts, config)
+            replies = ask_about(way, model, chosen, prompts, config, limits)
             budget = budget.spend(replies.tokens, replies.characters)
             if not cells and replies.failed == len(asked):
                 msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
@@ -220,6 +226,7 @@ def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: Fus
             tokens_a_row=replies.tokens_a_row,
             characters=replies.characters,
             failed=replies.failed,
+            silent=replies.silent,
             error=replies.error,
             fixed=int((found.deferred_right & ~small).sum()),
             broke=int((~found.deferred_right & small).sum()),

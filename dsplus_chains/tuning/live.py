@@ -10,8 +10,9 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.prompting.hints import HintMode
+from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import BATCH_SIZE, Progress, in_batches
-from dsplus_chains.schema import Label, answer_of_large
+from dsplus_chains.schema import Label, LargeModelError, answer_of_large
 from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.fused import FusionMode
 from dsplus_chains.tuning.hint_search import HintSearch
@@ -19,6 +20,9 @@ from dsplus_chains.tuning.hint_tuning import tune_hints
 
 SET_COVERAGE = 0.95
 """How often the true label must be among those that hard hints leave."""
+
+MAX_UNREAD = 0.5
+"""The largest share of the rows asked about that may stay without a label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ def ask_live(
     max_rows: int = 100,
     max_tokens: int | None = None,
     config: RunnableConfig | None = None,
+    limits: Limits | None = None,
+    max_silent: float = 0.05,
     progress: Progress | None = None,
 ) -> LiveAnswers:
     """Choose the way to ask on the least sure rows. Then ask about the others in that way, within the budget.
@@ -69,11 +75,15 @@ def ask_live(
         max_rows: At most this many rows are asked about in each way.
         max_tokens: At most this many tokens are spent in all.
         config: LangChain's config of the calls, such as `max_concurrency`.
+        limits: How long and how patiently the large model is asked. None: with a breaker, and without a time limit.
+        max_silent: The largest share of the rows asked about that may stay without a reply.
         progress: Told how far the work is.
 
     Raises:
-        DSPlusError: The large model answered nothing, or the budget allows nothing.
+        LargeModelError: Too many rows stayed without a reply, or most of the replies are no labels.
+        DSPlusError: The budget allows nothing.
     """
+    limits = limits or Limits()
     scored = in_batches(scorer, texts, title="Scoring", progress=progress)
     if progress is not None:
         progress("Asking about what the small model is least sure of", 0, min(max_rows, len(scored)))
@@ -90,26 +100,43 @@ def ask_live(
         max_tokens=max_tokens,
         set_coverage=SET_COVERAGE,
         config=config,
+        limits=limits,
     )
     best, left = search.best, None
     if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget, so it gets no more
         left = 0 if search.tokens is None else max_tokens - search.tokens
     # The level that prunes labels comes from the rows asked so far. Tuning the threshold will find its own level.
     chosen = task.replace(hints=best.hints, exemplars=best.exemplars, set_level=best.set_level)
-    branch = ConfidenceBranch(large=chosen.for_scorer(scorer).arm(model), threshold=None)
+    branch = ConfidenceBranch(large=chosen.for_scorer(scorer).arm(model), threshold=None, **limits.settings)
     rows = search.others
     found = _ask(
-        branch, [scored[row] for row in rows], left=left, a_row=best.tokens_a_row or 1, config=config, progress=progress
+        branch,
+        [scored[row] for row in rows],
+        left=left,
+        a_row=best.tokens_a_row or 1,
+        config=config,
+        limits=limits,
+        progress=progress,
     )
     answers, confidences = search.large_answers, search.large_confidences
     for row, record in zip(rows, found, strict=False):
         answers[row], confidences[row] = answer_of_large(record), record["large"].confidence
+    asked = len(search.rows) + len(found)
+    silent = best.silent + sum(record["large"].value is None for record in found)
+    unread = asked - sum(answer is not None for answer in answers)
+    if silent > max_silent * asked or unread > MAX_UNREAD * asked:
+        first = best.error or next(record["error"] for record in found if "error" in record)
+        msg = (
+            f"The large model left {silent} of {asked} rows without a reply, and {unread} without a label; the first "
+            f"failure was {first}. A threshold from the rest would be a guess, so see to the model first"
+        )
+        raise LargeModelError(msg)
     return LiveAnswers(
         task=chosen.replace(set_level=task.set_level),
         search=search,
         answers=answers,
         confidences=confidences,
-        asked=len(search.rows) + len(found),
+        asked=asked,
     )
 
 
@@ -120,6 +147,7 @@ def _ask(
     left: int | None,
     a_row: float,
     config: RunnableConfig | None,
+    limits: Limits,
     progress: Progress | None,
 ) -> list[dict[str, Any]]:
     """The records of the rows, batch by batch, until the tokens that are left are used."""
@@ -129,6 +157,7 @@ def _ask(
         if size < 1:
             break
         records = branch.batch(scored[len(found) : len(found) + size], config)
+        limits.check()
         found += records
         if progress is not None:
             progress("Asking the large model", len(found), len(scored))

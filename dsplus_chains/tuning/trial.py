@@ -11,6 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.prompting.parser import NoneOfTheseError
+from dsplus_chains.running.limits import Limits
 from dsplus_chains.schema import LargeAnswer, answer_of_large, describe_error
 from dsplus_chains.task import LabelTask
 
@@ -24,6 +25,7 @@ class Replies:
         confidences: How sure it was, where its provider tells.
         usage: Tokens of each row. None where they are not known.
         characters: Characters of all prompts that were sent.
+        silent: Number of rows that it gave no reply to. Any other row without an answer has a reply that is no label.
         error: Why the first row without an answer has none.
     """
 
@@ -31,6 +33,7 @@ class Replies:
     confidences: list[float | None]
     usage: list[int | None]
     characters: int
+    silent: int
     error: str | None
 
     @property
@@ -52,7 +55,12 @@ class Replies:
 
 
 def ask_about(
-    task: LabelTask, model: Any, records: list[Any], prompts: list[ChatPromptValue], config: RunnableConfig | None
+    task: LabelTask,
+    model: Any,
+    records: list[Any],
+    prompts: list[ChatPromptValue],
+    config: RunnableConfig | None,
+    limits: Limits,
 ) -> Replies:
     """Ask through a branch, as in a chain. It counts the tokens, and a failure is a row without an answer.
 
@@ -62,6 +70,10 @@ def ask_about(
         records: The scored inputs.
         prompts: What the task asks about them.
         config: LangChain's config of the calls.
+        limits: How long and how patiently the model is asked.
+
+    Raises:
+        LargeModelError: No request can succeed.
     """
     sent = list(prompts)
     arm: Runnable[Any, Any] = itemgetter("prompt") | task.asker(model)
@@ -73,9 +85,10 @@ def ask_about(
 
         over_all = again.prompt | RunnableLambda(send) | again.asker(model)
         arm = arm.with_fallbacks([over_all], exceptions_to_handle=(NoneOfTheseError,))
-    branch = ConfidenceBranch(large=arm, threshold=None)
+    branch = ConfidenceBranch(large=arm, threshold=None, **limits.settings)
     asked = [{**record, "prompt": value} for record, value in zip(records, prompts, strict=True)]
     outcomes: list[Any] = branch.batch(asked, config, return_exceptions=True)
+    limits.check()
     heard = [{} if isinstance(outcome, Exception) else outcome for outcome in outcomes]
     large = [outcome.get("large", LargeAnswer(value=None)) for outcome in heard]
     errors = [
@@ -86,6 +99,7 @@ def ask_about(
         confidences=[said.confidence for said in large],
         usage=[None if said.usage is None else said.usage["total_tokens"] for said in large],
         characters=characters_of(sent),
+        silent=sum(said.value is None for said in large),
         error=next((error for error in errors if error is not None), None),
     )
 

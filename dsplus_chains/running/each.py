@@ -1,0 +1,198 @@
+"""`AskEach`: rows of a batch asked side by side, each within its time, and no longer than somebody answers.
+
+One call of `batch` tells nothing before its end. So where a deadline or a breaker is set, a batch goes row by row: what
+is done is kept when time is up, and a model that is down is not asked about the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from typing_extensions import override
+
+from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.flow import MOST, Configs, Outcome, Request, is_stale, raise_interrupts
+
+
+@dataclass(frozen=True, slots=True)
+class AskEach(Request):
+    """A batch of another Runnable, row by row; fulfilled by an `Outcome`.
+
+    A row that takes longer than `timeout` is a TimeoutError, and so is one that is not done at the `deadline`. Under
+    async it is cancelled. Else its thread is left to itself, and ends with the process.
+
+    Args:
+        run: Any Runnable.
+        inputs: One a row.
+        configs: One a row; `max_concurrency` bounds how many rows are under way at once.
+        kwargs: What the Runnable is called with.
+        timeout: How many seconds one row may take; None: any.
+        deadline: How many seconds all rows together may take; None: any.
+        breaker: What stops asking a model that keeps failing; None: nothing does.
+    """
+
+    run: Runnable[Any, Any]
+    inputs: list[Any]
+    configs: Configs
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    deadline: float | None = None
+    breaker: CircuitBreaker | None = None
+
+    @override
+    def call(self) -> Outcome:
+        rows, done = _Rows(self), SimpleQueue[tuple[int, Any]]()
+
+        def ask(row: int) -> None:
+            try:
+                done.put((row, self.run.invoke(self.inputs[row], self.configs[row], **self.kwargs)))
+            except BaseException as error:  # the waiting side raises what is no Exception
+                done.put((row, error))
+
+        try:
+            while rows.are_open:
+                for row in rows.begin():
+                    # A pool's threads are waited for when the process ends; a hung one must not keep it.
+                    threading.Thread(target=copy_context().run, args=(ask, row), daemon=True).start()
+                if rows.running:
+                    try:
+                        rows.take(*done.get(timeout=rows.patience))
+                    except Empty:
+                        rows.expire()
+        finally:
+            rows.abandon()
+        return rows.outcome()
+
+    @override
+    async def acall(self) -> Outcome:
+        rows = _Rows(self)
+        tasks: dict[asyncio.Task[Any], int] = {}
+        try:
+            while rows.are_open:
+                for row in rows.begin():
+                    tasks[asyncio.create_task(self._row(row))] = row
+                if rows.running:
+                    ended, _ = await asyncio.wait(tasks, timeout=rows.patience, return_when=asyncio.FIRST_COMPLETED)
+                    for task in [task for task in tasks if task in ended]:
+                        rows.take(tasks.pop(task), asyncio.CancelledError() if task.cancelled() else _result(task))
+                    rows.expire()
+                    for task in [task for task, row in tasks.items() if row not in rows.running]:
+                        tasks.pop(task)
+                        task.add_done_callback(_forget)
+                        task.cancel()
+        finally:
+            for task in tasks:
+                task.cancel()
+            rows.abandon()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return rows.outcome()
+
+    async def _row(self, row: int) -> Any:
+        for _ in range(MOST):
+            try:
+                return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
+            except RuntimeError as error:
+                if not is_stale(error):
+                    raise
+        return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
+
+
+class _Rows:
+    """Which rows are waiting, under way and done."""
+
+    def __init__(self, ask: AskEach) -> None:
+        self._ask = ask
+        self._started = monotonic()
+        self._waiting = deque(range(len(ask.inputs)))
+        self._outputs: list[Any] = [None] * len(ask.inputs)
+        config: RunnableConfig = ask.configs[0] if ask.configs else {}
+        self._most = config.get("max_concurrency") or MOST
+        self.running: dict[int, float] = {}
+        """When each row that is under way was begun."""
+
+    @property
+    def are_open(self) -> bool:
+        """Whether any row has no output yet."""
+        return bool(self._waiting or self.running)
+
+    @property
+    def patience(self) -> float | None:
+        """How many seconds to wait until the next row has taken too long; None: any."""
+        ends = [end for began in self.running.values() if (end := self._end(began)) is not None]
+        return max(0.0, min(ends) - monotonic()) if ends else None
+
+    def begin(self) -> list[int]:
+        """The rows to begin now; those that need not be asked about have their error."""
+        begun = []
+        breaker = self._ask.breaker
+        while self._waiting:
+            if breaker is not None and len(self.running) >= min(self._most, breaker.window):
+                break
+            if len(self.running) >= self._most:
+                break
+            row, now = self._waiting.popleft(), monotonic()
+            if self._ask.deadline is not None and now >= self._started + self._ask.deadline:
+                self._outputs[row] = TimeoutError(f"not asked within the {self._ask.deadline:g} s of its batch")
+            elif breaker is not None and (refusal := breaker.refusal()) is not None:
+                self._outputs[row] = refusal
+            else:
+                self.running[row] = now
+                begun.append(row)
+        return begun
+
+    def take(self, row: int, output: Any) -> None:
+        """Take what came of a row, unless it has come too late."""
+        if self.running.pop(row, None) is None:
+            return
+        raise_interrupts([output])
+        self._outputs[row] = output
+        if self._ask.breaker is not None:
+            self._ask.breaker.heard(output if isinstance(output, Exception) else None)
+
+    def expire(self) -> None:
+        """Give up the rows that have taken too long."""
+        now = monotonic()
+        for row, began in list(self.running.items()):
+            end = self._end(began)
+            if end is not None and now >= end:
+                timeout, deadline = self._ask.timeout, self._ask.deadline
+                own = timeout is not None and now >= began + timeout
+                text = f"no answer in {timeout:g} s" if own else f"no answer within the {deadline:g} s of its batch"
+                self.take(row, TimeoutError(text))
+
+    def abandon(self) -> None:
+        """Nobody waits for the rows that are under way."""
+        if self.running and self._ask.breaker is not None:
+            self._ask.breaker.abandon()
+
+    def outcome(self) -> Outcome:
+        """What all rows came to."""
+        return Outcome(self._outputs, monotonic() - self._started)
+
+    def _end(self, began: float) -> float | None:
+        """When a row has taken too long."""
+        ends = []
+        if self._ask.timeout is not None:
+            ends.append(began + self._ask.timeout)
+        if self._ask.deadline is not None:
+            ends.append(self._started + self._ask.deadline)
+        return min(ends) if ends else None
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for a task any more: its late error is no news."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _result(task: asyncio.Task[Any]) -> Any:
+    error = task.exception()
+    return task.result() if error is None else error

@@ -1,0 +1,37 @@
+"""`Limits`: how long and how patiently a large model is asked, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dsplus_chains.running.breaker import CircuitBreaker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long and how patiently a large model is asked.
+
+    Args:
+        timeout: Seconds that it has for one row; None sets no limit.
+        deadline: Seconds that it has for all rows of a batch together; None sets no limit.
+        breaker: What stops asking a model that keeps failing; None asks on.
+    """
+
+    timeout: float | None = None
+    deadline: float | None = None
+    breaker: CircuitBreaker | None = field(default_factory=CircuitBreaker)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As keywords of a `ConfidenceBranch`, or of `data_shunt`."""
+        return {"timeout": self.timeout, "deadline": self.deadline, "breaker": self.breaker}
+
+    def check(self) -> None:
+        """Stop where no further request can succeed.
+
+        Raises:
+            LargeModelError: The key is refused, or there is no such model.
+        """
+        if self.breaker is not None:
+            self.breaker.check()

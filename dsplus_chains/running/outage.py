@@ -1,0 +1,119 @@
+"""Telling errors apart: a failing provider, a request that can never succeed, a bug in the caller's own code."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+from types import TracebackType
+
+from langchain_core.exceptions import OutputParserException
+
+from dsplus_chains.schema import DSPlusError, InvalidInputError
+
+BUGS = (AttributeError, ImportError, LookupError, NameError, TypeError)
+"""Errors that mean a bug where the caller's own code has raised them."""
+
+HOPELESS = {401: "the key is refused", 403: "the key has no access", 404: "there is no such model or address"}
+"""The HTTP statuses of requests that fail again however often they are sent, and what each means."""
+
+_OURS = Path(__file__).resolve().parents[1]
+_STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
+_PACKAGES = {Path(sysconfig.get_paths()[name]).resolve() for name in ("purelib", "platlib")}
+_FOUNDATIONS = ("langchain", "langgraph", "dsplus")
+"""How the packages are called that apps are built on."""
+
+
+def is_callers_bug(error: BaseException) -> bool:
+    """Whether an error is a bug in the caller's own code, and no outage of a model.
+
+    It counts by its type and by where it was raised. Clients of providers raise KeyError and TypeError too, when a
+    reply is malformed. So code of LangChain and of other installed packages does not count as the caller's. An
+    installed package that is built on LangChain does.
+
+    Args:
+        error: What an arm or a small model has raised. Errors of ours count by what caused them.
+
+    Example:
+        >>> try:
+        ...     {}["no such key"]
+        ... except KeyError as error:
+        ...     print(is_callers_bug(error), is_callers_bug(TimeoutError("no answer")))
+        True False
+    """
+    while isinstance(error, DSPlusError) and error.__cause__ is not None:
+        error = error.__cause__
+    if not isinstance(error, BUGS):
+        return False
+    for path in _raised_in(error.__traceback__):
+        place = _place(path)
+        if place is not None:
+            return place
+    return False
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error says that a model is not there.
+
+    An answer that is no label says that it is, and so does a refusal. Wrong inputs and bugs say nothing of it.
+
+    Example:
+        >>> is_outage(TimeoutError("no answer")), is_outage(OutputParserException("no label"))
+        (True, False)
+    """
+    if isinstance(error, (OutputParserException, InvalidInputError)):
+        return False
+    return isinstance(error, Exception) and not is_callers_bug(error)
+
+
+def why_hopeless(error: BaseException) -> str | None:
+    """Why a request would fail again however often it is sent; None if it might succeed.
+
+    Args:
+        error: What a provider's client has raised.
+
+    Example:
+        >>> why_hopeless(TimeoutError("no answer")) is None
+        True
+    """
+    status = getattr(error, "status_code", None)
+    if status is None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+    return HOPELESS.get(status) if isinstance(status, int) else None
+
+
+def _raised_in(trace: TracebackType | None) -> Iterator[Path]:
+    """The files that an error has come through, from where it was raised outwards."""
+    files = []
+    while trace is not None:
+        files.append(Path(trace.tb_frame.f_code.co_filename))
+        trace = trace.tb_next
+    yield from reversed(files)
+
+
+@cache
+def _place(path: Path) -> bool | None:
+    """Whether a file is the caller's own code; None if it does not tell, as the standard library and our own code."""
+    where = path.resolve()
+    if where.is_relative_to(_OURS) or str(path).startswith("<frozen"):
+        return None
+    folder = next((folder for folder in _PACKAGES if where.is_relative_to(folder)), None)
+    if folder is not None:
+        return _is_app(where.relative_to(folder).parts[0].removesuffix(".py"))
+    return None if where.is_relative_to(_STDLIB) else True
+
+
+@cache
+def _is_app(package: str) -> bool:
+    """Whether an installed package is built on LangChain, without being a part of it."""
+    for distribution in packages_distributions().get(package, ()):
+        name = distribution.lower()
+        try:
+            needs = [need.lower() for need in requires(distribution) or ()]
+        except PackageNotFoundError:
+            continue
+        if not name.startswith(_FOUNDATIONS) and any(need.startswith(_FOUNDATIONS) for need in needs):
+            return True
+    return False

@@ -1,0 +1,193 @@
+"""`dsplus run` and `dsplus tune` while the large model is out of order, and while somebody presses Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fault_server import fault_server
+
+COMMAND = """
+import sys
+sys.path.insert(0, {tests!r})
+from fakes import TinyEncoder
+from dsplus_chains.encoding import sentence
+TinyEncoder.recipe = {{"kind": "sentence", "name": "tiny"}}
+sentence.SentenceEncoder.from_pretrained = staticmethod(lambda *args, **kwargs: TinyEncoder())
+from dsplus_chains.cli import app
+app()
+"""
+
+
+def read(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def broken():
+    with fault_server() as server:
+        yield server
+
+
+@pytest.fixture
+def inputs(table):
+    return table("in.csv", ["id", "text"], [(number, f"hm, number {number}") for number in range(300)])
+
+
+@pytest.fixture
+def labelled(tuned, inputs, broken, tmp_path):
+    large = ("--large", "openai:fake", "--base-url", broken.base_url)
+    return ("run", tuned(), "--data", inputs, "--text", "text", "--out", tmp_path / "out.csv", *large, "-q")
+
+
+@pytest.mark.parametrize("mode", ["401", "403", "404"])
+def test_a_request_that_can_never_succeed_stops_the_run_and_leaves_its_rows_for_the_next(
+    labelled, dsplus, broken, tmp_path, mode
+):
+    broken.mode = mode
+    code, said = dsplus(*labelled)
+    assert code == 2
+    assert "The large model cannot be asked, since" in said
+    assert broken.requests <= 20
+    assert not (tmp_path / "out.csv").exists()
+    broken.mode = "ok"
+    code, said = dsplus(*labelled)
+    assert code == 0, said
+    assert {row["source"] for row in read(tmp_path / "out.csv")} == {"large"}
+    assert broken.requests <= 20 + 300
+
+
+def test_a_key_that_is_refused_midway_keeps_what_was_answered(labelled, dsplus, broken, tmp_path):
+    code, said = dsplus(*labelled, "--batch-size", "50")
+    assert code == 0, said
+    (tmp_path / "out.csv.journal.sqlite").unlink()
+    before = broken.requests
+    broken.mode = "401"
+    broken.after = before + 120
+    assert dsplus(*labelled, "--batch-size", "50")[0] == 2
+    broken.mode = "ok"
+    between = broken.requests
+    assert dsplus(*labelled, "--batch-size", "50")[0] == 0
+    assert broken.requests - between <= 300 - 100, "two whole batches were answered before"
+    assert {row["source"] for row in read(tmp_path / "out.csv")} == {"large"}
+
+
+def test_an_outage_costs_few_requests_is_logged_and_has_an_exit_code(labelled, dsplus, broken, tmp_path, caplog):
+    broken.mode = "500"
+    with caplog.at_level(logging.WARNING, logger="dsplus_chains"):
+        code, said = dsplus(*labelled, "--max-fallback-rate", "0.1")
+    assert code == 3
+    assert "The large model failed at 100.0 % of the deferred rows; --max-fallback-rate allows less" in said
+    assert "The first fallback is row 1" in said
+    assert broken.requests <= 100
+    assert any("The small model answered for the large one in 64 of 64 rows" in one.message for one in caplog.records)
+    rows = read(tmp_path / "out.csv")
+    assert [row["id"] for row in rows] == [str(number) for number in range(300)]
+    assert {row["source"] for row in rows} == {"fallback"}
+    broken.mode = "ok"
+    code, said = dsplus(*labelled, "--max-fallback-rate", "0.1", "--retry-fallbacks")
+    assert code == 0, said
+    assert {row["source"] for row in read(tmp_path / "out.csv")} == {"large"}
+
+
+def test_few_fallbacks_are_told_and_are_no_failure(labelled, dsplus, broken):
+    broken.mode, broken.every = "no label", 20
+    code, said = dsplus(*labelled, "--max-fallback-rate", "0.1")
+    assert code == 0, said
+    assert "of them fallback" in said
+
+
+def test_a_hanging_server_is_left_after_the_timeout(labelled, dsplus, broken, tmp_path):
+    broken.mode = "hang"
+    start = time.monotonic()
+    code, said = dsplus(*labelled, "--timeout", "1")
+    assert code == 0, said
+    assert time.monotonic() - start < 60
+    assert broken.requests <= 100
+    rows = read(tmp_path / "out.csv")
+    assert {row["source"] for row in rows} == {"fallback"}
+    assert rows[0]["error"]
+    assert "not asked, since" in rows[-1]["error"]
+
+
+def test_a_row_without_a_text_stops_no_file(tuned, dsplus, broken, table, tmp_path):
+    data = table("in.csv", ["text"], [["hm"], [""], ["   "], ["hm hm"]])
+    large = ("--large", "openai:fake", "--base-url", broken.base_url)
+    given = ("run", tuned(), "--data", data, "--text", "text", "--out", tmp_path / "out.csv", *large, "-q")
+    code, said = dsplus(*given)
+    assert code == 0, said
+    rows = read(tmp_path / "out.csv")
+    assert [row["source"] for row in rows][::3] == ["large", "large"]
+    assert len(rows) == 4
+
+
+def test_what_a_terminal_would_obey_is_shown(labelled, dsplus, broken):
+    broken.mode, broken.answer = "ok", "\x1b[2J\x1b]0;owned\x07 gone \u202e"
+    _, said = dsplus(*labelled)
+    assert "\\x1b[2J" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.5", "many"])
+def test_the_share_of_fallbacks_is_checked_first(labelled, dsplus, broken, share):
+    assert dsplus(*labelled, "--max-fallback-rate", share)[0] == 2
+    assert broken.requests == 0
+
+
+@pytest.mark.parametrize("command", ["run", "tune"])
+def test_ctrl_c_ends_with_130_and_what_was_answered_is_kept(labelled, fitted, dsplus, broken, table, tmp_path, command):
+    broken.mode = "delay"
+    given = [*labelled, "--batch-size", "32"]
+    if command == "tune":
+        rows = [(f"hm, number {number}", "positive" if number % 2 else "negative") for number in range(300)]
+        data, large = table("dev.csv", ["text", "label"], rows), labelled[labelled.index("--large") :]
+        given = ["tune", fitted, "--data", data, "--text", "text", "--label", "label", *large]
+        given += ["--answers", tmp_path / "answers.sqlite"]
+    code = COMMAND.format(tests=str(Path(__file__).parents[1]))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, given)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        deadline = time.monotonic() + 120
+        while broken.requests < 70 and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "Stopped" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out.csv").exists()
+    asked, broken.mode = broken.requests, "ok"
+    if command == "run":
+        assert "of 300 rows" in said
+        code, said = dsplus(*given)
+        assert code == 0, said
+        rows = read(tmp_path / "out.csv")
+        assert {(row["source"], row["answer"]) for row in rows} == {("large", "positive")}
+        assert broken.requests <= 300 + 16, "what was under way may be asked about again"
+    else:
+        before = broken.requests
+        dsplus(*given)
+        assert broken.requests - before <= 300 - (asked - 16)
+
+
+@pytest.mark.parametrize(
+    ("mode", "every", "said"), [("no choices", 3, "without a reply"), ("no label", 1, "answered none")]
+)
+def test_tune_takes_no_threshold_from_a_model_that_does_not_answer(
+    fitted, dsplus, broken, table, tmp_path, mode, every, said
+):
+    rows = [(f"hm, number {number}", "positive" if number % 2 else "negative") for number in range(100)]
+    data, large = table("dev.csv", ["text", "label"], rows), ("--large", "openai:fake", "--base-url", broken.base_url)
+    broken.mode, broken.every = mode, every
+    before = [path.read_bytes() for path in sorted(fitted.rglob("*")) if path.is_file()]
+    code, heard = dsplus("tune", fitted, "--data", data, "--text", "text", "--label", "label", *large, "-q")
+    assert code == 2, heard
+    assert said in heard
+    assert [path.read_bytes() for path in sorted(fitted.rglob("*")) if path.is_file()] == before

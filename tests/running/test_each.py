@@ -1,0 +1,166 @@
+"""Rows asked side by side: each within its time, none longer than somebody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from fakes import Gauge
+from langchain_core.exceptions import OutputParserException
+from langchain_core.runnables import RunnableLambda
+
+from dsplus_chains.running.breaker import CircuitBreaker, CircuitOpenError
+from dsplus_chains.running.each import AskEach
+
+
+def arm(function):
+    """A Runnable over a function of the input that may wait; it waits natively in both ways."""
+
+    def call(value):
+        wait, result = function(value)
+        time.sleep(wait)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    async def acall(value):
+        wait, result = function(value)
+        await asyncio.sleep(wait)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    return RunnableLambda(call, afunc=acall)
+
+
+async def both(make):
+    """What both drivers make of a request; they have to agree."""
+    called, awaited = make().call(), await make().acall()
+    assert [repr(one) for one in called.outputs] == [repr(one) for one in awaited.outputs]
+    return called.outputs
+
+
+def each(function, n, *, config=None, **limits):
+    return lambda: AskEach(arm(function), list(range(n)), [config or {} for _ in range(n)], **limits)
+
+
+async def test_outputs_keep_the_order_of_the_rows():
+    assert await both(each(lambda n: (0.01 * (5 - n), 10 * n), 6)) == [0, 10, 20, 30, 40, 50]
+
+
+async def test_no_rows_no_outputs():
+    assert await both(each(lambda n: (0, n), 0)) == []
+
+
+async def test_a_row_that_takes_too_long_has_failed_and_the_others_keep_their_answers():
+    started = time.monotonic()
+    outputs = await both(each(lambda n: (3 if n == 1 else 0, n), 3, timeout=0.2))
+    assert [outputs[0], outputs[2]] == [0, 2]
+    assert str(outputs[1]) == "no answer in 0.2 s"
+    assert isinstance(outputs[1], TimeoutError)
+    assert time.monotonic() - started < 2
+
+
+async def test_what_is_done_at_the_deadline_is_kept_and_the_rest_is_told():
+    outputs = await both(each(lambda n: (0.1, n), 20, deadline=0.35, config={"max_concurrency": 2}))
+    assert outputs[:2] == [0, 1]
+    assert [str(output) for output in outputs[-1:]] == ["not asked within the 0.35 s of its batch"]
+    assert all(output == n or isinstance(output, TimeoutError) for n, output in enumerate(outputs))
+
+
+async def test_an_error_of_a_row_is_its_output():
+    outputs = await both(each(lambda n: (0, ValueError("odd") if n % 2 else n), 3))
+    assert outputs[::2] == [0, 2]
+    assert isinstance(outputs[1], ValueError)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_no_more_rows_are_under_way_than_may_be(limit):
+    gauge = Gauge()
+
+    def call(value):
+        with gauge:
+            time.sleep(0.005)
+        return value
+
+    async def acall(value):
+        with gauge:
+            await asyncio.sleep(0.005)
+        return value
+
+    await both(lambda: AskEach(RunnableLambda(call, afunc=acall), [*range(12)], [{"max_concurrency": limit}] * 12))
+    assert gauge.most == limit
+
+
+async def test_a_model_that_is_down_is_not_asked_about_the_rest():
+    asked = []
+
+    def down(n):
+        asked.append(n)
+        return 0, ConnectionError("down")
+
+    for way in ("call", "acall"):
+        asked.clear()
+        request = each(down, 2000, breaker=CircuitBreaker(failures=5))()
+        outputs = (request.call() if way == "call" else await request.acall()).outputs
+        assert len(asked) <= 20
+        assert {type(output) for output in outputs} == {ConnectionError, CircuitOpenError}
+        assert "ConnectionError: down" in str(outputs[-1])
+        assert isinstance(outputs[-1].__cause__, ConnectionError)
+
+
+async def test_answers_that_are_no_labels_open_no_breaker():
+    def unread(n):
+        return 0, OutputParserException("no label")
+
+    outputs = await both(each(unread, 50, breaker=CircuitBreaker(failures=2)))
+    assert {type(output) for output in outputs} == {OutputParserException}
+
+
+async def test_more_rows_go_at_once_the_more_have_been_answered():
+    gauge = Gauge()
+
+    async def acall(value):
+        with gauge:
+            await asyncio.sleep(0.01)
+        return value
+
+    request = AskEach(
+        RunnableLambda(lambda value: value, afunc=acall), [*range(300)], [{}] * 300, breaker=CircuitBreaker()
+    )
+    assert len((await request.acall()).outputs) == 300
+    assert 16 < gauge.most <= 100
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_a_row_is_raised(interrupt):
+    with pytest.raises(interrupt):
+        each(lambda n: (0, interrupt()), 2, timeout=5)().call()
+
+
+async def test_a_cancellation_cancels_every_row():
+    cancelled = []
+
+    async def forever(value):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(value)
+            raise
+
+    run = RunnableLambda(lambda value: value, afunc=forever)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await AskEach(run, [1, 2, 3], [{}] * 3, timeout=30).acall()
+    assert sorted(cancelled) == [1, 2, 3]
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process():
+    before = threading.active_count()
+    outputs = each(lambda n: (1, n), 1, timeout=0.05)().call().outputs
+    assert isinstance(outputs[0], TimeoutError)
+    hanging = [thread for thread in threading.enumerate() if thread.daemon]
+    assert threading.active_count() == before + 1
+    assert hanging
