@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
-from dsplus_chains.schema import ROUNDING, read_numbers, shown
+from dsplus_chains.schema import ROUNDING, brief_repr, read_numbers, shown
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,7 @@ class Calibration(Protocol):
         ...
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class TemperatureCalibration:
     """Softmax of the log-probabilities divided by one number. The most likely label never changes.
@@ -74,6 +75,7 @@ class TemperatureCalibration:
         return {"kind": self.kind, "temperature": self.temperature}
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class VectorCalibration:
     """Softmax of ``weight * log-probability + bias``, with one weight and one bias per label.
@@ -110,6 +112,7 @@ class VectorCalibration:
         return {"kind": self.kind, "weights": list(self.weights), "biases": list(self.biases)}
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class IsotonicCalibration:
     """A rising curve per label (or one for all labels). Then each row is divided by its sum.
@@ -136,7 +139,8 @@ class IsotonicCalibration:
             for inputs, outputs in self.curves
         )
         if not self.curves or not sound:
-            msg = f"Got curves={shown(self.curves)} but expected some, each of as many inputs as outputs, rising in [0, 1]"
+            got = shown(self.curves)
+            msg = f"Got curves={got} but expected some, each of as many inputs as outputs, rising in [0, 1]"
             raise ValueError(msg)
 
     def apply(self, probabilities: ArrayLike) -> Floats:

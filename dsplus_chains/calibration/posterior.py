@@ -25,6 +25,7 @@ from scipy.special import log_softmax, logit
 
 from dsplus_chains.calibration.confusion import SMALLEST_PROBABILITY, answer_likelihood, confusability
 from dsplus_chains.calibration.stored_posterior import StoredPosterior
+from dsplus_chains.schema import brief_repr
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -47,6 +48,7 @@ FARTHEST = 3.0
 counts as this far."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
     """How a small model's distribution and a large model's answer combine.

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from dsplus_chains.running.progress import Progress
-from dsplus_chains.schema import DSPlusError, visible
+from dsplus_chains.schema import DSPlusError, hide_secrets, visible
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
@@ -27,6 +27,13 @@ CONCURRENCY = 16
 """Most requests to the large model at the same time."""
 
 BundleFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
+Pin: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--sha256", metavar="HASH", help="Refuse the bundle unless its manifest has this SHA-256."),
+]
+AllowDownload: TypeAlias = Annotated[
+    bool, typer.Option("--allow-download", help="Let an encoder that the bundle names be fetched from the hub.")
+]
 Data: TypeAlias = Annotated[Path, typer.Option(help="The table: .csv, .tsv, .jsonl or .parquet.")]
 Text: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the texts.")]
 Labels: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the labels.")]
@@ -45,7 +52,12 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(STOPPED) from None
     except (DSPlusError, ImportError, ValueError, OSError) as error:
         Console(stderr=True).print(
-            visible(f"dsplus: {_line(error)}"), style="red", markup=False, highlight=False, soft_wrap=True, emoji=False
+            visible(f"dsplus: {hide_secrets(_line(error))}"),
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+            emoji=False,
         )
         raise typer.Exit(USER_ERROR) from error
 

@@ -11,10 +11,12 @@ from rich.table import Table as Grid
 
 from dsplus_chains.cli.console import (
     CONCURRENCY,
+    AllowDownload,
     BundleFolder,
     Data,
     Json,
     Labels,
+    Pin,
     Quiet,
     Text,
     progress_bar,
@@ -49,6 +51,8 @@ def evaluate(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     timeout: Timeout = 60.0,
     baselines: Annotated[
         bool, typer.Option(help="With --large: also ask the large model alone about every row, to compare.")
@@ -78,7 +82,7 @@ def evaluate(
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
 
-        loaded = Bundle.load(bundle)
+        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         threshold = loaded.threshold
         labels = table.labels(label, known=loaded.scorer.labels)
         alone: dict[str, Any] = {}

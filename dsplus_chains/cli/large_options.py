@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from dsplus_chains.schema import hide_secrets
+
 Large: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="openai:NAME", help='The large model: "openai:NAME", or the embedded "smollm2".'),
@@ -94,7 +96,7 @@ def check_answered(records: Sequence[dict[str, Any]]) -> None:
 
 
 def settings_of(large: str | None, base_url: str | None, large_column: str | None, data: Path) -> dict[str, Any]:
-    """What a bundle keeps about the large model used for tuning."""
+    """What a bundle keeps about the large model used for tuning. That is no password in its server's address."""
     if large_column is not None:
         return {"column": large_column, "file": data.name}
-    return {"name": large, **({} if base_url is None else {"base_url": base_url})}
+    return {"name": large, **({} if base_url is None else {"base_url": hide_secrets(base_url)})}

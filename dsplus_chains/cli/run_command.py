@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from dsplus_chains.cli.console import CONCURRENCY, BundleFolder, Data, Quiet, Text, progress_bar, say, user_errors
+from dsplus_chains.cli.console import (
+    CONCURRENCY,
+    AllowDownload,
+    BundleFolder,
+    Data,
+    Pin,
+    Quiet,
+    Text,
+    progress_bar,
+    say,
+    user_errors,
+)
 from dsplus_chains.cli.large_options import BaseUrl, Large, LargeColumn, Timeout, check_source, large_model
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import BATCH_SIZE
@@ -25,6 +36,8 @@ def run(
     large: Large = None,
     base_url: BaseUrl = None,
     large_column: LargeColumn = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     retry_fallbacks: Annotated[
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
@@ -65,6 +78,8 @@ def run(
                 data,
                 text=text,
                 out=out,
+                expected_sha256=sha256,
+                allow_download=allow_download,
                 large_model=model,
                 large_name=large,
                 server=base_url,

@@ -13,10 +13,12 @@ from rich.table import Table as Grid
 
 from dsplus_chains.cli.console import (
     CONCURRENCY,
+    AllowDownload,
     BundleFolder,
     Data,
     Json,
     Labels,
+    Pin,
     Quiet,
     Text,
     progress_bar,
@@ -80,6 +82,8 @@ def tune(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     timeout: Timeout = 60.0,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.ACCURACY,
     max_escalation: Annotated[
@@ -172,7 +176,7 @@ def tune(
         from dsplus_chains.tuning.live import ask_live
         from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
-        loaded = Bundle.load(bundle)
+        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         if reask is not None:
             loaded = loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
@@ -228,7 +232,7 @@ def tune(
             max_ood_score=None if loaded.tuned is None else loaded.tuned.max_ood_score,
             model_hash=read_manifest(bundle).scorer_sha256,
         )
-        chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
+        pin = chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
         tried = search is not None and search.tried_several
         if json is not None:
             ablation = {"ablation": search.to_dict()} if search is not None and tried else {}
@@ -240,7 +244,7 @@ def tune(
         if exemplars == AUTO and loaded.task.examples is None:
             say("The bundle holds no examples to show, so none were tried.")
         _tell(chosen.task, answers, asked)
-        say(tuned.meaning)
+        say(f"{tuned.meaning}\nThe bundle is {bundle} (SHA-256 of its manifest: {pin}).")
 
 
 def _say_what_was_logged(task: LabelTask) -> None:

@@ -17,7 +17,7 @@ from dsplus_chains.running.flow import Ask
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
-from dsplus_chains.schema import WiringError, describe_error, hash_of_file
+from dsplus_chains.schema import WiringError, describe_error, hash_of_file, hide_secrets
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.bundle_files import read_manifest
 from dsplus_chains.tables.reading import read_table
@@ -66,6 +66,8 @@ def label_table(
     *,
     text: str,
     out: str | Path,
+    expected_sha256: str | None = None,
+    allow_download: bool = False,
     large_model: Any = None,
     large_name: str | None = None,
     server: str | None = None,
@@ -86,6 +88,8 @@ def label_table(
         data: The file with the table.
         text: The column with the texts.
         out: The output. The ending of its name tells its kind.
+        expected_sha256: SHA-256 of the bundle's manifest. See `Bundle.load`.
+        allow_download: Whether an encoder that the bundle names may be fetched from the hub.
         large_model: A chat model for the rows that the small model is not sure of. None: `large_column` is used.
         large_name: The name of the large model. With another name, its journal counts as that of another run.
         server: The address of its server, where it is not the provider's own. Another server's journal counts as that
@@ -109,13 +113,13 @@ def label_table(
     texts = table.texts(text, empty="keep")
     _check_places(table, out)
     identity = RunIdentity(
-        bundle=read_manifest(Path(bundle)).sha256,
+        bundle=read_manifest(Path(bundle), expected_sha256=expected_sha256).sha256,
         input=hash_of_file(data),
         text=text,
         large=large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__),
-        server=server or "",
+        server=hide_secrets(server or ""),
     )
-    loaded = Bundle.load(bundle)
+    loaded = Bundle.load(bundle, expected_sha256=identity.bundle, allow_download=allow_download)
     loaded.check_tuned()
     limits = Limits(timeout=60.0) if limits is None else limits
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:

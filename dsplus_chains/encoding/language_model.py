@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, brief_repr
 
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
 
@@ -20,6 +20,7 @@ DEPTH = 2 / 3
 """The depth at which a text's tokens are read. It is deep enough for meaning. Later layers turn to the next words."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanguageModelEncoder(Locked):
     r"""A small language model as an `Encoder`, by its hidden states instead of its words.

@@ -93,6 +93,7 @@ def _named(recipe: Any, outside: Path | None) -> Any:
         msg = f"Got the encoder {shown(name)} inside the bundle itself, which holds none; do not use it"
         raise BundleError(msg)
     if folder is None and (len(name) > 200 or ".." in name or not _HUB_NAME.fullmatch(name)):
-        msg = f"Got the encoder {shown(name)}, which is neither a folder that is here nor a name on the hub; load with encoder="
+        what = "neither a folder that is here nor a name on the hub"
+        msg = f"Got the encoder {shown(name)}, which is {what}; load with encoder="
         raise BundleError(msg)
     return recipe

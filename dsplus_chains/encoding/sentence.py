@@ -15,6 +15,7 @@ from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
 from dsplus_chains.encoding.windows import pieces_of, pool
+from dsplus_chains.schema import brief_repr
 
 AUTO = "auto"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -31,6 +32,7 @@ def resolve(name: str) -> str:
     return str(next(found, HUB_NAME))
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SentenceEncoder(Locked):
     """A sentence-transformers model as an `Encoder`.

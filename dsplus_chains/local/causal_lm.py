@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from dsplus_chains.local.literal import LiteralTexts
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import InvalidInputError
 
@@ -89,10 +90,7 @@ class CausalLM:
         Returns:
             The prompt's tokens.
         """
-        encoded = self.tokenizer.apply_chat_template(
-            [dict(turn) for turn in turns], add_generation_prompt=True, tokenize=True, return_dict=True
-        )
-        return list(encoded["input_ids"])
+        return LiteralTexts(self.tokenizer).encode(turns)
 
     def generate(
         self, prompt: list[int], *, max_tokens: int, temperature: float, seed: int | None, stop: Sequence[str]

@@ -18,7 +18,7 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.prompting.exemplar import Exemplar
 from dsplus_chains.prompting.exemplar_retriever import ExemplarRetriever
-from dsplus_chains.schema import InvalidInputError, Prediction, as_label, check_labels, each_once, what_came
+from dsplus_chains.schema import InvalidInputError, Prediction, as_label, brief_repr, check_labels, each_once, what_came
 
 if TYPE_CHECKING:
     from dsplus_chains.encoding.neighbor_index import Search  # loads faiss
@@ -27,6 +27,7 @@ POOL = 5
 """With `diversity`, the examples are chosen among this many times k nearest ones, at least 50."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExemplarSelector(BaseExampleSelector):
     """Finds the k labelled examples nearest to an input.

@@ -3,6 +3,9 @@
 It holds the record and its values, labels, errors, and the rules that all packages share.
 """
 
+from dsplus_chains.schema.brief import brief as brief
+from dsplus_chains.schema.brief import brief_args as brief_args
+from dsplus_chains.schema.brief import brief_repr as brief_repr
 from dsplus_chains.schema.cells import is_missing as is_missing
 from dsplus_chains.schema.cells import label_reader as label_reader
 from dsplus_chains.schema.errors import BundleError as BundleError
@@ -50,6 +53,9 @@ from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
+from dsplus_chains.schema.secrets import hide_secrets as hide_secrets
+from dsplus_chains.schema.secrets import place_of_secret as place_of_secret
+from dsplus_chains.schema.secrets import without_secrets as without_secrets
 from dsplus_chains.schema.texts import NOTHING_TO_READ as NOTHING_TO_READ
 from dsplus_chains.schema.texts import check_sound as check_sound
 from dsplus_chains.schema.texts import is_sound as is_sound

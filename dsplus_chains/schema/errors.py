@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dsplus_chains.schema.secrets import hide_secrets
+from dsplus_chains.schema.wording import visible
+
 
 class DSPlusError(Exception):
     """Base of all errors that this package itself raises."""
@@ -47,6 +50,9 @@ class BundleError(DSPlusError, ValueError):
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``."""
+    """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``.
+
+    Keys and passwords are hidden. Signs that a terminal would obey are shown by their numbers.
+    """
     text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type(error).__name__}: {visible(hide_secrets(text))}" if text else type(error).__name__

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.encoder import Encoder, recipe_of
-from dsplus_chains.schema import TrainingDataError
+from dsplus_chains.schema import TrainingDataError, brief_repr
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
@@ -51,6 +51,7 @@ PROBE = "The quick brown fox jumps over the lazy dog."
 """A text whose vector shows whether an encoder is the one that the members were fitted on."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class MemberReport:
     """The worth of one member.
@@ -68,6 +69,7 @@ class MemberReport:
     log_loss: float | None = None
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnsembleClassifier:
     """A weighted geometric mean of members, calibrated on out-of-fold predictions.

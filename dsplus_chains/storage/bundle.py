@@ -16,7 +16,7 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
-from dsplus_chains.schema import BundleError, read_json, shorten
+from dsplus_chains.schema import BundleError, brief_repr, place_of_secret, read_json, shorten, without_secrets
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage import bundle_files as files
@@ -26,9 +26,8 @@ from dsplus_chains.storage.stored_settings import StoredManifest
 from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.tuned import TunedThreshold
 
-_SECRETS = ("api_key", "apikey", "secret", "password", "authorization")
 
-
+@brief_repr
 @dataclass(frozen=True, kw_only=True, init=False)
 class Bundle:
     """A small model, its tuned threshold, and what the large model is asked. Only the large model is missing.
@@ -42,7 +41,7 @@ class Bundle:
         **settings: Settings that replace those of the task.
 
     Raises:
-        BundleError: `large` holds something that looks like a secret, or the task does not fit this scorer.
+        BundleError: `large` or `metadata` holds what looks like a secret, or the task does not fit this scorer.
 
     Example:
         >>> bundle = Bundle(scorer=scorer, instruction="Which intent is it?")  # doctest: +SKIP
@@ -67,8 +66,8 @@ class Bundle:
         metadata: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        if found := [name for name in large or () if any(secret in name.lower() for secret in _SECRETS)]:
-            msg = f"Got large={{{found[0]!r}: …}} but a bundle is no place for secrets; give it to the chat model"
+        if place := place_of_secret({"large": large or {}, "metadata": metadata or {}}):
+            msg = f"Got a secret in {place} but a bundle is no place for secrets; give it to the chat model"
             raise BundleError(msg)
         if task is not None and task.labels != scorer.labels:
             msg = f"Got a task of the labels {list(task.labels)[:10]} but expected {list(scorer.labels)[:10]}"
@@ -270,7 +269,9 @@ class Bundle:
             large = settings.pop("large")
             examples = read_examples(contents, scorer=scorer)
             task = LabelTask.from_dict({**settings, "labels": scorer.labels}, examples=examples)
-            return cls(scorer=scorer, tuned=tuned, task=task, large=large, metadata=told.metadata)
+            return cls(
+                scorer=scorer, tuned=tuned, task=task, **without_secrets({"large": large, "metadata": told.metadata})
+            )
         except BundleError:
             raise
         except Exception as error:  # somebody else may have written anything

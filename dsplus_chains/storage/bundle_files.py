@@ -152,7 +152,8 @@ def _read_packed(folder: Path) -> bytes:
                 time.sleep(0.01)
                 continue
             hint = f"; a save was cut short, the earlier bundle is {str(earlier)!r}" if earlier.is_dir() else ""
-            msg = f"Got {str(folder)!r}, which holds no readable {MANIFEST}; expected a folder that Bundle.save wrote{hint}"
+            what = f"which holds no readable {MANIFEST}; expected a folder that Bundle.save wrote"
+            msg = f"Got {str(folder)!r}, {what}{hint}"
             raise BundleError(msg) from error
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from dsplus_chains.schema import DSPlusError, is_missing, is_sound, label_reader, shown
+from dsplus_chains.schema import DSPlusError, brief_repr, is_missing, is_sound, label_reader, shown
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -19,6 +19,7 @@ class TableError(DSPlusError, ValueError):
     """A file is no table, or a cell of it is not what was expected."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """The rows of a file.

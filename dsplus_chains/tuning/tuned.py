@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import first_fault, shown
+from dsplus_chains.schema import brief_repr, first_fault, shown
 from dsplus_chains.tuning.sets import fewest_rows
 from dsplus_chains.tuning.stored_tuned import StoredEstimate, StoredTuned
 
@@ -78,6 +78,7 @@ class OperatingPoint:
     certified: bool | None = None
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class TunedThreshold:
     """A threshold chosen from data, with what it was chosen on and what it means.
@@ -210,7 +211,8 @@ class TunedThreshold:
         curve = tuple(OperatingPoint(**dict(point)) for point in fields["curve"])
         found = cls(**{**fields, **estimates, "fusion": fusion, "curve": curve})
         if found.risk is not None and (found.risk not in _OF_RISK or "max_risk" not in found.constraints):
-            msg = f"Got a tuned threshold of risk={shown(found.risk)} but expected one of {', '.join(_OF_RISK)} with its bound"
+            known = ", ".join(_OF_RISK)
+            msg = f"Got a tuned threshold of risk={shown(found.risk)} but expected one of {known} with its bound"
             raise ValueError(msg)
         return found
 

@@ -14,6 +14,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     Label,
     Prediction,
+    brief_repr,
     hash_of,
     same_label,
     what_came,
@@ -22,6 +23,7 @@ from dsplus_chains.schema import (
 Flags = NDArray[np.bool_]
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TuningRows:
     """Tuning rows, column by column.

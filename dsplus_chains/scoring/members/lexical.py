@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
-from dsplus_chains.schema import Stored
+from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import fit_head
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
@@ -30,6 +30,7 @@ EXACT = 2500
 DIRECTIONS = 600
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LexicalFeatures:
     """The TF-IDF of training texts, in few enough coordinates for a dense fit.
@@ -81,6 +82,7 @@ class LexicalFeatures:
         return replace(self, reduced=self.reduced[rows])
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LexicalMember:
     """A linear model over TF-IDF columns.

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from dsplus_chains.schema import BundleError, Stored
+from dsplus_chains.schema import BundleError, Stored, brief_repr
 from dsplus_chains.scoring.members.head import fit_head, logits
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearMember:
     """A linear head on sentence vectors, or on one of several vectors that stand side by side.

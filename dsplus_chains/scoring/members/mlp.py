@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from dsplus_chains.schema import Stored
+from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import logits
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
@@ -23,6 +23,7 @@ LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-2
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MlpMember:
     """One hidden layer with heavy dropout.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dsplus_chains.schema import BundleError, Stored
+from dsplus_chains.schema import BundleError, Stored, brief_repr
 from dsplus_chains.scoring.members.member import Arrays, TextBatch
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -20,6 +20,7 @@ FLOOR = 1e-3
 """The vote that every class gets, so that none is impossible."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeighborMember:
     """The k nearest training examples vote. A vote weighs less if its example is farther than the nearest one.

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import BundleError
+from dsplus_chains.schema import BundleError, brief_repr
 
 Shape = tuple[int | None, ...]
 """Sizes of an array. None stands for any size of at least one."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredArrays:
     """Arrays by name, as a file held them.
