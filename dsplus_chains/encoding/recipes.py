@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -40,6 +40,7 @@ class UnionRecipe:
     encoders: tuple[AnyRecipe, ...]
 
 
+Named = TypeVar("Named", SentenceRecipe, LanguageModelRecipe)
 AnyRecipe: TypeAlias = SentenceRecipe | LanguageModelRecipe | UnionRecipe
 
 
@@ -82,7 +83,7 @@ def _union(parts: Any, outside: Path | None, levels: int) -> UnionRecipe:
     return UnionRecipe(encoders=tuple(read_recipe(part, outside=outside, levels=levels - 1) for part in parts))
 
 
-def _named(recipe: Any, outside: Path | None) -> Any:
+def _named(recipe: Named, outside: Path | None) -> Named:
     """The recipe, if its name is that of a folder elsewhere, or a name on the hub."""
     name = recipe.name
     try:

@@ -19,7 +19,7 @@ from dsplus_chains.prompting.matching import Forms, forms_of, segments, takes_ba
 from dsplus_chains.prompting.refusals import RefusalError
 from dsplus_chains.running.batch_runnable import ComputingRunnable
 from dsplus_chains.running.messages import answer_in, unique_keys, without_thoughts
-from dsplus_chains.schema import Label, Labels, as_label, describe_error, labels_outside, what_came
+from dsplus_chains.schema import Label, Labels, as_label, brief, describe_error, labels_outside, what_came
 
 _ANSWER_KEYS = (
     *("label", "answer", "final_answer", "category", "class", "classification", "prediction", "result", "output"),
@@ -77,7 +77,7 @@ class LabelParser(ComputingRunnable[Any, Any]):
     def _aliases_agree(self) -> Self:
         aliases = self.aliases or {}
         if unknown := {name: label for name, label in aliases.items() if labels_outside([label], self.labels)}:
-            msg = f"Got aliases={unknown} of labels that are not among {list(self.labels)}"
+            msg = f"Got aliases={brief(unknown)} of labels that are not among {brief(list(self.labels))}"
             raise ValueError(msg)
         return self
 

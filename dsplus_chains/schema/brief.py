@@ -43,13 +43,13 @@ def brief(value: Any, levels: int = 3) -> str:
         sizes = tuple(getattr(value, "shape"))  # noqa: B009  the type is not known
         kind = str(value.dtype).removeprefix("torch.")
         return f"<{kind} array of shape {sizes}>" if sizes else repr(value)
-    if isinstance(value, (str, bytes)):
-        return hide_secrets(shown(value))
+    if isinstance(value, str):
+        return shown(hide_secrets(value[:LONGEST]))
     if isinstance(value, Mapping):
         pairs = without_secrets(dict(islice(value.items(), MOST))).items() if levels else ()
         return _listed((f"{brief(key, 0)}: {brief(one, levels - 1)}" for key, one in pairs), "{}", len(value), levels)
     if type(value) in (list, tuple, set, frozenset):
-        signs = {list: "[]", tuple: "()"}.get(type(value), "{}")
+        signs = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
         text = _listed((brief(one, levels - 1) for one in islice(value, MOST)), signs, len(value), levels)
         return f"{text[:-1]},)" if type(value) is tuple and len(value) == 1 else text
     return shorten(hide_secrets(repr(value)), LONGEST)

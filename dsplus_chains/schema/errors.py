@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from dsplus_chains.schema.secrets import hide_secrets
-from dsplus_chains.schema.wording import visible
+from dsplus_chains.schema.wording import shorten, visible
+
+LONGEST = 2000
+"""Most characters of a message."""
 
 
 class DSPlusError(Exception):
-    """Base of all errors that this package itself raises."""
+    """Base of all errors that this package itself raises. A message is cut short, whatever it names."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(shorten(value, LONGEST) if isinstance(value, str) else value for value in args))
 
 
 class InvalidInputError(DSPlusError, ValueError):

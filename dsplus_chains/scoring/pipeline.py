@@ -16,6 +16,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     Label,
     Prediction,
+    brief,
     check_labels,
     each_once,
 )
@@ -79,7 +80,7 @@ class PipelineScorer(BaseScorer):
             raise ValueError(msg)
         check_labels(self._names)
         if unknown := [name for name in self.label_map or () if name not in self._names]:
-            msg = f"Got a label_map with {unknown}, which are not among the model's names {list(self._names)[:10]}"
+            msg = f"Got a label_map with {unknown}, which are not among the model's names {brief(list(self._names))}"
             raise ValueError(msg)
         check_labels(each_once(self._mapped))
         return self

@@ -16,7 +16,7 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
-from dsplus_chains.schema import BundleError, brief_repr, place_of_secret, read_json, shorten, without_secrets
+from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage import bundle_files as files
@@ -70,7 +70,7 @@ class Bundle:
             msg = f"Got a secret in {place} but a bundle is no place for secrets; give it to the chat model"
             raise BundleError(msg)
         if task is not None and task.labels != scorer.labels:
-            msg = f"Got a task of the labels {list(task.labels)[:10]} but expected {list(scorer.labels)[:10]}"
+            msg = f"Got a task of the labels {brief(list(task.labels))} but expected {brief(list(scorer.labels))}"
             raise BundleError(msg)
         try:
             task = LabelTask(labels=scorer.labels, **settings) if task is None else task.replace(**settings)
