@@ -259,10 +259,13 @@ class Bundle:
         """
         folder = Path(path)
         manifest, contents = files.read_bundle(folder, expected_sha256=expected_sha256)
-        how = {"encoder": encoder, "device": device, "allow_download": allow_download}
         try:
             told = StoredManifest.model_validate(manifest.content)
-            scorer = SmallModelScorer(**restore(*(contents[name] for name in files.SCORER_FILES), place=folder, **how))
+            settings_file, arrays_file = (contents[name] for name in files.SCORER_FILES)
+            parts = restore(
+                settings_file, arrays_file, place=folder, encoder=encoder, device=device, allow_download=allow_download
+            )
+            scorer = SmallModelScorer(**parts)
             tuned_text = contents.get(files.TUNED)
             tuned = None if tuned_text is None else TunedThreshold.from_dict(read_json(tuned_text))
             settings = dict(manifest.content["settings"])

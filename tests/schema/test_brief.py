@@ -67,7 +67,7 @@ LARGE = {
     "track record": (lambda: TrackRecord(confidences=tuple(EVEN), shares=tuple(EVEN)), "2,000 in all"),
     "examples": (examples, "<float32 array of shape (500, 64)>"),
     "task": (lambda: LabelTask(labels=LABELS, instruction="why " * 9999), "LabelTask(labels=("),
-    "prediction": (lambda: Prediction(label="label number 3", probabilities=dict.fromkeys(LABELS, 0.002)), "500 in all"),
+    "prediction": (lambda: Prediction(label="label number 3", probabilities=dict.fromkeys(LABELS, 2e-3)), "500 in all"),
 }  # fmt: skip
 
 

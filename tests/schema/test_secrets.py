@@ -22,7 +22,8 @@ DATA = [
     {"model": {"settings": [{"deep": {"api_key": SECRET}}]}}, {"base_url": f"http://me:{SECRET}@host:8000/v1"},
     {"base_url": f"https://{SECRET}@host/v1"}, {"urls": ["http://a", f"http://a:{SECRET}@b"]},
     {"url": f"https://host/v1?api_key={SECRET}&x=1"}, {"url": f"https://host/v1?x=1&sig={SECRET}"},
-    {"note": f"sk-{SECRET}"}, {"note": f"asked with Bearer {SECRET}"}, {"aws_secret_access_key": SECRET}, {"pwd": SECRET},
+    {"note": f"sk-{SECRET}"}, {"note": f"asked with Bearer {SECRET}"}, {"aws_secret_access_key": SECRET},
+    {"pwd": SECRET},
     {"base_url": f"http://me:{SECRET}@@host/v1"}, {"auth": ["me", SECRET]},
     {"sessionCookie": SECRET}, {"token": {"v": SECRET}},
 ]  # fmt: skip
