@@ -20,7 +20,7 @@ help:
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) --editable '.[local,report,notebooks,dev]'
+	$(PIP) --editable '.[agents,local,report,notebooks,dev]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.

@@ -34,6 +34,7 @@ __all__ = [
     "TunedThreshold",
     "data_shunt",
     "evaluate",
+    "shunt",
     "tune_hints",
     "tune_threshold",
     "write_report",

@@ -14,6 +14,9 @@ from .evaluation.report import write_report as write_report
 from .evaluation.subtask_report import report_subtasks as report_subtasks
 from .gating.branch import ConfidenceBranch as ConfidenceBranch
 from .gating.fusion import AnswerFusion as AnswerFusion
+from .integrations.app_shunt import AppShunt as AppShunt
+from .integrations.hearing import decisions as decisions
+from .integrations.shunting import shunt as shunt
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError
 from .planning.plan import SubtaskPlan as SubtaskPlan

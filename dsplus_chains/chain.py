@@ -8,7 +8,6 @@ from typing import Any, Literal
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableSerializable
-from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.gating.branch import ConfidenceBranch
@@ -18,7 +17,7 @@ from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.schema import brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.runnable import RunnableScorer
+from dsplus_chains.scoring.coercing import as_scorer
 from dsplus_chains.task import LabelTask
 
 
@@ -142,7 +141,8 @@ def data_shunt(
     named = labels if task is None else task.labels
     *earlier, (tier, last, level) = _tiers(scorer, threshold)
     on_error: Literal["raise", "defer"] = "defer" if on_small_error == "large" else "raise"
-    scorer, inner = _scorer(last, named, "input" if earlier else input_key, on_error)  # a later tier gets a record
+    key = "input" if earlier else input_key  # a later tier gets a record
+    scorer, inner = as_scorer(last, labels=named, input_key=key, on_error=on_error)
     known = [named, *(getattr(small, "labels", None) for small in (inner, *(one for _, one, _ in reversed(earlier))))]
     names = next((found for found in known if found is not None), None)
     if names is None:
@@ -166,7 +166,7 @@ def data_shunt(
     if fusion is not None:
         chain = chain | fusion
     for number, (tier, small, level) in reversed(list(enumerate(earlier))):
-        first, _ = _scorer(small, named, "input" if number else input_key, on_error)
+        first, _ = as_scorer(small, labels=named, input_key="input" if number else input_key, on_error=on_error)
         chain = first | ConfidenceBranch(
             large=chain, threshold=level, on_large_error=on_large_error, on_arm_bug=on_arm_bug, tier=tier
         )
@@ -194,22 +194,6 @@ def _check_parts(
         if unknown := labels_outside(used or (), names):
             msg = f"Got {what} {unknown[:10]}, which are not among the labels {brief(list(names))}"
             raise ValueError(msg)
-
-
-def _scorer(
-    scorer: Any, labels: Sequence[Any] | None, input_key: str | None, on_error: Literal["raise", "defer"]
-) -> tuple[Any, BaseScorer]:
-    """The first part of a chain, and the scorer inside it."""
-    inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
-    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:  # it has a config of its own
-        inner = inner.model_copy(update={"on_error": on_error})  # a copy keeps the lock of what is not copied
-        return scorer.model_copy(update={"bound": inner}), inner
-    if not isinstance(scorer, BaseScorer):
-        made = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input", on_error=on_error)
-        return made, made
-    own = {} if input_key is None else {"input_key": input_key}
-    copied = scorer.model_copy(update={**own, "on_error": on_error})
-    return copied, copied
 
 
 def _tiers(scorer: Any, threshold: Any) -> list[tuple[str, Any, Any]]:

@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 import dsplus_chains
 from dsplus_chains import (
     AnswerFusion,
+    AppShunt,
     ChatModelScorer,
     ConfidenceBranch,
     EstimatorScorer,
@@ -50,6 +51,7 @@ from dsplus_chains import (
     SubtaskPlanner,
     SubtaskResult,
     data_shunt,
+    shunt,
 )
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.subtasks import ResultTemplate
@@ -162,7 +164,7 @@ def make_chat_model_scorer():
 
 def make_branch():
     large = Recording(answer_large)
-    return ConfidenceBranch(large=large, threshold=0.9, on_large_error="raise"), [large]
+    return ConfidenceBranch(large=large, wants="record", threshold=0.9, on_large_error="raise"), [large]
 
 
 def make_configured_branch():
@@ -244,6 +246,16 @@ def make_shunt():
     return chain, [small, large]
 
 
+def answer_text(text: str) -> str:
+    return answer_large({"input": text})
+
+
+def make_app_shunt():
+    small, app = Recording(predict), Recording(answer_text)
+    shunted = shunt(app, small, threshold=0.9, labels=SENTIMENTS, output=str, on_large_error="raise")
+    return shunted, [small, app]
+
+
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
@@ -251,6 +263,7 @@ CASES = {
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
+    "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
     "ConfidenceBranch": Case(
         make_branch, [record_of(text) for text in ("good", "bad?", "so so?", "bad")], {"input": "x"}, ConfidenceBranch
     ),
@@ -492,7 +505,7 @@ async def test_max_concurrency_reaches_the_models(limit):
             await asyncio.sleep(0.005)
         return "positive"
 
-    branch = ConfidenceBranch(large=RunnableLambda(lambda record: "positive", afunc=slow), threshold=None)
+    branch = ConfidenceBranch(large=RunnableLambda(lambda text: "positive", afunc=slow), threshold=None)
     await branch.abatch([record_of(f"text {i}") for i in range(12)], {"max_concurrency": limit})
     assert gauge.most == limit
 

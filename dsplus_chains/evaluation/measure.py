@@ -21,6 +21,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     Label,
     Prediction,
+    answered_label,
     label_key,
 )
 
@@ -79,7 +80,7 @@ def evaluate(
     true = clean_labels(labels)
     _check(records, true, large_answers=large_answers, large_usage=large_usage, latencies=latencies)
     n = len(true)
-    answers = clean_answers(record["answer"] for record in records)
+    answers = clean_answers(answered_label(record) for record in records)
     predictions = [_first_prediction(record) for record in records]
     right = right_answers(answers, true)
     small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
@@ -169,7 +170,7 @@ def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
         row=row,
         input=record.get("input"),
         label=label,
-        answer=record["answer"],
+        answer=answered_label(record),
         source=str(record["source"]),
         small=prediction.label,
         confidence=prediction.confidence,

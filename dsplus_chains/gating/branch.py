@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
-from time import monotonic
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 
-from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
-from pydantic import BeforeValidator, Field, InstanceOf, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
+from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
 from dsplus_chains.running.answer_stream import AnswerStream, answer_flow
-from dsplus_chains.running.arm import feed, leading_prompt, merge_answer, without_answer
-from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.breaker import CircuitBreaker
-from dsplus_chains.running.each import AskEach
-from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Open, StreamFlow, Tell
-from dsplus_chains.running.outage import is_callers_bug
-from dsplus_chains.running.telling import LOGGER
-from dsplus_chains.running.usage import UsageCollector, watched
+from dsplus_chains.running.arm import input_of, leading_prompt, merge_answer, without_answer
+from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Tell
 from dsplus_chains.schema import (
     ASKED_LARGE,
     InvalidInputError,
-    LargeAnswer,
     Prediction,
     ShuntRecord,
-    Threshold,
-    WiringError,
-    describe_error,
-    is_kept,
-    threshold_for,
     what_came,
 )
-
-DECISION_EVENT = "dsplus_decision"
-"""The name of the custom event for each answered input."""
-
-
-class _Call(NamedTuple):
-    """One row's call of the large arm."""
-
-    row: int
-    record: dict[str, Any]
-    arm_input: dict[str, Any]
-    config: RunnableConfig
-    collector: UsageCollector
 
 
 def _arm(value: Any) -> Any:
@@ -64,7 +38,7 @@ def _arm(value: Any) -> Any:
     return coerce_to_runnable(value)
 
 
-class ConfidenceBranch(BatchRunnable[Any, Any]):
+class ConfidenceBranch(Gate):
     """Keeps what the small model is sure of, and asks the large arm for the rest in one batch.
 
     It takes a record with `prediction`. It returns the record with `answer` and `source`. If the large arm was asked,
@@ -84,9 +58,8 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
 
     Args:
         large: Runnable that answers the deferred inputs. Usually it is
-            ``HintPromptBuilder(...) | chat_model | LabelParser(...)``. If it starts with a prompt of one variable, that
-            variable gets `input`. Any other arm gets the whole record. ``itemgetter("input") | app`` passes on the text
-            alone. If the arm returns a record, the two records are merged, so branches can nest as tiers. Such a record
+            ``HintPromptBuilder(...) | chat_model | LabelParser(...)``, or an app of yours. `wants` says what it gets.
+            If the arm returns a record, the two records are merged, so branches can nest as tiers. Such a record
             holds `answer` and `source`. It also holds our own `input` object, or a value that only a chain writes
             (`prediction`, `large`, `fused`, `subtasks`).
         threshold: Number in [0, 1], dict of such numbers by label, or None. A label that is not in the dict is
@@ -104,6 +77,10 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             failed; the others keep their answers.
         breaker: What stops asking a model that keeps failing. Rows that are not asked about have failed. With it, or
             with a `timeout` or a `deadline`, the arm is asked row by row instead of by one batch.
+        wants: What the arm gets. With "record" it gets the whole record. With "input" it gets the very object that the
+            chain was called with. With "auto", an arm that starts with a Runnable of this package gets the record. One
+            that starts with a prompt gets its variables from the record; a prompt of one variable gets `input`. Any
+            other arm gets the object that the chain was called with.
         tier: The `source` of an answer that this branch keeps. The names "large", "fused" and "fallback" are taken.
 
     Raises:
@@ -125,13 +102,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
     output_type: ClassVar[Any] = ShuntRecord
 
     large: Annotated[Runnable[Any, Any], BeforeValidator(_arm)]
-    threshold: Threshold
-    max_ood_score: float | None = Field(default=None, ge=0)
-    on_large_error: Literal["small", "raise"] = "small"
-    on_arm_bug: Literal["raise", "small"] = "raise"
-    timeout: float | None = Field(default=None, gt=0)
-    deadline: float | None = Field(default=None, gt=0)
-    breaker: InstanceOf[CircuitBreaker] | None = None
+    wants: Literal["auto", "record", "input"] = "auto"
     tier: str = Field(default="small", min_length=1)
 
     @field_validator("tier")
@@ -169,7 +140,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             self._resolve(results, calls, (yield self._asked(calls, kwargs)).outputs)
         for value, result, manager in zip(inputs, results, run_manager, strict=True):
             if manager.handlers and not isinstance(result, Exception):
-                yield Tell(manager, DECISION_EVENT, self._event(value, result["source"]))
+                yield Tell(manager, DECISION_EVENT, self._event(value["prediction"], result["source"]))
         return results
 
     @override
@@ -181,7 +152,7 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
         if calls:
             answer = AnswerStream(value, source="large", collector=calls[0].collector)
             try:
-                yield from self._streamed(calls[0], answer, kwargs)
+                yield from self._opened(calls[0], kwargs, partial(answer_flow, answer))
                 source = answer.source
             except Exception as error:
                 yield Chunk(AddableDict(self._stand_in(calls[0], error, started=answer.started)))
@@ -190,49 +161,26 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
             yield Chunk(AddableDict(answer=result["answer"], source=result["source"]))
             source = result["source"]
         if run_manager.handlers:
-            yield Tell(run_manager, DECISION_EVENT, self._event(value, source))
+            yield Tell(run_manager, DECISION_EVENT, self._event(value["prediction"], source))
 
-    def _asked(self, calls: list[_Call], kwargs: dict[str, Any]) -> Ask | AskEach:
-        """The deferred rows, in one batch; row by row where there is a deadline or a breaker."""
-        inputs, configs = [call.arm_input for call in calls], [call.config for call in calls]
-        if self.timeout is None and self.deadline is None and self.breaker is None:
-            return Ask(self.large, inputs, configs, kwargs)
-        return AskEach(
-            self.large, inputs, configs, kwargs, timeout=self.timeout, deadline=self.deadline, breaker=self.breaker
-        )
-
-    def _streamed(self, call: _Call, answer: AnswerStream, kwargs: dict[str, Any]) -> StreamFlow:
-        """The large arm's answer to one row, chunk by chunk."""
-        limits = [limit for limit in (self.timeout, self.deadline) if limit is not None]
-        until = monotonic() + min(limits) if limits else None
-        try:
-            with nullcontext() if self.breaker is None else self.breaker.watching():
-                pieces = yield Open(self.large, call.arm_input, call.config, kwargs, timed=until is not None)
-                yield from answer_flow(answer, pieces, until=until)
-        except TimeoutError as error:
-            raise TimeoutError(str(error) or f"no answer in {min(limits):g} s") from error
-
-    def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> tuple[list[Any], list[_Call]]:
+    def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> tuple[list[Any], list[LargeCall]]:
         """The finished record of each kept row (or its error), and the calls that the other rows need."""
         results: list[Any] = [None] * len(inputs)
-        calls: list[_Call] = []
-        prompt = leading_prompt(self.large)
+        calls: list[LargeCall] = []
+        arm_input = input_of(self.large, self.wants)
         for row, value in enumerate(inputs):
             try:
                 prediction = _prediction_of(value)
                 record = without_answer(value)
-                if is_kept(prediction, self.threshold, self.max_ood_score):
+                if self._keeps(prediction):
                     results[row] = {**record, "answer": prediction.value, "source": self.tier}
                 else:
-                    collector = UsageCollector()
-                    arm_config = watched(config[row], run_manager[row], "large", collector)
-                    arm_input = feed(prompt, record, whose="the large arm")
-                    calls.append(_Call(row, record, arm_input, arm_config, collector))
+                    calls.append(self._call(row, record, arm_input(record), config[row], run_manager[row], "large"))
             except InvalidInputError as error:
                 results[row] = error
         return results, calls
 
-    def _resolve(self, results: list[Any], calls: list[_Call], outputs: list[Any]) -> None:
+    def _resolve(self, results: list[Any], calls: list[LargeCall], outputs: list[Any]) -> None:
         """Put the large arm's outputs, or what stands in for them, into their rows."""
         errors: list[str] = []
         for call, output in zip(calls, outputs, strict=True):
@@ -246,35 +194,16 @@ class ConfidenceBranch(BatchRunnable[Any, Any]):
                     errors.append(results[call.row]["error"])
                 except Exception as unanswered:
                     results[call.row] = unanswered
-        if errors:
-            n, first = len(errors), errors[0]
-            LOGGER.warning("The small model answered for the large one in %d of %d rows: %s", n, len(calls), first)
+        self._warn(errors, len(calls))
 
-    def _stand_in(self, call: _Call, error: Exception, *, started: bool = False) -> dict[str, Any]:
-        """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
-        small: Prediction = call.record["prediction"]
-        wired_wrongly = isinstance(error, WiringError) or (self.on_arm_bug == "raise" and is_callers_bug(error))
-        if self.on_large_error == "raise" or small.label is None or started or wired_wrongly:
-            if "small_error" in call.record:
-                error.add_note(f"The small model had failed before: {call.record['small_error']}")
-            raise error
-        said = error.llm_output if isinstance(error, OutputParserException) else None
-        return {
-            "answer": small.value,
-            "source": "fallback",
-            "error": describe_error(error),
-            "large": LargeAnswer(value=said, usage=call.collector.usage),
-        }
-
-    def _event(self, value: Mapping[str, Any], source: str) -> dict[str, Any]:
-        prediction: Prediction = value["prediction"]
-        return {
-            "source": source,
-            "confidence": prediction.confidence,
-            "threshold": threshold_for(self.threshold, prediction),
-            "label": prediction.label,
-            **({} if self.max_ood_score is None else {"ood_score": prediction.ood_score}),
-        }
+    @override
+    def _told_of_input(self, call: LargeCall) -> str:
+        if call.arm_input is call.record or leading_prompt(self.large) is not None:
+            return ""
+        return (
+            f"The large arm was called with what the chain was called with ({what_came(call.arm_input)}). An arm that "
+            'works on the record says so: ConfidenceBranch(..., wants="record")'
+        )
 
 
 def _prediction_of(value: Any) -> Prediction:

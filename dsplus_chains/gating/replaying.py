@@ -70,7 +70,7 @@ def replay(
         >>> replay([unsure], [RecordedAnswer(value="spam")], threshold=0.9)[0]["answer"]
         'spam'
     """
-    chain: Any = ConfidenceBranch(large=RecordedArm(), threshold=threshold, max_ood_score=max_ood_score)
+    chain: Any = ConfidenceBranch(large=RecordedArm(), wants="record", threshold=threshold, max_ood_score=max_ood_score)
     if fusion is not None:
         chain = chain | fusion
     waiting = [{**record, _KEY: answer} for record, answer in zip(scored, answers, strict=True)]

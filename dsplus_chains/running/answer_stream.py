@@ -118,7 +118,7 @@ class AnswerStream:
         return news
 
 
-def answer_flow(answer: AnswerStream, pieces: Any, *, until: float | None = None) -> StreamFlow:
+def answer_flow(answer: AnswerStream, pieces: Any, until: float | None = None) -> StreamFlow:
     """The flow of an arm's stream, with its chunks as chunks of the record.
 
     Args:

@@ -6,13 +6,15 @@ combining step of a decomposer. It gets the record. It may answer with a plain v
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, Literal
 
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import BasePromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import (
     Runnable,
+    RunnableAssign,
     RunnablePassthrough,
     RunnableSequence,
     RunnableWithFallbacks,
@@ -20,8 +22,18 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 
+from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.usage import UsageCollector
-from dsplus_chains.schema import DSPlusError, LargeAnswer, SubtaskResult, WiringError, as_label, is_record
+from dsplus_chains.schema import (
+    DSPlusError,
+    InvalidInputError,
+    LargeAnswer,
+    SubtaskResult,
+    WiringError,
+    as_label,
+    is_record,
+    what_came,
+)
 
 ANSWER_KEYS = ("answer", "source", "large", "error", "fused")
 """The keys that an answer writes. A record on its way in must not keep old ones."""
@@ -36,18 +48,57 @@ class EmptyAnswerError(DSPlusError):
 
 def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
     """The prompt template that an arm starts with, whatever is wrapped around it. None if it starts otherwise."""
-    while not isinstance(arm, BasePromptTemplate):
+    first = _leading_step(arm, RunnablePassthrough)
+    return first if isinstance(first, BasePromptTemplate) else None
+
+
+def takes_record(arm: Runnable[Any, Any]) -> bool:
+    """Whether an arm starts with a Runnable of ours that works on the record. Keys may be assigned before it."""
+    first = _leading_step(arm, RunnablePassthrough, RunnableAssign)
+    return isinstance(first, BatchRunnable) and first.takes_record
+
+
+def _leading_step(arm: Runnable[Any, Any], *passed: type) -> Runnable[Any, Any]:
+    """The first step of an arm that is of none of the passed types, whatever is wrapped around it."""
+    while True:
         if isinstance(arm, RunnableBindingBase):  # bind, with_config, with_retry
             arm = arm.bound
         elif isinstance(arm, RunnableWithFallbacks):
             arm = arm.runnable
-        elif isinstance(arm, DynamicRunnable):  # configurable fields and alternatives
+        elif isinstance(arm, DynamicRunnable) and not isinstance(arm, BasePromptTemplate):  # configurable fields
             arm = arm.default
         elif isinstance(arm, RunnableSequence):
-            arm = next((step for step in arm.steps if type(step) is not RunnablePassthrough), arm.last)
+            arm = next((step for step in arm.steps if type(step) not in passed), arm.last)
         else:
-            return None
-    return arm
+            return arm
+
+
+def input_of(arm: Runnable[Any, Any], wants: Literal["auto", "record", "input"]) -> Callable[[dict[str, Any]], Any]:
+    """The function from a record to what the large arm gets.
+
+    Args:
+        arm: The large arm.
+        wants: What it wants; see `ConfidenceBranch`.
+    """
+    prompt = leading_prompt(arm)
+    if wants == "input" or (wants == "auto" and prompt is None and not takes_record(arm)):
+        return _called_with
+    return partial(feed, prompt, whose="the large arm")
+
+
+def _called_with(record: dict[str, Any]) -> Any:
+    """What the chain was called with, the very object.
+
+    Raises:
+        InvalidInputError: The record does not hold it.
+    """
+    if "called_with" in record or "input" in record:
+        return record.get("called_with", record.get("input"))
+    msg = (
+        f"Got {what_came(record)} but expected the original input under 'input', for an arm that is no prompt. Put a "
+        'scorer before the branch, or let the arm take the record (wants="record")'
+    )
+    raise InvalidInputError(msg)
 
 
 def feed(

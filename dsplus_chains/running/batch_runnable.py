@@ -37,6 +37,9 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     run_type: ClassVar[str | None] = None
     """The tracers' name for such a run, such as "prompt" or "parser". None means "chain"."""
 
+    takes_record: ClassVar[bool] = True
+    """Whether it works on the record of a chain. In a large arm it then gets the record."""
+
     input_type: ClassVar[Any] = None
     """The input type for schemas. None means the class's own type parameter."""
     output_type: ClassVar[Any] = None

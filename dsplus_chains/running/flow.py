@@ -238,9 +238,10 @@ def bound(config: RunnableConfig) -> RunnableConfig:
 
 
 def is_stale(output: Any) -> bool:
-    """Whether a call met a connection of an event loop that is closed, and so was never sent.
+    """Whether a call met a connection of an event loop that is closed, so that no answer could come back.
 
-    Chat models keep their connections, and hand them to the next loop. Each one that fails is dropped.
+    Chat models keep their connections, and hand them to the next loop. Each one that fails is dropped. An app without
+    a shunt fails there.
     """
     return isinstance(output, RuntimeError) and str(output) == "Event loop is closed"
 

@@ -45,6 +45,7 @@ from dsplus_chains.schema.prediction import Prediction as Prediction
 from dsplus_chains.schema.prediction import canonical_text as canonical_text
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
 from dsplus_chains.schema.record import answer_of_large as answer_of_large
+from dsplus_chains.schema.record import answered_label as answered_label
 from dsplus_chains.schema.record import as_record as as_record
 from dsplus_chains.schema.record import check_answered as check_answered
 from dsplus_chains.schema.record import is_record as is_record

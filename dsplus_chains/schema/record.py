@@ -23,12 +23,16 @@ class ShuntRecord(TypedDict, total=False):
 
     input: Any
     """The input that is scored."""
+    called_with: NotRequired[Mapping[str, Any]]
+    """The very object that the chain was called with, where that is no text."""
     prediction: Prediction
     """The latest small model's prediction."""
     tiers: NotRequired[list[Prediction]]
     """The predictions of earlier small models, first to last."""
     answer: Any
     """The final answer."""
+    answer_label: NotRequired[Any]
+    """The label that the answer stands for, where the answer is the output of an app. None if it stands for none."""
     source: str
     """Who gave the answer: "small", "large", "fused", "fallback", or a tier's name."""
     large: NotRequired[LargeAnswer]
@@ -100,6 +104,16 @@ def answer_of_large(record: Mapping[str, Any]) -> Any:
         ('ham', None)
     """
     return record["answer"] if record.get("source") == "large" else None
+
+
+def answered_label(record: Mapping[str, Any]) -> Any:
+    """The label of a record's answer.
+
+    Example:
+        >>> answered_label({"answer": "ham"}), answered_label({"answer": {"kind": "ham"}, "answer_label": "ham"})
+        ('ham', 'ham')
+    """
+    return record.get("answer_label", record["answer"])
 
 
 def is_record(output: Any, given: Any = None) -> TypeGuard[Mapping[str, Any]]:

@@ -31,7 +31,7 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
     """The record of one input of a chain, which is a text or a dict that holds one.
 
     Args:
-        value: A string, or a dict. All keys of the dict are kept.
+        value: A string, or a dict. All keys of the dict are kept. The dict itself becomes `called_with`.
         input_key: The key of a dict under which the text is. The text becomes `input`.
 
     Raises:
@@ -40,8 +40,10 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
             keys stand where the chain writes its results.
 
     Example:
-        >>> start_record({"review": "broke at once", "id": 7}, input_key="review")
-        {'review': 'broke at once', 'id': 7, 'input': 'broke at once'}
+        >>> start_record("broke at once", input_key="input")
+        {'input': 'broke at once'}
+        >>> sorted(start_record({"review": "broke at once", "id": 7}, input_key="review"))
+        ['called_with', 'id', 'input', 'review']
     """
     if isinstance(value, Mapping):
         if input_key not in value:
@@ -61,7 +63,10 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
                 "record keeps what is scored. Rename the one under 'input'"
             )
             raise InvalidInputError(msg)
-        return _checked({**value, "input": text}, f"{input_key!r}: ")
+        record = {**value, "input": text}
+        if "prediction" not in value:
+            record["called_with"] = value
+        return _checked(record, f"{input_key!r}: ")
     return _checked({"input": value}, "")
 
 

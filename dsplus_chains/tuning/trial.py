@@ -85,7 +85,7 @@ def ask_about(
 
         over_all = again.prompt | RunnableLambda(send) | again.asker(model)
         arm = arm.with_fallbacks([over_all], exceptions_to_handle=(NoneOfTheseError,))
-    branch = ConfidenceBranch(large=arm, threshold=None, **limits.settings)
+    branch = ConfidenceBranch(large=arm, wants="record", threshold=None, **limits.settings)
     asked = [{**record, "prompt": value} for record, value in zip(records, prompts, strict=True)]
     outcomes: list[Any] = branch.batch(asked, config, return_exceptions=True)
     limits.check()

@@ -74,7 +74,7 @@ def test_a_bad_threshold_is_refused(threshold):
 
 def test_only_deferred_rows_reach_the_large_arm_in_one_batch():
     large = Recording(lambda r: "positive")
-    branch = ConfidenceBranch(large=large, threshold=0.9)
+    branch = ConfidenceBranch(large=large, threshold=0.9, wants="record")
     records = [record(0.95, id=1), record(0.5, id=2), record(0.9, id=3), record(None, id=4)]
     results = branch.batch(records)
     assert large.sizes == [2]
@@ -122,8 +122,8 @@ async def test_tiers_with_scorers_of_their_own_agree_in_every_way_to_call():
         return {**r, "prediction": second, "tiers": [*r.get("tiers", []), r["prediction"]]}
 
     third = RunnableLambda(rescore) | ConfidenceBranch(large=lambda _: "positive", threshold=0.9)
-    second = RunnableLambda(rescore) | ConfidenceBranch(large=third, threshold=0.9, tier="medium")
-    chain = ConfidenceBranch(large=second, threshold=0.9)
+    second = RunnableLambda(rescore) | ConfidenceBranch(large=third, threshold=0.9, wants="record", tier="medium")
+    chain = ConfidenceBranch(large=second, threshold=0.9, wants="record")
     result = chain.invoke(record(0.5))
     assert [p.confidence for p in result["tiers"]] == [0.5, 0.8]
     assert (result["answer"], result["source"]) == ("positive", "large")
@@ -148,7 +148,7 @@ async def test_a_failing_large_model_leaves_the_small_answer_with_the_reason():
 
 def test_a_failing_row_does_not_touch_its_neighbours():
     large = Recording(lambda r: fail(r) if r["id"] == 1 else "positive")
-    results = ConfidenceBranch(large=large, threshold=0.9).batch([record(0.5, id=i) for i in range(3)])
+    results = ConfidenceBranch(large=large, threshold=0.9, wants="record").batch([record(0.5, id=i) for i in range(3)])
     assert [r["source"] for r in results] == ["large", "fallback", "large"]
 
 
@@ -295,7 +295,7 @@ def test_configured_objects_are_told_apart_by_identity():
     ],
 )
 async def test_whatever_an_arm_yields_stream_and_invoke_agree(arm):
-    branch = ConfidenceBranch(large=arm, threshold=0.9)
+    branch = ConfidenceBranch(large=arm, threshold=0.9, wants="record")
     expected = branch.invoke(record(0.5))
     assert expected["source"] in {"large", "tool"}
     for _ in range(5):
@@ -315,7 +315,7 @@ async def test_whatever_an_arm_yields_stream_and_invoke_agree(arm):
     ],
 )
 async def test_only_a_record_is_merged_not_every_mapping_with_such_keys(arm, is_merged):
-    branch = ConfidenceBranch(large=arm, threshold=0.9)
+    branch = ConfidenceBranch(large=arm, threshold=0.9, wants="record")
     expected = branch.invoke(record(0.5))
     assert expected["source"] == ("tool" if is_merged else "large")
     if is_merged:

@@ -13,10 +13,17 @@ import pytest
 from fakes import Recording, TinyEncoder
 from fault_server import fault_server
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
 from langchain_openai import ChatOpenAI
 
-from dsplus_chains import ConfidenceBranch, Prediction, RunnableScorer, SmallModelScorer, data_shunt
+from dsplus_chains import (
+    ConfidenceBranch,
+    HintPromptBuilder,
+    Prediction,
+    RunnableScorer,
+    SmallModelScorer,
+    data_shunt,
+)
 from dsplus_chains.running.breaker import CircuitBreaker
 
 LABELS = ["positive", "negative"]
@@ -48,10 +55,14 @@ async def test_a_bug_in_the_callers_arm_is_raised_and_an_outage_is_not():
     def arm(given):
         return given["no such key"] if "bug" in given["input"] else 1 / 0
 
-    outputs = await results(ConfidenceBranch(large=arm, threshold=0.9), [record("bug"), record("outage")])
+    outputs = await results(
+        ConfidenceBranch(large=arm, threshold=0.9, wants="record"), [record("bug"), record("outage")]
+    )
     assert isinstance(outputs[0], KeyError)
     assert outputs[1]["source"] == "fallback"
-    outputs = await results(ConfidenceBranch(large=arm, threshold=0.9, on_arm_bug="small"), [record("bug")])
+    outputs = await results(
+        ConfidenceBranch(large=arm, threshold=0.9, wants="record", on_arm_bug="small"), [record("bug")]
+    )
     assert outputs[0]["error"].startswith("KeyError: ")
 
 
@@ -59,7 +70,7 @@ async def test_a_bug_before_the_first_chunk_of_a_stream_is_raised():
     def buggy(chunks):
         yield next(chunks)["nowhere"]
 
-    branch = ConfidenceBranch(large=RunnableGenerator(buggy), threshold=0.9)
+    branch = ConfidenceBranch(large=RunnableGenerator(buggy), threshold=0.9, wants="record")
     with pytest.raises(KeyError):
         list(branch.stream(record()))
 
@@ -230,3 +241,38 @@ def test_an_answer_in_words_that_are_no_label_is_asked_once_more_also_with_limit
     replies = iter(["Hard to say.", "negative"])
     chain = shunt(RunnableLambda(lambda prompt: AIMessage(next(replies))), timeout=5)
     assert chain.invoke("x")["answer"] == "negative"
+
+
+ORIGINALS = [
+    ("a text", "hello", "hello"),
+    ("a dict", {"ticket": "hello", "id": 7}, {"ticket": "hello", "id": 7}),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), [case[1:] for case in ORIGINALS], ids=[case[0] for case in ORIGINALS])
+def test_an_arm_that_is_no_prompt_gets_the_very_object_that_the_chain_was_called_with(given, expected):
+    seen = []
+    arm = RunnableLambda(lambda value: seen.append(value) or "positive")
+    scorer = RunnableScorer(
+        run=lambda _: Prediction(label="negative", confidence=0.5),
+        input_key="ticket" if isinstance(given, dict) else "input",
+    )
+    chain = scorer | RunnablePassthrough.assign(context=lambda _: "more") | ConfidenceBranch(large=arm, threshold=0.9)
+    assert chain.invoke(given)["answer"] == "positive"
+    assert seen[0] is given
+    assert seen == [expected]
+
+
+def test_an_arm_over_the_record_is_told_how_to_get_it():
+    branch = ConfidenceBranch(large=lambda given: given["prediction"].label, threshold=0.9)
+    with pytest.raises(TypeError) as raised:
+        branch.invoke(record("hm"))
+    assert any('wants="record"' in note for note in raised.value.__notes__)
+    asking = branch.model_copy(update={"wants": "record"})
+    assert asking.invoke(record("hm"))["source"] == "large"
+
+
+def test_ours_get_the_record_by_themselves_also_behind_assign():
+    builder = HintPromptBuilder(labels=["positive", "negative"], instruction="Which?")
+    arm = RunnablePassthrough.assign(more=lambda _: "x") | builder | RunnableLambda(lambda prompt: prompt.to_string())
+    assert "negative" in ConfidenceBranch(large=arm, threshold=0.9).invoke(record("hm"))["answer"]

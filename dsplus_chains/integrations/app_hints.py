@@ -1,0 +1,127 @@
+"""Hints for an app that has a prompt of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import SystemMessage, convert_to_messages
+from langchain_core.prompt_values import PromptValue
+from langchain_core.prompts import BasePromptTemplate, ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
+from typing_extensions import override
+
+from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.usage import traced
+
+HintPlace: TypeAlias = Literal["none", "soft", "system"]
+"""How an app is told of the small model's view: not at all, by its prompt's `hints`, or by a system message."""
+
+HINTS_KEY = "dsplus_hints"
+"""The configurable value that carries a row's hint to the step that shows it."""
+
+VARIABLE = "hints"
+"""The variable of a prompt that takes the hint."""
+
+
+class HintedStep(BatchRunnable[Any, Any]):
+    """A prompt or a chat model of an app, which is shown the row's hint.
+
+    Args:
+        step: The prompt or the model.
+    """
+
+    takes_record: ClassVar[bool] = False
+
+    step: Runnable[Any, Any]
+
+    @override
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        hints = [each.get("configurable", {}).get(HINTS_KEY, "") for each in config]
+        show = _in_prompt if isinstance(self.step, BasePromptTemplate) else _in_system
+        shown = [show(self.step, value, hint) for value, hint in zip(inputs, hints, strict=True)]
+        configs = [traced(each, manager, "hinted") for each, manager in zip(config, run_manager, strict=True)]
+        return (yield Ask(self.step, shown, configs, kwargs)).outputs
+
+
+def with_hints(app: Runnable[Any, Any], place: HintPlace) -> Runnable[Any, Any]:
+    """The app with a place for the hint.
+
+    Args:
+        app: The app.
+        place: "soft" uses the variable or the placeholder `hints` of a prompt in the app. "system" sends a system
+            message of its own, before the app's messages.
+
+    Raises:
+        ValueError: The app has no such place.
+    """
+    if place == "none":
+        return app
+    changed, found = _replaced(app, _takes_hints if place == "soft" else _is_chat_model)
+    if not found:
+        told = (
+            "prompt with the variable {hints}. Add it to the prompt, or ask for a system message with hints='system'"
+            if place == "soft"
+            else "chat model in the app's sequence. Give its prompt a variable {hints}, and ask with hints='soft'"
+        )
+        msg = f"Got hints={place!r} but found no {told}"
+        raise ValueError(msg)
+    return changed
+
+
+def _takes_hints(step: Runnable[Any, Any]) -> bool:
+    return isinstance(step, BasePromptTemplate) and VARIABLE in {*step.input_variables, *step.optional_variables}
+
+
+def _is_chat_model(step: Runnable[Any, Any]) -> bool:
+    while isinstance(step, RunnableBindingBase):
+        step = step.bound
+    return isinstance(step, BaseChatModel)
+
+
+def _replaced(app: Runnable[Any, Any], wanted: Callable[[Any], bool]) -> tuple[Runnable[Any, Any], bool]:
+    """The app with its first wanted step as a `HintedStep`, and whether there was one."""
+    if wanted(app):
+        return HintedStep(step=app), True
+    if isinstance(app, RunnableSequence):
+        for number, step in enumerate(app.steps):
+            changed, found = _replaced(step, wanted)
+            if found:
+                steps = [*app.steps[:number], changed, *app.steps[number + 1 :]]
+                return RunnableSequence(*steps, name=app.name), True
+    if isinstance(app, RunnableBindingBase):
+        changed, found = _replaced(app.bound, wanted)
+        return (app.model_copy(update={"bound": changed}) if found else app), found
+    if isinstance(app, RunnableWithFallbacks):
+        changed, found = _replaced(app.runnable, wanted)
+        return (app.model_copy(update={"runnable": changed}) if found else app), found
+    return app, False
+
+
+def _in_prompt(prompt: Any, value: Any, hint: str) -> Any:
+    """A prompt's input with the hint in it."""
+    listed = isinstance(prompt, ChatPromptTemplate) and any(
+        isinstance(part, MessagesPlaceholder) and part.variable_name == VARIABLE for part in prompt.messages
+    )
+    shown = ([SystemMessage(hint)] if hint else []) if listed else hint
+    if isinstance(value, Mapping):
+        return {**value, VARIABLE: shown}
+    others = [name for name in prompt.input_variables if name != VARIABLE]
+    return {**dict.fromkeys(others[:1], value), VARIABLE: shown}
+
+
+def _in_system(step: Any, value: Any, hint: str) -> Any:
+    """A chat model's input with the hint before it."""
+    del step
+    if not hint:
+        return value
+    messages = value.to_messages() if isinstance(value, PromptValue) else None
+    if messages is None:
+        messages = convert_to_messages([value] if isinstance(value, str) else value)
+    leading = next(
+        (number for number, said in enumerate(messages) if not isinstance(said, SystemMessage)), len(messages)
+    )
+    return [*messages[:leading], SystemMessage(hint), *messages[leading:]]

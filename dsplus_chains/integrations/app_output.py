@@ -1,0 +1,231 @@
+"""How a label becomes what an app answers with, and how such an answer is read as a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any, NamedTuple
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration
+from langchain_core.runnables import Runnable
+
+from dsplus_chains.integrations.app_text import at_path
+from dsplus_chains.integrations.output_type import (
+    OutputField,
+    ends_in_text_parser,
+    options_of,
+    output_fields,
+    output_type,
+)
+from dsplus_chains.prompting.parser import LabelParser
+from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown
+
+SMALL_MODEL = "dsplus_chains"
+"""The model name in the metadata of a small model's message."""
+
+
+class AppOutput(NamedTuple):
+    """The two directions between labels and an app's outputs."""
+
+    write: Callable[[Any], Any]
+    """From a label to an output."""
+    read: Callable[[Any], Any]
+    """From an output to a label. None if the output stands for none."""
+
+
+def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, read: Any) -> AppOutput:
+    """Both directions for an app, checked on every label.
+
+    Args:
+        app: The app.
+        labels: The labels. Without them nothing is checked, and a text is read as it is.
+        output: "auto", a class, a JSON schema, a dict of outputs by label, or a function from a label to an output.
+        read: "auto", the path of the label in an output, a Runnable that parses outputs, or a function.
+
+    Raises:
+        ValueError: It cannot be told how a label becomes an output, or is read in one. Or a label is read as another.
+    """
+    schema = output_type(app) if isinstance(output, str) and output == "auto" else output
+    field = read if isinstance(read, str) and read != "auto" else None
+    write = _parsed_text if schema is str and ends_in_text_parser(app) else _writer(schema, labels, field)
+    made = _outputs(write, labels)
+    found = AppOutput(write, _reader(read, labels, made))
+    for label, value in zip(labels, made, strict=True):
+        if not same_label(said := found.read(value), label):
+            msg = (
+                f"Got an output that stands for the label {label!r} but is read as {said!r}: {shown(value)}. Give "
+                "output= and read= that agree"
+            )
+            raise ValueError(msg)
+    return found
+
+
+def _outputs(write: Callable[[Any], Any], labels: Sequence[Any]) -> list[Any]:
+    made = []
+    for label in labels:
+        try:
+            made.append(write(label))
+        except Exception as error:
+            msg = f"Got the label {label!r} but output= makes no output of it: {type(error).__name__}: {error}"
+            raise ValueError(msg) from error
+    return made
+
+
+def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[Any], Any]:
+    """The function from a label to an output of a type."""
+    fields, options = output_fields(schema), options_of(schema)
+    if isinstance(schema, type) and schema in _PLAIN:
+        return _PLAIN[schema]
+    if options is not None:
+        return partial(_option, options)
+    if isinstance(schema, Mapping) and (fields is None or (labels and all(label in schema for label in labels))):
+        return partial(_looked_up, [(as_label(label), output) for label, output in schema.items()])
+    if fields is not None:
+        name = _label_field(fields, field, schema)
+        return partial(_built, dict if isinstance(schema, Mapping) else schema, name, fields[name].options)
+    if callable(schema) and schema is not Any:
+        return schema  # type: ignore[no-any-return]
+    msg = (
+        "Cannot tell what the app answers with. Say how a label becomes its output with output=: a class, a dict of "
+        "outputs by label, or a function. An app whose last step is a parser, or a function with a return type, tells"
+    )
+    raise ValueError(msg)
+
+
+def _built(kind: Any, name: str, options: tuple[Any, ...] | None, label: Any) -> Any:
+    """The object whose field stands for the label."""
+    return kind(**{name: _option(options, label)})
+
+
+def _message(label: Any) -> AIMessage:
+    return AIMessage(str(label), response_metadata={"model_name": SMALL_MODEL, "finish_reason": "stop"})
+
+
+def _parsed_text(label: Any) -> str:
+    """The text of a label, of the very type that LangChain's parser of texts gives."""
+    text: str = StrOutputParser().parse_result([ChatGeneration(message=_message(label))])
+    return text
+
+
+def _looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:
+    """The output of a label.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    for one, output in known:
+        if same_label(one, label):
+            return output
+    msg = f"the dict has the labels {[one for one, _ in known][:10]}"
+    raise InvalidInputError(msg)
+
+
+_PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: _message}
+"""How a label becomes an output that has no fields."""
+
+
+def _label_field(fields: Mapping[str, OutputField], field: str | None, schema: Any) -> str:
+    """The one field of an output that holds the label.
+
+    Raises:
+        ValueError: There is none, or there are others that must be filled.
+    """
+    named = getattr(schema, "__name__", "the schema")
+    could = [name for name, part in fields.items() if part.options is not None] or list(fields)
+    name = field if field is not None else could[0] if len(could) == 1 else None
+    if name is None or name not in fields:
+        msg = (
+            f"Got {named} with the fields {sorted(fields)}, and cannot tell which one holds the label. Name it in read="
+        )
+        raise ValueError(msg)
+    if others := [other for other, part in fields.items() if part.needed and other != name]:
+        msg = (
+            f"Got {named}, whose fields {sorted(others)} a label alone cannot fill. Give output= as a function, or "
+            f"fields= with a scorer for each field that a small model can answer"
+        )
+        raise ValueError(msg)
+    return name
+
+
+def _option(options: tuple[Any, ...] | None, label: Any) -> Any:
+    """The allowed value that a label stands for.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    if options is None:
+        return label
+    for stands_for in (_is, _reads_like):
+        for option in options:
+            if stands_for(option, label):
+                return option
+    msg = f"the allowed values are {list(options)[:10]}"
+    raise InvalidInputError(msg)
+
+
+def _is(option: Any, label: Any) -> bool:
+    plain = option.value if isinstance(option, Enum) else option
+    return same_label(as_label(plain), label)
+
+
+def _reads_like(option: Any, label: Any) -> bool:
+    if isinstance(option, Enum):
+        return str(option.value) == str(label) or option.name == label
+    return not isinstance(option, bool) and not isinstance(label, bool) and str(option) == str(label)
+
+
+def _reader(read: Any, labels: Sequence[Any], made: Sequence[Any]) -> Callable[[Any], Any]:
+    """The function from an output to the label that it stands for."""
+    if isinstance(read, str) and read != "auto":
+        return partial(_read_by, partial(_at, read), labels, [_at(read, value) for value in made])
+    if isinstance(read, Runnable):
+        return partial(_read_by, partial(_parsed, read), labels, ())
+    if callable(read):
+        return partial(_read_by, read, labels, ())
+    parser = LabelParser(labels=list(labels)) if labels else None
+    return partial(_read_any, parser=parser, labels=labels, made=made)
+
+
+def _read_any(output: Any, *, parser: LabelParser | None, labels: Sequence[Any], made: Sequence[Any]) -> Any:
+    """The label of an output that equals what one is written as, or of a text."""
+    label = _known(output, labels, made)
+    if label is not None or not isinstance(output, (str, BaseMessage)):
+        return label
+    if parser is None:
+        return as_label(output if isinstance(output, str) else output.text)
+    return _parsed(parser, output)
+
+
+def _known(value: Any, labels: Sequence[Any], made: Sequence[Any]) -> Any:
+    """The label that a value is, or is written as. None if it is no label."""
+    plain = as_label(value.value if isinstance(value, Enum) else value)
+    for label in labels:
+        if same_label(label, plain):
+            return label
+    for label, output in zip(labels, made, strict=False):
+        if type(output) is type(value) and output == value:
+            return label
+    return plain if not labels and isinstance(plain, (str, int)) else None
+
+
+def _read_by(find: Callable[[Any], Any], labels: Sequence[Any], made: Sequence[Any], output: Any) -> Any:
+    """The label of what is found in an output."""
+    return _known(find(output), labels, made)
+
+
+def _at(path: str, output: Any) -> Any:
+    try:
+        return at_path(output, path)
+    except InvalidInputError:
+        return None
+
+
+def _parsed(parser: Runnable[Any, Any], output: Any) -> Any:
+    try:
+        return parser.invoke(output, {"callbacks": []})
+    except (OutputParserException, InvalidInputError, ValueError):
+        return None

@@ -1,0 +1,253 @@
+"""`AppShunt` is a shunt around an app: what goes in and comes out is what went in and came out without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
+from pydantic import Field
+from typing_extensions import override
+
+from dsplus_chains.gating.branch_graph import branch_graph
+from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
+from dsplus_chains.integrations.app_hints import HINTS_KEY
+from dsplus_chains.integrations.app_text import NoText
+from dsplus_chains.running.batch_runnable import ComputingRunnable, add_chunks, by_row
+from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, StreamFlow, Tell
+from dsplus_chains.running.pulled_stream import END
+from dsplus_chains.running.usage import traced
+from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord
+
+_ABSENT = object()
+
+
+class SmallAnswer(ComputingRunnable[Any, Any]):
+    """The small model's answer as the app's output. It is a child run of its own, so that a trace shows who answered.
+
+    Args:
+        write: The function from a label to the app's output.
+    """
+
+    takes_record: ClassVar[bool] = False
+
+    write: Callable[[Any], Any]
+
+    @override
+    def _compute(self, inputs: list[Any]) -> list[Any]:
+        return by_row(self.write, inputs)
+
+
+class AppShunt(Gate):
+    """A small model before an app. It takes what the app takes, and returns what the app returns.
+
+    The app gets the very object that the shunt was called with, and its output is handed on as it is. `shunt` makes
+    one. Who answered is told by the event "dsplus_decision", by `decisions`, by the tags of the child runs
+    (`dsplus:small`, `dsplus:large`, `dsplus:fallback`), and by the record where `with_record` asks for it.
+
+    Args:
+        large: The app.
+        scorer: The small model.
+        text: The function from an input to the text that the small model reads.
+        write: The function from a label to the app's output.
+        read: The function from the app's output to a label.
+        hint: The function from a prediction to a hint. None gives the app no hints.
+        shadow: Whether the app always answers, and the small model is only listened to.
+        with_record: Whether the output is the record. Its `answer` is the app's output.
+    """
+
+    takes_record: ClassVar[bool] = False
+
+    scorer: Runnable[Any, Any]
+    text: Callable[[Any], str | NoText]
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+    hint: Callable[[Prediction], str] | None = None
+    shadow: bool = False
+    with_record: bool = Field(default=False)
+
+    @property
+    @override
+    def InputType(self) -> Any:
+        return self.large.InputType
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return ShuntRecord if self.with_record else self.large.OutputType
+
+    @override
+    def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
+        return self.large.get_input_schema(config)
+
+    @override
+    def get_output_schema(self, config: RunnableConfig | None = None) -> Any:
+        return super().get_output_schema(config) if self.with_record else self.large.get_output_schema(config)
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return self.large.config_specs
+
+    @override
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        return branch_graph(self, self.large, config)
+
+    @override
+    def _keeps(self, prediction: Prediction) -> bool:
+        return not self.shadow and super()._keeps(prediction)
+
+    @override
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        results, kept, calls = yield from self._decide(inputs, run_manager, config)
+        if calls:
+            kept = [*kept, *self._large(results, calls, (yield self._asked(calls, kwargs)).outputs)]
+        yield from self._small(results, kept, run_manager, config)
+        for row, manager in enumerate(run_manager):
+            if not isinstance(results[row], Exception):
+                yield from self._tell(manager, results[row])
+                results[row] = results[row] if self.with_record else results[row]["answer"]
+        return results
+
+    @override
+    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
+        results, kept, calls = yield from self._decide([value], [run_manager], [config])
+        if isinstance(results[0], Exception):
+            raise results[0]
+        if self.with_record:
+            yield Chunk(AddableDict(results[0]))
+        if calls:
+            pieces = _Pieces(wrapped=self.with_record)
+            try:
+                yield from self._opened(calls[0], kwargs, pieces.flow)
+                results[0] = self._answered(calls[0], pieces.total)
+                if self.with_record:
+                    told = {name: said for name, said in results[0].items() if name not in {*calls[0].record, "answer"}}
+                    yield Chunk(AddableDict(told))
+            except Exception as error:
+                results[0] = {**calls[0].record, **self._stand_in(calls[0], error, started=pieces.started)}
+                self._warn([results[0]["error"]], 1)
+                kept = [0]
+        if kept:
+            known = {*results[0]} - {"answer", "source", "error", "large"}
+            yield from self._small(results, kept, [run_manager], [config])
+            if isinstance(results[0], Exception):
+                raise results[0]
+            told = {name: said for name, said in results[0].items() if name not in known}
+            yield Chunk(AddableDict(told) if self.with_record else results[0]["answer"])
+        yield from self._tell(run_manager, results[0])
+
+    def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> Flow:
+        """The record of each row or its error, the rows that the small model answers, and the calls of the app."""
+        texts = by_row(self._text_of, inputs)
+        read = [row for row, text in enumerate(texts) if isinstance(text, str)]
+        asked = Ask(self.scorer, [texts[row] for row in read], [_child(config, run_manager, row) for row in read])
+        results = [_unread(value, text) for value, text in zip(inputs, texts, strict=True)]
+        for row, record in zip(read, (yield asked).outputs, strict=True):
+            results[row] = record
+        kept, calls = list[int](), list[LargeCall]()
+        for row, record in enumerate(results):
+            if isinstance(record, Exception):
+                continue
+            if self._keeps(record["prediction"]):
+                kept.append(row)
+                results[row] = {**record, "answer": record["prediction"].value, "source": "small"}
+            else:
+                call = self._call(row, record, inputs[row], config[row], run_manager[row], "dsplus:large")
+                calls.append(call._replace(config=self._told(call)))
+        return results, kept, calls
+
+    def _text_of(self, value: Any) -> str | NoText:
+        try:
+            return self.text(value)
+        except InvalidInputError as error:
+            if self.shadow:  # nothing that is wrong with the small model may cost the app's answer
+                return NoText(str(error))
+            raise
+
+    def _told(self, call: LargeCall) -> RunnableConfig:
+        """The config of the app's run, with who answers, and with the hint where the app takes one."""
+        config = _marked(call.config, "large")
+        if self.hint is None:
+            return config
+        return {
+            **config,
+            "configurable": {**config.get("configurable", {}), HINTS_KEY: self.hint(call.record["prediction"])},
+        }
+
+    def _large(self, results: list[Any], calls: list[LargeCall], outputs: list[Any]) -> list[int]:
+        """Put the app's outputs into their rows. The rows where the small model has to stand in."""
+        failed = []
+        for call, output in zip(calls, outputs, strict=True):
+            try:
+                if isinstance(output, Exception):
+                    raise output
+                results[call.row] = self._answered(call, output)
+            except Exception as error:
+                try:
+                    results[call.row] = {**call.record, **self._stand_in(call, error)}
+                    failed.append(call.row)
+                except Exception as unanswered:
+                    results[call.row] = unanswered
+        self._warn([results[row]["error"] for row in failed], len(calls))
+        return failed
+
+    def _answered(self, call: LargeCall, output: Any) -> dict[str, Any]:
+        """The record of a row that the app has answered."""
+        label = self.read(output)
+        said = LargeAnswer(value=label, confidence=call.collector.confidence, usage=call.collector.usage)
+        return {**call.record, "answer": output, "answer_label": label, "source": "large", "large": said}
+
+    def _small(self, results: list[Any], rows: list[int], run_manager: Any, config: Configs) -> Flow:
+        """Turn the small model's labels into outputs of the app."""
+        labels = [results[row]["answer"] for row in rows]
+        configs = [
+            _marked(traced(config[row], run_manager[row], f"dsplus:{results[row]['source']}"), results[row]["source"])
+            for row in rows
+        ]
+        outputs = (yield Ask(SmallAnswer(write=self.write), labels, configs)).outputs
+        for row, label, output in zip(rows, labels, outputs, strict=True):
+            failed = isinstance(output, Exception)
+            results[row] = output if failed else {**results[row], "answer": output, "answer_label": label}
+
+    def _tell(self, manager: Any, record: dict[str, Any]) -> Flow:
+        """Send the row's decision, if anybody listens."""
+        if manager.handlers:
+            shadow = {"shadow": True, "would_keep": super()._keeps(record["prediction"])} if self.shadow else {}
+            event = {**self._event(record["prediction"], record["source"]), **shadow, "record": record}
+            yield Tell(manager, DECISION_EVENT, event)
+
+
+class _Pieces:
+    """The chunks of an app's stream, and their sum."""
+
+    def __init__(self, *, wrapped: bool) -> None:
+        self.total: Any = None
+        self.started = False
+        self._wrapped = wrapped
+
+    def flow(self, stream: Any, until: float | None) -> StreamFlow:
+        """Hand on each chunk as it is, or as a part of the record."""
+        while (piece := (yield Next(stream, until))) is not END:
+            self.total = add_chunks(self.total, piece) if self.started else piece
+            yield Chunk(AddableDict(answer=piece) if self._wrapped else piece)
+            self.started = True
+
+
+def _child(config: Configs, run_manager: Any, row: int) -> RunnableConfig:
+    return traced(config[row], run_manager[row], "small")
+
+
+def _marked(config: RunnableConfig, source: str) -> RunnableConfig:
+    """The config of a run whose metadata says who answers."""
+    return {**patch_config(config), "metadata": {**config.get("metadata", {}), "dsplus_source": source}}
+
+
+def _unread(value: Any, text: Any) -> Any:
+    """The record of a row that only the app may answer, or the error of one that has no text."""
+    if isinstance(text, NoText):
+        return {"input": value, "prediction": Prediction(label=None), "small_error": text.why}
+    return text if isinstance(text, Exception) else InvalidInputError("not scored")

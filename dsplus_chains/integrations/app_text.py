@@ -1,0 +1,166 @@
+"""Where the text is in what an app is called with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.prompt_values import PromptValue
+
+from dsplus_chains.schema import InvalidInputError, what_came
+
+When: TypeAlias = Literal["each_turn", "single_turn"]
+"""Which conversations a small model may answer: all of them, or those with one human turn."""
+
+USUAL_KEYS = ("input", "question", "text", "query")
+"""The keys under which apps of LangChain take their text."""
+
+_FIELD = re.compile(r"\{([^{}]+)\}")
+_HOW = (
+    'Say where it is with text=: a key ("ticket"), a path ("request.body"), a template '
+    '("{question}\\n{document}"), or a function from the input to the text'
+)
+
+
+@dataclass(frozen=True)
+class NoText:
+    """An input whose text a small model must not judge.
+
+    Args:
+        why: The reason, for the record.
+    """
+
+    why: str
+
+
+def text_reader(text: str | Callable[[Any], Any], *, when: When = "each_turn") -> Callable[[Any], str | NoText]:
+    """The function from an app's input to the text that the small model reads.
+
+    Args:
+        text: "auto", a key, a dotted path, a template with paths in braces, or a function. "auto" knows a string, a
+            conversation in every form that LangChain takes, and a dict with one text.
+        when: Whether the small model may answer a later turn of a conversation.
+
+    Returns:
+        A function that returns the text. It returns `NoText` where the app alone has to answer. It raises
+        `InvalidInputError` where there is no text.
+
+    Example:
+        >>> text_reader("auto")({"question": "Where is it?", "id": 7})
+        'Where is it?'
+        >>> text_reader("{question} ({request.lang})")({"question": "Where?", "request": {"lang": "en"}})
+        'Where? (en)'
+    """
+    if callable(text):
+        return partial(_by_function, text, when)
+    if text == "auto":
+        return partial(_found, when=when)
+    return partial(_filled, text) if _FIELD.search(text) else partial(_by_function, partial(at_path, path=text), when)
+
+
+def _by_function(function: Callable[[Any], Any], when: When, value: Any) -> str | NoText:
+    return _as_text(function(value), when)
+
+
+def _filled(template: str, value: Any) -> str:
+    """A template with the texts in it."""
+    return _FIELD.sub(lambda field: str(at_path(value, field[1])), template)
+
+
+def at_path(value: Any, path: str) -> Any:
+    """What stands at a dotted path of keys, attributes and positions.
+
+    Raises:
+        InvalidInputError: There is nothing.
+
+    Example:
+        >>> at_path({"pages": [{"body": "hello"}]}, "pages.0.body")
+        'hello'
+    """
+    if isinstance(value, Mapping) and path in value:  # a key with a dot in it
+        return value[path]
+    found = value
+    for name in path.split("."):
+        if isinstance(found, Mapping) and name in found:
+            found = found[name]
+        elif isinstance(found, (list, tuple)) and name.lstrip("-").isdigit() and -len(found) <= int(name) < len(found):
+            found = found[int(name)]
+        elif not isinstance(found, Mapping) and not name.startswith("_") and hasattr(found, name):
+            found = getattr(found, name)
+        else:
+            msg = f"Got {what_came(value)} but expected a text at {path!r}, where {name!r} is missing. {_HOW}"
+            raise InvalidInputError(msg)
+    return found
+
+
+def _as_text(found: Any, when: When) -> str | NoText:
+    """A text, or the text of a conversation."""
+    if isinstance(found, str):
+        return found
+    messages = _messages(found)
+    if messages is not None:
+        return _last_turn(messages, when)
+    msg = f"Got {what_came(found)} where the text should be, but expected a string, or messages. {_HOW}"
+    raise InvalidInputError(msg)
+
+
+def _found(value: Any, when: When) -> str | NoText:
+    """The text of an input that says nowhere where it is."""
+    if isinstance(value, str):
+        return value
+    messages = _messages(value)
+    if messages is not None:
+        return _last_turn(messages, when)
+    fields = _fields(value)
+    if fields is not None:
+        messages = _messages(fields.get("messages"))
+        if messages is not None:
+            return _last_turn(messages, when)
+        texts = [key for key, held in fields.items() if isinstance(held, str)]
+        usual = [key for key in USUAL_KEYS if key in texts]
+        if len(usual) == 1 or len(texts) == 1:
+            return str(fields[(usual if len(usual) == 1 else texts)[0]])
+        if texts:
+            msg = f"Got {what_came(value)} with texts under {texts}, and cannot tell which one is meant. {_HOW}"
+            raise InvalidInputError(msg)
+    msg = f"Got {what_came(value)} but expected a text, messages, or a dict with one of them. {_HOW}"
+    raise InvalidInputError(msg)
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """The fields of a dict, a dataclass or a pydantic model, as states of graphs are."""
+    if isinstance(value, Mapping):
+        return value
+    names = getattr(type(value), "model_fields", None) or getattr(type(value), "__dataclass_fields__", None)
+    return None if names is None else {name: getattr(value, name) for name in names}
+
+
+def _messages(value: Any) -> list[BaseMessage] | None:
+    """A conversation, in any form that chat models take. None if it is none."""
+    if isinstance(value, PromptValue):
+        return value.to_messages()
+    if isinstance(value, BaseMessage):
+        return [value]
+    if not isinstance(value, (list, tuple)) or not value or all(isinstance(part, str) for part in value):
+        return None
+    try:
+        return convert_to_messages(value)
+    except (ValueError, NotImplementedError, KeyError, TypeError):
+        return None
+
+
+def _last_turn(messages: list[BaseMessage], when: When) -> str | NoText:
+    """The text of the last human turn, with which the conversation has to end."""
+    turns = [message for message in messages if isinstance(message, HumanMessage)]
+    if not turns or messages[-1] is not turns[-1]:
+        return NoText("the conversation does not end with a human turn")
+    if when == "single_turn" and len(turns) > 1:
+        return NoText(f"the conversation has {len(turns)} human turns")
+    content = turns[-1].content
+    if isinstance(content, list) and any(isinstance(part, dict) and part.get("type") != "text" for part in content):
+        return NoText("the last human turn holds more than text")
+    return str(turns[-1].text)

@@ -1,0 +1,184 @@
+"""What an app answers with, and which fields of it can hold a label."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+from langchain_core.language_models import BaseChatModel, BaseLLM
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+from pydantic import BaseModel
+
+
+class OutputField(NamedTuple):
+    """One field of an app's output."""
+
+    options: tuple[Any, ...] | None
+    """The values that it may have. None: any."""
+    needed: bool
+    """Whether the output must have it."""
+
+
+def output_type(app: Runnable[Any, Any]) -> Any:
+    """The type of an app's output. It is a class, or a JSON schema, or `Any` if nothing tells.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from langchain_core.output_parsers import StrOutputParser
+        >>> model = FakeListChatModel(responses=["hi"])
+        >>> output_type(model | StrOutputParser()), output_type(model)
+        (<class 'str'>, <class 'langchain_core.messages.ai.AIMessage'>)
+    """
+    last = _last_step(app)
+    if isinstance(last, BaseChatModel):
+        return AIMessage
+    if isinstance(last, BaseLLM):
+        return str
+    told = _told_type(app, last)
+    if isinstance(told, type) and issubclass(told, BaseMessage):
+        return AIMessage
+    if told is Any:
+        schema = _bound_schema(app)
+        return Any if schema is None else schema
+    return Any if told is object or dict in {told, get_origin(told)} or list in {told, get_origin(told)} else told
+
+
+def ends_in_text_parser(app: Runnable[Any, Any]) -> bool:
+    """Whether an app's last step is LangChain's parser of texts."""
+    return type(_last_step(app)) is StrOutputParser
+
+
+def _told_type(app: Runnable[Any, Any], last: Runnable[Any, Any]) -> Any:
+    """The type that an app says it answers with. `Any` if it is none that can be made of a label."""
+    function = getattr(last, "func", None) or getattr(last, "afunc", None)
+    try:
+        told = app.OutputType
+        if isinstance(told, str):  # a function's types are strings after `from __future__ import annotations`
+            told = get_type_hints(function).get("return", Any)
+    except (TypeError, NameError):  # one that cannot tell, or names a type that is not there
+        return Any
+    return told if isinstance(told, type) or is_typeddict(told) or get_origin(told) in {Literal, dict, list} else Any
+
+
+def output_fields(schema: Any) -> dict[str, OutputField] | None:
+    """The fields of a pydantic class, a dataclass, a TypedDict or a JSON schema. None if it is none of them.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Ticket:
+        ...     kind: Literal["bug", "wish"]
+        ...     note: str = ""
+        >>> output_fields(Ticket)["kind"]
+        OutputField(options=('bug', 'wish'), needed=True)
+    """
+    for is_one, fields_of in _KINDS:
+        if is_one(schema):
+            return fields_of(schema)
+    return None
+
+
+def _of_json(schema: Mapping[str, Any]) -> dict[str, OutputField] | None:
+    inner = _inside(schema)
+    if "properties" not in inner:
+        return None
+    needed, defined = set(inner.get("required", ())), inner.get("$defs", {})
+    parts = inner["properties"].items()
+    return {name: OutputField(_json_options(part, defined), name in needed) for name, part in parts}
+
+
+def _of_model(schema: type[BaseModel]) -> dict[str, OutputField]:
+    parts = schema.model_fields.items()
+    return {name: OutputField(options_of(part.annotation), part.is_required()) for name, part in parts}
+
+
+def _of_dataclass(schema: Any) -> dict[str, OutputField]:
+    hints, missing = get_type_hints(schema), dataclasses.MISSING
+    return {
+        part.name: OutputField(
+            options_of(hints[part.name]), part.default is missing and part.default_factory is missing
+        )
+        for part in dataclasses.fields(schema)
+    }
+
+
+def _of_typed_dict(schema: Any) -> dict[str, OutputField]:
+    hints = get_type_hints(schema).items()
+    return {name: OutputField(options_of(hint), name in schema.__required_keys__) for name, hint in hints}
+
+
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], dict[str, OutputField] | None]], ...] = (
+    (lambda schema: isinstance(schema, Mapping), _of_json),
+    (lambda schema: isinstance(schema, type) and issubclass(schema, BaseModel), _of_model),
+    (lambda schema: isinstance(schema, type) and dataclasses.is_dataclass(schema), _of_dataclass),
+    (is_typeddict, _of_typed_dict),
+)
+
+
+def _inside(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON schema in the forms in which providers take one."""
+    for key in ("function", "parameters", "schema", "input_schema"):
+        inner = schema.get(key)
+        schema = inner if isinstance(inner, Mapping) else schema
+    return schema
+
+
+def options_of(hint: Any) -> tuple[Any, ...] | None:
+    """The values that a type allows, if it says them."""
+    if hint is bool:
+        return (True, False)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return tuple(hint)
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    if get_origin(hint) in {Union, UnionType}:
+        parts = [options_of(part) for part in get_args(hint) if part is not NoneType]
+        known = [part for part in parts if part is not None]
+        return tuple(value for part in known for value in part) if known and len(known) == len(parts) else None
+    inner = getattr(hint, "__origin__", None)  # Annotated[...]
+    return options_of(inner) if inner is not None and hasattr(hint, "__metadata__") else None
+
+
+def _json_options(part: Mapping[str, Any], defined: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The values that a part of a JSON schema allows, if it says them."""
+    if "$ref" in part:
+        return _json_options(defined.get(str(part["$ref"]).rsplit("/", 1)[-1], {}), defined)
+    if "enum" in part:
+        return tuple(part["enum"])
+    if "const" in part:
+        return (part["const"],)
+    return (True, False) if part.get("type") == "boolean" else None
+
+
+def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """The last step of an app, whatever is wrapped around it."""
+    while True:
+        if isinstance(app, RunnableBindingBase):
+            app = app.bound
+        elif isinstance(app, RunnableWithFallbacks):
+            app = app.runnable
+        elif isinstance(app, DynamicRunnable):
+            app = app.default
+        elif isinstance(app, RunnableSequence):
+            app = app.last
+        else:
+            return app
+
+
+def _bound_schema(app: Runnable[Any, Any]) -> Any:
+    """The schema that a chat model in an app was bound to (``with_structured_output``), if any."""
+    told = None
+    while isinstance(app, (RunnableBindingBase, RunnableWithFallbacks, DynamicRunnable)):
+        told = told or getattr(app, "kwargs", {}).get("ls_structured_output_format")
+        inner = getattr(app, "bound", None) or getattr(app, "runnable", None)
+        app = inner if inner is not None else app.default  # type: ignore[union-attr]
+    if told:
+        return told.get("schema")
+    steps = app.steps if isinstance(app, RunnableSequence) else []
+    return next((found for step in reversed(steps) if (found := _bound_schema(step)) is not None), None)

@@ -1,0 +1,115 @@
+"""`shunt` puts a small model before an app in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from langchain_core.runnables.base import coerce_to_runnable
+
+from dsplus_chains.integrations.app_hints import HintPlace, with_hints
+from dsplus_chains.integrations.app_output import app_output
+from dsplus_chains.integrations.app_shunt import AppShunt
+from dsplus_chains.integrations.app_text import When, text_reader
+from dsplus_chains.prompting.hints import soft_hint
+from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.scoring.coercing import as_scorer
+
+
+def shunt(
+    app: Any,
+    scorer: Any,
+    *,
+    threshold: float | Mapping[Any, float | None] | None = None,
+    text: str | Callable[[Any], Any] = "auto",
+    output: Any = "auto",
+    read: Any = "auto",
+    labels: Sequence[Any] | None = None,
+    when: When = "each_turn",
+    hints: HintPlace = "none",
+    top_k: int = 5,
+    shadow: bool = False,
+    with_record: bool = False,
+    max_ood_score: float | None = None,
+    on_large_error: Literal["small", "raise"] = "small",
+    on_arm_bug: Literal["raise", "small"] = "raise",
+    timeout: float | None = None,
+    deadline: float | None = None,
+    breaker: CircuitBreaker | None = None,
+) -> AppShunt:
+    r"""Put a small model before an app. What goes in and what comes out stay what they were.
+
+    The app gets the very object that the shunt is called with. Where the small model is sure, its label comes out in
+    the form of the app's output.
+
+    Args:
+        app: Any Runnable or function.
+        scorer: A `SmallModelScorer`, or any Runnable or function from a text to a `Prediction`.
+        threshold: Confidence from which on the small model answers. It may be a dict by label. It is required, unless
+            `shadow` is set.
+        text: Where the text is: a key, a dotted path, a template such as "{question}\n{document}", or a function.
+            "auto" knows a string, messages in every form that LangChain takes, and a dict with one text. Of a
+            conversation it takes the last human turn.
+        output: How a label becomes the app's output: a class, a dict of outputs by label, or a function. "auto" knows
+            apps that answer with a string, a message, an enum, or an object with one field for the label.
+        read: Which label an output of the app stands for: the path of a field, a parser, or a function.
+        labels: The labels. By default they are the scorer's own.
+        when: Whether the small model may answer every turn of a conversation, or only the first one.
+        hints: With "soft" the app is told the small model's view, by the variable or placeholder `hints` of its own
+            prompt. With "system" it is told by a system message of ours. With "none" its requests stay the same bytes.
+        top_k: Largest number of labels in a hint.
+        shadow: With True the app always answers. What the small model would have said is told beside it.
+        with_record: With True the output is the record, with the app's output as `answer`.
+        max_ood_score: See `ConfidenceBranch`, as the arguments below.
+        on_large_error: What happens if the app fails.
+        on_arm_bug: What happens if your own code in the app has a bug.
+        timeout: Seconds that the app has for one row.
+        deadline: Seconds that it has for all rows of a batch.
+        breaker: What stops asking an app that keeps failing.
+
+    Raises:
+        ValueError: No threshold is given, or it cannot be told how the app's input and output are meant. All labels are
+            checked here, not in production.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from langchain_core.output_parsers import StrOutputParser
+        >>> from langchain_core.prompts import ChatPromptTemplate
+        >>> from dsplus_chains import Prediction
+        >>> prompt = ChatPromptTemplate.from_template("Positive or negative? {review}")
+        >>> app = prompt | FakeListChatModel(responses=["positive"]) | StrOutputParser()
+        >>> def small(review):
+        ...     return Prediction(label="negative", confidence=0.97 if "broke" in review else 0.5)
+        >>> shunted = shunt(app, small, threshold=0.9, labels=["positive", "negative"])
+        >>> shunted.batch([{"review": "it broke at once"}, {"review": "well, it is a phone"}])
+        ['negative', 'positive']
+    """
+    if threshold is None and not shadow:
+        msg = (
+            "Got no threshold but expected the confidence from which on the small model answers, such as 0.9. "
+            "tune_threshold finds one. With shadow=True the app always answers, and none is needed"
+        )
+        raise ValueError(msg)
+    run = coerce_to_runnable(app)
+    first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
+    names = list(labels if labels is not None else getattr(inner, "labels", None) or ())
+    told = app_output(run, names, output=output, read=read)
+    return AppShunt(
+        name="shunt",
+        large=with_hints(run, hints),
+        scorer=first,
+        text=text_reader(text, when=when),
+        write=told.write,
+        read=told.read,
+        hint=None if hints == "none" else partial(soft_hint, labels=names, top_k=top_k),
+        threshold=threshold,
+        shadow=shadow,
+        with_record=with_record,
+        max_ood_score=max_ood_score,
+        on_large_error="raise" if shadow else on_large_error,
+        on_arm_bug=on_arm_bug,
+        timeout=timeout,
+        deadline=deadline,
+        breaker=breaker,
+    )

@@ -1,0 +1,411 @@
+"""`shunt`: where the text is, how a label becomes an output, who answered, hints, shadow mode, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from enum import Enum
+from typing import Any, Literal, TypedDict
+
+import pytest
+from fakes import Recording
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import ConfigurableField, RunnableGenerator, RunnableLambda
+from pydantic import BaseModel
+
+from dsplus_chains import InvalidInputError, Prediction, decisions, evaluate, shunt
+from dsplus_chains.integrations.app_text import NoText, text_reader
+
+LABELS = ["billing", "shipping"]
+
+
+def small(text: str) -> Prediction:
+    return Prediction(label="billing", confidence=0.97 if "refund" in text else 0.5)
+
+
+def around(app: Any, **settings: Any) -> Any:
+    return shunt(app, small, **{"threshold": 0.9, "labels": LABELS, "output": str, **settings})
+
+
+# --- where the text is ------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class State:
+    question: str
+    n: int = 0
+
+
+class Deep(BaseModel):
+    request: State
+
+
+IMAGE = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+AI, HUMAN = AIMessage("yes?"), HumanMessage("a refund")
+
+TEXTS = {
+    "a string": ("auto", "a refund", "a refund"),
+    "a dict of one": ("auto", {"ticket": "a refund", "id": 7}, "a refund"),
+    "a usual key": ("auto", {"question": "a refund", "language": "en"}, "a refund"),
+    "an input beside others": ("auto", {"input": "a refund", "chat_history": "long"}, "a refund"),
+    "a dataclass": ("auto", State("a refund"), "a refund"),
+    "a message": ("auto", HUMAN, "a refund"),
+    "messages": ("auto", [SystemMessage("s"), HUMAN], "a refund"),
+    "a later turn": ("auto", [HumanMessage("hi"), AI, HUMAN], "a refund"),
+    "pairs": ("auto", [("system", "s"), ("human", "a refund")], "a refund"),
+    "dicts": ("auto", [{"role": "user", "content": "a refund"}], "a refund"),
+    "a state of messages": ("auto", {"messages": [HUMAN], "user": "Jo", "place": "here"}, "a refund"),
+    "blocks": ("auto", [HumanMessage([{"type": "text", "text": "a refund"}])], "a refund"),
+    "a prompt value": ("auto", ChatPromptTemplate.from_template("{x}").invoke({"x": "a refund"}), "a refund"),
+    "a key": ("b", {"a": "no", "b": "a refund"}, "a refund"),
+    "a key with a dot": ("a.b", {"a.b": "a refund"}, "a refund"),
+    "a path": ("request.question", Deep(request=State("a refund")), "a refund"),
+    "a position": ("pages.-1", {"pages": ["no", "a refund"]}, "a refund"),
+    "messages at a key": ("chat", {"chat": [HUMAN]}, "a refund"),
+    "a template": ("{a}\n{b.c}", {"a": "a refund", "b": {"c": 3}}, "a refund\n3"),
+    "a function": (lambda given: given[0], ["a refund"], "a refund"),
+}
+
+
+@pytest.mark.parametrize(("text", "given", "expected"), TEXTS.values(), ids=TEXTS)
+def test_the_text_is_found(text, given, expected):
+    assert text_reader(text)(given) == expected
+
+
+APP_ALONE = {
+    "an image": [HumanMessage(IMAGE)],
+    "an answer last": [HUMAN, AI],
+    "a tool's result last": [HUMAN, ToolMessage("7", tool_call_id="1")],
+    "no human turn": [SystemMessage("s")],
+}
+
+
+@pytest.mark.parametrize("given", APP_ALONE.values(), ids=APP_ALONE)
+def test_what_a_small_model_must_not_judge_goes_to_the_app(given):
+    assert isinstance(text_reader("auto")(given), NoText)
+    app = Recording(lambda _: "shipping")
+    assert around(app, with_record=True).invoke(given)["source"] == "large"
+
+
+def test_a_later_turn_can_be_left_to_the_app():
+    turns = [HumanMessage("hi"), AI, HUMAN]
+    assert isinstance(text_reader("auto", when="single_turn")(turns), NoText)
+    assert text_reader("auto", when="single_turn")(turns[2:]) == "a refund"
+
+
+NO_TEXT = {
+    "a number": 7,
+    "nothing": {},
+    "two texts": {"a": "x", "b": "y"},
+    "two usual keys": {"question": "x", "text": "y"},
+    "texts in a list": ["a", "b"],
+    "bytes": b"a refund",
+    "no text in it": {"n": 7},
+}
+
+
+@pytest.mark.parametrize("given", NO_TEXT.values(), ids=NO_TEXT)
+def test_without_a_text_the_error_says_what_could_be_given_and_the_row_fails_alone(given):
+    shunted = around(lambda _: "shipping")
+    found, answered = shunted.batch([given, "a refund"], return_exceptions=True)
+    assert isinstance(found, InvalidInputError)
+    assert "text=" in str(found)
+    assert answered == "billing"
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(InvalidInputError, match="'body'"):
+        around(lambda _: "shipping", text="request.body").invoke({"request": {"subject": "x"}})
+
+
+# --- how a label becomes an output ------------------------------------------------------------------------------------
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class OneField(BaseModel):
+    kind: Literal["red", "blue"]
+
+
+class OptionalRest(BaseModel):
+    kind: Colour | None
+    note: str = ""
+
+
+class Rest(BaseModel):
+    kind: Literal["red", "blue"]
+    reason: str
+
+
+class Flag(BaseModel):
+    urgent: bool
+
+
+class Typed(TypedDict):
+    kind: Literal["red", "blue"]
+
+
+@dataclasses.dataclass
+class Data:
+    kind: Colour
+
+
+SCHEMA = {"type": "object", "properties": {"kind": {"enum": ["red", "blue"]}}, "required": ["kind"]}
+
+OUTPUTS = {
+    "a class": (OneField, ["red", "blue"], OneField(kind="red")),
+    "an enum field beside others": (OptionalRest, ["red", "blue"], OptionalRest(kind=Colour.RED)),
+    "a yes or no": (Flag, [True, False], Flag(urgent=True)),
+    "a TypedDict": (Typed, ["red", "blue"], {"kind": "red"}),
+    "a dataclass": (Data, ["red", "blue"], Data(kind=Colour.RED)),
+    "an enum": (Colour, ["red", "blue"], Colour.RED),
+    "an enum's names": (Colour, ["RED", "BLUE"], Colour.RED),
+    "a JSON schema": (SCHEMA, ["red", "blue"], {"kind": "red"}),
+    "a tool": ({"type": "function", "function": {"parameters": SCHEMA}}, ["red", "blue"], {"kind": "red"}),
+    "a text": (str, [1, 2], "1"),
+    "a number": (int, ["1", "2"], 1),
+    "a message": (AIMessage, ["red", "blue"], None),
+    "by label": ({"red": "stop", "blue": "go"}, ["red", "blue"], "stop"),
+    "a function": (lambda label: {"deep": {"kind": label}}, ["red", "blue"], {"deep": {"kind": "red"}}),
+}
+
+
+@pytest.mark.parametrize(("output", "labels", "expected"), OUTPUTS.values(), ids=OUTPUTS)
+def test_a_label_becomes_an_output_and_is_read_back(output, labels, expected):
+    shunted = shunt(
+        lambda _: None,
+        lambda _: Prediction(label=labels[0], confidence=0.99),
+        threshold=0.9,
+        labels=labels,
+        output=output,
+        with_record=True,
+    )
+    record = shunted.invoke("x")
+    if expected is not None:
+        assert record["answer"] == expected
+        assert type(record["answer"]) is type(expected)
+    else:
+        assert record["answer"].text == "red"
+    assert record["answer_label"] == labels[0]
+
+
+WRONG = {
+    "nothing tells": ({}, "Cannot tell what the app answers with"),
+    "a field that no label fills": ({"output": Rest}, "'reason'"),
+    "no such value": ({"output": OneField}, "'green'"),
+    "a label is missing": ({"output": {"red": 1, "blue": 2}}, "'green'"),
+    "one output for two labels": ({"output": {"red": 1, "blue": 2, "green": 1}}, "'green'"),
+    "no such field": ({"output": OptionalRest, "read": "colour"}, "colour|fields"),
+    "a function that fails": ({"output": lambda label: 1 / 0}, "ZeroDivisionError"),
+    "a reader that disagrees": ({"output": str, "read": lambda said: "red"}, "agree"),
+    "no threshold": ({"output": str, "threshold": None}, "threshold"),
+    "a threshold out of bounds": ({"output": str, "threshold": 1.5}, "1.5|less than or equal"),
+    "no place for hints": ({"output": str, "hints": "soft"}, r"\{hints\}"),
+    "no model for hints": ({"output": str, "hints": "system"}, "chat model"),
+}
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_refused_before_the_first_input(settings, said):
+    with pytest.raises(ValueError, match=said):
+        shunt(lambda given: given, small, **{"threshold": 0.9, "labels": ["red", "blue", "green"], **settings})
+
+
+# --- who answered -----------------------------------------------------------------------------------------------------
+
+
+class Runs(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.tags: list[str] = []
+        self.sources: list[Any] = []
+
+    def on_chain_start(self, *_args: Any, tags: Any = None, metadata: Any = None, **_kwargs: Any) -> None:
+        found = [tag for tag in tags or [] if tag.startswith("dsplus:")]
+        self.tags += found
+        self.sources += [metadata["dsplus_source"]] if found else []
+
+
+def failing(_given: Any) -> str:
+    raise TimeoutError("slow")
+
+
+def test_the_runs_of_both_arms_say_who_answered():
+    runs = Runs()
+    around(Recording(lambda _: "shipping")).batch(["a refund", "where?"], {"callbacks": [runs]})
+    assert sorted(runs.tags) == ["dsplus:large", "dsplus:small"] == sorted(f"dsplus:{said}" for said in runs.sources)
+    runs = Runs()
+    assert around(failing).invoke("where?", {"callbacks": [runs]}) == "billing"
+    assert runs.tags[-1] == "dsplus:fallback"
+
+
+def test_decisions_are_heard_in_threads_and_tasks_without_cross_talk():
+    shunted = around(Recording(lambda _: "shipping"))
+    heard = {}
+
+    def in_thread(text: str, n: int) -> None:
+        with decisions() as seen:
+            for _ in range(n):
+                shunted.invoke(text)
+        heard[text, n] = [decision["source"] for decision in seen]
+
+    threads = [
+        threading.Thread(target=in_thread, args=(text, n)) for text in ("a refund", "where?") for n in range(1, 9)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = {"a refund": "small", "where?": "large"}
+    assert heard == {(text, n): [expected[text]] * n for text, n in heard}
+
+    async def in_task(text: str) -> list[str]:
+        with decisions() as seen:
+            await asyncio.gather(*(shunted.ainvoke(text) for _ in range(3)))
+        return [decision["source"] for decision in seen]
+
+    async def all_tasks() -> list[list[str]]:
+        return await asyncio.gather(*(in_task(text) for text in ["a refund", "where?"] * 8))
+
+    assert asyncio.run(all_tasks()) == [["small"] * 3, ["large"] * 3] * 8
+
+
+async def test_the_event_is_seen_and_the_record_is_the_output_where_it_is_asked_for():
+    shunted = around(Recording(lambda _: "shipping"), with_record=True)
+    record = shunted.invoke("where?")
+    assert (record["answer"], record["source"], record["large"].value) == ("shipping", "large", "shipping")
+    assert record["prediction"].label == "billing"
+    events = [event async for event in shunted.astream_events("where?", version="v2")]
+    (event,) = [event["data"] for event in events if event["name"] == "dsplus_decision"]
+    assert (event["source"], event["threshold"], event["record"]["answer"]) == ("large", 0.9, "shipping")
+    total: Any = None
+    for chunk in shunted.stream("where?"):
+        total = chunk if total is None else total + chunk
+    assert {**total, "large": None} == {**record, "large": None}
+
+
+# --- shadow mode ------------------------------------------------------------------------------------------------------
+
+
+def test_in_shadow_mode_the_app_always_answers_and_what_the_small_model_said_can_be_evaluated():
+    app = Recording(lambda text: "billing" if "refund" in text else "shipping")
+    shunted = around(app, threshold=None, shadow=True)
+    texts = ["a refund", "where?", "a refund, please"]
+    with decisions() as seen:
+        assert shunted.batch(texts) == ["billing", "shipping", "billing"]
+    assert app.inputs == texts
+    found = evaluate(seen.records, ["billing", "shipping", "shipping"])
+    assert (found.accuracy, found.small_accuracy) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    with decisions() as seen:
+        around(app, threshold=0.9, shadow=True).batch(texts)
+    assert [decision["would_keep"] for decision in seen] == [True, False, True]
+
+
+def test_in_shadow_mode_nothing_of_the_small_model_costs_an_answer():
+    def broken(text: str) -> Prediction:
+        raise RuntimeError("down")
+
+    shunted = shunt(lambda given: "shipping", broken, shadow=True, labels=LABELS, output=str)
+    assert shunted.batch(["x", 7, {"a": "b", "c": "d"}]) == ["shipping"] * 3
+    with pytest.raises(TimeoutError):
+        shunt(failing, small, shadow=True, labels=LABELS, output=str).invoke("a refund")
+
+
+# --- hints ------------------------------------------------------------------------------------------------------------
+
+PROMPTS = {
+    "a variable": ChatPromptTemplate.from_template("{hints}\nWhich? {ticket}"),
+    "a placeholder": ChatPromptTemplate([MessagesPlaceholder("hints", optional=True), ("human", "{ticket}")]),
+}
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+def test_each_row_of_a_batch_gets_its_own_hint_in_the_apps_prompt(prompt):
+    def unsure(text: str) -> Prediction:
+        return Prediction(label=text, confidence=0.5)
+
+    app = RunnableLambda(lambda text: {"ticket": text}) | prompt | Recording(lambda value: value.to_string())
+    shunted = shunt(app, unsure, threshold=0.9, labels=LABELS, output=str, hints="soft")
+    for ask in (shunted.batch, lambda texts: asyncio.run(shunted.abatch(texts))):
+        for label, sent in zip(LABELS, ask(LABELS), strict=True):
+            assert f"- {label}: 50 %" in sent
+            assert sent.endswith(label)
+
+
+def test_a_system_message_tells_the_hint_where_the_prompt_has_no_place():
+    model = FakeListChatModel(responses=["shipping"])
+    seen = []
+
+    class Listening(BaseCallbackHandler):
+        def on_chat_model_start(self, _serialized: Any, messages: Any, **_kwargs: Any) -> None:
+            seen.extend(messages[0])
+
+    app = ChatPromptTemplate([("system", "s"), ("human", "{ticket}")]) | model | StrOutputParser()
+    shunted = around(app, hints="system", output="auto")
+    assert shunted.invoke({"ticket": "where?"}, {"callbacks": [Listening()]}) == "shipping"
+    assert [type(message) for message in seen] == [SystemMessage, SystemMessage, HumanMessage]
+    assert "billing: 50 %" in seen[1].text
+
+
+# --- as the app's -----------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_one_call_of_the_scorer_and_one_batch_of_the_app():
+    app, scorer = Recording(lambda _: "shipping"), Recording(small)
+    shunted = shunt(app, scorer, threshold=0.9, labels=LABELS, output=str)
+    assert shunted.batch(["a refund", "where?", "when?"]) == ["billing", "shipping", "shipping"]
+    assert (scorer.sizes, app.sizes) == ([3], [2])
+
+
+def test_the_app_gets_the_very_object():
+    given = {"ticket": "where?", "answer": 1, "source": 2, "prediction": 3}
+    seen = []
+    shunted = around(RunnableLambda(lambda value: seen.append(value) or "shipping"), text="ticket")
+    assert shunted.invoke(given) == "shipping"
+    assert seen[0] is given
+    assert given == {"ticket": "where?", "answer": 1, "source": 2, "prediction": 3}
+
+
+def test_the_threshold_of_the_whole_shunt_is_configurable_and_rows_of_one_value_share_a_batch():
+    app = Recording(lambda _: "shipping")
+    shunted = around(app).configurable_fields(threshold=ConfigurableField(id="threshold"))
+    configs = [{"configurable": {"threshold": value}} for value in (0.4, 0.6, 0.6)]
+    assert shunted.batch(["where?"] * 3, configs) == ["billing", "shipping", "shipping"]
+    assert app.sizes == [2]
+
+
+@pytest.mark.filterwarnings("ignore:This API is in beta")
+def test_it_is_named_and_has_the_schemas_the_graph_and_the_tool_of_the_app():
+    app = ChatPromptTemplate.from_template("{ticket}") | FakeListChatModel(responses=["shipping"]) | StrOutputParser()
+    shunted = around(app, output="auto")
+    assert shunted.get_name() == "shunt"
+    assert shunted.get_input_jsonschema() == app.get_input_jsonschema()
+    assert shunted.get_output_jsonschema() == app.get_output_jsonschema()
+    drawn = shunted.get_graph().draw_mermaid()
+    assert "FakeListChatModel" in drawn
+    tool = shunted.as_tool(name="triage", description="which team")
+    assert tool.invoke({"ticket": "a refund"}) == "billing"
+    assert shunted.with_retry().invoke({"ticket": "where?"}) == "shipping"
+
+
+def test_a_stream_of_the_app_that_breaks_off_is_raised_and_one_that_never_starts_falls_back():
+    def never(chunks: Any) -> Any:
+        raise TimeoutError("down")
+        yield  # a generator
+
+    def breaks_off(chunks: Any) -> Any:
+        yield "ship"
+        raise TimeoutError("down")
+
+    assert list(around(RunnableGenerator(never)).stream("where?")) == ["billing"]
+    with pytest.raises(TimeoutError):
+        list(around(RunnableGenerator(breaks_off)).stream("where?"))
+    with pytest.raises(TimeoutError):
+        around(failing, on_large_error="raise").invoke("where?")
