@@ -3,9 +3,6 @@
 It holds the record and its values, labels, errors, and the rules that all packages share.
 """
 
-from dsplus_chains.schema.brief import brief as brief
-from dsplus_chains.schema.brief import brief_args as brief_args
-from dsplus_chains.schema.brief import brief_repr as brief_repr
 from dsplus_chains.schema.cells import is_missing as is_missing
 from dsplus_chains.schema.cells import label_reader as label_reader
 from dsplus_chains.schema.errors import BundleError as BundleError
@@ -49,6 +46,9 @@ from dsplus_chains.schema.record import answered_label as answered_label
 from dsplus_chains.schema.record import as_record as as_record
 from dsplus_chains.schema.record import check_answered as check_answered
 from dsplus_chains.schema.record import is_record as is_record
+from dsplus_chains.schema.reprs import brief as brief
+from dsplus_chains.schema.reprs import brief_args as brief_args
+from dsplus_chains.schema.reprs import brief_repr as brief_repr
 from dsplus_chains.schema.results import ASKED_LARGE as ASKED_LARGE
 from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage

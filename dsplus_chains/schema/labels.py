@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
 
-from dsplus_chains.schema.brief import brief
+from dsplus_chains.schema.reprs import brief
 
 
 def as_label(value: Any) -> Any:

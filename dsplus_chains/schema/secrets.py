@@ -52,7 +52,7 @@ def without_secrets(data: Any) -> Any:
         {'url': 'http://…@host', 'headers': {'Authorization': '…'}, 'max_tokens': 5}
     """
     if isinstance(data, Mapping):
-        return {name: HIDDEN if _is_secret(name, value) else without_secrets(value) for name, value in data.items()}
+        return {name: HIDDEN if is_secret(name, value) else without_secrets(value) for name, value in data.items()}
     if isinstance(data, (list, tuple)):
         return [without_secrets(value) for value in data]
     return _hide_shapes(data) if isinstance(data, str) else data
@@ -74,7 +74,7 @@ def place_of_secret(data: Any) -> str | None:
         inside = value.items() if isinstance(value, Mapping) else enumerate(value) if _is_list(value) else ()
         for name, inner in inside:
             where = f"{place}.{name}" if place else str(name)
-            if _is_secret(name, inner):
+            if is_secret(name, inner):
                 return where
             waiting.append((where, inner))
     return None
@@ -90,9 +90,10 @@ def _hide_shapes(text: str) -> str:
     return text
 
 
-def _is_secret(name: Any, value: Any) -> bool:
+def is_secret(name: Any, value: Any) -> bool:
     """Whether a value is a secret by its name. The number of tokens is none."""
-    if value is None or value in ("", HIDDEN) or isinstance(value, bool) or not isinstance(name, str):
+    known = value is None or isinstance(value, bool) or (isinstance(value, str) and value in {"", HIDDEN})
+    if known or not isinstance(name, str):
         return False
     compact = re.sub(r"[^a-z]", "", name.lower())
     return any(secret in compact for secret in _NAMES) or compact.endswith(_LAST_NAMES)

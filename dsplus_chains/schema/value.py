@@ -8,7 +8,7 @@ from langchain_core.load.serializable import Serializable
 from pydantic import ConfigDict
 from typing_extensions import override
 
-from dsplus_chains.schema.brief import brief_args
+from dsplus_chains.schema.reprs import brief_args
 
 
 class Value(Serializable):

@@ -7,7 +7,7 @@ from dataclasses import fields
 from itertools import islice
 from typing import Any, TypeVar
 
-from dsplus_chains.schema.secrets import HIDDEN, hide_secrets, without_secrets
+from dsplus_chains.schema.secrets import HIDDEN, hide_secrets, is_secret
 from dsplus_chains.schema.wording import shorten, shown
 
 MOST = 8
@@ -34,10 +34,8 @@ def brief(value: Any, levels: int = 3) -> str:
 
     Example:
         >>> import numpy as np
-        >>> brief({"weights": np.zeros((3, 4)), "labels": ["a"] * 100, "text": "ab" * 100}["weights"])
-        '<float64 array of shape (3, 4)>'
-        >>> brief(list(range(1000)))
-        '[0, 1, 2, 3, 4, 5, 6, 7, … 1,000 in all]'
+        >>> brief([np.zeros((3, 4)), (1,)]), brief(list(range(1000)))
+        ('[<float64 array of shape (3, 4)>, (1,)]', '[0, 1, 2, 3, 4, 5, 6, 7, … 1,000 in all]')
     """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         sizes = tuple(getattr(value, "shape"))  # noqa: B009  the type is not known
@@ -46,7 +44,7 @@ def brief(value: Any, levels: int = 3) -> str:
     if isinstance(value, str):
         return shown(hide_secrets(value[:LONGEST]))
     if isinstance(value, Mapping):
-        pairs = without_secrets(dict(islice(value.items(), MOST))).items() if levels else ()
+        pairs = ((key, HIDDEN if is_secret(key, one) else one) for key, one in islice(value.items(), MOST))
         return _listed((f"{brief(key, 0)}: {brief(one, levels - 1)}" for key, one in pairs), "{}", len(value), levels)
     if type(value) in (list, tuple, set, frozenset):
         signs = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
@@ -69,7 +67,7 @@ def brief_repr(kind: Kind) -> Kind:
 def brief_args(named: Iterable[tuple[str | None, Any]]) -> Iterator[tuple[str | None, Any]]:
     """What pydantic's `__repr_args__` yields, in a brief form."""
     for name, value in named:
-        yield name, Shown(without_secrets({name: value})[name] if isinstance(value, str) else value)
+        yield name, Shown(HIDDEN if isinstance(value, str) and is_secret(name, value) else value)
 
 
 def _listed(shown_items: Iterable[str], signs: str, n: int, levels: int) -> str:
