@@ -28,7 +28,7 @@ from typing_extensions import override
 from dsplus_chains.local.causal_lm import CausalLM
 from dsplus_chains.local.choices import MemberParser, check_bias, check_choices, normalise, nothing
 from dsplus_chains.local.gguf import convert_gguf
-from dsplus_chains.schema import InvalidInputError, brief_args
+from dsplus_chains.schema import InvalidInputError
 
 
 class LocalChatModel(BaseChatModel):
@@ -75,11 +75,6 @@ class LocalChatModel(BaseChatModel):
         super().model_post_init(context)
         self._engine = CausalLM(self.model, self.tokenizer, reuse_prefix=self.reuse_prefix)
 
-    @override
-    def __repr_args__(self) -> Any:
-        """The fields, briefly."""
-        return brief_args(super().__repr_args__())
-
     @classmethod
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str], *, device: str | None = None, **settings: Any
@@ -90,6 +85,9 @@ class LocalChatModel(BaseChatModel):
             name_or_path: A hub name, or a folder that transformers can load.
             device: Where it runs ("cpu", "cuda", ...). None takes a GPU if there is one.
             **settings: Any other field.
+
+        Returns:
+            The chat model.
         """
         import torch  # importing the package must not load torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -120,6 +118,9 @@ class LocalChatModel(BaseChatModel):
             cache_dir: Where the converted model is kept (4 bytes a parameter). Later loads take a second.
             device: Where it runs ("cpu", "cuda", ...). None takes a GPU if there is one.
             **settings: Any other field.
+
+        Returns:
+            The chat model.
 
         Raises:
             FileNotFoundError: There is no such file.
