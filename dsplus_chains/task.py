@@ -25,7 +25,7 @@ INSTRUCTION = "Decide which of the labels fits the input best."
 class LabelTask(BaseModel):
     """The question for the large model, and how its answer is read.
 
-    Every setting of a task stands here and nowhere else. `data_shunt` and `Bundle` hold a task, and `tune_hints`
+    Every setting of a task stands here. `data_shunt` also takes them as keywords. `Bundle` holds a task, `tune_hints`
     searches over it. `arm` turns it into the large arm of a `ConfidenceBranch`.
 
     Args:
