@@ -98,9 +98,8 @@ class LocalChatModel(BaseChatModel):
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         with no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
-        settings.setdefault("model_name", Path(name).name)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        return cls(model=model.to(where), tokenizer=tokenizer, **settings)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        return cls(model=model.to(where), tokenizer=tokenizer, **{"model_name": Path(name).name, **settings})
 
     @classmethod
     def from_gguf(
