@@ -18,7 +18,7 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
 from dsplus_chains.prompting.template import Template, template_as_data
-from dsplus_chains.schema import Label, Labels, LabelWarning, as_pairs, from_pairs
+from dsplus_chains.schema import Label, Labels, LabelWarning, as_pairs, brief_args, from_pairs
 
 INSTRUCTION = "Decide which of the labels fits the input best."
 """The default instruction for the large model."""
@@ -82,6 +82,10 @@ class LabelTask(BaseModel):
     retries: Literal[0, 1] = 1
     reask: bool = False
     template: Template = None
+
+    def __repr_args__(self) -> Any:
+        """The fields, briefly."""
+        return brief_args(super().__repr_args__())
 
     @model_validator(mode="before")
     @classmethod

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from dsplus_chains.running.progress import Progress
-from dsplus_chains.schema import DSPlusError, DSPlusWarning, visible
+from dsplus_chains.schema import DSPlusError, DSPlusWarning, hide_secrets, visible
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
@@ -28,6 +28,13 @@ CONCURRENCY = 16
 """Most requests to the large model at the same time."""
 
 BundleFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
+Pin: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--sha256", metavar="HASH", help="Refuse the bundle unless its manifest has this SHA-256."),
+]
+AllowDownload: TypeAlias = Annotated[
+    bool, typer.Option("--allow-download", help="Let an encoder that the bundle names be fetched from the hub.")
+]
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="The table: .csv, .tsv, .txt (with tabs), .jsonl, .json, .parquet or .xlsx.")
 ]
@@ -58,7 +65,7 @@ def user_errors() -> Iterator[None]:
         say(f"Stopped{what}. What was answered before is kept.")
         raise typer.Exit(STOPPED) from None
     except (DSPlusError, ImportError, ValueError, OSError) as error:
-        _complain(_line(error), style="red")
+        _complain(hide_secrets(_line(error)), style="red")
         raise typer.Exit(USER_ERROR) from error
 
 

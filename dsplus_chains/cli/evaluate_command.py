@@ -11,12 +11,14 @@ from rich.table import Table as Grid
 
 from dsplus_chains.cli.console import (
     CONCURRENCY,
+    AllowDownload,
     BundleFolder,
     Data,
     Delimiter,
     Encoding,
     Json,
     Labels,
+    Pin,
     Quiet,
     Text,
     progress_bar,
@@ -53,6 +55,8 @@ def evaluate(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     timeout: Timeout = 60.0,
     baselines: Annotated[
         bool, typer.Option(help="With --large: also ask the large model alone about every row, to compare.")
@@ -89,7 +93,7 @@ def evaluate(
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
 
-        loaded = Bundle.load(bundle)
+        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         threshold = loaded.threshold
         labels = table.labels(label, known=loaded.scorer.labels)
         model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from dsplus_chains.cli.console import say
+from dsplus_chains.schema import hide_secrets
 
 if TYPE_CHECKING:
     from dsplus_chains.running.call_counter import CallCounter
@@ -153,7 +154,7 @@ def check_answered(records: Sequence[dict[str, Any]]) -> None:
 
 
 def settings_of(large: str | None, base_url: str | None, large_column: str | None, data: Path) -> dict[str, Any]:
-    """What a bundle keeps about the large model used for tuning."""
+    """What a bundle keeps about the large model used for tuning. That is no password in its server's address."""
     if large_column is not None:
         return {"column": large_column, "file": data.name}
-    return {"name": large, **({} if base_url is None else {"base_url": base_url})}
+    return {"name": large, **({} if base_url is None else {"base_url": hide_secrets(base_url)})}

@@ -9,10 +9,12 @@ import typer
 
 from dsplus_chains.cli.console import (
     CONCURRENCY,
+    AllowDownload,
     BundleFolder,
     Data,
     Delimiter,
     Encoding,
+    Pin,
     Quiet,
     Text,
     progress_bar,
@@ -46,6 +48,8 @@ def run(
     large: Large = None,
     base_url: BaseUrl = None,
     large_column: LargeColumn = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     retry_fallbacks: Annotated[
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
@@ -103,6 +107,8 @@ def run(
                 bundle,
                 data,
                 **work,
+                expected_sha256=sha256,
+                allow_download=allow_download,
                 large_model=model,
                 large_column=large_column,
                 batch_size=batch_size,

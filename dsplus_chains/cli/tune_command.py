@@ -12,12 +12,14 @@ from rich.table import Table as Grid
 
 from dsplus_chains.cli.console import (
     CONCURRENCY,
+    AllowDownload,
     BundleFolder,
     Data,
     Delimiter,
     Encoding,
     Json,
     Labels,
+    Pin,
     Quiet,
     Text,
     progress_bar,
@@ -58,6 +60,8 @@ def tune(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     timeout: Timeout = 60.0,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.ACCURACY,
     max_escalation: Annotated[
@@ -153,7 +157,7 @@ def tune(
         from dsplus_chains.tuning.live import ask_live
         from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
-        loaded = Bundle.load(bundle)
+        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         loaded = loaded if reask is None else loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
         modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=large is not None)
@@ -211,7 +215,7 @@ def tune(
             texts=texts,
             **options,
         )
-        chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
+        pin = chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
         tried = search if search is not None and search.tried_several else None
         if json is not None:
             write_json(json, {**tuned.to_dict(), **({} if tried is None else {"ablation": tried.to_dict()})})
@@ -220,7 +224,7 @@ def tune(
         elif large_column is not None and (hints, exemplars, reask) != (None, None, None):
             _say_what_was_logged(chosen.task)
         _tell(chosen.task, answers, asked, exemplars)
-        say(tuned.meaning)
+        say(f"{tuned.meaning}\nThe bundle is {bundle} (SHA-256 of its manifest: {pin}).")
 
 
 def _check_options(bundle: Bundle, texts: list[str], labels: Sequence[Any], options: dict[str, Any]) -> None:

@@ -10,24 +10,19 @@ from typing import Any, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.corpus.answered import AnsweredRow, Counts
 from dsplus_chains.corpus.journal import Journal, journal_path
+from dsplus_chains.corpus.run_input import ADDED, prepare_run
 from dsplus_chains.evaluation.recorded import read_recorded
 from dsplus_chains.running.call_counter import CallCounter
 from dsplus_chains.running.flow import Ask
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
-from dsplus_chains.schema import WiringError, describe_error, hash_of, hash_of_file
+from dsplus_chains.schema import WiringError, describe_error
 from dsplus_chains.storage.bundle import Bundle
-from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
-from dsplus_chains.tables.reading import read_table
 from dsplus_chains.tables.table import Table
-from dsplus_chains.tables.table_error import TableError
-from dsplus_chains.tables.writing import check_writable, write_table
-
-ADDED = ("answer", "source", "confidence", "error")
-"""The columns that the output has in addition to those of the input."""
+from dsplus_chains.tables.writing import write_table
 
 Answer: TypeAlias = Callable[[list[int]], list[Any]]
 """A function from the numbers of some rows to their records."""
@@ -70,6 +65,8 @@ def label_table(
     out: str | Path,
     delimiter: str | None = None,
     encoding: str | None = None,
+    expected_sha256: str | None = None,
+    allow_download: bool = False,
     large_model: Any = None,
     large_name: str | None = None,
     server: str | None = None,
@@ -92,6 +89,8 @@ def label_table(
         out: The output. The ending of its name tells its kind. It may not be inside the bundle.
         delimiter: What separates the fields of a text file. See `read_table`.
         encoding: The encoding of a text file.
+        expected_sha256: SHA-256 of the bundle's manifest. See `Bundle.load`.
+        allow_download: Whether an encoder that the bundle names may be fetched from the hub.
         large_model: A chat model for the rows that the small model is not sure of. None: `large_column` is used.
         large_name: The name of the large model. With another name, its journal counts as that of another run.
         server: The address of its server, where it is not the provider's own. Another server's journal counts as that
@@ -112,8 +111,17 @@ def label_table(
     """
     out = Path(out)
     large_name = large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__)
-    loaded, table, texts, identity = _prepared(
-        Path(bundle), Path(data), text, out, delimiter=delimiter, encoding=encoding, large=large_name, server=server
+    loaded, table, texts, identity = prepare_run(
+        Path(bundle),
+        Path(data),
+        text,
+        out,
+        delimiter=delimiter,
+        encoding=encoding,
+        large=large_name,
+        server=server,
+        expected_sha256=expected_sha256,
+        allow_download=allow_download,
     )
     limits = Limits(timeout=60.0) if limits is None else limits
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
@@ -162,7 +170,7 @@ def plan_table(
         JournalError: The journal is damaged, in use, or belongs to another run.
     """
     out = Path(out)
-    loaded, _, texts, identity = _prepared(
+    loaded, _, texts, identity = prepare_run(
         Path(bundle), Path(data), text, out, delimiter=delimiter, encoding=encoding, large=large_name, server=server
     )
     rows = list(range(len(texts)))
@@ -245,45 +253,6 @@ def _replaying(bundle: Bundle, table: Table, column: str, texts: list[str]) -> A
         return bundle.replay(scored, [answers[row] for row in rows], return_exceptions=True)
 
     return answer
-
-
-def _prepared(
-    bundle: Path,
-    data: Path,
-    text: str,
-    out: Path,
-    *,
-    delimiter: str | None,
-    encoding: str | None,
-    large: str,
-    server: str | None,
-) -> tuple[Bundle, Table, list[str], RunIdentity]:
-    """The bundle, the table and its texts, and what a run over them is of. All of them are checked."""
-    table = read_table(data, delimiter=delimiter, encoding=encoding)
-    texts = table.texts(text, empty="keep")
-    _check_places(table, out)
-    check_outputs(bundle, out)
-    content = hash_of_file(data)
-    identity = RunIdentity(
-        bundle=read_manifest(bundle).sha256,
-        input=hash_of([content, delimiter, encoding]) if delimiter or encoding else content,
-        text=text,
-        large=large,
-        server=server or "",
-    )
-    loaded = Bundle.load(bundle)
-    loaded.check_tuned()
-    return loaded, table, texts, identity
-
-
-def _check_places(table: Table, out: Path) -> None:
-    check_writable(out)
-    if out.resolve() == table.path.resolve():
-        msg = f"{out}: got the input as the output too but expected another file"
-        raise TableError(msg)
-    if taken := [name for name in ADDED if name in table.columns]:
-        msg = f"{table.path}: got the column {taken[0]!r}, which the output needs for itself; rename it"
-        raise TableError(msg)
 
 
 def _output(table: Table, journal: Journal) -> Iterator[dict[str, Any]]:

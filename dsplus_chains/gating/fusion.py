@@ -26,6 +26,7 @@ from dsplus_chains.schema import (
     Prediction,
     ShuntRecord,
     WiringError,
+    brief,
     check_answered,
     check_labels,
     column_of,
@@ -267,7 +268,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         """
         if strange := (prediction.probabilities or {}).keys() - set(self.labels):
             msg = (
-                f"Got probabilities of {sorted(strange)[:5]} but the fusion was fitted for {list(self.labels)[:10]}; "
+                f"Got probabilities of {sorted(strange)[:5]} but the fusion was fitted for {brief(list(self.labels))}; "
                 "fit anew"
             )
             raise WiringError(msg)

@@ -22,6 +22,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     Prediction,
     as_label,
+    brief_repr,
     check_labels,
     clean_labels,
     column_of,
@@ -37,6 +38,7 @@ POOL = 5
 """With `diversity`, the examples are chosen among this many times k nearest ones, at least 50."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExemplarSelector(BaseExampleSelector):
     """Finds the k labelled examples nearest to an input.

@@ -16,7 +16,7 @@ from typing_extensions import override
 from dsplus_chains.running.configurable import BatchConfigurableFields
 from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work, raise_interrupts
-from dsplus_chains.schema import shown_record
+from dsplus_chains.schema import brief_args, shown_record
 
 _NOTHING = object()
 
@@ -44,6 +44,11 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     """The input type for schemas. None means the class's own type parameter."""
     output_type: ClassVar[Any] = None
     """The output type for schemas. None means the class's own type parameter."""
+
+    @override
+    def __repr_args__(self) -> Any:
+        """The fields, briefly."""
+        return brief_args(super().__repr_args__())
 
     @property
     @override

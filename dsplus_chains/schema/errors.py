@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from dsplus_chains.schema.secrets import hide_secrets
+from dsplus_chains.schema.wording import shorten, visible
+
+LONGEST = 2000
+"""Most characters of a message."""
+
 
 class DSPlusError(Exception):
-    """Base of all errors that this package itself raises."""
+    """Base of all errors that this package itself raises. A message is cut short, whatever it names."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(shorten(value, LONGEST) if isinstance(value, str) else value for value in args))
 
 
 class InvalidInputError(DSPlusError, ValueError):
@@ -63,6 +72,9 @@ class OverlapWarning(DSPlusWarning):
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``."""
+    """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``.
+
+    Keys and passwords are hidden. Signs that a terminal would obey are shown by their numbers.
+    """
     text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type(error).__name__}: {visible(hide_secrets(text))}" if text else type(error).__name__

@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
 
+from dsplus_chains.schema.reprs import brief
+
 
 def as_label(value: Any) -> Any:
     """Turn a special scalar into a plain value. Anything else passes unchanged.
@@ -50,19 +52,21 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
     plain = tuple(as_label(label) for label in labels)
     types = sorted({type(label).__name__ for label in plain})
     if len(types) > 1:
-        msg = f"Got labels of the types {', '.join(types)} but expected one type: {list(plain)[:10]}"
+        msg = f"Got labels of the types {', '.join(types)} but expected one type: {brief(list(plain))}"
         raise ValueError(msg)
     if not plain or types[0] not in {"str", "int", "bool"}:
-        msg = f"Got labels={list(plain)[:10]} but expected at least one string, integer or boolean"
+        msg = f"Got labels={brief(list(plain))} but expected at least one string, integer or boolean"
         raise ValueError(msg)
     if any(isinstance(label, str) and not label.strip() for label in plain):
-        msg = f"Got labels={list(plain)[:10]}, of which one is blank, but expected names that can be read in an answer"
+        msg = (
+            f"Got labels={brief(list(plain))}, of which one is blank, but expected names that can be read in an answer"
+        )
         raise ValueError(msg)
     if broken := next((label for label in plain if isinstance(label, str) and not is_one_line(label)), None):
         msg = f"Got the label {broken!r} but expected one line without control characters, as an answer can name it"
         raise ValueError(msg)
     if twice := sorted({str(label) for label in plain if plain.count(label) > 1}):
-        msg = f"Got the labels {twice} more than once but expected each label once"
+        msg = f"Got the labels {brief(twice)} more than once but expected each label once"
         raise ValueError(msg)
     return plain
 

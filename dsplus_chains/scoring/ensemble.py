@@ -10,10 +10,10 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.calibration.calibration_maps import Calibration, calibration_from_dict
+from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.encoder import Encoder, recipe_of
-from dsplus_chains.schema import BundleError, TrainingDataError
+from dsplus_chains.schema import TrainingDataError, brief_repr
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
@@ -51,6 +51,7 @@ PROBE = "The quick brown fox jumps over the lazy dog."
 """A text whose vector shows whether an encoder is the one that the members were fitted on."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class MemberReport:
     """The worth of one member.
@@ -68,6 +69,7 @@ class MemberReport:
     log_loss: float | None = None
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnsembleClassifier:
     """A weighted geometric mean of members, calibrated on out-of-fold predictions.
@@ -198,7 +200,7 @@ class EnsembleClassifier:
         """Everything to keep, as settings of JSON values and as arrays."""
         made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
         settings: dict[str, Any] = {**made, "members": []}
-        arrays: Arrays = {"weights": self.weights, "probe": self._probe()}
+        arrays: Arrays = {"weights": self.weights, "probe": self.probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances
         if self.calibrator is not None:
@@ -211,42 +213,8 @@ class EnsembleClassifier:
             arrays.update({f"{number}.{name}": table for name, table in tables.items()})
         return settings, arrays
 
-    @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays, *, encoder: Encoder) -> Self:
-        """The classifier from its state.
-
-        Raises:
-            BundleError: The encoder is not the one that the members were fitted on, or a member is unknown.
-        """
-        members, reports = [], []
-        weights = arrays["weights"]
-        for number, entry in enumerate(settings["members"]):
-            if entry["kind"] not in MEMBERS:
-                msg = f"Got a member of kind {entry['kind']!r} but this version knows {sorted(MEMBERS)}; fit anew"
-                raise BundleError(msg)
-            prefix = f"{number}."
-            own = {name.removeprefix(prefix): table for name, table in arrays.items() if name.startswith(prefix)}
-            members.append(MEMBERS[entry["kind"]].from_state(entry["settings"], own))
-            report = MemberReport(name=entry["kind"], weight=float(weights[number]), **(entry["report"] or {}))
-            reports.append(report)
-        restored = cls(
-            encoder=encoder,
-            members=tuple(members),
-            weights=weights,
-            reports=tuple(reports),
-            calibrator=calibration_from_dict(settings["calibration"]) if "calibration" in settings else None,
-            own_distances=arrays.get("own_distances"),
-        )
-        probe, expected = restored._probe(), arrays["probe"]
-        if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):
-            msg = (
-                f"Got the encoder {encoder.name!r}, which encodes otherwise than {settings['encoder']!r} did when the "
-                "scorer was fitted. Load with that encoder, or fit anew"
-            )
-            raise BundleError(msg)
-        return restored
-
-    def _probe(self) -> NDArray[np.float32]:
+    def probe(self) -> NDArray[np.float32]:
+        """The vector of a fixed text, which tells one encoder from another."""
         return np.ascontiguousarray(self.encoder.encode([PROBE])[0])
 
 

@@ -14,10 +14,11 @@ from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
-from dsplus_chains.encoding.loading import as_encoder, load_encoder
-from dsplus_chains.schema import BundleError, Labels, Prediction, Training
+from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.schema import Labels, Prediction, Training
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
+from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.state import read_state, write_state
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
@@ -240,7 +241,12 @@ class SmallModelScorer(BaseScorer):
 
     @classmethod
     def load(
-        cls, path: str | Path, *, encoder: str | Encoder | Embeddings | None = None, device: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        encoder: str | Encoder | Embeddings | None = None,
+        device: str | None = None,
+        allow_download: bool = False,
     ) -> Self:
         """Read a scorer that `save` wrote.
 
@@ -248,32 +254,14 @@ class SmallModelScorer(BaseScorer):
             path: The folder.
             encoder: The encoder or its new place, if that has changed since the scorer was fitted.
             device: Device of the encoder. None takes the best one available.
+            allow_download: Whether an encoder that the folder names may be fetched from the hub.
 
         Raises:
             BundleError: The folder holds no scorer, is damaged, or comes from an incompatible version. Or the encoder
-                is another one.
+                is another one, or would have to be fetched.
         """
-        state, arrays = read_state(Path(path))
-        settings = state["classifier"]
-        if encoder is not None:
-            found = as_encoder(encoder, device=device)
-        elif settings["encoder_recipe"] is not None:
-            found = load_encoder(settings["encoder_recipe"], device=device)
-        else:
-            msg = (
-                f"Got a scorer fitted with an encoder of your own, {settings['encoder']!r}, which has no name to load "
-                "it by; give it: SmallModelScorer.load(path, encoder=...)"
-            )
-            raise BundleError(msg)
-        # A folder that an earlier version saved may have neither a track record nor the rows.
-        told, rows = state.get("track_record"), state.get("training_rows")
-        return cls(
-            labels=state["labels"],
-            classifier=EnsembleClassifier.from_state(settings, arrays, encoder=found),
-            track_record=None if told is None else TrackRecord.from_dict(told),
-            training_rows=None if rows is None else TrainingRows.from_state(rows, arrays),
-            input_key=state["input_key"],
-        )
+        files = read_state(Path(path))
+        return cls(**restore(*files, place=Path(path), encoder=encoder, device=device, allow_download=allow_download))
 
 
 def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) -> TrackRecord | None:

@@ -47,8 +47,19 @@ class TrainingRows:
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The rows from their state."""
-        return cls(texts=SeenTexts.of_array(arrays["training_texts"]), **settings)
+        """The rows from their state.
+
+        Raises:
+            ValueError: The texts are missing, or are no rising hashes of these rows.
+        """
+        hashes = arrays.get("training_texts")
+        if hashes is None or hashes.dtype != np.uint64 or hashes.ndim != 1 or not 0 < len(hashes) <= settings["n"]:
+            msg = f"Got no hashes of {settings['n']} training texts or fewer"
+            raise ValueError(msg)
+        if (hashes[1:] <= hashes[:-1]).any() or settings["conflicting"] > len(hashes):
+            msg = "Got hashes of training texts that do not rise, or more contradictions than texts"
+            raise ValueError(msg)
+        return cls(texts=SeenTexts.of_array(hashes), **settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from dsplus_chains.prompting.alike import labels_alike
 from dsplus_chains.schema import (
     as_cell,
+    brief_repr,
     each_once,
     is_missing,
     is_one_line,
@@ -27,6 +28,7 @@ Row: TypeAlias = Mapping[str, Any]
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """The rows of a file.

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import html_box
+from dsplus_chains.schema import brief_repr, first_fault, html_box, shown
 from dsplus_chains.scoring.seen_texts import SeenTexts
 from dsplus_chains.tuning.sets import fewest_rows
+from dsplus_chains.tuning.stored_tuned import StoredEstimate, StoredTuned
 
 _OF_RISK = {
     "chain": "the whole chain (small and large model together) errs on at most {bound} of inputs",
@@ -76,6 +79,7 @@ class OperatingPoint:
     certified: bool | None = None
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class TunedThreshold:
     """A threshold chosen from data, with what it was chosen on and what it means.
@@ -233,27 +237,22 @@ class TunedThreshold:
         Raises:
             ValueError: A field is missing or unknown.
         """
-        fields = {name: value for name, value in data.items() if name != "meaning"}
         try:
-            for name in (
-                "chain_accuracy",
-                "kept_accuracy",
-                "escalation_rate",
-                "small_accuracy",
-                "large_accuracy",
-            ):
-                fields[name] = Estimate(**fields[name])
-            if isinstance(fields["threshold"], list):
-                fields["threshold"] = dict(fields["threshold"])
-            if fields.get("fusion") is not None:
-                fields["fusion"] = AnswerFusion.from_dict(fields["fusion"])
-            if fields.get("tuned_on") is not None:
-                fields["tuned_on"] = SeenTexts.from_text(fields["tuned_on"])
-            fields["curve"] = tuple(OperatingPoint(**point) for point in fields["curve"])
-            return cls(**fields)
-        except (KeyError, TypeError) as error:
-            msg = f"Got a tuned threshold that cannot be read ({error}) but expected what to_dict() writes"
+            fields = dict(StoredTuned.model_validate(dict(data)))
+        except ValidationError as error:
+            msg = f"Got a tuned threshold that cannot be read ({first_fault(error)}) but expected what to_dict() writes"
             raise ValueError(msg) from error
+        del fields["meaning"]  # it is made anew
+        estimates = {name: Estimate(**dict(of)) for name, of in fields.items() if isinstance(of, StoredEstimate)}
+        fusion = None if fields["fusion"] is None else AnswerFusion.from_dict(fields["fusion"])
+        curve = tuple(OperatingPoint(**dict(point)) for point in fields["curve"])
+        seen = None if fields["tuned_on"] is None else SeenTexts.from_text(fields["tuned_on"])
+        found = cls(**{**fields, **estimates, "fusion": fusion, "curve": curve, "tuned_on": seen})
+        if found.risk is not None and (found.risk not in _OF_RISK or "max_risk" not in found.constraints):
+            known = ", ".join(_OF_RISK)
+            msg = f"Got a tuned threshold of risk={shown(found.risk)} but expected one of {known} with its bound"
+            raise ValueError(msg)
+        return found
 
     def to_json(self) -> str:
         """JSON text. Numbers come back exactly."""

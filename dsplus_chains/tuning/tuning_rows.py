@@ -16,6 +16,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     Label,
     Prediction,
+    brief_repr,
     clean_answers,
     clean_labels,
     hash_of,
@@ -27,6 +28,7 @@ from dsplus_chains.schema import (
 Flags = NDArray[np.bool_]
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TuningRows:
     """Tuning rows, column by column.
