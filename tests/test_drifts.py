@@ -13,6 +13,7 @@ from dsplus_chains import (
     Prediction,
     RunnableScorer,
     strong_labels,
+    tune_threshold,
 )
 from dsplus_chains.gating import RecordedAnswer, replay
 from dsplus_chains.running.flow import BatchSizeError

@@ -16,6 +16,7 @@ from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.budgeted_row import BudgetedRow
 from dsplus_chains.running.each import Admit, AskEach
+from dsplus_chains.running.endings import as_refusal
 from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
@@ -137,11 +138,12 @@ class Gate(BatchRunnable[Any, Any]):
             if is_bug and (told := self._told_of_input(call)):
                 error.add_note(told)
             raise refused or error
+        error = as_refusal(refused or error)
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {
             "answer": small.value,
             "source": "fallback",
-            "error": describe_error(refused or error),
+            "error": describe_error(error),
             "large": LargeAnswer(value=said, usage=call.collector.usage),
         }
 

@@ -30,7 +30,9 @@ class Budget:
     call goes alone, because it shows how many tokens a prompt really has. An answer from LangChain's cache costs
     nothing. A failed call costs what it has said. One that timed out costs its prompt and the longest answer so far.
 
-    Once the budget is spent, no row is asked about, not even for an answer that LangChain's cache holds.
+    It hears calls of LangChain's chat models and completion models, however they are called. An arm that makes none is
+    asked about one row after the other. Once the budget is spent, no row is asked about, not even for an answer that
+    LangChain's cache holds.
 
     Args:
         max_usd: Largest price in US dollars, by the price list of the library `genai-prices`.

@@ -94,7 +94,7 @@ class BudgetedRow(BaseCallbackHandler):
         row, self._row = self._row, None
         if row is not None:
             with self.budget.writing(needed=False):
-                self.budget.ledger.leave(row, [str(run_id) for run_id in self._open], self._reserved)
+                self.budget.ledger.leave(row, [str(run_id) for run_id in list(self._open)], self._reserved)
             self._reserved = Amount(0, 0.0)
 
     @override

@@ -9,9 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import InvalidInputError
+
+_inherited: list[sqlite3.Connection | None] = []
+"""Connections of a parent process. SQLite forbids to use them here, and even to close them."""
 
 
 class SharedDatabase:
@@ -28,8 +31,9 @@ class SharedDatabase:
     def __init__(self, path: Path | None, tables: str) -> None:
         self._path = path
         self._tables = tables
-        self._lock = Lock()
+        self._lock = ForkLock()
         self._process = 0
+        self._connection: sqlite3.Connection | None = None
         with self.reading():
             pass
 
@@ -37,10 +41,12 @@ class SharedDatabase:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection, for one query."""
         with self._lock:
-            if self._process != os.getpid():  # a forked process must not use its parent's connection
-                self._connection = self._opened()
+            connection = self._connection
+            if connection is None or self._process != os.getpid():
+                _inherited.append(connection)
+                connection = self._connection = self._opened()
                 self._process = os.getpid()
-            yield self._connection
+            yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -56,7 +62,8 @@ class SharedDatabase:
 
     def close(self) -> None:
         """Close the file, which has everything."""
-        self._connection.close()
+        with self.reading() as connection:
+            connection.close()
 
     def _opened(self) -> sqlite3.Connection:
         try:
