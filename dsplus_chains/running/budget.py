@@ -54,7 +54,7 @@ class Budget:
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> from dsplus_chains import Prediction, data_shunt
-        >>> budget = Budget(max_tokens=60, output_tokens=10)
+        >>> budget = Budget(max_tokens=100, output_tokens=10)
         >>> chain = data_shunt(
         ...     lambda text: Prediction(label="ham", confidence=0.5),
         ...     FakeListChatModel(responses=["spam"]),

@@ -27,6 +27,9 @@ from dsplus_chains.schema import DSPlusError
 _LOOK_AGAIN = 0.1
 """Seconds after which a waiting row looks whether another process has given back."""
 
+_UNHEARD = ("timeout", "readerror", "remoteprotocolerror")
+"""Parts of the names of errors after which a request was sent, and no answer was heard."""
+
 
 class BudgetedRow(BaseCallbackHandler):
     """One row under a budget, as a callback handler.
@@ -162,5 +165,15 @@ class BudgetedRow(BaseCallbackHandler):
 
 
 def _may_be_answered(error: BaseException) -> bool:
-    """Whether a provider may have answered a call that failed, while nobody was there to hear it."""
-    return not isinstance(error, Exception) or is_stale(error) or "timeout" in type(error).__name__.lower()
+    """Whether a provider may have answered a call that failed, while nobody was there to hear it.
+
+    Clients raise an error of their own from that of the connection.
+    """
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    names = [kind.__name__.lower() for cause in causes for kind in type(cause).__mro__]
+    lost = any(signal in name for name in names for signal in _UNHEARD)
+    return lost or not isinstance(error, Exception) or any(is_stale(cause) for cause in causes)

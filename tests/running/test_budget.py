@@ -288,6 +288,17 @@ def test_a_failed_call_costs_nothing_and_one_that_timed_out_as_much_as_an_answer
     assert budget.report().by_model["unknown"].guessed == 1
 
 
+@pytest.mark.wire
+@pytest.mark.parametrize(("mode", "counted"), [("slam", True), ("cut", True), ("500", False), ("429", False)])
+def test_a_request_whose_answer_was_lost_counts(mode, counted):
+    with fault_server(mode=mode, usage=(PROMPT, ANSWER)) as server:
+        model = ChatOpenAI(model="m", base_url=server.base_url, api_key="none", max_retries=0)
+        budget = Budget(max_tokens=5000)
+        assert chain(model, budget).invoke("x")["source"] == "fallback"
+    assert (budget.report().tokens > 0) == counted
+    assert budget.report().reserved_tokens == 0
+
+
 async def test_a_row_that_is_given_up_stays_reserved():
     budget = Budget(max_tokens=5000)
     run = chain(Slow(delay=0.5), budget, timeout=0.05)
