@@ -15,7 +15,14 @@ from .evaluation.subtask_report import report_subtasks as report_subtasks
 from .gating.branch import ConfidenceBranch as ConfidenceBranch
 from .gating.fusion import AnswerFusion as AnswerFusion
 from .integrations.app_shunt import AppShunt as AppShunt
+from .integrations.checkpoints import checkpoint_serde as checkpoint_serde
+from .integrations.graph_nodes import record_node as record_node
+from .integrations.graph_nodes import shunt_node as shunt_node
+from .integrations.graph_plan import decomposition_graph as decomposition_graph
+from .integrations.graph_routes import person_node as person_node
+from .integrations.graph_routes import route_by_confidence as route_by_confidence
 from .integrations.hearing import decisions as decisions
+from .integrations.shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .integrations.shunting import shunt as shunt
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError
