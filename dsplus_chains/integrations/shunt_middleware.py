@@ -12,7 +12,7 @@ from dsplus_chains.integrations.agent_parts import AgentMiddleware, AgentState, 
 from dsplus_chains.integrations.app_output import label_writer, message_of
 from dsplus_chains.integrations.app_text import When
 from dsplus_chains.integrations.deciding import deciding
-from dsplus_chains.integrations.graph_nodes import RecordNode
+from dsplus_chains.integrations.graph_events import middleware_config
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.schema import Prediction, WiringError
 
@@ -90,7 +90,7 @@ class ShuntMiddleware(AgentMiddleware):
             msg = f"Got hints={hints!r} but expected 'soft' or 'none'"
             raise ValueError(msg)
         only_hints = isinstance(structured, str) and structured == "defer"
-        decider, names = deciding(
+        self._shunt, names = deciding(
             scorer,
             threshold=None if only_hints else threshold,
             text=text,
@@ -105,7 +105,6 @@ class ShuntMiddleware(AgentMiddleware):
         self._fills_structured = structured is not None
         self._message = label_writer(AIMessage if reply is None else reply, names)
         self._structure = None if structured is None or only_hints else label_writer(structured, names)
-        self._node = RecordNode(name="shunt", run=decider, give=_as_it_is, update=self._update)
 
     @property
     @override
@@ -123,12 +122,16 @@ class ShuntMiddleware(AgentMiddleware):
     @hook_config(can_jump_to=["end"])
     @override
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        return None if self._decided(state) is not None else self._node.invoke(state)
+        if self._decided(state) is not None:
+            return None
+        return self._update(state, self._shunt.invoke(state, middleware_config(runtime.stream_writer)))
 
     @hook_config(can_jump_to=["end"])
     @override
     async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        return None if self._decided(state) is not None else await self._node.ainvoke(state)
+        if self._decided(state) is not None:
+            return None
+        return self._update(state, await self._shunt.ainvoke(state, middleware_config(runtime.stream_writer)))
 
     @override
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
@@ -187,7 +190,3 @@ def _with_hint(system: SystemMessage | None, hint: str) -> SystemMessage:
     if isinstance(system.content, str):
         return system.model_copy(update={"content": f"{system.content}\n\n{hint}"})
     return system.model_copy(update={"content": [*system.content, {"type": "text", "text": hint}]})
-
-
-def _as_it_is(state: Any) -> Any:
-    return state

@@ -1,4 +1,4 @@
-"""`ShuntMiddleware` before agents: who answers, hints, structured output, other middleware, streams, threads and tasks."""
+"""`ShuntMiddleware` before agents: who answers, hints, structured output, other middleware, streams, many at once."""
 
 from __future__ import annotations
 
