@@ -51,7 +51,9 @@ def middleware_config(write: Callable[[Any], None]) -> RunnableConfig:
         write: The writer of the agent's graph.
     """
     config = ensure_config()  # that of the node
-    return config if _is_streamed(config.get("callbacks")) else merge_configs(config, {"callbacks": [GraphStream(write)]})
+    if _is_streamed(config.get("callbacks")):
+        return config
+    return merge_configs(config, {"callbacks": [GraphStream(write)]})
 
 
 def _is_streamed(callbacks: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Nodes, edges and checkpoints of LangGraph: nothing of an earlier turn, people in the loop, and a kill in the middle."""
+"""Nodes, edges and checkpoints of LangGraph: nothing of an earlier turn, people in the loop, a kill in the middle."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ from dsplus_chains import (
     route_by_confidence,
     shunt_node,
 )
-from dsplus_chains.integrations.graph_plan import PlanState
 from dsplus_chains.schema import SubtaskResults
 
 LABELS = ["positive", "negative"]
@@ -126,9 +125,7 @@ def test_under_a_key_of_its_own_the_record_leaves_the_users_answer_and_source_al
         chain = scorer | ConfidenceBranch(large=lambda record: "negative", threshold=0.9)
         node = record_node(chain, text="ticket", record_key="shunt")
     else:
-        node = shunt_node(
-            predict, threshold=0.9, large=large_app(), labels=LABELS, text="ticket", record_key="shunt"
-        )
+        node = shunt_node(predict, threshold=0.9, large=large_app(), labels=LABELS, text="ticket", record_key="shunt")
     result = one_node(Nested, node).invoke(given)
     assert {key: result[key] for key in given} == given
     record = result["shunt"]
@@ -272,7 +269,7 @@ VALUES = {
     "an answer": LargeAnswer(value="ham", confidence=0.5, usage=USAGE, explanation=Explanation(text="so", usage=USAGE)),
     "an answer of passages": LargeAnswer(value=[PASSAGE]),
     "a passage": PASSAGE,
-    "a result": SubtaskResult(value=[PASSAGE], confidence=0.5, source="small", passages=(PASSAGE,), calls=1, seconds=2.0),
+    "a result": SubtaskResult(value=[PASSAGE], confidence=0.5, source="small", passages=(PASSAGE,), seconds=2.0),
     "results": SubtaskResults(a=SubtaskResult(value={"deep": [PASSAGE]}), b=SubtaskResult(error="x")),
     "in lists and dicts": {"a": [predict(SURE), {"b": PASSAGE}]},
     "others": [HumanMessage("hi", id="1"), AIMessage("yes", id="2"), uuid.UUID(int=7), None, b"x", {1, 2}, 2.5],
@@ -324,6 +321,7 @@ def test_values_survive_a_sqlite_checkpoint_without_a_warning(strict, tmp_path):
         [sys.executable, "-c", STRICT, str(tmp_path / "checkpoints")],
         capture_output=True,
         text=True,
+        check=False,
         env={"LANGGRAPH_STRICT_MSGPACK": strict, "PYTHONPATH": str(Path.cwd())},
     )
     assert done.stdout == "equal\n", done.stderr
@@ -370,9 +368,10 @@ async def test_a_plan_as_a_graph_answers_as_the_plan_does():
 def test_a_plan_goes_on_in_the_middle_and_no_subtask_that_is_done_runs_again(broken):
     flaky = Flaky(broken)
     built = decomposition_graph(flaky.plan()).compile(InMemorySaver(serde=checkpoint_serde()))
+    one_by_one = {**THREAD, "max_concurrency": 1}  # LangGraph forgets what is under way where another one fails
     with pytest.raises(Exception, match="down"):
-        built.invoke({"input": "x"}, THREAD, durability="sync")
-    assert built.invoke(None, THREAD)["answer"] == "d(b(a())+c(a())) and e()"
+        built.invoke({"input": "x"}, one_by_one, durability="sync")
+    assert built.invoke(None, one_by_one)["answer"] == "d(b(a())+c(a())) and e()"
     assert sorted(flaky.calls) == sorted(["a", "b", "c", "d", "e", broken])
 
 
@@ -418,6 +417,7 @@ def run_graph(folder: Path, victim: str) -> Any:
         [sys.executable, str(script), *files, victim],
         capture_output=True,
         text=True,
+        check=False,
         env={"LANGGRAPH_STRICT_MSGPACK": "true", "PYTHONPATH": str(Path.cwd())},
     )
 
