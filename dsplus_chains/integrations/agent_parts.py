@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["AgentMiddleware", "AgentState", "PrivateStateAttr", "hook_config"]
+__all__ = ["AgentMiddleware", "AgentState", "PrivateStateAttr", "hook_config", "not_installed"]
+
+
+def not_installed(*, a: str) -> ImportError:
+    """The error of what needs the extra `agents`."""
+    return ImportError(f"A {a} needs langchain and langgraph; run: pip install 'dsplus-chains[agents]'")
+
 
 if TYPE_CHECKING:
     from langchain.agents.middleware.types import AgentMiddleware, AgentState, PrivateStateAttr, hook_config
@@ -27,5 +33,4 @@ else:
             """Says what to install."""
 
             def __init__(self) -> None:
-                msg = "A middleware needs langchain and langgraph; run: pip install 'dsplus-chains[agents]'"
-                raise ImportError(msg)
+                raise not_installed(a="middleware")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+from dsplus_chains.integrations.agent_parts import not_installed
 from dsplus_chains.schema import Explanation, LargeAnswer, Passage, Prediction, SubtaskResult, SubtaskResults
 from dsplus_chains.schema.value import Value
 
@@ -39,8 +40,7 @@ def checkpoint_serde(*allowed: type) -> Any:
         from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_KW_ARGS, EXT_CONSTRUCTOR_SINGLE_ARG
         from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer as LangGraphs
     except ImportError as error:
-        msg = "A checkpoint needs langgraph; run: pip install 'dsplus-chains[agents]'"
-        raise ImportError(msg) from error
+        raise not_installed(a="checkpoint") from error
 
     class CheckpointSerializer(LangGraphs):
         """LangGraph's own serializer, which would turn a value inside of another into a dict."""

@@ -22,3 +22,6 @@ else:
             def __init__(self, **_given: Any) -> None:
                 msg = "A decision model needs langchain-core 1.8 or newer; run: pip install -U langchain-core"
                 raise ImportError(msg)
+
+            def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+                """Nothing: none can be made."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import TypedDict
 
+from dsplus_chains.integrations.agent_parts import not_installed
 from dsplus_chains.integrations.app_text import NoText, fields_of, text_reader
 from dsplus_chains.integrations.graph_nodes import RecordNode, given_text
 from dsplus_chains.schema import InvalidInputError, SubtaskResult, what_came
@@ -65,10 +66,13 @@ def decomposition_graph(
         >>> from dsplus_chains import Subtask
         >>> words = Subtask(name="words", run=lambda record: len(record["input"].split()))
         >>> plan = SubtaskDecomposer(subtasks=[words], combine="{words} words")
-        >>> decomposition_graph(plan).compile().invoke({"input": "it broke at once"})["answer"]  # doctest: +SKIP
+        >>> decomposition_graph(plan).compile().invoke({"input": "it broke at once"})["answer"]
         '4 words'
     """
-    from langgraph.graph import END, START, StateGraph
+    try:
+        from langgraph.graph import END, START, StateGraph
+    except ImportError as error:
+        raise not_installed(a="graph") from error
 
     graph: StateGraph[Any, Any, Any, Any] = StateGraph(state_schema)
     give = partial(_record_of, text_reader(text))

@@ -75,9 +75,9 @@ def prediction_in(state: Any, record_key: str | None) -> Prediction:
 def person_node(*, labels: Sequence[Any] = (), record_key: str | None = None) -> Callable[[Any], dict[str, Any]]:
     """A node of a LangGraph graph in which a person answers.
 
-    The graph is interrupted there. The interrupt shows the small model's `label`, its `confidence`, the `labels` and
-    the `error` of an answer that was none of them. The graph goes on with ``Command(resume=label)``. Then the state has
-    this `answer`, with the `source` "human".
+    The graph is interrupted there. The interrupt shows the small model's `label` and `confidence`, and the `labels`. If
+    an earlier answer was none of them, `error` says so. The graph goes on with ``Command(resume=label)``. Then the
+    state has this `answer`, with the `source` "human".
 
     Args:
         labels: The labels that a person may answer with. Without them any answer is taken.

@@ -46,12 +46,12 @@ class ScorerDecisionModel(BaseDecisionModel):
     Source: Data Shunt (arXiv 2406.15471): what the small model is not sure of goes to the large one.
 
     Example:
-        >>> from langchain_core.decisions import Choice  # doctest: +SKIP
+        >>> from langchain_core.decisions import Choice
         >>> def small(text):
         ...     return Prediction(label="chat", confidence=0.95)
-        >>> router = ScorerDecisionModel(small, routes={"chat": "fast", "code": "strong"})  # doctest: +SKIP
-        >>> route = Choice(instructions="Which model?", criteria={"fast": None, "strong": None})  # doctest: +SKIP
-        >>> router.invoke({"state": "hi", "questions": {"route": route}}).choices["route"].choice  # doctest: +SKIP
+        >>> router = ScorerDecisionModel(small, routes={"chat": "fast", "code": "strong"})
+        >>> route = Choice(instructions="Which model?", criteria={"fast": None, "strong": None})
+        >>> router.invoke({"state": "hi", "questions": {"route": route}}).choices["route"].choice
         'fast'
     """
 

@@ -32,8 +32,8 @@ class ShuntMiddleware(AgentMiddleware):
 
     It decides once a turn, before the first call of the model, and in the order of the middleware. Put it behind
     `PIIMiddleware`, and it reads only what that leaves. Put it before a limit of calls, and it answers even when the
-    limit is reached. Its own answers are no calls of the model, so no limit counts them. Where it is not sure, each
-    call of the model in this turn is told its view, those after tool calls too.
+    limit is reached. Its own answers are no calls of the model, so no limit counts them. Where it is not sure, the
+    agent's model is told its view. So it is in each call of this turn, also after a tool call.
 
     The decision is told by the event "dsplus_decision", by `decisions`, and in ``stream_mode="custom"``. Requests of
     an agent with ``hints="none"`` stay the same bytes.
@@ -64,8 +64,16 @@ class ShuntMiddleware(AgentMiddleware):
     Source: Data Shunt+ (arXiv 2406.15471), routing by the small model's confidence, and its soft prompts.
 
     Example:
-        >>> from langchain.agents import create_agent  # doctest: +SKIP
-        >>> agent = create_agent(model, tools, middleware=[ShuntMiddleware(scorer, threshold=0.9)])  # doctest: +SKIP
+        >>> from langchain.agents import create_agent
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> def small(text):
+        ...     return Prediction(label="billing", confidence=0.97 if "refund" in text else 0.5)
+        >>> reply = {"billing": "We look at your bill."}
+        >>> shunt = ShuntMiddleware(small, threshold=0.9, reply=reply, labels=["billing"])
+        >>> agent = create_agent(FakeListChatModel(responses=["Let me see."]), middleware=[shunt])
+        >>> said = [agent.invoke({"messages": [("human", text)]}) for text in ("a refund!", "where is it?")]
+        >>> [state["messages"][-1].text for state in said]
+        ['We look at your bill.', 'Let me see.']
     """
 
     state_schema = ShuntState

@@ -33,9 +33,15 @@ class DecisionModelScorer(BaseScorer):
         WiringError: The model answers another kind of question.
 
     Example:
-        >>> from langchain_core.decisions import Choice  # doctest: +SKIP
-        >>> tone = Choice(instructions="Which tone?", criteria={"kind": None, "angry": None})  # doctest: +SKIP
-        >>> DecisionModelScorer(decision_model, question=tone).invoke("it broke!")["prediction"]  # doctest: +SKIP
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> from langchain_core.decisions import Choice, ClassifierResponse
+        >>> shares = {"kind": 0.1, "angry": 0.9}
+        >>> said = {"type": "choice", "choice": "angry", "confidence": 0.9, "probabilities": shares}
+        >>> def jury(request):  # a decision model
+        ...     return ClassifierResponse(model="jury", answers={"label": said})
+        >>> tone = Choice(instructions="Which tone?", criteria={"kind": None, "angry": None})
+        >>> str(DecisionModelScorer(RunnableLambda(jury), question=tone).invoke("it broke!")["prediction"])
+        'angry (90 %)'
     """
 
     decision_model: Runnable[Any, Any]
