@@ -98,7 +98,7 @@ def at_path(value: Any, path: str) -> Any:
 
 
 def _as_text(found: Any, when: When) -> str | NoText:
-    """A text, or the text of a conversation. A function may also say why there is none."""
+    """A text, or the text of a conversation."""
     if isinstance(found, (str, NoText)):
         return found
     messages = _messages(found)

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, SystemMessage
 from typing_extensions import override
 
 from dsplus_chains.integrations.agent_parts import AgentMiddleware, AgentState, PrivateStateAttr, hook_config
-from dsplus_chains.integrations.app_output import label_writer, message_of
+from dsplus_chains.integrations.app_output import label_writer, small_message
 from dsplus_chains.integrations.app_text import When
 from dsplus_chains.integrations.deciding import deciding
 from dsplus_chains.integrations.graph_events import middleware_config
@@ -174,7 +174,7 @@ class ShuntMiddleware(AgentMiddleware):
     def _said(self, label: Any) -> AIMessage:
         """The message of a label. It is a new one each time, because a state gives each message an id."""
         said = self._message(label)
-        return said.model_copy() if isinstance(said, AIMessage) else message_of(said)
+        return said.model_copy() if isinstance(said, AIMessage) else small_message(said)
 
     def _hint(self, prediction: Prediction) -> str:
         return "" if self._hints == "none" else soft_hint(prediction, self._labels, top_k=self._top_k)

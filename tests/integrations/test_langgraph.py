@@ -27,7 +27,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from dsplus_chains import (
     ConfidenceBranch,
@@ -234,6 +234,33 @@ def test_a_band_of_confidence_is_for_people(confidence, source, record_key, tmp_
         expected = {"small": "positive", "human": "negative", "large": "negative"}
         assert (record["answer"], record["source"]) == (expected[source], source)
     connection.close()
+
+
+@pytest.mark.parametrize("limits", [{}, {"timeout": 60}], ids=str)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_app_that_waits_for_a_person_has_not_failed(streamed, limits):
+    def ask(state: Any) -> str:
+        return str(interrupt("which?"))
+
+    chain = RunnableScorer(run=predict, labels=LABELS) | ConfidenceBranch(large=ask, threshold=0.9, **limits)
+
+    def drained(state: Any) -> Any:
+        record: Any = None
+        for chunk in chain.stream(state["ticket"]):
+            record = chunk if record is None else record + chunk
+        return {"answer": record["answer"], "source": record["source"]}
+
+    nodes = (
+        [drained] if streamed else [record_node(chain), shunt_node(predict, threshold=0.9, large=ask, labels=LABELS)]
+    )
+    for node in nodes:
+        built = one_node(Plain, node, InMemorySaver(serde=checkpoint_serde()))
+        assert built.invoke({"ticket": UNSURE}, THREAD)["__interrupt__"][0].value == "which?"
+        result = built.invoke(Command(resume="negative"), THREAD)
+        assert (result["answer"], result["source"]) == ("negative", "large")
+        if not streamed:
+            assert (await built.ainvoke({"ticket": UNSURE}, THREAD))["__interrupt__"]
+            assert (await built.ainvoke(Command(resume="negative"), THREAD))["source"] == "large"
 
 
 def test_an_edge_names_its_ends_and_needs_a_prediction():
