@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnablePassthrough
@@ -48,8 +48,12 @@ class DecidingShunt(AppShunt):
         for call in calls:
             results[call.row] = call.record
             if run_manager[call.row].handlers:
-                yield Tell(run_manager[call.row], DECISION_EVENT, self._event(call.record["prediction"], "large"))
+                yield Tell(run_manager[call.row], DECISION_EVENT, self.decision(call.record))
         return results
+
+    def decision(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of the event for a record, without the record itself."""
+        return self._event(record["prediction"], record.get("source", "large"))
 
     @override
     def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:

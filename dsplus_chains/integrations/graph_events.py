@@ -7,7 +7,6 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config, merge_configs
 from typing_extensions import override
 
 from dsplus_chains.gating.gate import DECISION_EVENT
@@ -39,26 +38,10 @@ def graph_traced(config: RunnableConfig, run_manager: Any, tag: str) -> Runnable
     child = traced(config, run_manager, tag)
     callbacks: Any = child["callbacks"]
     write = _graph_writer()
-    if write is not None and not _is_streamed(callbacks):
+    is_streamed = any(isinstance(handler, GraphStream) for handler in callbacks.handlers)  # by a graph around this one
+    if write is not None and not is_streamed:
         callbacks.add_handler(GraphStream(write))
     return child
-
-
-def middleware_config(write: Callable[[Any], None]) -> RunnableConfig:
-    """The config of a run inside of an agent's middleware, whose decisions are in the agent's stream.
-
-    Args:
-        write: The writer of the agent's graph.
-    """
-    config = ensure_config()  # that of the node
-    if _is_streamed(config.get("callbacks")):
-        return config
-    return merge_configs(config, {"callbacks": [GraphStream(write)]})
-
-
-def _is_streamed(callbacks: Any) -> bool:
-    """Whether a graph around this one hears of the decisions already."""
-    return any(isinstance(handler, GraphStream) for handler in getattr(callbacks, "handlers", callbacks) or ())
 
 
 def _graph_writer() -> Callable[[Any], None] | None:

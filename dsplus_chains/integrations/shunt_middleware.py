@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 from langchain_core.messages import AIMessage, SystemMessage
 from typing_extensions import override
 
+from dsplus_chains.gating.gate import DECISION_EVENT
 from dsplus_chains.integrations.agent_parts import AgentMiddleware, AgentState, PrivateStateAttr, hook_config
 from dsplus_chains.integrations.app_output import label_writer, small_message
 from dsplus_chains.integrations.app_text import When
 from dsplus_chains.integrations.deciding import deciding
-from dsplus_chains.integrations.graph_events import middleware_config
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.schema import Prediction, WiringError
 
@@ -132,14 +132,14 @@ class ShuntMiddleware(AgentMiddleware):
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         if self._decided(state) is not None:
             return None
-        return self._update(state, self._shunt.invoke(state, middleware_config(runtime.stream_writer)))
+        return self._update(state, self._shunt.invoke(state), runtime.stream_writer)
 
     @hook_config(can_jump_to=["end"])
     @override
     async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         if self._decided(state) is not None:
             return None
-        return self._update(state, await self._shunt.ainvoke(state, middleware_config(runtime.stream_writer)))
+        return self._update(state, await self._shunt.ainvoke(state), runtime.stream_writer)
 
     @override
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
@@ -154,8 +154,9 @@ class ShuntMiddleware(AgentMiddleware):
         decided = (state.get(STATE_KEY) or {}).get(self.name)
         return cast("dict[str, Any] | None", decided)
 
-    def _update(self, state: Any, record: Any) -> dict[str, Any]:
+    def _update(self, state: Any, record: Any, stream: Callable[[Any], None]) -> dict[str, Any]:
         """The update of the state: an answer and the way to the end, or a hint."""
+        stream({DECISION_EVENT: self._shunt.decision(record)})
         prediction: Prediction = record["prediction"]
         told = {
             "source": record.get("source", "large"),
