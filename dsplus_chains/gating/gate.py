@@ -17,7 +17,7 @@ from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.budgeted_row import BudgetedRow
 from dsplus_chains.running.each import Admit, AskEach
 from dsplus_chains.running.endings import as_refusal
-from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work
+from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work, raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
@@ -126,6 +126,7 @@ class Gate(BatchRunnable[Any, Any]):
 
     def _stand_in(self, call: LargeCall, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
+        raise_interrupts([error])
         small: Prediction = call.record["prediction"]
         if call.budgeted is not None and call.budgeted.refused is not None:
             error = call.budgeted.refused  # whatever the arm has made of it
