@@ -19,7 +19,6 @@ from dsplus_chains.running.call_estimate import (
     said_tokens,
     told_usage,
 )
-from dsplus_chains.running.flow import is_stale
 from dsplus_chains.running.ledger import Amount, Call
 from dsplus_chains.running.usage import UsageCollector
 from dsplus_chains.schema import DSPlusError
@@ -167,7 +166,8 @@ class BudgetedRow(BaseCallbackHandler):
 def _may_be_answered(error: BaseException) -> bool:
     """Whether a provider may have answered a call that failed, while nobody was there to hear it.
 
-    Clients raise an error of their own from that of the connection.
+    Clients raise an error of their own from that of the connection. A connection that belongs to another event loop
+    sends the request, and cannot read the answer.
     """
     causes: list[BaseException] = []
     cause: BaseException | None = error
@@ -176,4 +176,5 @@ def _may_be_answered(error: BaseException) -> bool:
         cause = cause.__cause__ or cause.__context__
     names = [kind.__name__.lower() for cause in causes for kind in type(cause).__mro__]
     lost = any(signal in name for name in names for signal in _UNHEARD)
-    return lost or not isinstance(error, Exception) or any(is_stale(cause) for cause in causes)
+    elsewhere = any(isinstance(cause, RuntimeError) and "loop" in str(cause) for cause in causes)
+    return lost or elsewhere or not isinstance(error, Exception)
