@@ -16,6 +16,7 @@ from .gating.branch import ConfidenceBranch as ConfidenceBranch
 from .gating.fusion import AnswerFusion as AnswerFusion
 from .integrations.app_shunt import AppShunt as AppShunt
 from .integrations.hearing import decisions as decisions
+from .integrations.shunt_chat import ShuntChatModel as ShuntChatModel
 from .integrations.shunting import shunt as shunt
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError

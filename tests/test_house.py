@@ -20,6 +20,8 @@ TWINS = {
     "running/each.py": "requests of single rows, which are called or awaited",
     "running/batch_runnable.py": "LangChain's own entry points, over one flow",
     "running/configurable.py": "LangChain's own entry points, over one flow",
+    "integrations/chain_chat.py": "LangChain's own entry points of a chat model, over one flow",
+    "integrations/chat_arms.py": "LangChain's own entry points of a chat model",
     "planning/planner.py": "`plan` and `aplan`, over one flow",
     "prompting/exemplar_retriever.py": "LangChain's own entry points of a retriever",
 }

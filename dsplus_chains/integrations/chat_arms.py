@@ -1,0 +1,179 @@
+"""The two arms of a shunted chat model: the small model's message, and the large model with its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.config import get_config_list
+from typing_extensions import override
+
+from dsplus_chains.integrations.app_output import SMALL_MODEL, small_message
+from dsplus_chains.integrations.app_shunt import AppShunt
+from dsplus_chains.running.flow import Ask, Configs
+from dsplus_chains.running.telling import tell_once
+
+SAME_ANSWER = frozenset(
+    [
+        "stop",
+        "temperature",
+        "max_tokens",
+        "max_completion_tokens",
+        "top_p",
+        "top_k",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "timeout",
+        "stream",
+        "stream_usage",
+    ]
+)
+"""The arguments of a call that leave it to the model what kind of answer it gives."""
+
+
+class Judged(NamedTuple):
+    """A text with the label that the small model gave it."""
+
+    text: str
+    label: Any
+
+
+class SmallReply(BaseChatModel):
+    """The small model's answers as a chat model, so that all who listen to chat models hear them.
+
+    Args:
+        write: The function from a label to a message.
+    """
+
+    write: Callable[[Any], AIMessage]
+    cache: bool = False
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return SMALL_MODEL
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        del stop, kwargs
+        return LangSmithParams(ls_provider=SMALL_MODEL, ls_model_name=SMALL_MODEL, ls_model_type="chat")
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: Any = None,
+        run_manager: Any = None,
+        *,
+        label: Any = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.write(label).model_copy())])
+
+    @override
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        return self._generate(messages, **kwargs)  # it takes no thread
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: Any = None,
+        run_manager: Any = None,
+        *,
+        label: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        yield ChatGenerationChunk(message=as_chunk(self.write(label)))
+
+    @override
+    def batch(self, inputs: list[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
+        """One message for each `Judged`, or the error. A pool of threads would cost more than the work."""
+        outputs: list[Any] = []
+        for judged, each in zip(inputs, get_config_list(config, len(inputs)), strict=True):
+            try:
+                outputs.append(self.invoke(judged.text, each, label=judged.label))
+            except Exception as error:
+                outputs.append(error)
+        return outputs
+
+    @override
+    async def abatch(
+        self, inputs: list[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> Any:
+        outputs: list[Any] = []
+        for judged, each in zip(inputs, get_config_list(config, len(inputs)), strict=True):
+            try:
+                outputs.append(await self.ainvoke(judged.text, each, label=judged.label))
+            except Exception as error:
+                outputs.append(error)
+        return outputs
+
+
+class ChatShunt(AppShunt):
+    """A shunt around a chat model. Both arms are chat models.
+
+    Args:
+        small: The chat model that says the small model's answers.
+    """
+
+    small: SmallReply
+
+    @override
+    def _writing(self, records: list[dict[str, Any]], configs: Configs) -> Ask:
+        return Ask(self.small, [Judged(record["input"], record["answer"]) for record in records], configs)
+
+    @override
+    def _piece(self, output: Any) -> Any:
+        return as_chunk(output) if isinstance(output, AIMessage) else output
+
+
+def as_chunk(message: AIMessage) -> AIMessageChunk:
+    """A whole message as the only chunk of a stream."""
+    content: Any = message.content
+    if not isinstance(content, str):
+        content = [{**part, "index": n} if isinstance(part, dict) else part for n, part in enumerate(content)]
+    return AIMessageChunk(**{**message.model_dump(exclude={"type"}), "content": content, "chunk_position": "last"})
+
+
+def as_message(said: Any) -> AIMessage:
+    """A reply as a message."""
+    return said if isinstance(said, AIMessage) else small_message(said)
+
+
+def wants_more(large: Runnable[Any, Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call wants what the large model alone can give, such as a call of a tool, or JSON.
+
+    Any argument that is not known to be harmless counts. Those count too that the large model is bound to.
+    """
+    while isinstance(large, RunnableBindingBase):
+        kwargs = {**large.kwargs, **kwargs}
+        large = large.bound
+    return any(value and name not in SAME_ANSWER for name, value in kwargs.items())
+
+
+def with_settings(large: BaseChatModel, settings: Mapping[str, Any]) -> BaseChatModel:
+    """A copy of a chat model with other settings.
+
+    Args:
+        large: The model.
+        settings: The settings by the names that LangChain's chat models share. One that the model lacks is left out, as
+            chat models do, but is told.
+    """
+    fields = type(large).model_fields
+    known = {name: key for name, field in fields.items() for key in (field.alias or name, name) if key in settings}
+    if lacking := sorted(set(settings) - set(known.values())):
+        tell_once(f"{type(large).__name__} has no setting {', '.join(lacking)}. It is left out")
+    copied = large.model_copy(update={name: settings[key] for name, key in known.items()})
+    for name in set(copied.__dict__) - set(fields):
+        del copied.__dict__[name]  # what was derived from the old settings
+    return copied
