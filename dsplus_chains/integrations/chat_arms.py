@@ -38,6 +38,10 @@ SAME_ANSWER = frozenset(
 """The arguments of a call that leave it to the model what kind of answer it gives."""
 
 
+OF_CLIENT = frozenset({"api_key", "max_retries"})
+"""The settings that a chat model reads only while it makes its client."""
+
+
 class Judged(NamedTuple):
     """A text with the label that the small model gave it."""
 
@@ -173,7 +177,27 @@ def with_settings(large: BaseChatModel, settings: Mapping[str, Any]) -> BaseChat
     known = {name: key for name, field in fields.items() for key in (field.alias or name, name) if key in settings}
     if lacking := sorted(set(settings) - set(known.values())):
         tell_once(f"{type(large).__name__} has no setting {', '.join(lacking)}. It is left out")
-    copied = large.model_copy(update={name: settings[key] for name, key in known.items()})
+    changed = {name: settings[key] for name, key in known.items()}
+    if OF_CLIENT & set(known.values()):
+        return _anew(large, changed)
+    copied = large.model_copy(update=changed)
     for name in set(copied.__dict__) - set(fields):
         del copied.__dict__[name]  # what was derived from the old settings
     return copied
+
+
+def _anew(large: BaseChatModel, changed: Mapping[str, Any]) -> BaseChatModel:
+    """The model made once more, so that its clients have the settings too.
+
+    A model keeps its clients in fields that are never written down. One that a new model makes by itself is left to it.
+    """
+    kind, fields = type(large), type(large).model_fields
+
+    def named(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {fields[name].alias or name: value for name, value in values.items()}
+
+    held = {name: getattr(large, name) for name in fields if name in large.model_fields_set}
+    written = {name: value for name, value in held.items() if not fields[name].exclude}
+    fresh = kind(**named(written))
+    own = {name: value for name, value in held.items() if getattr(fresh, name) is None and name not in written}
+    return kind(**named({**written, **own, **changed}))

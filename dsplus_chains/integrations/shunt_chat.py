@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import Field, InstanceOf, SecretStr, model_validator
 from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
@@ -30,6 +30,8 @@ LARGE_SETTINGS = (
     "temperature",
     "max_tokens",
     "stop",
+    "max_retries",
+    "api_key",
     "streaming",
     "cache",
     "rate_limiter",
@@ -67,7 +69,7 @@ class ShuntChatModel(ChainChatModel):
     small model. So tokens and chunks are counted once. An answer of the small model costs 0 tokens. The event
     "dsplus_decision", `decisions` and tags tell who answered, as for `AppShunt`.
 
-    A stream of version "v3" is the stream of the arm that is chosen. Hints, fallbacks and `max_retries` are not in it.
+    A stream of version "v3" is the stream of the arm that is chosen. Hints and fallbacks are not in it.
 
     Args:
         large: The chat model. It may have a config, arguments, retries or fallbacks of its own.
@@ -87,10 +89,9 @@ class ShuntChatModel(ChainChatModel):
         timeout: Seconds that the large model has for one conversation.
         deadline: Seconds that it has for all conversations of a batch.
         breaker: What stops asking a model that keeps failing.
-        max_retries: How often a failed call of the large model is made again, besides its own retries.
-        temperature: A setting of the large model, as `max_tokens`, `stop`, `streaming`, `cache`, `rate_limiter`,
-            `disable_streaming`, `output_version` and `custom_get_token_ids`. Where one is given, `large` becomes a copy
-            that has it.
+        temperature: A setting of the large model, as `max_tokens`, `stop`, `max_retries`, `api_key`, `streaming`,
+            `cache`, `rate_limiter`, `disable_streaming`, `output_version` and `custom_get_token_ids`. Where one is
+            given, `large` becomes a copy that has it.
 
     Raises:
         ValueError: No threshold is given, or two labels have one reply.
@@ -126,11 +127,12 @@ class ShuntChatModel(ChainChatModel):
     timeout: float | None = Field(default=None, gt=0)
     deadline: float | None = Field(default=None, gt=0)
     breaker: InstanceOf[CircuitBreaker] | None = None
-    max_retries: int | None = Field(default=None, ge=0)
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
+    max_retries: int | None = Field(default=None, ge=0)
     streaming: bool = False
+    api_key: SecretStr | None = Field(default=None, exclude=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -159,12 +161,9 @@ class ShuntChatModel(ChainChatModel):
     @cached_property
     def _shunt(self) -> ChatShunt:
         """The shunt around the large model."""
-        large = self.large
-        if self.max_retries:
-            large = large.with_retry(stop_after_attempt=1 + self.max_retries)
         write = partial(_reply_for, self.reply)
         settings = {name: getattr(self, name) for name in SHUNT_SETTINGS}
-        made = shunt(large, self.scorer, text=self._last_turn, output=write, **settings)
+        made = shunt(self.large, self.scorer, text=self._last_turn, output=write, **settings)
         return ChatShunt(**_parts(made), small=SmallReply(write=write, output_version=self.output_version))
 
     @cached_property
