@@ -44,6 +44,7 @@ from dsplus_chains import (
     Prediction,
     RunnableScorer,
     SentenceRanker,
+    ShuntChatModel,
     Skill,
     SmallModelScorer,
     Subtask,
@@ -256,6 +257,12 @@ def make_app_shunt():
     return shunted, [small, app]
 
 
+def make_chat_shunt():
+    small, large = Recording(predict), Recording(large_model)
+    model = ShuntChatModel(large=large, scorer=small, threshold=0.9, labels=SENTIMENTS, on_large_error="raise")
+    return model, [small, large]
+
+
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
@@ -264,6 +271,7 @@ CASES = {
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
+    "ShuntChatModel": Case(make_chat_shunt, ["good", "bad?", "so so?", "bad"], 7, ShuntChatModel),
     "ConfidenceBranch": Case(
         make_branch, [record_of(text) for text in ("good", "bad?", "so so?", "bad")], {"input": "x"}, ConfidenceBranch
     ),
@@ -353,11 +361,13 @@ def total(chunks: list[Any]) -> Any:
 
 
 def assert_same(got: Any, expected: Any) -> None:
-    """Equal, but for rounding in confidences and probabilities."""
+    """Equal, but for rounding in confidences and probabilities, and for a message's number."""
     if isinstance(expected, Prediction):
         assert got.label == expected.label
         assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
         assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+    elif isinstance(expected, AIMessage):
+        assert got.content == expected.content
     elif isinstance(expected, dict):
         assert list(got) == list(expected)
         for key, value in expected.items():

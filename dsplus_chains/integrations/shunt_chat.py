@@ -131,7 +131,7 @@ class ShuntChatModel(ChainChatModel):
     max_tokens: int | None = None
     stop: list[str] | None = None
     max_retries: int | None = Field(default=None, ge=0)
-    streaming: bool = False
+    streaming: bool | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
 
     @model_validator(mode="before")
@@ -141,7 +141,8 @@ class ShuntChatModel(ChainChatModel):
         if not isinstance(given, dict):
             return given
         large = given.get("large")
-        settings = {name: given[name] for name in LARGE_SETTINGS if given.get(name) is not None}
+        default = {name: cls.model_fields[name].default for name in LARGE_SETTINGS}
+        settings = {name: given[name] for name in LARGE_SETTINGS if given.get(name) not in (None, default[name])}
         if settings and isinstance(large, BaseChatModel):
             large = with_settings(large, settings)
         elif settings and isinstance(large, Runnable):
