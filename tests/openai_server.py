@@ -48,7 +48,7 @@ class OpenAIServer:
             return {"role": "assistant", "content": json.dumps(dict.fromkeys(re.findall(r"'(\w+)'", text), text))}
         function = self._chosen(asked, text if last["role"] == "user" else "")
         if function is not None:
-            arguments = json.dumps(self._filled(function["parameters"], text))
+            arguments = json.dumps(self._filled(function.get("parameters", {}), text))
             call = {"id": "c1", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
             return {"role": "assistant", "content": None, "tool_calls": [call]}
         answer = self.answer(text)

@@ -99,7 +99,7 @@ def at_path(value: Any, path: str) -> Any:
 
 def _as_text(found: Any, when: When) -> str | NoText:
     """A text, or the text of a conversation."""
-    if isinstance(found, str):
+    if isinstance(found, (str, NoText)):
         return found
     messages = _messages(found)
     if messages is not None:

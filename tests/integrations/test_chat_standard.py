@@ -13,7 +13,6 @@ from openai_server import openai_server
 
 from dsplus_chains import Prediction, ShuntChatModel
 
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),  # of the large model alone
     pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema"),  # of the large model alone
