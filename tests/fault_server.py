@@ -126,6 +126,7 @@ def fault_server(**settings: Any) -> Iterator[FaultServer]:
     """A running server, on a loopback port of its own."""
     server = FaultServer(**settings)
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # of connections that were cancelled before they began
     ready = threading.Event()
 
     def run() -> None:

@@ -11,12 +11,13 @@ from pytest_examples import CodeExample, EvalExample, find_examples
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SNIPPETS = [found for found in find_examples(str(ROOT / "README.md")) if found.prefix.startswith("python")]
+PAGES = [str(ROOT / "README.md"), str(ROOT / "notebooks" / "README.md")]
+SNIPPETS = [found for found in find_examples(*PAGES) if found.prefix.startswith("python")]
 
 
 @pytest.mark.local
 @pytest.mark.parametrize("example", SNIPPETS, ids=str)
-def test_the_readme_runs_as_pasted(example: CodeExample, eval_example: EvalExample):
+def test_a_page_runs_as_pasted(example: CodeExample, eval_example: EvalExample):
     assert eval_example.run_print_check(example), "it names nothing"
 
 

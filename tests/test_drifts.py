@@ -13,6 +13,7 @@ from dsplus_chains import (
     Prediction,
     RunnableScorer,
     strong_labels,
+    tune_threshold,
 )
 from dsplus_chains.gating import RecordedAnswer, replay
 from dsplus_chains.running.flow import BatchSizeError
@@ -100,3 +101,23 @@ def test_without_a_small_label_a_failed_large_model_is_an_error_live_and_replaye
 def test_what_came_in_has_one_wording_and_is_short(value, said):
     assert said in what_came(value)
     assert len(what_came(value)) < 300
+
+
+def test_the_commands_know_the_objectives_and_the_hints_of_the_library():
+    from typing import get_args
+
+    from dsplus_chains.cli import tune_command
+    from dsplus_chains.prompting.hints import HintMode
+    from dsplus_chains.tuning.threshold_tuning import Objective
+
+    assert [one.value for one in tune_command.Objective] == list(get_args(Objective))
+    assert [one.value for one in tune_command.Hints] == [*get_args(HintMode), "auto"]
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.5, 0.7, 1.0])
+def test_at_the_threshold_itself_the_chain_and_the_tuner_both_keep(confidence):
+    predictions = [Prediction(label="a", confidence=confidence)] * 4
+    tuned = tune_threshold(predictions, ["a"] * 4, ["b"] * 4, objective="accuracy")
+    assert tuned.escalation_rate.value == 0
+    branch = ConfidenceBranch(large=lambda text: "b", threshold=tuned.threshold)
+    assert branch.invoke({"input": "x", "prediction": predictions[0]})["source"] == "small"

@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import DSPlusError, describe_error, hash_of_text, labels_outside, shown
 
@@ -176,7 +177,7 @@ class Journal(BaseCache):
         if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
             return
         message = generation.message
-        if not message.text:  # a refusal says nothing, and is no answer
+        if not message.text or not is_whole(message):  # what was refused or cut off is no answer
             return
         tokens = 0 if message.usage_metadata is None else message.usage_metadata["total_tokens"]
         text = _writable(str(message.text))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
@@ -14,11 +15,11 @@ from typing_extensions import override
 
 from dsplus_chains.documents.keep import Keep, PartResult
 from dsplus_chains.documents.map_graph import map_graph
-from dsplus_chains.documents.passages import Split, cut
+from dsplus_chains.documents.passages import AT_ONCE, MOST_PARTS, Split, cut
 from dsplus_chains.documents.reduce import numbered
 from dsplus_chains.running.arm import feed, leading_prompt, without_answer
 from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.flow import Ask, Configs, Flow, Manager, Outcome, Work
+from dsplus_chains.running.flow import Ask, Configs, Flow, Manager, Work
 from dsplus_chains.running.outputs import read_prediction, read_result
 from dsplus_chains.running.usage import UsageCollector, traced, watched
 from dsplus_chains.schema import (
@@ -46,7 +47,8 @@ class PartError(DSPlusError):
 class MapParts(BatchRunnable[Any, SubtaskResult]):
     """Cuts long inputs into parts, runs one step over the parts, and reduces the relevant ones to one result.
 
-    All parts of the whole batch go through the step at once.
+    All parts of the whole batch go through the step at once. If there are more than 10,000, they go in slices of that
+    many.
 
     In: a text, or a record. Out: a `SubtaskResult`. Its `value` is the reduction. Its `passages` are the parts behind
     the reduction, with number, offset and text. If no part is left, the value is None, and `error` says why.
@@ -65,9 +67,10 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
         keep: The rule that decides which parts are kept.
         reduce: Any Runnable or function over the list of `PartResult`s of the kept parts. It is not called if no part
             is kept.
+        max_parts: Most parts of an input. An input with more is refused, since each part may cost a call.
 
     Raises:
-        InvalidInputError: The input holds no text.
+        InvalidInputError: The input holds no text, or has more than `max_parts` parts.
         PartError: The step failed on a part. Then the input of that part fails, but no other input.
 
     Source: The protocol of MinionS for long documents (arXiv 2502.15964). There a model writes the steps. Here they are
@@ -90,6 +93,7 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
     run: Step
     keep: Keep = Keep()
     reduce: Step = Field(default=numbered, validate_default=True)
+    max_parts: int = Field(default=MOST_PARTS, ge=1)
 
     @property
     @override
@@ -102,104 +106,159 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        # Both are `Work`: cutting and choosing can take long, and the splitter can be the user's own code.
-        batch = yield Work(_Batch, (self, inputs, run_manager, config))
-        records, configs = batch.calls
-        outcome = yield Ask(self.run, records, configs, kwargs)
-        rows, kept, configs = yield Work(batch.take, (outcome,))
-        return batch.finish(rows, (yield Ask(self.reduce, kept, configs)))
+        # All but the calls is `Work`. Cutting and choosing can take long, and the splitter can be the user's own code.
+        batch = _Batch(self, inputs, run_manager, config)
+        while (parts := (yield Work(batch.next_parts, ()))).records:
+            outcome = yield Ask(self.run, parts.records, parts.configs, kwargs)
+            yield Work(batch.take, (outcome.outputs,))
+        kept = batch.kept()
+        return batch.finish((yield Ask(self.reduce, kept.records, kept.configs)).outputs)
+
+
+class _Document:
+    """One input, and what its parts have given so far. It is done as soon as it has a result or an error."""
+
+    def __init__(self, keep: Keep, manager: Any, config: RunnableConfig) -> None:
+        self._keep = keep
+        self._manager = manager
+        self._config = config
+        self._wanted: Any = None
+        self._n = 0
+        self._source: str | None = None
+        self._spent = UsageCollector()
+        self.found: list[PartResult] = []
+        """The result of each part. Once all are there, only those that are kept."""
+        self.result: Any = None
+
+    def begin(self, record: dict[str, Any], n: int) -> None:
+        """Take the number of its parts."""
+        self._wanted, self._n = self._keep.wanted(record), n
+        self._choose_from_all()
+
+    def traced(self, passage: Passage) -> RunnableConfig:
+        """The config of the step for one part."""
+        return traced(self._config, self._manager, f"part:{passage.number}")
+
+    def add(self, passage: Passage, output: Any) -> None:
+        """Take the step's output for a part. The first failed part is the document's error."""
+        if self.result is not None:
+            return
+        try:
+            if isinstance(output, Exception):
+                raise output
+            result = read_result(output)
+            relevance = self._keep.relevance(result, read_prediction(output), self._wanted)
+        except Exception as error:
+            self.fail(error if isinstance(error, WiringError) else _part_error(passage, error))
+            return
+        self.found.append(PartResult(passage=passage, result=result, relevance=relevance))
+        self._choose_from_all()
+
+    def fail(self, error: Exception) -> None:
+        """End with an error."""
+        self.result, self.found = error, []
+
+    def reducing(self) -> RunnableConfig:
+        """The config of the reduction."""
+        return watched(self._config, self._manager, "reduce", self._spent)
+
+    def reduce(self, output: Any) -> None:
+        """End with the output of the reduction."""
+        try:
+            if isinstance(output, Exception):
+                raise output
+            self.result = self._reduced(read_result(output))
+        except Exception as error:
+            self.fail(error)
+
+    def _choose_from_all(self) -> None:
+        """Let go of the parts that are not kept, once all parts have a result."""
+        if len(self.found) < self._n:
+            return
+        self._source, self.found = _source(self.found), self._keep.choose(self.found)
+        if not self.found:
+            reason = f"nothing relevant among {self._n} parts" if self._n else NOTHING_TO_READ
+            self.result = SubtaskResult(source=self._source, error=reason)
+
+    def _reduced(self, said: SubtaskResult) -> SubtaskResult:
+        confidence = said.confidence
+        if confidence is None and self._keep.selects:
+            confidence = max((part.relevance for part in self.found if part.relevance is not None), default=None)
+        told: dict[str, Any] = {
+            "confidence": confidence,
+            "passages": said.passages or tuple(part.passage for part in self.found),
+        }
+        if said.source is None:
+            told |= {"source": self._spent.source or self._source, "error": said.error or self._spent.failure}
+        return SubtaskResult(**{**dict(said), **told})
+
+
+class _Calls(NamedTuple):
+    records: list[Any]
+    configs: Configs
+
+
+class _Part(NamedTuple):
+    document: _Document
+    passage: Passage
+    record: dict[str, Any]
 
 
 class _Batch:
-    """One run of `MapParts`. A finished row holds its result, a failed row its error."""
+    """One run of `MapParts`. Its documents are cut, asked about and chosen from in slices of parts."""
 
     def __init__(self, runnable: MapParts, inputs: Sequence[Any], managers: Sequence[Any], config: Configs) -> None:
-        self._keep = runnable.keep
-        self._managers = managers
-        self._config = config
-        self._results: list[Any] = [None] * len(inputs)
-        self._wanted: list[Any] = [None] * len(inputs)
-        self._found: list[list[PartResult]] = [[] for _ in inputs]
-        self._kept: list[list[PartResult]] = [[] for _ in inputs]
-        self._spent = [UsageCollector() for _ in inputs]
-        self._parts: list[tuple[int, Passage]] = []
-        self.calls: tuple[list[dict[str, Any]], Configs] = ([], [])
-        """Input of the step: the record of each part of each row, with its config."""
+        rows = zip(managers, config, strict=True)
+        self._documents = [_Document(runnable.keep, manager, own) for manager, own in rows]
+        self._parts = self._all_parts(runnable, inputs)
+        self._asked: list[_Part] = []
+
+    def next_parts(self) -> _Calls:
+        """The next slice of parts, for the step. It is empty at the end."""
+        self._asked = list(islice(self._parts, AT_ONCE))
+        configs = [part.document.traced(part.passage) for part in self._asked]
+        return _Calls([part.record for part in self._asked], configs)
+
+    def take(self, outputs: Sequence[Any]) -> None:
+        """Take the step's output for each part of the slice."""
+        for part, output in zip(self._asked, outputs, strict=True):
+            part.document.add(part.passage, output)
+
+    def kept(self) -> _Calls:
+        """The kept parts of each document that has any, for the reduction."""
+        left = self._to_reduce()
+        return _Calls([document.found for document in left], [document.reducing() for document in left])
+
+    def finish(self, outputs: Sequence[Any]) -> list[Any]:
+        """Take the reductions. Return the result of each row."""
+        for document, output in zip(self._to_reduce(), outputs, strict=True):
+            document.reduce(output)
+        return [document.result for document in self._documents]
+
+    def _to_reduce(self) -> list[_Document]:
+        return [document for document in self._documents if document.result is None]
+
+    def _all_parts(self, runnable: MapParts, inputs: Sequence[Any]) -> Iterator[_Part]:
+        """The parts of one document after the other. A document is cut only when it is its turn."""
         prompt = leading_prompt(runnable.run)
-        for row, value in enumerate(inputs):
+        for document, value in zip(self._documents, inputs, strict=True):
             try:
                 record = _record(value)
-                passages = cut(record["document"], runnable.split)
-                self._wanted[row] = self._keep.wanted(record)
-                records = [feed(prompt, _of_part(record, passage), whose="a map's step") for passage in passages]
+                passages = cut(record["document"], runnable.split, max_parts=runnable.max_parts)
+                document.begin(record, len(passages))
+                for passage in passages:
+                    if document.result is not None:  # it has failed in an earlier slice
+                        break
+                    yield _Part(document, passage, feed(prompt, _of_part(record, passage), whose="a map's step"))
             except Exception as error:
-                self._results[row] = error
-                continue
-            self._parts += [(row, passage) for passage in passages]
-            self.calls[0].extend(records)
-            self.calls[1].extend(self._traced(row, passage) for passage in passages)
+                document.fail(error)
 
-    def take(self, outcome: Outcome) -> tuple[list[int], list[list[PartResult]], Configs]:
-        """Take the step's result for each part. Return the rows to reduce, with the kept parts of each."""
-        for (row, passage), output in zip(self._parts, outcome.outputs, strict=True):
-            try:
-                if isinstance(output, Exception):
-                    raise output
-                result = read_result(output)
-                relevance = self._keep.relevance(result, read_prediction(output), self._wanted[row])
-                self._found[row].append(PartResult(passage=passage, result=result, relevance=relevance))
-            except Exception as error:
-                self._fail(row, passage, error)
-        rows = []
-        for row, result in enumerate(self._results):
-            if result is None:
-                self._kept[row] = self._keep.choose(self._found[row])
-                if self._kept[row]:
-                    rows.append(row)
-                else:
-                    self._results[row] = self._nothing(row)
-        configs = [watched(self._config[row], self._managers[row], "reduce", self._spent[row]) for row in rows]
-        return rows, [self._kept[row] for row in rows], configs
 
-    def finish(self, rows: Sequence[int], outcome: Outcome) -> list[Any]:
-        """Take the reductions. Return the result of each row."""
-        for row, output in zip(rows, outcome.outputs, strict=True):
-            try:
-                if isinstance(output, Exception):
-                    raise output
-                self._results[row] = self._reduced(row, read_result(output))
-            except Exception as error:
-                self._results[row] = error
-        return self._results
-
-    def _traced(self, row: int, passage: Passage) -> RunnableConfig:
-        return traced(self._config[row], self._managers[row], f"part:{passage.number}")
-
-    def _fail(self, row: int, passage: Passage, error: Exception) -> None:
-        """Make a row fail at its first failed part. A `WiringError` is passed on as it is."""
-        if self._results[row] is None:
-            where = "" if passage.start is None else f" (from character {passage.start})"
-            failure = PartError(f"part {passage.number}{where} failed: {describe_error(error)}", part=passage)
-            failure.__cause__ = error
-            self._results[row] = error if isinstance(error, WiringError) else failure
-
-    def _nothing(self, row: int) -> SubtaskResult:
-        n = len(self._found[row])
-        reason = f"nothing relevant among {n} parts" if n else NOTHING_TO_READ
-        return SubtaskResult(source=_source(self._found[row]), error=reason)
-
-    def _reduced(self, row: int, said: SubtaskResult) -> SubtaskResult:
-        kept, confidence = self._kept[row], said.confidence
-        if confidence is None and self._keep.selects:
-            confidence = max((part.relevance for part in kept if part.relevance is not None), default=None)
-        told: dict[str, Any] = {
-            "confidence": confidence,
-            "passages": said.passages or tuple(part.passage for part in kept),
-        }
-        if said.source is None:
-            spent = self._spent[row]
-            told |= {"source": spent.source or _source(self._found[row]), "error": said.error or spent.failure}
-        return SubtaskResult(**{**dict(said), **told})
+def _part_error(passage: Passage, cause: Exception) -> PartError:
+    where = "" if passage.start is None else f" (from character {passage.start})"
+    error = PartError(f"part {passage.number}{where} failed: {describe_error(cause)}", part=passage)
+    error.__cause__ = cause
+    return error
 
 
 def _record(value: Any) -> dict[str, Any]:

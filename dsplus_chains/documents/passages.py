@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import regex
 
 from dsplus_chains.schema import InvalidInputError, Passage, what_came
 
@@ -20,21 +22,32 @@ class TextSplitter(Protocol):
 Split: TypeAlias = Literal["sentences", "paragraphs"] | TextSplitter | Callable[[str], Iterable[str]]
 """How to cut a text: at the ends of its sentences or paragraphs, by a text splitter, or by a function."""
 
+MOST_PARTS = 2_000
+"""How many parts of a text a step is run over, by default. A novel has about as many paragraphs."""
+
+AT_ONCE = 10_000
+"""At most about this many parts go through a step at once, so that memory is bounded however many inputs there are."""
+
 _PATIENCE = 50_000_000
 """How many characters may be searched in vain for changed pieces. After that, only nearby text is searched."""
 
 _NEAR = 1_000
 """How many characters after the last found piece are nearby text. The length of the piece itself is added."""
 
-# A run of marks is tried only once, from its first mark. Otherwise a text of full stops alone would take forever.
-_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*|\n\s*\n")
-_PARAGRAPH_END = re.compile(r"\n\s*\n")
-_LAST_WORD = re.compile(r"[^\W\d_](?:[\w.]*\w)?$")
+_LETTER = r"[^\W\d_]"
 _TITLES = "capt|col|dr|gen|gov|hon|jr|lt|mr|mrs|ms|prof|rep|rev|sen|sgt|sr|st"
-_ABBREVIATION = re.compile(rf"{_TITLES}|approx|ca|cf|fig|pp|vol|vs", re.IGNORECASE)
+_ABBREVIATION = (
+    rf"(?:(?<!{_LETTER}\w{{0,18}})(?:(?i:{_TITLES}|approx|ca|cf|fig|pp|vol|vs)|(?!I)\p{{Lu}})"  # "Mr.", "J. S. Bach"
+    rf"|{_LETTER}[\w.]{{0,17}}\.[\w.]{{0,17}}\w)\."  # "e.g."
+)
+# A run of marks is tried only once, from its first mark. Otherwise a text of full stops alone would take forever.
+_SENTENCE_END = regex.compile(
+    rf"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)(?<!{_ABBREVIATION})|[。！？]+[”’」』）]*|\n\s*\n", regex.VERSION0
+)
+_PARAGRAPH_END = regex.compile(r"\n\s*\n", regex.VERSION0)
 
 
-def cut(text: str, split: Split) -> list[Passage]:
+def cut(text: str, split: Split, *, max_parts: int | None = None) -> list[Passage]:
     """Cut a text into passages, numbered from 1. Pieces of white space alone are left out.
 
     Pieces may overlap, as those of many text splitters do. A piece that the splitter has changed has no `start`. In a
@@ -43,9 +56,10 @@ def cut(text: str, split: Split) -> list[Passage]:
     Args:
         text: Any text.
         split: How to cut it.
+        max_parts: Most passages that it may have. None sets no bound.
 
     Raises:
-        InvalidInputError: The splitter returned something other than texts.
+        InvalidInputError: There are more passages, or the splitter returned something other than texts.
 
     Example:
         >>> [(part.number, part.start, part.text) for part in cut("It broke. Twice! (Mr. Bell too.)", "sentences")]
@@ -53,47 +67,37 @@ def cut(text: str, split: Split) -> list[Passage]:
         >>> [(part.start, part.text) for part in cut("one two three", str.split)]
         [(0, 'one'), (4, 'two'), (8, 'three')]
     """
-    pieces: list[tuple[str, int | None]]
+    pieces: Iterator[tuple[str, int | None]]
     if isinstance(split, str):
-        ends = _sentence_ends(text) if split == "sentences" else [mark.end() for mark in _PARAGRAPH_END.finditer(text)]
-        pieces = [(text[start:end], start) for start, end in _stripped(text, ends)]
+        marks = (_SENTENCE_END if split == "sentences" else _PARAGRAPH_END).finditer(text)
+        pieces = _stripped(text, (mark.end() for mark in marks))
     else:
         pieces = _located(text, split.split_text(text) if isinstance(split, TextSplitter) else split(text))
-    return [Passage(text=piece, start=start, number=number) for number, (piece, start) in enumerate(pieces, start=1)]
+    found = list(islice(pieces, None if max_parts is None else max_parts + 1))  # a hostile text is not cut to its end
+    if max_parts is not None and len(found) > max_parts:
+        msg = (
+            f"Got a text of {len(text)} characters in more than max_parts={max_parts} parts. Cut it into longer ones "
+            "(`split`), or raise the bound"
+        )
+        raise InvalidInputError(msg)
+    return [Passage(text=piece, start=start, number=number) for number, (piece, start) in enumerate(found, start=1)]
 
 
-def _sentence_ends(text: str) -> list[int]:
-    return [mark.end() for mark in _SENTENCE_END.finditer(text) if not _is_abbreviation(text, mark)]
-
-
-def _is_abbreviation(text: str, mark: re.Match[str]) -> bool:
-    """Whether a full stop belongs to the word before it ("Mr.", "e.g.", "J. S. Bach") and ends no sentence."""
-    if mark[0] != ".":
-        return False
-    word = _LAST_WORD.search(text, max(0, mark.start() - 20), mark.start())
-    if word is None:
-        return False
-    said = word[0]
-    return bool(_ABBREVIATION.fullmatch(said)) or "." in said or (len(said) == 1 and said.isupper() and said != "I")
-
-
-def _stripped(text: str, ends: list[int]) -> list[tuple[int, int]]:
-    """The spans between the ends, without the white space around them. Empty spans are left out."""
-    spans = []
-    for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
+def _stripped(text: str, ends: Iterable[int]) -> Iterator[tuple[str, int]]:
+    """The pieces between the ends, without the white space around them, and their offsets. Empty ones are left out."""
+    start = 0
+    for end in chain(ends, [len(text)]):
         piece = text[start:end]
         if kept := piece.strip():
-            first = start + len(piece) - len(piece.lstrip())
-            spans.append((first, first + len(kept)))
-    return spans
+            yield kept, start + len(piece) - len(piece.lstrip())
+        start = end
 
 
-def _located(text: str, pieces: Any) -> list[tuple[str, int | None]]:
+def _located(text: str, pieces: Any) -> Iterator[tuple[str, int | None]]:
     """Each piece with its offset: the first match after the last piece's start that reaches beyond its end.
 
     A splitter may change all pieces of a long text. Then the whole text must not be searched for each of them.
     """
-    located: list[tuple[str, int | None]] = []
     after, end, patience = 0, 0, _PATIENCE
     for piece in [pieces] if isinstance(pieces, str) else pieces:
         if not isinstance(piece, str):
@@ -108,5 +112,4 @@ def _located(text: str, pieces: Any) -> list[tuple[str, int | None]]:
             after, end = start + 1, start + len(piece)
         else:
             patience -= last - first
-        located.append((piece, start if start >= 0 else None))
-    return located
+        yield piece, start if start >= 0 else None

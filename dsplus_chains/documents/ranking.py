@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import override
 
-from dsplus_chains.documents.passages import Split, cut
+from dsplus_chains.documents.passages import AT_ONCE, Split, cut
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.running.batch_runnable import ComputingRunnable
 from dsplus_chains.schema import (
@@ -26,11 +26,14 @@ from dsplus_chains.schema import (
 
 _WORD = re.compile(r"\w+")
 
+MOST_SENTENCES = 10_000
+"""How many sentences of a text are compared, by default. A thick book has about as many."""
+
 
 class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
     """Finds the sentence of a text that is most similar to a question.
 
-    The whole batch takes one call of the encoder.
+    The whole batch takes one call of the encoder. With more than 10,000 sentences it takes several.
 
     In: a record with a text as its `input`, and a question. Out: a `SubtaskResult`. Its value is the sentence as it
     stands in the text. Its confidence is the sentence's score. Its passage is the sentence with its number and offset.
@@ -46,9 +49,11 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
         query: Where the question is: a key of the record, or a quick function of it.
         split: Where to cut the text: "sentences", "paragraphs", a text splitter, or a function. None leaves it whole.
         word_weight: Weight of the common words in the score. 0 takes the vectors alone, 1 the words alone.
+        max_parts: Most sentences of a text. A text with more is refused.
 
     Raises:
-        InvalidInputError: The input holds no text or no question, or one of them holds half of a character.
+        InvalidInputError: The input holds no text or no question, or one of them holds half of a character. Or the text
+            has more than `max_parts` sentences.
 
     Example:
         >>> class Letters:
@@ -69,11 +74,13 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
     query: str | Callable[[dict[str, Any]], str] = "question"
     split: Split | None = "sentences"
     word_weight: float = Field(default=0.5, ge=0, le=1)
+    max_parts: int = Field(default=MOST_SENTENCES, ge=1)
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:
         results: list[Any] = []
         tasks: dict[int, tuple[str, list[Passage]]] = {}
+        waiting = 0
         for row, value in enumerate(inputs):
             try:
                 query, passages = self._read(value)
@@ -83,10 +90,18 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
             results.append(SubtaskResult(source="small", error=NOTHING_TO_READ))
             if passages:
                 tasks[row] = query, passages
+                waiting += len(passages)
+            if waiting >= AT_ONCE:
+                self._rank(tasks, results)
+                tasks, waiting = {}, 0
+        self._rank(tasks, results)
+        return results
+
+    def _rank(self, tasks: Mapping[int, tuple[str, list[Passage]]], results: list[Any]) -> None:
+        """Put the best passage of each row into the results. It takes one call of the encoder."""
         vectors = self._encode([text for query, passages in tasks.values() for text in (query, *_texts(passages))])
         for row, (query, passages) in tasks.items():
             results[row] = self._best(query, passages, vectors)
-        return results
 
     def _read(self, value: Any) -> tuple[str, list[Passage]]:
         """The question, and the passages that may answer it."""
@@ -99,7 +114,7 @@ class SentenceRanker(ComputingRunnable[Any, SubtaskResult]):
             raise InvalidInputError(msg)
         check_sound(query, where="the question " if callable(self.query) else f"{self.query!r}: ")
         if self.split is not None:
-            return query, cut(text, self.split)
+            return query, cut(text, self.split, max_parts=self.max_parts)
         return query, [Passage(text=text, start=0, number=1)] if text.strip() else []
 
     def _encode(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:

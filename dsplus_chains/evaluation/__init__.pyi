@@ -3,6 +3,7 @@ from .evaluation import ErrorRow as ErrorRow
 from .evaluation import Evaluation as Evaluation
 from .evaluation import LabelReport as LabelReport
 from .evaluation import Latency as Latency
+from .label_confusion import Confusion as Confusion
 from .measure import evaluate as evaluate
 from .plots import cost_accuracy_plot as cost_accuracy_plot
 from .plots import reliability_plot as reliability_plot

@@ -18,10 +18,10 @@ from dsplus_chains.calibration.metrics import (
     reliability_bins,
     risk_coverage_curve,
 )
-from dsplus_chains.evaluation.answers import check_readable, clean_answers, number, right_answers
+from dsplus_chains.evaluation.answers import number, right_answers
 from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.evaluation.evaluation import Baseline
-from dsplus_chains.schema import Prediction
+from dsplus_chains.schema import Prediction, same_label
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -58,6 +58,20 @@ def confidences(predictions: Sequence[Prediction]) -> Floats:
     """The confidence of each row. NaN where there is no confidence, or no label for it."""
     known = [None if row.label is None else row.confidence for row in predictions]
     return np.array([np.nan if value is None else value for value in known], dtype=np.float64)
+
+
+def deferrable(confidence: Floats, predictions: Sequence[Prediction], max_ood_score: float | None) -> Floats:
+    """The confidences that a threshold decides by. NaN where the chain defers whatever the threshold is.
+
+    Example:
+        >>> near, far = (Prediction(label="a", confidence=0.9, ood_score=score) for score in (0.1, 0.7))
+        >>> deferrable(confidences([near, far]), [near, far], 0.5)
+        array([0.9, nan])
+    """
+    if max_ood_score is None:
+        return confidence
+    near = [row.ood_score is not None and row.ood_score <= max_ood_score for row in predictions]
+    return np.where(near, confidence, np.nan)
 
 
 def measure_small(predictions: Sequence[Prediction], labels: Sequence[Any], *, n_bins: int) -> SmallModelReport:
@@ -109,21 +123,24 @@ def measure_large(
     large_answers: Sequence[Any],
     labels: Sequence[Any],
     *,
+    fused: Sequence[Prediction | None],
     chain_right: Flags,
     small_right: Flags,
+    asked: Flags,
     confidence: Floats,
-    small_labels: Sequence[Any],
-    escalation_rate: float,
     level: float,
 ) -> LargeModelReport:
-    """Measure the large model alone, and systems without a threshold that use it."""
-    given = clean_answers(large_answers)
-    check_readable(given, [*labels, *small_labels])
-    large_right = right_answers(given, labels, what="large answers")
+    """Measure the large model alone, systems without a threshold that use it, and the chain at other thresholds."""
+    large_right = right_answers(large_answers, labels, what="large answers")
     # Where the large model fails, the chain falls back on the small one.
-    deferred_right = np.where([answer is None for answer in given], small_right, large_right)
+    deferred_right = np.where([answer is None for answer in large_answers], small_right, large_right)
+    for row, both in enumerate(fused):
+        if both is not None:
+            deferred_right[row] = same_label(both.label, labels[row])
+    escalation_rate = float(asked.mean())
     random = (1 - escalation_rate) * small_right.mean() + escalation_rate * deferred_right.mean()
-    curve = operating_curve(confidence, small_right, deferred_right)
+    # What the chain has said of a row that it deferred needs no guess. Its prompt may have differed.
+    curve = operating_curve(confidence, small_right, np.where(asked, chain_right, deferred_right))
     return LargeModelReport(
         accuracy=float(large_right.mean()),
         gain=paired_gain(chain_right, large_right, level),

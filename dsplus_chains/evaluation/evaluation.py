@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dsplus_chains.calibration.intervals import Interval
+from dsplus_chains.evaluation.label_confusion import Confusion
 from dsplus_chains.evaluation.subtask_report import SubtaskReport
+from dsplus_chains.schema import brief_repr, html_box, share, span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,7 @@ class Latency:
     p95: float
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What a chain is worth on a test split. What is not known is None, never 0.
@@ -130,11 +133,13 @@ class Evaluation:
         baselines: ``always_small``, ``always_large``, ``random_at_equal_cost`` and ``oracle``. The oracle is right
             wherever either model is, at the fewest calls. The last three exist only with large answers.
         errors: All wrong answers.
-        curve: Accuracy at each threshold, if `large_answers` answered what is deferred. Empty without them.
+        confusions: How often each answer was given to each label.
+        curve: Accuracy of the chain at each threshold, if `large_answers` answered what else is deferred. They are
+            weighed as the chain weighs them. Empty without them.
         reliability: Count, mean confidence and accuracy in each confidence bin.
         risk_coverage: Threshold, coverage and risk of the small model.
         model_name: Name of the large model.
-        notes: What could not be measured, and why.
+        notes: What could not be measured, and why. Also which rows were fitted or tuned on.
     """
 
     n: int
@@ -170,6 +175,7 @@ class Evaluation:
     sign_test_p: float
     baselines: Mapping[str, Baseline]
     errors: tuple[ErrorRow, ...]
+    confusions: tuple[Confusion, ...]
     curve: tuple[Mapping[str, float | None], ...]
     reliability: tuple[Mapping[str, float | None], ...]
     risk_coverage: tuple[Mapping[str, float], ...]
@@ -179,6 +185,26 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON. What JSON cannot hold becomes text, and NaN becomes None."""
         return {name: _plain(value) for name, value in asdict(self).items()}
+
+    def _repr_html_(self) -> str:
+        level, around = self.accuracy_interval.level, span(self.accuracy_interval.low, self.accuracy_interval.high)
+        asked = {} if self.large_accuracy is None else {"large model alone": share(self.large_accuracy)}
+        return html_box(
+            f"Evaluation on {self.n} rows",
+            {
+                "accuracy": f"{share(self.accuracy)} ({level:.0%} interval {around})",
+                "small model alone": share(self.small_accuracy),
+                **asked,
+                "escalation rate": share(self.escalation_rate),
+                "accuracy where kept": share(self.kept_accuracy),
+                "accuracy where deferred": share(self.deferred_accuracy),
+                "fixed and broke": f"{self.fixed} and {self.broke} (exact sign test, p = {self.sign_test_p:.2g})",
+                "threshold": self.threshold,
+                "sources": dict(self.sources),
+                "tokens": "unknown" if self.tokens is None else f"{self.tokens:,}",
+                "notes": "; ".join(self.notes),
+            },
+        )
 
     def to_json(self) -> str:
         """JSON text."""

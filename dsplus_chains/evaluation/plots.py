@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Sequence
+from html import escape
 from importlib import import_module
 from typing import Any
 
 from dsplus_chains.evaluation.evaluation import Evaluation
 
-_BLUE, _RED, _GREY = "#2563a8", "#b3402e", "#8a8a8a"
+# Each stands out on white paper and on a dark page.
+_BLUE, _RED, _GREY = "#3b82c4", "#c8553d", "#8a8a8a"
+_GRID, _PAPER, _INK = "#e4e4e4", "#ffffff", "#000000"
+
+_NAMED_POINTS = 6
+"""About this many points of the curve say their threshold in the plot. All of them say it under the pointer."""
+
+_POINTS = "thresholds"
+"""Id of the points of the curve."""
+
+_IDS = re.compile(r'(\bid="|href="#|url\(#)')
 
 
 def cost_accuracy_plot(evaluation: Evaluation) -> Any:
@@ -20,7 +33,13 @@ def cost_accuracy_plot(evaluation: Evaluation) -> Any:
     figure, axes = _axes("Share of inputs sent to the large model", "Accuracy")
     if evaluation.curve:
         share = [point["escalation_rate"] for point in evaluation.curve]
-        axes.plot(share, [point["accuracy"] for point in evaluation.curve], color=_BLUE, label="every threshold")
+        accuracy = [point["accuracy"] for point in evaluation.curve]
+        (line,) = axes.plot(share, accuracy, ".-", color=_BLUE, markersize=3, label="every threshold")
+        line.set_gid(_POINTS)
+        for point in _spread(evaluation.curve):
+            where = (point["escalation_rate"], point["accuracy"])
+            text = "ask always" if point["threshold"] is None else f"{point['threshold']:.2g}"  # short, to find room
+            axes.annotate(text, where, xytext=(0, 5), textcoords="offset points", fontsize=7, ha="center", color=_BLUE)
     for name, marker in (("always_small", "s"), ("always_large", "^"), ("random_at_equal_cost", "x"), ("oracle", "*")):
         if name in evaluation.baselines:
             baseline = evaluation.baselines[name]
@@ -81,6 +100,16 @@ def risk_coverage_plot(evaluation: Evaluation) -> Any:
     return figure
 
 
+def threshold_name(threshold: float | None) -> str:
+    """A threshold for people.
+
+    Example:
+        >>> threshold_name(None), threshold_name(0.75), threshold_name(0.0)
+        ('ask always', '0.75', '0')
+    """
+    return "ask always" if threshold is None else f"{threshold:g}"
+
+
 def as_svg(figure: Any) -> str:
     """The figure as an SVG element. Equal figures give equal text."""
     text = io.StringIO()
@@ -90,16 +119,59 @@ def as_svg(figure: Any) -> str:
     return svg[svg.index("<svg") :]
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+def for_page(svg: str, *, name: str, title: str, description: str, points: Sequence[str] = ()) -> str:
+    """The plot as a part of a page. It takes the page's colours, and its ids are its own.
+
+    Args:
+        svg: What `as_svg` returned.
+        name: Name of the plot, unique on the page.
+        title: What it shows, for those who cannot see it.
+        description: What is to be seen.
+        points: What each point of the curve says under the pointer.
+    """
+    for colour, own in ((_GRID, "var(--line)"), (_PAPER, "var(--page)"), (_INK, "currentColor")):
+        svg = svg.replace(colour, own)
+    svg = _IDS.sub(rf"\g<1>{name}-", re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL))
+    told = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-about">{escape(description)}</desc>'
+    start, _, rest = svg.partition(">")
+    svg = f'{start} role="img" aria-labelledby="{name}-title {name}-about">{told}{rest}'
+    before, found, curve = svg.partition(f'<g id="{name}-{_POINTS}">')
+    left = iter(points if found else ())
+
+    def told_under_the_pointer(use: re.Match[str]) -> str:
+        text = next(left, None)
+        return use[0] if text is None else f"<use{use[1]}><title>{escape(text)}</title></use>"
+
+    return before + found + re.sub(r"<use([^>]*)/>", told_under_the_pointer, curve)
+
+
+def _spread(curve: Sequence[Any]) -> list[Any]:
+    """A few points of the curve that lie apart."""
+    chosen: list[Any] = []
+    for point in curve:
+        if not chosen or abs(point["escalation_rate"] - chosen[-1]["escalation_rate"]) >= 1 / _NAMED_POINTS:
+            chosen.append(point)
+    return chosen
+
+
+def check_plots() -> Any:
+    """The module of matplotlib that draws.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
     try:
-        module = import_module("matplotlib.figure")
+        return import_module("matplotlib.figure")
     except ImportError as error:
         msg = "Got no matplotlib but expected it for plots; install the extra `report`"
         raise ImportError(msg) from error
-    figure = module.Figure(figsize=(5.2, 3.8), layout="constrained")
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+    figure = check_plots().Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.grid(color="#e4e4e4", linewidth=0.6)
+    axes.grid(color=_GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from dsplus_chains.calibration.intervals import Interval
 from dsplus_chains.evaluation.evaluation import Evaluation
-from dsplus_chains.evaluation.plots import as_svg, cost_accuracy_plot, reliability_plot, risk_coverage_plot
+from dsplus_chains.evaluation.label_confusion import confusion_table
+from dsplus_chains.evaluation.plots import (
+    as_svg,
+    cost_accuracy_plot,
+    reliability_plot,
+    risk_coverage_plot,
+    threshold_name,
+)
+from dsplus_chains.evaluation.report_page import Plot, Section, as_html, as_markdown
+from dsplus_chains.evaluation.terms import TERMS
 
 ERRORS_SHOWN = 200
 """At most this many wrong answers are listed on the page. All of them are in the JSON."""
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}.lead{font-size:1.1rem}
-table{border-collapse:collapse;margin:.5rem 0}th,td{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top}
-th{border-bottom:1px solid #999}td{border-bottom:1px solid #e4e4e4;overflow-wrap:anywhere}
-.plots{display:flex;flex-wrap:wrap;gap:1rem}.plots svg{max-width:100%;height:auto}
-"""
+POINTS_SHOWN = 20
+"""About this many points of the curve are listed on the page."""
+
+LABELS_SHOWN = 15
+"""The confusion matrix has at most this many labels, those with most mistakes. It adds up the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +45,6 @@ class ReportFiles:
     json: Path
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Section:
-    title: str
-    text: str = ""
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-
-
 def write_report(evaluation: Evaluation, folder: str | Path, *, title: str = "Evaluation") -> ReportFiles:
     """Write `report.html`, `report.md` with its plots, and `evaluation.json` into a folder.
 
@@ -60,19 +58,22 @@ def write_report(evaluation: Evaluation, folder: str | Path, *, title: str = "Ev
     Raises:
         ImportError: matplotlib is not installed.
     """
-    plots = {
-        "cost_accuracy": as_svg(cost_accuracy_plot(evaluation)),
-        "reliability": as_svg(reliability_plot(evaluation)),
-        "risk_coverage": as_svg(risk_coverage_plot(evaluation)),
+    figures = {
+        "cost_accuracy": cost_accuracy_plot(evaluation),
+        "reliability": reliability_plot(evaluation),
+        "risk_coverage": risk_coverage_plot(evaluation),
     }
+    abouts = _abouts(evaluation)
+    plots = [Plot(name=name, svg=as_svg(figure), about=abouts[name]) for name, figure in figures.items()]
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(html=where / "report.html", markdown=where / "report.md", json=where / "evaluation.json")
-    for name, svg in plots.items():
-        (where / f"{name}.svg").write_text(svg, encoding="utf-8")
+    for plot in plots:
+        (where / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
     lead, sections = summary(evaluation), _sections(evaluation)
-    files.html.write_text(_html(title, lead, plots, sections), encoding="utf-8")
-    files.markdown.write_text(_markdown(title, lead, list(plots), sections), encoding="utf-8")
+    points = [f"threshold {name}: asked {asked}, right {right}" for name, asked, right in _curve_rows(evaluation.curve)]
+    files.html.write_text(as_html(title, lead, plots, sections, points=points), encoding="utf-8")
+    files.markdown.write_text(as_markdown(title, lead, plots, sections), encoding="utf-8")
     files.json.write_text(evaluation.to_json() + "\n", encoding="utf-8")
     return files
 
@@ -93,7 +94,42 @@ def summary(evaluation: Evaluation) -> str:
     )
 
 
-def _sections(result: Evaluation) -> list[_Section]:
+def _abouts(result: Evaluation) -> dict[str, str]:
+    """What each plot shows, for those who cannot see it."""
+    error = _decimal(result.expected_calibration_error)
+    return {
+        "cost_accuracy": "Accuracy of the whole chain against the share of inputs sent to the large model. "
+        f"This chain is right on {_percent(result.accuracy)} and sends {_percent(result.escalation_rate)}.",
+        "reliability": "How often the small model is right at each confidence. "
+        f"Its expected calibration error is {error}.",
+        "risk_coverage": "Share of wrong answers among those kept, against the share kept. "
+        f"The area under the curve is {_decimal(result.aurc)}.",
+    }
+
+
+def _curve_rows(points: Sequence[Mapping[str, float | None]]) -> list[list[str]]:
+    return [
+        [threshold_name(point["threshold"]), _percent(point["escalation_rate"]), _percent(point["accuracy"])]
+        for point in points
+    ]
+
+
+def _curve_section(result: Evaluation) -> Section:
+    """The thresholds, at most `POINTS_SHOWN` of them."""
+    step = max(1, -(-len(result.curve) // POINTS_SHOWN))
+    points = [*result.curve[:-1:step], result.curve[-1]]
+    text = f"{len(points)} of the {len(result.curve)} points of the curve; the rest is in evaluation.json."
+    header = ["threshold", "escalation rate", "accuracy of the chain"]
+    return Section(title="Thresholds", text=text, header=header, rows=_curve_rows(points))
+
+
+def _confusion_section(result: Evaluation) -> Section:
+    header, rows = confusion_table(result.confusions, most=LABELS_SHOWN)
+    text = "Each row is a true label, and each column an answer of the chain."
+    return Section(title="Confusion matrix", text=text, header=header, rows=rows, matrix=True)
+
+
+def _sections(result: Evaluation) -> list[Section]:
     baselines = [
         [name.replace("_", " "), _percent(baseline.accuracy), _percent(baseline.escalation_rate)]
         for name, baseline in result.baselines.items()
@@ -122,14 +158,12 @@ def _sections(result: Evaluation) -> list[_Section]:
         quality.append(["seconds an input", f"median {seconds.p50:.3g}, 95 % within {seconds.p95:.3g}"])
     chain = [["this chain", _percent(result.accuracy), _percent(result.escalation_rate)]]
     sections = [
-        _Section(title="Against constants", header=["system", "accuracy", "escalation rate"], rows=chain + baselines),
-        _Section(title="Difference in accuracy", header=["the chain", "interval"], rows=compared),
-        _Section(
-            title="Who answered", header=["source", "rows"], rows=[[k, str(v)] for k, v in result.sources.items()]
-        ),
-        _Section(title="Quality", header=["measure", "value"], rows=quality),
-        _Section(title="Spending", header=["", "this chain", "large model alone"], rows=money),
-        _Section(
+        Section(title="Against constants", header=["system", "accuracy", "escalation rate"], rows=chain + baselines),
+        Section(title="Difference in accuracy", header=["the chain", "interval"], rows=compared),
+        Section(title="Who answered", header=["source", "rows"], rows=[[k, str(v)] for k, v in result.sources.items()]),
+        Section(title="Quality", header=["measure", "value"], rows=quality),
+        Section(title="Spending", header=["", "this chain", "large model alone"], rows=money),
+        Section(
             title="Labels",
             header=["label", "rows", "accuracy", "precision", "small model", "escalation rate"],
             rows=[
@@ -144,9 +178,11 @@ def _sections(result: Evaluation) -> list[_Section]:
                 for row in sorted(result.per_label, key=lambda row: row.accuracy)
             ],
         ),
-        _Section(
+        _confusion_section(result),
+        Section(
             title="Wrong answers",
             text=f"{min(len(result.errors), ERRORS_SHOWN)} of {len(result.errors)}; all are in evaluation.json.",
+            prose={"input", "failure"},
             header=["row", "input", "label", "answer", "source", "small model", "confidence", "large model", "failure"],
             rows=[
                 [
@@ -164,14 +200,19 @@ def _sections(result: Evaluation) -> list[_Section]:
             ],
         ),
     ]
+    if result.curve:
+        sections.insert(2, _curve_section(result))
     if result.subtasks:
         sections.append(_subtask_section(result))
     if result.notes:
-        sections.append(_Section(title="Notes", header=["what is missing"], rows=[[note] for note in result.notes]))
+        notes = [[note] for note in result.notes]
+        sections.append(Section(title="Notes", header=["what to know"], rows=notes, prose={"what to know"}))
+    terms = [[term, meaning] for term, meaning in TERMS.items()]
+    sections.append(Section(title="Terms", header=["term", "meaning"], rows=terms, prose={"meaning"}))
     return sections
 
 
-def _subtask_section(result: Evaluation) -> _Section:
+def _subtask_section(result: Evaluation) -> Section:
     header = ["subtask", "calls", "tokens", "seconds", "escalation rate", "skipped", "without a value"]
     rows = [
         [
@@ -185,35 +226,7 @@ def _subtask_section(result: Evaluation) -> _Section:
         ]
         for row in result.subtasks
     ]
-    return _Section(title="Subtasks", header=header, rows=rows)
-
-
-def _html(title: str, lead: str, plots: dict[str, str], sections: Sequence[_Section]) -> str:
-    parts = [
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>',
-        f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><div class="plots">{"".join(plots.values())}</div>',
-    ]
-    for section in sections:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in section.header)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in section.rows)
-        text = f"<p>{escape(section.text)}</p>" if section.text else ""
-        parts.append(f"<h2>{escape(section.title)}</h2>{text}<table><tr>{head}</tr>{body}</table>")
-    return "\n".join(parts) + "\n"
-
-
-def _markdown(title: str, lead: str, plots: Sequence[str], sections: Sequence[_Section]) -> str:
-    lines = [f"# {title}", "", lead, "", *(f"![{name.replace('_', ' ')}]({name}.svg)" for name in plots), ""]
-    for section in sections:
-        lines += [f"## {section.title}", ""]
-        lines += [section.text, ""] if section.text else []
-        lines += [_markdown_row(section.header), _markdown_row(["---"] * len(section.header))]
-        lines += [*(_markdown_row(row) for row in section.rows), ""]
-    return "\n".join(lines)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    # An input is data, so it may neither break the table nor become markup.
-    return "| " + " | ".join(" ".join(escape(cell, quote=False).split()).replace("|", "\\|") for cell in cells) + " |"
+    return Section(title="Subtasks", header=header, rows=rows)
 
 
 def _percent(value: float | None) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field, InstanceOf
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.each import AskEach
+from dsplus_chains.running.endings import as_refusal
 from dsplus_chains.running.flow import Ask, Manager, Open, StreamFlow
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
@@ -106,6 +107,7 @@ class Gate(BatchRunnable[Any, Any]):
             if is_bug and (told := self._told_of_input(call)):
                 error.add_note(told)
             raise error
+        error = as_refusal(error)
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {
             "answer": small.value,

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableBranch, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
@@ -56,15 +56,19 @@ def ends_in_text_parser(app: Runnable[Any, Any]) -> bool:
 
 
 def _told_type(app: Runnable[Any, Any], last: Runnable[Any, Any]) -> Any:
-    """The type that an app says it answers with. `Any` if it is none that can be made of a label."""
-    function = getattr(last, "func", None) or getattr(last, "afunc", None)
-    try:
-        told = app.OutputType
-        if isinstance(told, str):  # a function's types are strings after `from __future__ import annotations`
-            told = get_type_hints(function).get("return", Any)
-    except (TypeError, NameError):  # one that cannot tell, or names a type that is not there
-        return Any
-    return told if isinstance(told, type) or is_typeddict(told) or get_origin(told) in {Literal, dict, list} else Any
+    """The type that an app, or its last step, says it answers with. `Any` if it is none that can be made of a label."""
+    for run in (app, last):
+        try:
+            told: Any = run.OutputType
+            if isinstance(told, str):  # a function's types are strings after `from __future__ import annotations`
+                told = get_type_hints(getattr(last, "func", None) or last.afunc).get("return", Any)  # type: ignore[attr-defined]
+        except (TypeError, NameError):  # one that cannot tell, or names a type that is not there
+            continue
+        if told is not Any and (
+            isinstance(told, type) or is_typeddict(told) or get_origin(told) in {Literal, dict, list}
+        ):
+            return told
+    return Any
 
 
 def output_fields(schema: Any) -> dict[str, OutputField] | None:
@@ -167,6 +171,8 @@ def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:
             app = app.default
         elif isinstance(app, RunnableSequence):
             app = app.last
+        elif isinstance(app, RunnableBranch):
+            app = app.default
         else:
             return app
 

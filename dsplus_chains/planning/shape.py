@@ -24,6 +24,9 @@ MOST_WORDS = 5
 LONGEST_QUOTE = 40
 """Most characters of a short quotation. Not all languages put spaces between words."""
 
+LONGEST_REQUEST = 10_000
+"""Most characters of a request with places. A longer one is a document, and hardly another one has its shape."""
+
 
 def request_of(record: Mapping[str, Any]) -> str:
     """The request of a record. Without a `request`, its `input` is the request.
@@ -42,7 +45,7 @@ def placed(request: str) -> tuple[str, dict[str, str]]:
     """A request with places for its numbers and short quotations, and the value of each place.
 
     A quotation may be the task itself. So a long quotation stays. All quotations stay if no words are left beside the
-    short ones.
+    short ones. In a request of more than 10,000 characters all stay, and the numbers too.
 
     Example:
         >>> placed('Name 2 complaints about "the app".')
@@ -50,6 +53,8 @@ def placed(request: str) -> tuple[str, dict[str, str]]:
         >>> placed('"Translate it."')
         ('"Translate it."', {})
     """
+    if len(request) > LONGEST_REQUEST:
+        return request, {}
     quotes = _LETTER.search(_VALUE.sub(lambda found: "" if _is_short(found[0]) else found[0], request)) is not None
     values: dict[str, str] = {}
 

@@ -4,7 +4,8 @@ from .exemplar import Exemplar as Exemplar
 from .exemplar_retriever import ExemplarRetriever as ExemplarRetriever
 from .exemplars import ExemplarSelector as ExemplarSelector
 from .explainer import OverrideExplainer as OverrideExplainer
+from .parser import CutOffError as CutOffError
 from .parser import LabelParser as LabelParser
 from .parser import NoneOfTheseError as NoneOfTheseError
-from .refusals import RefusalError as RefusalError
+from .parser import RefusalError as RefusalError
 from .strong import strong_labels as strong_labels

@@ -19,13 +19,13 @@ from typing_extensions import override
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
 from dsplus_chains.prompting.offer import LabelPrompt
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
-from dsplus_chains.prompting.refusals import RefusalError, as_refusal
 from dsplus_chains.prompting.structured import rows_held_to
 from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.endings import CutOffError, RefusalError, spoken
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, without_thoughts
 from dsplus_chains.running.usage import traced
-from dsplus_chains.schema import WiringError, shorten
+from dsplus_chains.schema import WiringError, label_text, shorten
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
 """What a model may answer in place of a label. Asking again would not change its mind."""
@@ -46,10 +46,10 @@ class LabelAsker(BatchRunnable[Any, Any]):
     It takes a prompt: a `ChatPromptValue` from `HintPromptBuilder`, messages, or a string. It returns the label in its
     own type.
 
-    Answers that cannot be read as exactly one label go back in one further batch. The model then gets the conversation
-    so far, what was wrong, and a reminder of the labels, as a `ChatPromptValue`. A refusal is an answer and is not
-    asked again. The same holds for "none of these" where it was offered. A failed call is not asked again either.
-    LangChain has `with_retry` for that.
+    Answers that cannot be read as exactly one label go back in one further batch. So do answers that were cut off. The
+    model then gets the conversation so far, what was wrong, and a reminder of the labels, as a `ChatPromptValue`. A
+    refusal is an answer and is not asked again. The same holds for "none of these" where it was offered. A failed call
+    is not asked again either. LangChain has `with_retry` for that.
 
     The model may name a label that was pruned from the prompt. That label is accepted as an answer. `structured`
     prevents such answers.
@@ -68,6 +68,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
         pydantic.ValidationError: The number of retries is not 0 or 1, or the model's structured output cannot be a
             label. Or `escape` is set and a label or an alias is called "none of these". Or a keyword is unknown.
         OutputParserException: The answer is not exactly one of the labels. `llm_output` holds it.
+        CutOffError: The answer was cut off.
+        RefusalError: The model refused. `llm_output` holds what it said.
         NoneOfTheseError: The answer is "none of these", which was offered.
         WiringError: The prompt offers "none of these", but a label or an alias has that name.
 
@@ -140,7 +142,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     def _choices(self, prompt: Any) -> tuple[str, ...]:
         """The answers that a prompt allows."""
-        offered = prompt.offered if isinstance(prompt, LabelPrompt) else tuple(map(str, self.parser.labels))
+        offered = prompt.offered if isinstance(prompt, LabelPrompt) else tuple(map(label_text, self.parser.labels))
         return (*offered, NONE_OF_THESE) if self._escape(prompt) else offered
 
     def _escape(self, prompt: Any) -> bool:
@@ -159,12 +161,14 @@ class LabelAsker(BatchRunnable[Any, Any]):
                 results[row] = OutputParserException(msg, llm_output=label.llm_output)
             unread = isinstance(results[row], OutputParserException) and not isinstance(results[row], _ANSWERS)
             if unread and isinstance(prompts[row], (PromptValue, str, list)):
-                again[row] = self._again(prompts[row], answer)
+                again[row] = self._again(prompts[row], answer, cut=isinstance(results[row], CutOffError))
         return again
 
-    def _again(self, prompt: Any, answer: Any) -> ChatPromptValue:
+    def _again(self, prompt: Any, answer: Any, *, cut: bool) -> ChatPromptValue:
         said = _said(answer)
-        quoted = json.dumps(shorten(" ".join(said.split()), QUOTED), ensure_ascii=False) if said else "An empty answer"
+        quoted = " ".join(shorten(said, REPEATED).split())
+        quoted = json.dumps(shorten(quoted, QUOTED), ensure_ascii=False) if said else "An empty answer"
+        wrong = "Your answer was cut off." if cut else f"{quoted} is not exactly one of the labels."
         wanted = (
             f'Answer with one of the labels that are offered above, or with "{NONE_OF_THESE}".'
             if self._escape(prompt)
@@ -174,7 +178,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
         messages = [
             *chat.messages,
             AIMessage(shorten(said, REPEATED) or "…"),  # not every provider takes an empty message
-            HumanMessage(f"{quoted} is not exactly one of the labels. {wanted}"),
+            HumanMessage(f"{wrong} {wanted}"),
         ]
         return chat.model_copy(update={"messages": messages})  # keeps what it offers
 
@@ -182,14 +186,16 @@ class LabelAsker(BatchRunnable[Any, Any]):
 def _heard(results: list[Any], prompts: Mapping[int, Any], answers: list[Any]) -> dict[int, Any]:
     """The answers that came.
 
-    A failed first call becomes the row's result. A failed second call leaves the first answer's error in place.
+    A client that raises because of how an answer ended has been answered. A failed first call becomes the row's result.
+    A failed second call leaves the first answer's error in place.
     """
     heard = {}
     for row, answer in zip(prompts, answers, strict=True):
-        if not isinstance(answer, Exception):
-            heard[row] = answer
+        told = spoken(answer) if isinstance(answer, Exception) else answer
+        if told is not None:
+            heard[row] = told
         elif results[row] is None:
-            results[row] = as_refusal(answer)
+            results[row] = answer
     return heard
 
 

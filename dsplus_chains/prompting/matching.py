@@ -1,8 +1,6 @@
-"""Finds labels in a chat model's text. All functions are pure.
+"""The written forms of labels, and whether a text is one of them. Nothing is searched for inside a text.
 
-Two kinds of evidence count. A line or sentence that *is* a label decides ("Negative.", "Label: negative"). Without one,
-prose may say that something is a label ("The sentiment of this review is negative."), if nothing in it casts doubt.
-Everything else is left to the caller, because a wrong label costs more than a second question.
+Signs are told apart by their Unicode category and name, so that each script's quotes, stops and arrows count.
 """
 
 from __future__ import annotations
@@ -10,71 +8,115 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
-_AROUND = " \t\r\n\"'`*_.,:;!?()[]{}“”‘’„«»|~"
-"""Signs around an answer that are no part of it, such as quotes, brackets, Markdown and final punctuation."""
+_CHECK_MARKS = "✓✔✅☑"
+_PART_OF_A_NAME = "#%&@/\\‰"
+"""Punctuation that may belong to a label, as in "c#", "n/a" and "50%". It is never taken off."""
+_INVISIBLE = {"Cf", "Cc", "Cs"}
+_PUNCTUATION = {"Zs", "Zl", "Zp", "Cc", "Pc", "Ps", "Pe", "Pi", "Pf", "Po"}
 
-_SIGNS = str.maketrans(
-    {**dict.fromkeys("‐‑‒–—―−﹣－", "-"), **dict.fromkeys("\u00ad\u200b\u200c\u200d\ufeff", ""), "’": "'", "‘": "'"}
-    | {"≤": "<=", "≥": ">=", "♯": "#", "“": '"', "”": '"'}
-)
-"""Signs that look alike are made equal, so that no minus is lost. Invisible signs are removed."""
+_LEADING = re.compile(r"#{1,6}\s+|(?:->|=>|[-•→◦▪●■◆►▶])\s+(?:\[x\]\s+)?|→|\[x\]\s+|\d{1,3}[.)]\s+(?=[^\W\d])")
+"""What marks a heading, an item, a result or a choice. A number before a number is no mark."""
+_EMPTY_BOX = re.compile(r"[\[(]\s?[\])]")
+_JOINED = re.compile(r"(?<=\w)[_-](?=\w)")
+_OPERATORS = re.compile(r" ?([<>=+#]+) ?")
+_NUMBER = re.compile(r"\+?((?:(?<!\+)-)?\d{1,18})(?:\.00?)?(?: out of (\d{1,18})(?: stars?| points?)?)?")
+_INTEGER = re.compile(r"\d{1,18}")
+_WORDS = re.compile(r"[\W_]+")
 
-_DOUBT = (
-    *(
-        "not",
-        "never",
-        "neither",
-        "nor",
-        "no",
-        "cannot",
-        "unable",
-        "unsure",
-        "claims",
-        "fails",
-        "supposed",
-        "uncertain",
-        "unclear",
-        "whether",
-        "either",
-    ),
-    *("hardly", "sorry", "without", "except", "than", "if", "might", "could", "may", "maybe", "perhaps", "possibly"),
-    *("unlikely", "doubt", "doubtful", "otherwise", "opposite", "anything", "far", "nothing", "incorrect", "wrong"),
-    *("false", "mixed", "partly", "some", "somewhat", "likely", "probably", "isnt", "doesnt", "wouldnt", "dont", "0%"),
-    *("small model", "estimate", "estimates", "classifier", "predicts", "predicted", "prediction"),
-)
-"""Words that keep a sentence from being an answer, as in "not positive" or "the small model says positive"."""
-
-_CORRECTION = re.compile(
-    r"\b(?:actually|wait|correction|instead|however|disagree|mistake|second thought|rather|no)\b|\bsorry\b"
-)
-"""Words after an answer that may take it back, if another label follows."""
-
-_MARKER = re.compile(
-    r"^(?:(?:so|thus|therefore|hence|my|the|final|correct|best|overall|predicted)[\s,]+)*"
-    r"(?:answer|label|category|class|classification|sentiment|intent|topic|verdict|result|output)"
-    r"[\s*_\"'`]*(?:\bis\b|:|=|->|→)?[\s*_\"'`]*"
-)
-_NAMED = r"(?:\b(?:is|was|as|be|being|about|under|into|to)|'s)\s+(?:(?:a|an|the|clearly|definitely|overall|very)\s+)?"
-_SPLIT = re.compile(r"(?<=[.!?;])\s+|\n+")
-_BULLET = re.compile(r"^(?:[-•]\s+|\d+[.)]\s+)")
-_BARE = re.compile(r"[\W\d_]*|.", re.DOTALL)
-_FUNCTION_WORDS = frozenset(
-    (
-        *("yes", "no", "true", "false", "other", "others", "none", "all", "any", "some", "the", "and", "or", "of"),
-        *("to", "in", "on", "at", "by", "for", "from", "it", "this", "that", "is", "be", "as", "a", "an", "not"),
-        *("unknown", "same", "more", "less", "most", "least", "good", "bad", "well", "can", "will", "may", "might"),
-        *("one", "two", "three", "four", "five"),
-    )
-)
+ROOM = 400
+"""Number of characters that a sentence may have beside the longest label."""
 
 
-class Mention(NamedTuple):
-    """One label form in a text, and whether its sentence says that something is it."""
+@lru_cache(maxsize=4096)
+def _alike_sign(sign: str) -> str:
+    """A sign in the form in which it is compared. It is empty if the sign cannot be seen."""
+    category, name = unicodedata.category(sign), unicodedata.name(sign, "")
+    alike = {"≤": "<=", "≥": ">=", "♯": "#", "−": "-"}.get(sign, sign)
+    if (category in _INVISIBLE and not sign.isspace()) or "VARIATION SELECTOR" in name or category == "Me":
+        alike = ""
+    elif category == "Nd":
+        alike = str(unicodedata.decimal(sign))
+    elif category == "Pd":
+        alike = "-"
+    elif category in {"Pi", "Pf", "Po", "Ps"} and ("QUOTATION MARK" in name or "PRIME" in name):
+        alike = "'" if "SINGLE" in name or name == "PRIME" else '"'
+    elif category in {"Sm", "So"} and "ARROW" in name and not {"NOT", "STROKE"} & set(name.split()):
+        alike = "→"
+    elif category in {"Po", "Sm", "Sk", "Lm"} and "COLON" in name.split():
+        alike = ":"
+    return alike
 
-    form: str
-    named: bool
+
+@lru_cache(maxsize=4096)
+def _is_question(sign: str) -> bool:
+    name = unicodedata.name(sign, "")
+    return unicodedata.category(sign) == "Po" and ("QUESTION" in name or "INTERROBANG" in name)
+
+
+@lru_cache(maxsize=4096)
+def _is_around(sign: str) -> bool:
+    """Whether a sign is no part of the answer that it stands beside. A question mark is one, since it casts doubt."""
+    if sign in _PART_OF_A_NAME or _is_question(sign):
+        return False
+    return unicodedata.category(sign) in _PUNCTUATION or sign in "`´|" or sign in _CHECK_MARKS
+
+
+def asks(text: str) -> bool:
+    """Whether a text has a question mark, in any script.
+
+    Example:
+        >>> asks("positive？"), asks("positive!")
+        (True, False)
+    """
+    return "?" in text or (not text.isascii() and any(_is_question(sign) for sign in text))
+
+
+def alike(text: str) -> str:
+    r"""A text with one case, and one kind of dash, digit, quote, colon and arrow. What cannot be seen is gone.
+
+    Example:
+        >>> alike("“Card–Lost” ： ５"), alike("\u200fX")
+        ('"card-lost" : 5', 'x')
+    """
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKC", "".join(map(_alike_sign, text))).casefold()
+    return "".join(map(_alike_sign, text))
+
+
+def bare(text: str) -> str:
+    """The text without the signs around it.
+
+    The point of ".5" stays, because ".5" is not 5. Two dots stay, because the text goes on. A leading "!" stays, since
+    it may mean "not". So does an empty box, which is a choice not made. A trailing ":" stays, since something was to
+    follow.
+
+    Example:
+        >>> bare("**(Negative).**"), bare("Negative..."), bare("!negative"), bare("negative?")
+        ('Negative', 'Negative...', '!negative', 'negative?')
+    """
+    start, end = 0, len(text)
+    while start < end and text[start] != "!" and _is_around(text[start]):
+        if _EMPTY_BOX.match(text, start) or text.startswith("[x]", start):
+            break
+        after = text[start + 1 : start + 2]
+        if text[start] in ".," and (after.isdigit() or after == "."):
+            break
+        start += 1
+    while end > start and text[end - 1] != ":" and _is_around(text[end - 1]) and text[end - 2 : end] != "..":
+        end -= 1
+    return text[start:end]
+
+
+def spaced(text: str) -> str:
+    """The text with one kind of space. "a_b" and "a-b" become "a b"."""
+    text = " ".join(text.split())
+    if "_" in text or "-" in text:
+        text = _JOINED.sub(" ", text)
+    return _OPERATORS.sub(r"\1", text)
 
 
 def plain(text: str) -> str:
@@ -83,104 +125,80 @@ def plain(text: str) -> str:
     It has one case and one kind of space and dash. Quotes and punctuation around it are gone.
 
     Example:
-        >>> plain('  **"Card_Lost".** '), plain("<= 50K"), plain("−1")
-        ('card lost', '<=50k', '-1')
+        >>> plain('  **"Card_Lost".** '), plain("<= 50K"), plain("−1"), plain("「负面」。")
+        ('card lost', '<=50k', '-1', '负面')
     """
-    text = _BULLET.sub("", _strip(_alike(text)))
-    return _strip(_spaced(text))
+    text = bare(alike(text))
+    if mark := _LEADING.match(text):
+        text = bare(text[mark.end() :])
+    return spaced(text)
 
 
-def _strip(text: str) -> str:
-    """The text without the signs around it.
-
-    The point of ".5" stays, because ".5" is not 5.
-    """
-    stripped = text.strip(_AROUND)
-    return f".{stripped}" if stripped[:1].isdigit() and text.lstrip(" \t\"'`*_(").startswith((".", ",")) else stripped
-
-
-def _alike(text: str) -> str:
-    return unicodedata.normalize("NFKC", text.translate(_SIGNS)).casefold().translate(_SIGNS)
-
-
-def _spaced(text: str) -> str:
-    text = re.sub(r"(?<=\w)[_-](?=\w)|\s+", " ", text)
-    return re.sub(r" ?([<>=+#]+) ?", r"\1", text)
+def words(text: str) -> str:
+    """The words of a text, with one space between them."""
+    return _WORDS.sub(" ", alike(text)).strip()
 
 
 class Forms:
-    """The written forms of labels, and where a text holds them.
+    """The written forms of labels.
 
     Args:
-        forms: The labels for each plain form. Several forms may stand for one label.
+        labels: The labels.
+        aliases: Further written forms, each with its label.
+        descriptions: The meaning of labels, as the prompt shows it.
     """
 
-    def __init__(self, forms: Mapping[str, set[Any]]) -> None:
-        self._forms = {form: labels for form, labels in forms.items() if form}
-        words = sorted(self._forms, key=len, reverse=True)  # so that the longest one wins
-        either = "|".join(re.escape(word).replace(r"\ ", r"[\s_-]+") for word in words) or r"(?!)"
-        around = r"(?<![\w+#<>=$~%/-])(?<!\d[.,])(?:{})(?![\w+#<>=%/]|-\w|[.,]\d)"
-        self._pattern = re.compile(around.format(either))
-        self._named = re.compile(rf"{_NAMED}[\"'`*(\[]*{around.format(either)}")
-        self._doubt = re.compile(
-            rf"\b(?:{'|'.join(re.escape(word) for word in _DOUBT if word not in self._forms)})\b|n't\b|\?"
-        )
+    def __init__(
+        self, labels: Iterable[Any], aliases: Mapping[str, Any], descriptions: Mapping[Any, str] | None = None
+    ) -> None:
+        self.labels_of = forms_of(labels, aliases)
+        self._top = max((form for form in self.labels_of if _INTEGER.fullmatch(form)), key=int, default=None)
+        self._described: dict[tuple[str, bool], set[str]] = {}
+        for label, description in (descriptions or {}).items():
+            line = f"{label} {description}"
+            self._described.setdefault((words(line), asks(line)), set()).add(plain(str(label)))
+        self.limit = ROOM + max(map(len, [*self.labels_of, *(line for line, _ in self._described)]), default=0)
+        """Number of characters above which a text cannot be a label or a sentence that states one."""
 
-    def whole(self, text: str) -> str | None:
-        """The form that makes up the whole text. None if there is none."""
-        text = plain(text)
-        return text if text in self._forms else None
+    @property
+    def are_described(self) -> bool:
+        """Whether the labels have descriptions, which an answer may repeat."""
+        return bool(self._described)
 
-    def decided(self, segment: str) -> str | None:
-        """The form that a line or sentence gives as the answer.
-
-        The line is the form alone, or a marker and the form.
+    def find(self, text: str) -> str | None:
+        """The form that makes up the whole text. None if there is none.
 
         Example:
-            >>> forms = Forms(forms_of(["lost", "card lost"], {}))
-            >>> forms.decided("The label is: Card_Lost."), forms.decided("It may be lost")
-            ('card lost', None)
+            >>> forms = Forms(["lost", "card lost", 5], {})
+            >>> forms.find("'Card_Lost'."), forms.find("It is lost"), forms.find("5.0")
+            ('card lost', None, '5')
         """
-        if segment.rstrip(" \"'*_`)").endswith("?"):
+        return self.find_plain(plain(text)) if len(text) <= self.limit else None
+
+    def find_plain(self, text: str) -> str | None:
+        """The same, for a text that is plain already."""
+        if text in self.labels_of:
+            return text
+        number = _NUMBER.fullmatch(text)
+        return number[1] if number and number[1] in self.labels_of and number[2] in {None, self._top} else None
+
+    def occur_in(self, text: str) -> bool:
+        """Whether a plain text holds any form, so that it may state one."""
+        return any(form in text for form in self.labels_of)
+
+    def described(self, text: str) -> str | None:
+        """The form of the label that a text names with its description, as the prompt's own line does.
+
+        Example:
+            >>> forms = Forms(["refund"], {}, {"refund": "wants money back"})
+            >>> forms.described("- refund: wants money back"), forms.described("refund: no")
+            ('refund', None)
+        """
+        if not self._described or len(text) > self.limit:
             return None
-        return self.whole(segment) or self.whole(_MARKER.sub("", plain(segment), count=1))
-
-    def mentions(self, segment: str) -> list[Mention]:
-        """The forms that occur in a sentence. Where forms overlap, the longest counts.
-
-        A mention is named under three conditions. The sentence says that something is it, and casts no doubt. The form
-        is a word that hardly stands there by chance (no digit, single letter, or function word).
-
-        Example:
-            >>> forms = Forms(forms_of(["positive", "negative"], {}))
-            >>> forms.mentions("It is clearly positive."), forms.mentions("It is not positive.")
-            ([Mention(form='positive', named=True)], [Mention(form='positive', named=False)])
-        """
-        text = re.sub(r"[*`]+", "", _alike(segment))
-        doubted = self._doubt.search(text) is not None
-        named = set() if doubted else {match.end() for match in self._named.finditer(text)}
-        found = []
-        for match in self._pattern.finditer(text):
-            form = plain(match[0])
-            telling = not _BARE.fullmatch(form) and form not in _FUNCTION_WORDS
-            found.append(Mention(form, telling and match.end() in named))
-        return found
-
-    def first_word(self, text: str) -> str | None:
-        """The form before the first comma, as in "No, it is broken"."""
-        head, *after = re.split(r",(?=\s)", _alike(text).strip(_AROUND), maxsplit=1)  # not in "3,7"
-        rest = "".join(after)
-        return self.whole(head) if rest and not self._pattern.search(rest) and "?" not in rest else None
-
-
-def segments(text: str) -> list[str]:
-    """The lines and sentences of a text."""
-    return [part for part in _SPLIT.split(text) if part.strip()]
-
-
-def takes_back(text: str) -> bool:
-    """Whether a text sounds like a correction of what was said before it."""
-    return _CORRECTION.search(_alike(text)) is not None
+        found = self._described.get((words(text), asks(text)), set())
+        form = next(iter(found), "")
+        return form if len(found) == 1 and plain(text).startswith(form) else None
 
 
 def forms_of(labels: Iterable[Any], aliases: Mapping[str, Any]) -> dict[str, set[Any]]:
@@ -199,4 +217,4 @@ def forms_of(labels: Iterable[Any], aliases: Mapping[str, Any]) -> dict[str, set
             forms.setdefault("yes" if label else "no", set()).add(label)
     for alias, label in aliases.items():
         forms.setdefault(plain(alias), set()).add(label)
-    return forms
+    return {form: found for form, found in forms.items() if form}

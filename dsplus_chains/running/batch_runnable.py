@@ -16,6 +16,7 @@ from typing_extensions import override
 from dsplus_chains.running.configurable import BatchConfigurableFields
 from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work, raise_interrupts
+from dsplus_chains.schema import brief_args, shown_record
 
 _NOTHING = object()
 
@@ -43,6 +44,11 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     """The input type for schemas. None means the class's own type parameter."""
     output_type: ClassVar[Any] = None
     """The output type for schemas. None means the class's own type parameter."""
+
+    @override
+    def __repr_args__(self) -> Any:
+        """The fields, briefly."""
+        return brief_args(super().__repr_args__())
 
     @property
     @override
@@ -81,13 +87,13 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         self, inputs: list[Input], run_manager: list[CallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = drive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return results
+        return _shown(results, inputs)
 
     async def _arun(
         self, inputs: list[Input], run_manager: list[AsyncCallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = await adrive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return results
+        return _shown(results, inputs)
 
     @override
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
@@ -206,6 +212,11 @@ class ComputingRunnable(BatchRunnable[Input, Output]):
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         return (yield Work(self._compute, (inputs,)))
+
+
+def _shown(results: list[Any], inputs: list[Any]) -> list[Any]:
+    """The results as a notebook can show them. What was passed through stays the very object."""
+    return [result if result is value else shown_record(result) for result, value in zip(results, inputs, strict=False)]
 
 
 def by_row(function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:

@@ -5,9 +5,13 @@ Thoughts are no answer, and JSON may name each key only once.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
+
+_THOUGHTS = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE | re.ASCII)
+_THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE | re.ASCII)
 
 
 def answer_in(message: BaseMessage) -> Any:
@@ -34,16 +38,10 @@ def without_thoughts(text: str) -> str:
         >>> without_thoughts("<think>positive?</think>negative"), without_thoughts("<think>positive? Or")
         ('negative', '')
     """
-    lowered = text.casefold() if text.isascii() else text.lower()
-    if len(lowered) != len(text):  # a few letters change their length in lower case
-        lowered = text
-    for tag in ("think", "thinking"):
-        end = lowered.rfind(f"</{tag}>")
-        if end >= 0:
-            cut = end + len(tag) + 3
-            text, lowered = text[cut:], lowered[cut:]
-    starts = [start for tag in ("<think>", "<thinking>") if (start := lowered.find(tag)) >= 0]
-    return text[: min(starts)] if starts else text
+    done = _THOUGHTS.match(text)
+    start = done.end() if done else 0
+    more = _THOUGHT.search(text, start)
+    return text[start : more.start() if more else None]
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from langchain_core.exceptions import OutputParserException
 
+from dsplus_chains.running.endings import spoken
 from dsplus_chains.schema import DSPlusError, InvalidInputError
 
 BUGS = (AttributeError, ImportError, LookupError, NameError, TypeError)
@@ -63,9 +64,9 @@ def is_outage(error: BaseException) -> bool:
         >>> is_outage(TimeoutError("no answer")), is_outage(OutputParserException("no label"))
         (True, False)
     """
-    if isinstance(error, (OutputParserException, InvalidInputError)):
+    if isinstance(error, (OutputParserException, InvalidInputError)) or not isinstance(error, Exception):
         return False
-    return isinstance(error, Exception) and not is_callers_bug(error)
+    return spoken(error) is None and not is_callers_bug(error)
 
 
 def why_hopeless(error: BaseException) -> str | None:

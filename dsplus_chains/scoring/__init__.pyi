@@ -4,4 +4,6 @@ from .estimator import EstimatorScorer as EstimatorScorer
 from .mask import LabelMask as LabelMask
 from .pipeline import PipelineScorer as PipelineScorer
 from .runnable import RunnableScorer as RunnableScorer
+from .seen_texts import SeenTexts as SeenTexts
 from .small_model import SmallModelScorer as SmallModelScorer
+from .training_rows import TrainingRows as TrainingRows

@@ -14,7 +14,15 @@ from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.flow import Configs, Flow, Manager, Work
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
-from dsplus_chains.schema import InvalidInputError, Prediction, ShuntRecord, WiringError, describe_error
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Prediction,
+    ShuntRecord,
+    WiringError,
+    describe_error,
+    html_box,
+    shown,
+)
 from dsplus_chains.scoring.record_start import UnreadableTextError, start_record, with_prediction
 
 
@@ -42,6 +50,15 @@ class BaseScorer(BatchRunnable[Any, Any]):
     def deferring(self) -> Self:
         """The same scorer, where a text that it fails at is deferred. What it holds is shared, and so are its locks."""
         return self.model_copy(update={"on_error": "defer"})
+
+    def _repr_html_(self) -> str:
+        return html_box(type(self).__name__, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """What a notebook shows of the scorer, by name."""
+        labels = getattr(self, "labels", None)
+        known = {} if labels is None else {"labels": f"{len(labels)}: {shown(list(labels))}"}
+        return {**known, "input_key": self.input_key, "on_error": self.on_error}
 
     @abstractmethod
     def _predict(self, texts: list[str]) -> list[Prediction]:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import override
 
 from dsplus_chains.running.arm import feed, leading_prompt
+from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction, as_label, same_label, what_came
@@ -176,6 +177,8 @@ class ChatModelScorer(BaseScorer):
             return None
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, BaseMessage) and not is_whole(answer):
+            return None
         value = str(answer.text) if isinstance(answer, BaseMessage) else as_label(answer)
         if not isinstance(value, (str, int, NoneType)):
             msg = f"Got the answer {what_came(value)} but expected a string, integer or boolean"

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from dsplus_chains.documents.keep import Keep
 from dsplus_chains.documents.parts import MapParts, Step
-from dsplus_chains.documents.passages import Split
+from dsplus_chains.documents.passages import MOST_PARTS, Split
 from dsplus_chains.documents.reduce import numbered, numbered_values, verbatim
 from dsplus_chains.subtasks.subtask import Subtask
 
@@ -27,6 +27,7 @@ class MapSubtask(Subtask):
         run: The step. Any Runnable or function over a part's record. See `MapParts`.
         keep: The rule that decides which parts are kept.
         reduce: What makes one value out of the kept parts. By default one text, with each part after its number.
+        max_parts: Most parts of an input. An input with more fails.
         needs: The names of the subtasks that run before.
         select: What is cut: a key of the record, or a quick function of it. None: its `input`. If the selection is a
             text, the step still sees the rest of the record.
@@ -49,10 +50,11 @@ class MapSubtask(Subtask):
     split: Split = "paragraphs"
     keep: Keep = Keep()
     reduce: Step = Field(default=numbered, validate_default=True)
+    max_parts: int = Field(default=MOST_PARTS, ge=1)
 
     @cached_property
     def _parts(self) -> MapParts:
-        return MapParts(split=self.split, run=self.run, keep=self.keep, reduce=self.reduce)
+        return MapParts(split=self.split, run=self.run, keep=self.keep, reduce=self.reduce, max_parts=self.max_parts)
 
     @override
     def view(self, record: dict[str, Any]) -> Any:

@@ -147,6 +147,14 @@ def test_a_refusal_is_no_reply_and_replies_before_the_last_batch_can_be_forgotte
         assert journal.counts.tokens == 20  # they were paid for all the same
 
 
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "content_filter", "SAFETY"])
+def test_a_reply_that_was_cut_off_or_refused_is_none(path, reason):
+    with Journal(path, OURS) as journal:
+        message = AIMessage("card", response_metadata={"finish_reason": reason})
+        journal.update("prompt", "", [ChatGeneration(message=message)])
+        assert journal.lookup("prompt", "") is None
+
+
 def test_a_reply_that_cannot_be_kept_costs_the_entry_alone(path, caplog):
     journal = Journal(path, OURS)
     journal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tracemalloc
 from threading import Barrier
 
 import pytest
@@ -305,3 +306,79 @@ async def test_the_parts_keep_to_max_concurrency(limit):
     decomposer = SubtaskDecomposer(subtasks=[facts], combine="{facts}")
     await decomposer.abatch(["a b c", "d e f"], {"max_concurrency": limit})
     assert gauge.most == limit
+
+
+@pytest.mark.parametrize("split", ["sentences", "paragraphs", str.split], ids=str)
+def test_an_input_of_too_many_parts_is_told_in_no_time_and_fails_alone(split):
+    huge, step = "It broke.\n\n" * 270_000, Recording(lambda record: "x")
+    started = time.process_time()
+    bad, good = MapParts(split=split, run=step).batch([huge, "It works."], return_exceptions=True)
+    assert time.process_time() - started < 1
+    with pytest.raises(
+        InvalidInputError, match=r"2970000 characters in more than max_parts=2000 parts.*raise the bound"
+    ):
+        raise bad
+    assert good.value
+    assert len(step.inputs) < 3  # the refused input costs no call
+
+
+def test_a_large_text_of_few_parts_is_read_at_once_and_kept_once():
+    step = Recording(lambda record: None)
+    text = "\n\n".join("word " * 400 for _ in range(1_500))  # 3 MB
+    started = time.process_time()
+    tracemalloc.start()
+    try:
+        MapParts(run=step, split="paragraphs", keep=Keep(top_k=3)).invoke(text)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - started < 5  # tracing takes most of it
+    assert peak < 15 * len(text)
+    assert {id(record["document"]) for record in step.inputs} == {id(step.inputs[0]["document"])}
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5, 100])
+def test_slices_of_parts_give_what_all_parts_at_once_give(monkeypatch, at_once):
+    monkeypatch.setattr("dsplus_chains.documents.parts.AT_ONCE", at_once)
+    step = Recording(lambda record: Prediction(label=record["input"], confidence=0.5))
+    texts = ["One. Two. Three.", "", "Four.", "Five. Six."]
+    results = MapParts(split="sentences", run=step).batch(texts)
+    assert [result.value for result in results] == [
+        "[1] One.\n[2] Two.\n[3] Three.",
+        None,
+        "[1] Four.",
+        "[1] Five.\n[2] Six.",
+    ]
+    assert max(step.sizes) <= at_once
+    assert sum(step.sizes) == 6
+
+
+def test_no_further_slice_is_asked_about_an_input_that_has_failed(monkeypatch):
+    monkeypatch.setattr("dsplus_chains.documents.parts.AT_ONCE", 2)
+
+    def refuse(record):
+        if record["input"] == "Two.":
+            raise ValueError("poison")
+        return record["input"]
+
+    step = Recording(refuse)
+    bad, good = MapParts(split="sentences", run=step).batch(
+        ["One. Two. Three. Four. Five.", "Six."], return_exceptions=True
+    )
+    assert isinstance(bad, PartError)
+    assert bad.part.number == 2
+    assert good.value == "[1] Six."
+    assert [record["input"] for record in step.inputs] == ["One.", "Two.", "Six."]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, None])
+def test_a_bound_of_parts_is_needed(wrong):
+    with pytest.raises(ValueError, match="max_parts"):
+        MapParts(split="sentences", run=lambda record: 1, max_parts=wrong)
+
+
+def test_the_bound_of_a_map_in_a_plan():
+    plan = [MapSubtask(name="facts", split="sentences", run=lambda record: record["input"], max_parts=2, optional=True)]
+    few, many = SubtaskDecomposer(subtasks=plan, combine="{facts}").batch(["One. Two.", "One. Two. Three."])
+    assert few["answer"] == "[1] One.\n[2] Two."
+    assert "more than max_parts=2 parts" in many["subtasks"]["facts"].error

@@ -98,3 +98,23 @@ def test_near_the_last_find_pieces_are_found_however_many_were_changed(monkeypat
     far = f"one{' ' * 6000}two"
     assert [part.start for part in cut(far, lambda text: ["one", "TWO", "two"])] == [0, None, None]
     assert [part.start for part in cut(far, lambda text: ["one", "two"])] == [0, 6003]
+
+
+@pytest.mark.parametrize("split", ["sentences", "paragraphs", str.split], ids=str)
+@pytest.mark.parametrize("piece", ["It broke.\n\n", "a. \n\n", "。！\n\n", "x\n\n"])
+def test_a_text_of_too_many_parts_is_refused_before_it_is_cut_to_its_end(split, piece):
+    text = piece * (3_000_000 // len(piece))
+    started = time.process_time()
+    with pytest.raises(InvalidInputError, match=rf"a text of {len(text)} characters in more than max_parts=100 parts"):
+        cut(text, split, max_parts=100)
+    assert time.process_time() - started < 1
+
+
+@given(st.lists(st.sampled_from(["One. ", "Two!\n\n", "a b "]), max_size=8).map("".join), st.integers(1, 8))
+def test_a_bound_changes_nothing_below_it(text, most):
+    parts = cut(text, "sentences")
+    if len(parts) <= most:
+        assert cut(text, "sentences", max_parts=most) == parts
+    else:
+        with pytest.raises(InvalidInputError):
+            cut(text, "sentences", max_parts=most)

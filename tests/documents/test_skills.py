@@ -160,3 +160,18 @@ def test_a_sentence_about_what_another_subtask_found_is_a_few_lines():
     ]
     found = SubtaskDecomposer(subtasks=plan, combine="{part}: {quote}").invoke(STORY)
     assert found["answer"] == "battery: The battery died in May."
+
+
+def test_a_text_of_too_many_sentences_is_refused_alone():
+    ranker = SentenceRanker(encoder=TinyEncoder(), query=lambda record: "a", max_parts=2)
+    bad, good = ranker.batch(["One. Two. Three.", "One. Two."], return_exceptions=True)
+    assert "in more than max_parts=2 parts" in str(bad)
+    assert good.value
+
+
+def test_many_sentences_take_several_encodes_and_the_results_are_the_same(monkeypatch):
+    texts = ["One. Two. Three.", "", "Four.", "Five. Six."]
+    ranker = SentenceRanker(encoder=TinyEncoder(), query=lambda record: "five")
+    expected = ranker.batch(texts)
+    monkeypatch.setattr("dsplus_chains.documents.ranking.AT_ONCE", 2)
+    assert ranker.batch(texts) == expected

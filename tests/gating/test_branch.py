@@ -210,6 +210,30 @@ def test_an_answer_of_none_is_a_failure():
     assert "answered None" in result["error"]
 
 
+class ModelRefusalError(Exception):
+    """As the newest LangChain calls it."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        AIMessage([{"type": "refusal", "refusal": "I will not."}]),
+        AIMessage("I will not.", response_metadata={"finish_reason": "content_filter"}),
+        ModelRefusalError("I will not."),
+    ],
+)
+def test_a_refusal_is_marked_and_what_was_said_is_kept(answer):
+    def large(_):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    arm = RunnableLambda(large) | LabelParser(labels=["positive", "negative"])
+    result = ConfidenceBranch(large=arm, threshold=0.9).invoke(record(0.5))
+    assert (result["answer"], result["source"], result["large"].value) == ("negative", "fallback", "I will not.")
+    assert result["error"].startswith("RefusalError: ")
+
+
 def test_a_keyboard_interrupt_is_no_large_error():
     def interrupt(_):
         raise KeyboardInterrupt

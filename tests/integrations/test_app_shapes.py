@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
-from app_shapes import LABELS, SHAPES, SURE, UNSURE
+from app_shapes import LABELS, SHAPES, SURE, UNSURE, table
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_openai import ChatOpenAI
@@ -129,3 +131,10 @@ def test_a_sure_answer_costs_no_request_and_has_the_type_of_the_apps(shape, way,
         (answer,) = answer
     assert kind(answer) == kind(alone) or shape.made_by_hand
     assert shunted.read(answer) == "billing"
+
+
+@pytest.mark.skipif(find_spec("langgraph") is None, reason="the table has a row about LangGraph")
+def test_the_table_in_the_readme_is_this_one():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert table() in readme
+    assert len(SHAPES) >= 24

@@ -32,7 +32,7 @@ from dsplus_chains import (
     WiringError,
     data_shunt,
 )
-from dsplus_chains.prompting.parser import RefusalError
+from dsplus_chains.prompting import CutOffError, RefusalError
 from dsplus_chains.prompting.structured import held_to
 
 LABELS = ["positive", "negative"]
@@ -53,6 +53,18 @@ def asked(answers, **settings):
 
     model = Recording(answer)
     return LabelAsker(model=model, parser=PARSER, **settings), model
+
+
+class ContentFilterFinishReasonError(Exception):
+    """As a client calls it."""
+
+
+class LengthFinishReasonError(Exception):
+    """As a client calls it."""
+
+
+def raised_length():
+    return LengthFinishReasonError("cut")
 
 
 def test_what_is_no_label_is_asked_for_once_more_all_in_one_batch():
@@ -96,6 +108,10 @@ def test_without_retries_the_first_answer_counts():
     [
         ("None of these.", NoneOfTheseError),
         (AIMessage("", additional_kwargs={"refusal": "I will not."}), RefusalError),
+        (AIMessage([{"type": "refusal", "refusal": "I will not."}]), RefusalError),
+        (AIMessage("positive", response_metadata={"finish_reason": "content_filter"}), RefusalError),
+        (AIMessage("", response_metadata={"stop_reason": "refusal"}), RefusalError),
+        (ContentFilterFinishReasonError("refused"), RefusalError),
         (TimeoutError("no answer"), TimeoutError),
     ],
 )
@@ -104,6 +120,30 @@ def test_none_of_these_refusals_and_failures_are_not_asked_again(said, error):
     with pytest.raises(error):
         asker.invoke("a")
     assert model.sizes == [1]
+
+
+@pytest.mark.parametrize("text", ["positive", "", "<think>Is it", "It is clearly posi"])
+@pytest.mark.parametrize("metadata", [{"finish_reason": "length"}, {"status": "incomplete"}])
+async def test_a_cut_answer_is_asked_for_again_whatever_it_says(text, metadata):
+    cut = AIMessage(text, response_metadata=metadata)
+    asker, model = asked({"a": [cut, "negative"], "b": ["positive"], "c": [cut, cut]})
+    *read, unread = await asker.abatch(["a", "b", "c"], return_exceptions=True)
+    assert (read, model.sizes) == (["negative", "positive"], [3, 2])
+    assert isinstance(unread, CutOffError)
+    assert model.inputs[-1].messages[-1].content.startswith("Your answer was cut off. ")
+
+
+@pytest.mark.parametrize("way", [raised_length, lambda: AIMessage("pos", response_metadata={"done_reason": "length"})])
+def test_a_client_that_raises_at_a_cut_answer_is_asked_again_too(way):
+    asker, model = asked({"a": [way(), "negative"]})
+    assert (asker.invoke("a"), model.sizes) == ("negative", [1, 1])
+
+
+def test_a_refusal_of_the_second_question_is_one():
+    asker, model = asked({"a": ["hm", AIMessage("", response_metadata={"finish_reason": "SAFETY"})]})
+    with pytest.raises(RefusalError):
+        asker.invoke("a")
+    assert model.sizes == [1, 1]
 
 
 def test_none_of_these_is_no_answer_where_it_was_not_offered():
@@ -214,7 +254,7 @@ def test_the_tokens_of_both_calls_are_counted():
     arm = RunnableLambda(lambda record: [HumanMessage(record["input"])]) | LabelAsker(
         model=Counting(responses=["maybe", "negative"]), parser=PARSER
     )
-    branch = ConfidenceBranch(large=arm, threshold=None)
+    branch = ConfidenceBranch(large=arm, wants="record", threshold=None)
     record = branch.invoke({"input": "x", "prediction": Prediction(label="positive")})
     assert (record["answer"], record["large"].usage) == (
         "negative",

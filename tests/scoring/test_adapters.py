@@ -383,6 +383,14 @@ def test_without_log_probabilities_there_is_no_confidence(message):
     assert (scorer | ConfidenceBranch(large=large, threshold=0.0)).invoke("good")["source"] == "large"
 
 
+@pytest.mark.parametrize("parser", [PARSER, None])
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_an_answer_that_was_cut_off_or_refused_is_none(parser, reason):
+    answer = said("positive", -0.01, finish_reason=reason)
+    scorer, _ = by_logprobs(answer, parser=parser, labels=SENTIMENTS)
+    assert predictions(scorer, ["good"]) == [Prediction(label=None)]
+
+
 def test_an_answer_that_is_no_label_has_none():
     scorer, _ = by_logprobs(said("I cannot tell.", -0.01))
     assert predictions(scorer, ["good"]) == [Prediction(label=None)]

@@ -77,6 +77,7 @@ class Shape:
         give: From a text to what the app is called with.
         around: The keywords of `shunt`, beside the threshold.
         config: A config for each call, for apps that need one.
+        shown: The keywords as they are shown to users.
         made_by_hand: Whether the small answer is made by the user, and may differ in what the app does not promise.
     """
 
@@ -85,6 +86,7 @@ class Shape:
     give: Callable[[str], Any] = lambda text: text
     around: dict[str, Any] = field(default_factory=dict)
     config: Callable[[], dict[str, Any]] | None = None
+    shown: str = ""
     made_by_hand: bool = False
 
 
@@ -166,6 +168,7 @@ SHAPES = [
         lambda model: PROMPT | model.with_structured_output(Triage),
         ticket,
         {"output": Triage, "read": "category"},
+        shown='output=Ticket, read="category"',
     ),
     Shape(
         "structured output with the raw message",
@@ -175,6 +178,7 @@ SHAPES = [
             "output": lambda label: {"raw": AIMessage(""), "parsed": Ticket(category=label), "parsing_error": None},
             "read": "parsed.category",
         },
+        shown='output=as_raw, read="parsed.category"',
     ),
     Shape(
         "a pydantic parser",
@@ -186,6 +190,7 @@ SHAPES = [
         lambda model: PROMPT | model | json_text | JsonOutputParser(),
         ticket,
         {"output": lambda label: {"category": label}, "read": "category"},
+        shown='output=as_json, read="category"',
     ),
     Shape("an enum", as_enum, ticket),
     Shape("a chat model, a string", lambda model: model),
@@ -225,24 +230,28 @@ SHAPES = [
         lambda text: {"input": text},
         {"output": AIMessage},
         lambda: {"configurable": {"session_id": str(next(_SESSIONS))}},
+        shown="output=AIMessage",
     ),
     Shape(
         "a key picked first",
         lambda model: itemgetter("ticket") | RunnableLambda(ticket) | PROMPT | model | StrOutputParser(),
         lambda text: {"ticket": text, "customer": "Jo", "answer": "old", "source": "mail", "large": 7},
         {"text": "ticket"},
+        shown='text="ticket"',
     ),
     Shape(
         "two texts",
         lambda model: RAG | model | StrOutputParser(),
         lambda text: {"question": text, "context": "we ship daily"},
         {"text": "{question}\n{context}"},
+        shown='text="{question}\\n{context}"',
     ),
     Shape(
         "a path",
         lambda model: RunnableLambda(itemgetter("request")) | PROMPT | model | StrOutputParser(),
         lambda text: {"request": {"ticket": text}},
         {"text": "request.ticket"},
+        shown='text="request.ticket"',
     ),
     Shape("a function", annotated, ticket),
     Shape("with retry", lambda model: (PROMPT | model | StrOutputParser()).with_retry(stop_after_attempt=2), ticket),
@@ -265,8 +274,6 @@ SHAPES = [
             PROMPT | model | StrOutputParser(),
         ),
         ticket,
-        {"output": str},
-        made_by_hand=True,
     ),
     Shape(
         "several outputs",
@@ -276,12 +283,14 @@ SHAPES = [
         ticket,
         {"output": lambda label: {"category": label, "ticket": None}, "read": "category"},
         made_by_hand=True,
+        shown='output=as_json, read="category"',
     ),
     Shape(
         "a reply for each label",
         lambda model: PROMPT | model | StrOutputParser() | RunnableLambda(reply),
         ticket,
         {"output": {label: reply(label) for label in LABELS}},
+        shown='output={"billing": "We look at your bill.", …}',
     ),
 ]
 
@@ -300,5 +309,15 @@ if find_spec("langgraph"):  # the oldest LangChain that is promised to work has 
             lambda text: {"messages": [HumanMessage(text, id="1")]},
             {"output": lambda label: {"messages": [AIMessage(label)]}, "read": "messages.-1.content"},
             made_by_hand=True,
+            shown='output=as_state, read="messages.-1.content"',
         )
     )
+
+
+def table() -> str:
+    """The table of the README: which app needs which line. A line comes once, with all apps that it is enough for."""
+    lines: dict[str, list[str]] = {}
+    for shape in SHAPES:
+        more = f", {shape.shown}" if shape.shown else ""
+        lines.setdefault(f"`shunt(app, scorer, threshold=0.9{more})`", []).append(shape.name)
+    return "\n".join(f"| {'; '.join(names)} | {line} |" for line, names in lines.items())

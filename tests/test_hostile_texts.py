@@ -1,0 +1,48 @@
+"""No text from outside takes longer than its length deserves, whatever reads it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from dsplus_chains.documents.passages import cut
+from dsplus_chains.documents.ranking import word_overlap
+from dsplus_chains.planning.shape import LONGEST_REQUEST, placed, places_in
+from dsplus_chains.schema import fence
+from dsplus_chains.tables.reading import read_table
+
+READERS = {
+    "a fence": fence,
+    "the shape of a request": placed,
+    "the places of a template": places_in,
+    "words in common": lambda text: word_overlap("what broke", text),
+    "sentences": lambda text: cut(text, "sentences", max_parts=10_000_000),
+    "paragraphs": lambda text: cut(text, "paragraphs", max_parts=10_000_000),
+}
+PIECES = [" ", "<", "< ", "</", "<input-", "'", "'a ", "a'", '"', '"a', "“", "«", "1.", "1,a", "[number ", "."]
+
+
+@pytest.mark.parametrize("piece", [*PIECES, ".'", "{ ", "\n", "\n ", "é", "-_"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_text_of_one_piece_again_and_again(reader, piece):
+    text = piece * (1_000_000 // len(piece))
+    for hostile in (text, f"x{text}", f"{text}x"):
+        started = time.process_time()
+        READERS[reader](hostile)
+        assert time.process_time() - started < 1
+
+
+def test_a_table_of_very_many_columns(tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"c{i}" for i in range(50_000)) + "\n" + "," * 49_999 + "\n", encoding="utf-8")
+    started = time.process_time()
+    read_table(path)
+    assert time.process_time() - started < 1
+
+
+def test_a_request_as_long_as_a_document_has_no_places():
+    request = "Name 2 complaints. "
+    assert placed(request)[1] == {"[number 1]": "2"}
+    longer = request * (LONGEST_REQUEST // len(request) + 1)
+    assert placed(longer) == (longer, {})
