@@ -83,7 +83,7 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
     if options is not None:
         return partial(_option, options)
     if isinstance(schema, Mapping) and (fields is None or (labels and all(label in schema for label in labels))):
-        return partial(looked_up, [(as_label(label), output) for label, output in schema.items()])
+        return partial(_looked_up, [(as_label(label), output) for label, output in schema.items()])
     if fields is not None:
         name = _label_field(fields, field, schema)
         return partial(_built, dict if isinstance(schema, Mapping) else schema, name, fields[name].options)
@@ -101,22 +101,18 @@ def _built(kind: Any, name: str, options: tuple[Any, ...] | None, label: Any) ->
     return kind(**{name: _option(options, label)})
 
 
-def small_message(said: Any) -> AIMessage:
-    """What a small model says, as a chat model's message. It cost no token."""
-    return AIMessage(
-        str(said),
-        response_metadata={"model_name": SMALL_MODEL, "finish_reason": "stop"},
-        usage_metadata={"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
-    )
+def message_of(label: Any) -> AIMessage:
+    """A label as a message, whose metadata names no large model."""
+    return AIMessage(str(label), response_metadata={"model_name": SMALL_MODEL, "finish_reason": "stop"})
 
 
 def _parsed_text(label: Any) -> str:
     """The text of a label, of the very type that LangChain's parser of texts gives."""
-    text: str = StrOutputParser().parse_result([ChatGeneration(message=small_message(label))])
+    text: str = StrOutputParser().parse_result([ChatGeneration(message=message_of(label))])
     return text
 
 
-def looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:
+def _looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:
     """The output of a label.
 
     Raises:
@@ -129,7 +125,7 @@ def looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:
     raise InvalidInputError(msg)
 
 
-_PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: small_message}
+_PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: message_of}
 """How a label becomes an output that has no fields."""
 
 

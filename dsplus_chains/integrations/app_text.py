@@ -98,12 +98,12 @@ def at_path(value: Any, path: str) -> Any:
 
 
 def _as_text(found: Any, when: When) -> str | NoText:
-    """A text, or the text of a conversation."""
+    """A text, or the text of a conversation. A function may also say why there is none."""
     if isinstance(found, (str, NoText)):
         return found
     messages = _messages(found)
     if messages is not None:
-        return last_turn(messages, when)
+        return _last_turn(messages, when)
     msg = f"Got {what_came(found)} where the text should be, but expected a string, or messages. {_HOW}"
     raise InvalidInputError(msg)
 
@@ -114,12 +114,12 @@ def _found(value: Any, when: When) -> str | NoText:
         return value
     messages = _messages(value)
     if messages is not None:
-        return last_turn(messages, when)
+        return _last_turn(messages, when)
     fields = _fields(value)
     if fields is not None:
         messages = _messages(fields.get("messages"))
         if messages is not None:
-            return last_turn(messages, when)
+            return _last_turn(messages, when)
         texts = [key for key, held in fields.items() if isinstance(held, str)]
         usual = [key for key in USUAL_KEYS if key in texts]
         if len(usual) == 1 or len(texts) == 1:
@@ -153,14 +153,10 @@ def _messages(value: Any) -> list[BaseMessage] | None:
         return None
 
 
-def last_turn(messages: list[BaseMessage], when: When) -> str | NoText:
+def _last_turn(messages: list[BaseMessage], when: When) -> str | NoText:
     """The text of the last human turn, with which the conversation has to end.
 
     A turn may speak of an image or a file that came before it. So none may be in the conversation.
-
-    Args:
-        messages: The conversation.
-        when: Whether the small model may answer a later turn.
     """
     turns = [message for message in messages if isinstance(message, HumanMessage)]
     if not turns or messages[-1] is not turns[-1]:

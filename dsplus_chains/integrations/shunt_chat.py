@@ -16,15 +16,14 @@ from pydantic import Field, InstanceOf, SecretStr, model_validator
 from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
-from dsplus_chains.integrations.app_output import looked_up
 from dsplus_chains.integrations.app_shunt import AppShunt
-from dsplus_chains.integrations.app_text import NoText, When, last_turn
+from dsplus_chains.integrations.app_text import NoText, When
 from dsplus_chains.integrations.chain_chat import ChainChatModel
 from dsplus_chains.integrations.chat_arms import ChatShunt, SmallReply, as_message, wants_more, with_settings
 from dsplus_chains.integrations.shunting import shunt
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow
-from dsplus_chains.schema import Threshold, as_label
+from dsplus_chains.schema import Threshold
 
 LARGE_SETTINGS = (
     "temperature",
@@ -45,6 +44,7 @@ SHUNT_SETTINGS = (
     "threshold",
     "read",
     "labels",
+    "when",
     "hints",
     "top_k",
     "shadow",
@@ -162,10 +162,9 @@ class ShuntChatModel(ChainChatModel):
     @cached_property
     def _shunt(self) -> ChatShunt:
         """The shunt around the large model."""
-        write = partial(_reply_for, self.reply)
         settings = {name: getattr(self, name) for name in SHUNT_SETTINGS}
-        made = shunt(self.large, self.scorer, text=self._last_turn, output=write, **settings)
-        return ChatShunt(**_parts(made), small=SmallReply(write=write, output_version=self.output_version))
+        made = shunt(self.large, self.scorer, text=self._conversation, output=_replies(self.reply), **settings)
+        return ChatShunt(**_parts(made), small=SmallReply(write=made.write, output_version=self.output_version))
 
     @cached_property
     def _large_alone(self) -> ChatShunt:
@@ -177,8 +176,8 @@ class ShuntChatModel(ChainChatModel):
         """The large model, whatever kind of Runnable it is. Bindings and fallbacks know a chat model's methods too."""
         return self.large
 
-    def _last_turn(self, value: Any) -> str | NoText:
-        return last_turn(self._convert_input(value).to_messages(), self.when)
+    def _conversation(self, value: Any) -> list[BaseMessage] | NoText:
+        return self._convert_input(value).to_messages() or NoText("the conversation is empty")
 
     def _asked(self, kwargs: Mapping[str, Any]) -> ChatShunt:
         return self._large_alone if wants_more(self.large, kwargs) else self._shunt
@@ -253,10 +252,14 @@ def _parts(shunted: AppShunt) -> dict[str, Any]:
     return {name: getattr(shunted, name) for name in type(shunted).model_fields}
 
 
-def _reply_for(reply: Any, label: Any) -> AIMessage:
-    """The message for a label."""
+def _replies(reply: Any) -> Any:
+    """The messages by label, or the function from a label to its message."""
     if isinstance(reply, Mapping):
-        return as_message(looked_up([(as_label(known), said) for known, said in reply.items()], label))
+        return {label: as_message(said) for label, said in reply.items()}
+    return partial(_reply, reply)
+
+
+def _reply(reply: Callable[[Any], Any] | None, label: Any) -> AIMessage:
     return as_message(label if reply is None else reply(label))
 
 

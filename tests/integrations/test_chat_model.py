@@ -126,6 +126,7 @@ CONVERSATIONS = {
     "an image": [HumanMessage([{"type": "text", "text": SURE}, IMAGE])],
     "an image before": [HumanMessage([IMAGE]), AIMessage("a cat"), HumanMessage(SURE)],
     "a tool's result": [HumanMessage(SURE), CALL, ToolMessage("2", tool_call_id="1")],
+    "only a system message": [SystemMessage("s")],
     "pairs": [("system", "s"), ("human", UNSURE)],
     "dicts": [{"role": "user", "content": UNSURE}],
 }
