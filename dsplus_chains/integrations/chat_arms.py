@@ -12,7 +12,7 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
@@ -39,7 +39,6 @@ SAME_ANSWER = frozenset(
     ]
 )
 """The arguments of a call that leave it to the model what kind of answer it gives."""
-
 
 OF_CLIENT = frozenset({"api_key", "max_retries"})
 """The settings that a chat model reads only while it makes its client."""
@@ -82,7 +81,7 @@ class SmallReply(BaseChatModel):
         label: Any = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self.write(label).model_copy())])
+        return ChatResult(generations=[ChatGeneration(message=self._message(label))])
 
     @override
     async def _agenerate(
@@ -100,7 +99,10 @@ class SmallReply(BaseChatModel):
         label: Any = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        yield ChatGenerationChunk(message=as_chunk(self.write(label)))
+        yield ChatGenerationChunk(message=as_chunk(self._message(label)))
+
+    def _message(self, label: Any) -> AIMessage:
+        return self.write(label).model_copy(deep=True)  # what is done with one answer does not change the next
 
     @override
     def batch(self, inputs: list[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
@@ -132,7 +134,7 @@ class SmallReply(BaseChatModel):
         callbacks = config.get("callbacks")
         if self.output_version is not None or not isinstance(callbacks, BaseCallbackManager) or callbacks.handlers:
             return None
-        return self.write(judged.label).model_copy(update={"id": f"lc_run--{uuid4()}"})
+        return self._message(judged.label).model_copy(update={"id": f"lc_run--{uuid4()}"})
 
 
 class ChatShunt(AppShunt):
@@ -173,9 +175,10 @@ def wants_more(large: Runnable[Any, Any], kwargs: Mapping[str, Any]) -> bool:
 
     Any argument that is not known to be harmless counts. Those count too that the large model is bound to.
     """
-    while isinstance(large, RunnableBindingBase):
-        kwargs = {**large.kwargs, **kwargs}
-        large = large.bound
+    while isinstance(large, (RunnableBindingBase, RunnableWithFallbacks)):
+        if isinstance(large, RunnableBindingBase):
+            kwargs = {**large.kwargs, **kwargs}
+        large = large.bound if isinstance(large, RunnableBindingBase) else large.runnable
     return any(value and name not in SAME_ANSWER for name, value in kwargs.items())
 
 
@@ -213,5 +216,6 @@ def _anew(large: BaseChatModel, changed: Mapping[str, Any]) -> BaseChatModel:
     held = {name: getattr(large, name) for name in fields if name in large.model_fields_set}
     written = {name: value for name, value in held.items() if not fields[name].exclude}
     fresh = kind(**named(written))
-    own = {name: value for name, value in held.items() if getattr(fresh, name) is None and name not in written}
-    return kind(**named({**written, **own, **changed}))
+    of_all = BaseChatModel.model_fields
+    kept = {name: value for name, value in held.items() if name in of_all or getattr(fresh, name) is None}
+    return kind(**named({**written, **kept, **changed}))

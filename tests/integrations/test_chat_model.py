@@ -113,6 +113,12 @@ def test_a_label_becomes_a_message(reply, said):
     assert (type(chunk), chunk.text, chunk.chunk_position) == (AIMessageChunk, said, "last")
 
 
+def test_one_answer_does_not_change_the_next():
+    model = around(fake())
+    model.invoke(SURE).response_metadata["seen"] = True
+    assert "seen" not in model.invoke(SURE).response_metadata
+
+
 def test_a_later_turn_can_be_left_to_the_large_model():
     turns = [HumanMessage("hi"), AIMessage("yes?"), HumanMessage(SURE)]
     assert around(fake()).invoke(turns).text == REPLY["refund"]
@@ -180,7 +186,9 @@ def test_the_small_model_is_not_even_asked_about_what_it_must_not_answer(large):
     assert scorer.sizes == []
     assert [(decision["source"], decision["label"]) for decision in seen] == [("large", None)] * 2
     assert around(large.bind(tools=[]), scorer=scorer).invoke(SURE).text == REPLY["refund"]
-    assert around(large.bind_tools([add]), scorer=scorer).invoke(SURE).tool_calls
+    armed = large.bind_tools([add])
+    for inner in (armed, armed.with_retry(), armed.with_fallbacks([large])):
+        assert around(inner, scorer=scorer).invoke(SURE).tool_calls
 
 
 def test_arguments_that_only_tune_the_answer_leave_it_to_the_small_model():
@@ -349,7 +357,8 @@ def test_the_settings_of_chat_models_are_the_large_models(server, large):
     assert model.bind_tools([add]).bound.temperature == 0
     assert large.temperature is None
     assert (model.large.rate_limiter, model.invoke(SURE).text) == (limiter, REPLY["refund"])
-    again = around(large, api_key="other", max_retries=5)
+    again = around(large.model_copy(update={"metadata": {"a": 1}}), api_key="other", max_retries=5)
+    assert again.large.metadata["a"] == 1
     assert again.large.root_client.max_retries == 5
     assert again.large.root_client.api_key == "other"
     assert (again.large.model_name, again.large.openai_api_base) == (large.model_name, large.openai_api_base)
