@@ -1,4 +1,4 @@
-"""A chat model whose runs are chains, in which other chat models answer."""
+"""A chat model whose run is a chain. Other chat models answer in it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 
 
 class ChainChatModel(BatchRunnable[LanguageModelInput, AIMessage], BaseChatModel):  # type: ignore[misc]
-    """A chat model that asks other chat models. Each way to call it is a batch of its `_flow`, and a run of a chain.
+    """A chat model that asks other chat models.
 
-    Were its runs those of a chat model, all who listen would hear each answer twice, and count its tokens twice.
+    Each way to call it is a batch of its `_flow`, and a run of a chain. A chat model's own run would tell each answer
+    once more. Then chunks would be doubled, and tokens counted twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)

@@ -65,8 +65,8 @@ class ShuntChatModel(ChainChatModel):
     where the conversation ends with no human turn, or holds an image or a file. It also does so where a call asks for
     what a small model cannot give, such as tools. `bind_tools` and `with_structured_output` are the large model's own.
 
-    The run of this model is a chain. In it each answer is a run of a chat model, the large one or a tiny one for the
-    small model. So tokens and chunks are counted once. An answer of the small model costs 0 tokens. The event
+    The run of this model is a chain. Each answer is a chat model's run in it, of the large model or of a tiny one. So
+    tokens and chunks are counted once. An answer of the small model costs 0 tokens. The event
     "dsplus_decision", `decisions` and tags tell who answered, as for `AppShunt`.
 
     A stream of version "v3" is the stream of the arm that is chosen. Hints and fallbacks are not in it.

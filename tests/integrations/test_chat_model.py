@@ -25,6 +25,8 @@ from pydantic import BaseModel
 
 from dsplus_chains import Prediction, ShuntChatModel, decisions
 
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # of the large model alone
+
 LABELS = ["refund", "delivery"]
 SURE, UNSURE = "I want my money", "hm, where is it?"
 REPLY = {"refund": "You get it back.", "delivery": "It is on its way."}
