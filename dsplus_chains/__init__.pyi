@@ -15,8 +15,16 @@ from .evaluation.subtask_report import report_subtasks as report_subtasks
 from .gating.branch import ConfidenceBranch as ConfidenceBranch
 from .gating.fusion import AnswerFusion as AnswerFusion
 from .integrations.app_shunt import AppShunt as AppShunt
+from .integrations.checkpoints import checkpoint_serde as checkpoint_serde
+from .integrations.graph_nodes import record_node as record_node
+from .integrations.graph_nodes import shunt_node as shunt_node
+from .integrations.graph_plan import decomposition_graph as decomposition_graph
+from .integrations.graph_routes import person_node as person_node
+from .integrations.graph_routes import route_by_confidence as route_by_confidence
 from .integrations.hearing import decisions as decisions
+from .integrations.scorer_decision import ScorerDecisionModel as ScorerDecisionModel
 from .integrations.shunt_chat import ShuntChatModel as ShuntChatModel
+from .integrations.shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .integrations.shunting import shunt as shunt
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError
@@ -53,6 +61,7 @@ from .schema.results import Passage as Passage
 from .schema.results import SubtaskResult as SubtaskResult
 from .scoring.base_scorer import BaseScorer as BaseScorer
 from .scoring.chat_model import ChatModelScorer as ChatModelScorer
+from .scoring.decision_model import DecisionModelScorer as DecisionModelScorer
 from .scoring.estimator import EstimatorScorer as EstimatorScorer
 from .scoring.mask import LabelMask as LabelMask
 from .scoring.pipeline import PipelineScorer as PipelineScorer

@@ -30,6 +30,7 @@ from dsplus_chains import (
     AppShunt,
     ChatModelScorer,
     ConfidenceBranch,
+    DecisionModelScorer,
     EstimatorScorer,
     HintPromptBuilder,
     Keep,
@@ -53,8 +54,10 @@ from dsplus_chains import (
     SubtaskResult,
     data_shunt,
     shunt,
+    shunt_node,
 )
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
+from dsplus_chains.integrations import RecordNode
 from dsplus_chains.subtasks import ResultTemplate
 
 SENTIMENTS = ["positive", "negative"]
@@ -263,6 +266,25 @@ def make_chat_shunt():
     return model, [small, large]
 
 
+def make_node():
+    small, app = Recording(predict), Recording(answer_large)
+    node = shunt_node(small, threshold=0.9, large=app, labels=SENTIMENTS, output=str, on_large_error="raise")
+    return node, [small, app]
+
+
+def decide(request: dict[str, Any]) -> SimpleNamespace:
+    """A stub decision model."""
+    said = predict(request["state"])
+    answer = {"choice": said.label, "confidence": said.confidence, "probabilities": dict(said.probabilities)}
+    return SimpleNamespace(answers={"label": SimpleNamespace(type="choice", **answer)})
+
+
+def make_decision_scorer():
+    model = Recording(decide)
+    question = SimpleNamespace(type="choice", criteria=dict.fromkeys(SENTIMENTS))
+    return DecisionModelScorer(model, question=question), [model]
+
+
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
@@ -272,6 +294,8 @@ CASES = {
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
     "ShuntChatModel": Case(make_chat_shunt, ["good", "bad?", "so so?", "bad"], 7, ShuntChatModel),
+    "RecordNode": Case(make_node, [{"input": text} for text in ("good", "bad?", "so so?", "bad")], 7, RecordNode),
+    "DecisionModelScorer": Case(make_decision_scorer, TEXT_INPUTS, "poison", DecisionModelScorer),
     "ConfidenceBranch": Case(
         make_branch, [record_of(text) for text in ("good", "bad?", "so so?", "bad")], {"input": "x"}, ConfidenceBranch
     ),

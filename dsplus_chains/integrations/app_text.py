@@ -98,7 +98,7 @@ def at_path(value: Any, path: str) -> Any:
 
 
 def _as_text(found: Any, when: When) -> str | NoText:
-    """A text, or the text of a conversation. A function may also say why there is none."""
+    """A text, or the text of a conversation."""
     if isinstance(found, (str, NoText)):
         return found
     messages = _messages(found)
@@ -115,7 +115,7 @@ def _found(value: Any, when: When) -> str | NoText:
     messages = _messages(value)
     if messages is not None:
         return _last_turn(messages, when)
-    fields = _fields(value)
+    fields = fields_of(value)
     if fields is not None:
         messages = _messages(fields.get("messages"))
         if messages is not None:
@@ -131,7 +131,7 @@ def _found(value: Any, when: When) -> str | NoText:
     raise InvalidInputError(msg)
 
 
-def _fields(value: Any) -> Mapping[str, Any] | None:
+def fields_of(value: Any) -> Mapping[str, Any] | None:
     """The fields of a dict, a dataclass or a pydantic model, as states of graphs are."""
     if isinstance(value, Mapping):
         return value

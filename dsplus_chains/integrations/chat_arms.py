@@ -10,14 +10,13 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
-from dsplus_chains.integrations.app_output import SMALL_MODEL, message_of
+from dsplus_chains.integrations.app_output import SMALL_MODEL, small_message
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.running.flow import Ask, Configs
 from dsplus_chains.running.telling import tell_once
@@ -165,9 +164,9 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
 
 def as_message(said: Any) -> AIMessage:
     """A reply as a message. It cost no token."""
-    message = said if isinstance(said, AIMessage) else message_of(said)
-    free = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-    return message.model_copy(update={"usage_metadata": message.usage_metadata or free})
+    if not isinstance(said, AIMessage):
+        return small_message(said)
+    return said.model_copy(update={"usage_metadata": said.usage_metadata or small_message("").usage_metadata})
 
 
 def wants_more(large: Runnable[Any, Any], kwargs: Mapping[str, Any]) -> bool:

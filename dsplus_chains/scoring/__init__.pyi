@@ -1,5 +1,6 @@
 from .base_scorer import BaseScorer as BaseScorer
 from .chat_model import ChatModelScorer as ChatModelScorer
+from .decision_model import DecisionModelScorer as DecisionModelScorer
 from .estimator import EstimatorScorer as EstimatorScorer
 from .mask import LabelMask as LabelMask
 from .pipeline import PipelineScorer as PipelineScorer
