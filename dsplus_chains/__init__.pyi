@@ -23,6 +23,7 @@ from .integrations.graph_routes import person_node as person_node
 from .integrations.graph_routes import route_by_confidence as route_by_confidence
 from .integrations.hearing import decisions as decisions
 from .integrations.scorer_decision import ScorerDecisionModel as ScorerDecisionModel
+from .integrations.shunt_chat import ShuntChatModel as ShuntChatModel
 from .integrations.shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .integrations.shunting import shunt as shunt
 from .local.local_chat import LocalChatModel as LocalChatModel

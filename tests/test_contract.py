@@ -45,6 +45,7 @@ from dsplus_chains import (
     Prediction,
     RunnableScorer,
     SentenceRanker,
+    ShuntChatModel,
     Skill,
     SmallModelScorer,
     Subtask,
@@ -259,6 +260,12 @@ def make_app_shunt():
     return shunted, [small, app]
 
 
+def make_chat_shunt():
+    small, large = Recording(predict), Recording(large_model)
+    model = ShuntChatModel(large=large, scorer=small, threshold=0.9, labels=SENTIMENTS, on_large_error="raise")
+    return model, [small, large]
+
+
 def make_node():
     small, app = Recording(predict), Recording(answer_large)
     node = shunt_node(small, threshold=0.9, large=app, labels=SENTIMENTS, output=str, on_large_error="raise")
@@ -286,6 +293,7 @@ CASES = {
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
+    "ShuntChatModel": Case(make_chat_shunt, ["good", "bad?", "so so?", "bad"], 7, ShuntChatModel),
     "RecordNode": Case(make_node, [{"input": text} for text in ("good", "bad?", "so so?", "bad")], 7, RecordNode),
     "DecisionModelScorer": Case(make_decision_scorer, TEXT_INPUTS, "poison", DecisionModelScorer),
     "ConfidenceBranch": Case(
@@ -377,11 +385,13 @@ def total(chunks: list[Any]) -> Any:
 
 
 def assert_same(got: Any, expected: Any) -> None:
-    """Equal, but for rounding in confidences and probabilities."""
+    """Equal, but for rounding in confidences and probabilities, and for a message's number."""
     if isinstance(expected, Prediction):
         assert got.label == expected.label
         assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
         assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+    elif isinstance(expected, AIMessage):
+        assert got.content == expected.content
     elif isinstance(expected, dict):
         assert list(got) == list(expected)
         for key, value in expected.items():

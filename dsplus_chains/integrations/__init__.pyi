@@ -10,5 +10,6 @@ from .graph_routes import route_by_confidence as route_by_confidence
 from .hearing import Decisions as Decisions
 from .hearing import decisions as decisions
 from .scorer_decision import ScorerDecisionModel as ScorerDecisionModel
+from .shunt_chat import ShuntChatModel as ShuntChatModel
 from .shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .shunting import shunt as shunt

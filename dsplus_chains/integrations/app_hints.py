@@ -9,12 +9,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import BasePromptTemplate, ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, Open, StreamFlow
+from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.usage import traced
 
 HintPlace: TypeAlias = Literal["none", "soft", "system"]
@@ -40,11 +41,21 @@ class HintedStep(BatchRunnable[Any, Any]):
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        hints = [each.get("configurable", {}).get(HINTS_KEY, "") for each in config]
-        show = _in_prompt if isinstance(self.step, BasePromptTemplate) else _in_system
-        shown = [show(self.step, value, hint) for value, hint in zip(inputs, hints, strict=True)]
+        shown = [self._shown(value, each) for value, each in zip(inputs, config, strict=True)]
         configs = [traced(each, manager, "hinted") for each, manager in zip(config, run_manager, strict=True)]
         return (yield Ask(self.step, shown, configs, kwargs)).outputs
+
+    @override
+    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
+        shown, child = self._shown(value, config), traced(config, run_manager, "hinted")
+        stream = yield Open(self.step, shown, child, kwargs)
+        while (piece := (yield Next(stream))) is not END:
+            yield Chunk(piece)
+
+    def _shown(self, value: Any, config: RunnableConfig) -> Any:
+        """The step's input with the row's hint in it."""
+        show = _in_prompt if isinstance(self.step, BasePromptTemplate) else _in_system
+        return show(self.step, value, config.get("configurable", {}).get(HINTS_KEY, ""))
 
 
 def with_hints(app: Runnable[Any, Any], place: HintPlace) -> Runnable[Any, Any]:

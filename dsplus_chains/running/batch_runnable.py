@@ -79,6 +79,10 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
             raise result
         yield Chunk(AddableDict(result) if type(result) is dict else result)
 
+    def _settled(self, config: Any) -> Any:
+        """The config of a call, or its rows' configs, with what the Runnable itself adds. Here that is nothing."""
+        return config
+
     def _run(
         self, inputs: list[Input], run_manager: list[CallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
@@ -109,7 +113,12 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         outputs = self._batch_with_config(
-            self._run, inputs, config, return_exceptions=return_exceptions, run_type=self.run_type, **kwargs
+            self._run,
+            inputs,
+            self._settled(config),
+            return_exceptions=return_exceptions,
+            run_type=self.run_type,
+            **kwargs,
         )
         raise_interrupts(outputs)
         return outputs
@@ -124,7 +133,12 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         outputs = await self._abatch_with_config(
-            self._arun, inputs, config, return_exceptions=return_exceptions, run_type=self.run_type, **kwargs
+            self._arun,
+            inputs,
+            self._settled(config),
+            return_exceptions=return_exceptions,
+            run_type=self.run_type,
+            **kwargs,
         )
         raise_interrupts(outputs)
         return outputs
@@ -145,14 +159,16 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     def transform(
         self, input: Iterator[Input], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Output]:
-        yield from self._transform_stream_with_config(input, self._transform, config, run_type=self.run_type, **kwargs)
+        yield from self._transform_stream_with_config(
+            input, self._transform, self._settled(config), run_type=self.run_type, **kwargs
+        )
 
     @override
     async def atransform(
         self, input: AsyncIterator[Input], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Output]:
         async for chunk in self._atransform_stream_with_config(
-            input, self._atransform, config, run_type=self.run_type, **kwargs
+            input, self._atransform, self._settled(config), run_type=self.run_type, **kwargs
         ):
             yield chunk
 

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableLambda
 from rich.console import Console
 from rich.table import Table
 
-from dsplus_chains import ConfidenceBranch, Prediction, shunt
+from dsplus_chains import ConfidenceBranch, Prediction, ShuntChatModel, shunt
 from dsplus_chains.scoring.base_scorer import BaseScorer
 
 N = 2000
@@ -43,13 +44,14 @@ class StubScorer(BaseScorer):
 class StubLarge(RunnableLambda):
     """A large model that costs nothing, with a vectorised batch."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda record: "negative")
+    def __init__(self, answer: Any = "negative") -> None:
+        super().__init__(lambda record: answer)
+        self.answer = answer
         self.calls: list[int] = []
 
     def batch(self, inputs: list[Any], config: Any = None, **_: Any) -> list[Any]:
         self.calls.append(len(inputs))
-        return ["negative"] * len(inputs)
+        return [self.answer] * len(inputs)
 
 
 def medians(runs: int, *tasks: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> list[float]:
@@ -103,6 +105,17 @@ def concurrency() -> float:
     return statistics.median(asyncio.run(timed()) for _ in range(3))
 
 
+def chat_model() -> float:
+    """The time of `ShuntChatModel` over that of scorer and branch, in batches of 256, with models that cost nothing."""
+    scorer = StubScorer(calls=[])
+    large = StubLarge(AIMessage("negative"))
+    chain = scorer | ConfidenceBranch(large=large, threshold=0.9)
+    model = ShuntChatModel(large=large, scorer=scorer, threshold=0.9)
+    texts = TEXTS[:256]
+    theirs, ours = medians(15, lambda: chain.batch(texts), lambda: model.batch(texts), clock=time.process_time)
+    return ours / theirs
+
+
 def encoding() -> float:
     """The scorer's time over that of a bare `SentenceTransformer.encode` on the same texts and batch size."""
     from sentence_transformers import SentenceTransformer
@@ -139,6 +152,7 @@ def main() -> int:
     held = [
         ("scorer | branch over RunnableLambda | RunnableBranch, 2,000 inputs", ratio, 0.5, "x"),
         ("1,000 deferred inputs, 50 ms each, 100 at a time", concurrency(), 2.0, "s"),
+        ("ShuntChatModel over scorer | branch, batches of 256", chat_model(), 1.3, "x"),
         ("scoring 2,000 short texts over bare encode", encoding(), 1.08, "x"),
         ("shunt around an app over scorer | branch, 256 inputs", around_an_app(), 1.15, "x"),
     ]
