@@ -17,6 +17,7 @@ from .gating.fusion import AnswerFusion as AnswerFusion
 from .integrations.app_shunt import AppShunt as AppShunt
 from .integrations.hearing import decisions as decisions
 from .integrations.shunting import shunt as shunt
+from .integrations.structured_shunt import StructuredShunt as StructuredShunt
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError
 from .planning.plan import SubtaskPlan as SubtaskPlan
