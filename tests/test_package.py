@@ -64,6 +64,7 @@ MORE = [
     "PlanError",
     "SentenceRanker",
     "Skill",
+    "StructuredShunt",
     "SubtaskError",
     "SubtaskPlan",
     "SubtaskResult",

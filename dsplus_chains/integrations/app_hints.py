@@ -120,7 +120,8 @@ def _replaced(
         return (app.model_copy(update={"bound": changed}) if found else app), found
     if isinstance(app, RunnableWithFallbacks):
         changed, found = _replaced(app.runnable, wanted, into)
-        return (app.model_copy(update={"runnable": changed}) if found else app), found
+        others = [_replaced(other, wanted, into)[0] for other in app.fallbacks]  # a hint must not be lost with a model
+        return (app.model_copy(update={"runnable": changed, "fallbacks": others}) if found else app), found
     return app, False
 
 

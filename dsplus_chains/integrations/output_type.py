@@ -89,7 +89,7 @@ def output_fields(schema: Any) -> dict[str, OutputField] | None:
 
 
 def _of_json(schema: Mapping[str, Any]) -> dict[str, OutputField] | None:
-    inner = inner_schema(schema)
+    inner = _inside(schema)
     if "properties" not in inner:
         return None
     needed, defined = set(inner.get("required", ())), inner.get("$defs", {})
@@ -125,7 +125,7 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], dict[str, OutputField
 )
 
 
-def inner_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def _inside(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The JSON schema in the forms in which providers take one."""
     for key in ("function", "parameters", "schema", "input_schema"):
         inner = schema.get(key)

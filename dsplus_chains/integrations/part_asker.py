@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import PrivateAttr, ValidationError
@@ -75,7 +74,7 @@ class PartAsker(BatchRunnable[Any, Any]):
     app: Runnable[Any, Any]
     target: Any
     names: tuple[str, ...]
-    rest_prompt: BasePromptTemplate[Any] | None = None
+    rest_prompt: Runnable[Any, Any] | None = None
 
     _arms: _Arms = PrivateAttr(default_factory=_Arms)
 

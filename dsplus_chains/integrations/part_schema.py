@@ -12,7 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import AliasChoices, BaseModel, PrivateAttr, create_model, model_validator
 from pydantic.fields import FieldInfo
 
-from dsplus_chains.integrations.output_type import inner_schema, output_fields
+from dsplus_chains.integrations.output_type import output_fields
 from dsplus_chains.schema import what_came
 
 
@@ -49,8 +49,12 @@ def part_of(schema: Any, names: Collection[str]) -> Any:
         parts: dict[str, Any] = {name: (info.annotation, copy(info)) for name, info in held.items()}
         told = {"__doc__": schema.__doc__, "__module__": schema.__module__}
         return create_model(schema.__name__, __base__=base, **told, **parts)
-    whole = schema if isinstance(schema, Mapping) else convert_to_openai_tool(schema)
-    return _cut(whole, inner_schema(whole), names)
+    told = convert_to_openai_tool(schema)["function"]
+    inner = told["parameters"]
+    properties = {name: held for name, held in inner["properties"].items() if name in names}
+    needed = [name for name in inner.get("required", ()) if name in names]
+    named = {"title": told["name"], "description": told.get("description", "")}
+    return {**named, **inner, "properties": properties, "required": needed}
 
 
 def whole_of(schema: Any, known: Mapping[str, Any], said: Any = None) -> Any:
@@ -106,22 +110,6 @@ def _as_json(said: Any) -> Mapping[str, Any]:
         return said
     msg = f"Got {what_came(said)} from the large model but expected the fields that it was asked for"
     raise OutputParserException(msg)
-
-
-def _cut(whole: Mapping[str, Any], inner: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """A JSON schema, in whatever form it is, with some properties."""
-    if whole is not inner:
-        return {
-            key: _cut(held, inner, names) if isinstance(held, Mapping) and _holds(held, inner) else held
-            for key, held in whole.items()
-        }
-    kept = {name: part for name, part in whole["properties"].items() if name in names}
-    needed = [name for name in whole.get("required", ()) if name in names]
-    return {**whole, "properties": kept, "required": needed}
-
-
-def _holds(held: Mapping[str, Any], inner: Mapping[str, Any]) -> bool:
-    return inner_schema(held) is inner
 
 
 def _key(name: str, info: FieldInfo) -> str:

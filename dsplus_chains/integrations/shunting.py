@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from langchain_core.prompts import BasePromptTemplate
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 
 from dsplus_chains.integrations.app_hints import HintPlace, with_hints
@@ -42,7 +42,7 @@ def shunt(
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
     optional: Collection[str] = (),
-    rest_prompt: BasePromptTemplate[Any] | None = None,
+    rest_prompt: Runnable[Any, Any] | None = None,
 ) -> AppShunt:
     r"""Put a small model before an app. What goes in and what comes out stay what they were.
 

@@ -48,6 +48,17 @@ class StructuredShunt(AppShunt):
 
     Source: Data Shunt+ (arXiv 2406.15471), prompt transferring, which gives the large model what a small one has
     found. That it goes field by field is ours.
+
+    Example:
+        >>> class Ticket(BaseModel):  # doctest: +SKIP
+        ...     category: Literal["billing", "shipping"]
+        ...     urgent: bool
+        ...     reply: str
+        >>> app = prompt | chat_model.with_structured_output(Ticket)  # doctest: +SKIP
+        >>> fields = {"category": category_scorer, "urgent": urgency_scorer}  # doctest: +SKIP
+        >>> shunted = shunt(app, fields=fields, threshold={"category": 0.9, "urgent": 0.95})  # doctest: +SKIP
+        >>> shunted.invoke({"ticket": "I want a refund, now"})  # asks for the reply alone  # doctest: +SKIP
+        Ticket(category='billing', urgent=True, reply='We look at your bill.')
     """
 
     large: PartAsker

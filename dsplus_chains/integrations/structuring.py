@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
-from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable
 
 from dsplus_chains.integrations.app_output import option_of
@@ -26,7 +25,7 @@ def structured_shunt(
     target: Any,
     threshold: Any,
     optional: Collection[str] = (),
-    rest_prompt: BasePromptTemplate[Any] | None = None,
+    rest_prompt: Runnable[Any, Any] | None = None,
     **settings: Any,
 ) -> StructuredShunt:
     """A `StructuredShunt` around an app. `shunt` calls it, where it is given `fields`.
@@ -50,13 +49,13 @@ def structured_shunt(
             "such as output=Ticket"
         )
         raise ValueError(msg)
+    asker = PartAsker(app=app, target=target, names=tuple(known), rest_prompt=rest_prompt)
+    asker.check()
     _check(known, fields, optional, threshold)
     scorers = {}
     for name, scorer in fields.items():
         scorers[name], inner = as_scorer(scorer, labels=None, input_key="input", on_error="defer")
         _check_labels(name, known[name], getattr(inner, "labels", None) or ())
-    asker = PartAsker(app=app, target=target, names=tuple(known), rest_prompt=rest_prompt)
-    asker.check()
     return StructuredShunt(
         name="shunt",
         large=asker,
