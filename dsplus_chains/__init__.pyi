@@ -51,6 +51,7 @@ from .scoring.base_scorer import BaseScorer as BaseScorer
 from .scoring.chat_model import ChatModelScorer as ChatModelScorer
 from .scoring.estimator import EstimatorScorer as EstimatorScorer
 from .scoring.mask import LabelMask as LabelMask
+from .scoring.multi_label import MultiLabelScorer as MultiLabelScorer
 from .scoring.pipeline import PipelineScorer as PipelineScorer
 from .scoring.runnable import RunnableScorer as RunnableScorer
 from .scoring.small_model import SmallModelScorer as SmallModelScorer

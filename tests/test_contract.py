@@ -40,6 +40,7 @@ from dsplus_chains import (
     LabelParser,
     LargeAnswer,
     MapParts,
+    MultiLabelScorer,
     OverrideExplainer,
     PatternExtractor,
     PipelineScorer,
@@ -137,6 +138,14 @@ class Case:
 def make_scorer():
     encoder = TinyEncoder()
     scorer = SmallModelScorer.fit(TEXTS, LABELS, encoder=encoder)
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
+def make_multi_label_scorer():
+    encoder = TinyEncoder()
+    tags = [[tag for tag in ("good", "phone") if tag in text] for text in TEXTS]
+    scorer = MultiLabelScorer.fit(TEXTS, tags, encoder=encoder)
     encoder.calls.clear()
     return scorer, [encoder]
 
@@ -280,6 +289,7 @@ def opinion(prompt: str) -> str:
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
+    "MultiLabelScorer": Case(make_multi_label_scorer, TEXT_INPUTS, None, MultiLabelScorer),
     "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),

@@ -56,6 +56,7 @@ MORE = [
     "LanguageModelEncoder",
     "LargeAnswer",
     "MapParts",
+    "MultiLabelScorer",
     "NoneOfTheseError",
     "OverrideExplainer",
     "Passage",

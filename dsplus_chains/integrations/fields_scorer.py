@@ -15,6 +15,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import InvalidInputError, Prediction
+from dsplus_chains.scoring.multi_label import TagsPrediction
 
 
 class FieldsScorer(BatchRunnable[Any, Any]):
@@ -24,7 +25,7 @@ class FieldsScorer(BatchRunnable[Any, Any]):
     fields together. It has no label where a field has none, and no confidence.
 
     Args:
-        scorers: The small model of each field. It is asked once about all texts.
+        scorers: The small model of each field. It is asked once about all texts, even if it answers several fields.
         options: The values that each field may have. None: any.
         complete: Whether the small models can answer the whole. If not, `prediction` never has a label.
     """
@@ -43,13 +44,21 @@ class FieldsScorer(BatchRunnable[Any, Any]):
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         results: list[Any] = [{"input": text, "predictions": {}} for text in inputs]
-        for name, scorer in self.scorers.items():
-            configs = [traced(each, manager, name) for each, manager in zip(config, run_manager, strict=True)]
+        for names, scorer in self._asked():
+            tag = ", ".join(names)
+            configs = [traced(each, manager, tag) for each, manager in zip(config, run_manager, strict=True)]
             outputs = (yield Ask(scorer, inputs, configs, kwargs)).outputs
-            results = [
-                _with(result, name, output, self.options[name]) for result, output in zip(results, outputs, strict=True)
-            ]
+            for name in names:
+                answered = zip(results, outputs, strict=True)
+                results = [_with(result, name, output, self.options[name]) for result, output in answered]
         return by_row(self._together, results)
+
+    def _asked(self) -> list[tuple[list[str], Runnable[Any, Any]]]:
+        """Each small model once, with the fields that it answers."""
+        return [
+            ([name for name, other in self.scorers.items() if other is scorer], scorer)
+            for scorer in {id(scorer): scorer for scorer in self.scorers.values()}.values()
+        ]
 
     def _together(self, record: Any) -> dict[str, Any]:
         """The record with the prediction of all fields."""
@@ -69,6 +78,8 @@ def _with(result: Any, name: str, output: Any, options: tuple[Any, ...] | None) 
     if isinstance(result, Exception) or isinstance(output, Exception):
         return result if isinstance(result, Exception) else output
     said, error = output["prediction"], output.get("small_error")
+    if isinstance(said, TagsPrediction):
+        said = said.by_tag[name]
     try:
         said = _allowed(said, options)
     except InvalidInputError as refused:

@@ -16,6 +16,7 @@ from dsplus_chains.integrations.part_schema import fields_in, whole_of
 from dsplus_chains.integrations.structured_shunt import StructuredShunt
 from dsplus_chains.schema import InvalidInputError, what_came
 from dsplus_chains.scoring.coercing import as_scorer
+from dsplus_chains.scoring.multi_label import MultiLabelScorer
 
 
 def structured_shunt(
@@ -52,9 +53,14 @@ def structured_shunt(
     asker = PartAsker(app=app, target=target, names=tuple(known), rest_prompt=rest_prompt)
     asker.check()
     _check(known, fields, optional, threshold)
-    scorers = {}
+    scorers, made = {}, dict[int, Any]()
     for name, scorer in fields.items():
-        scorers[name], inner = as_scorer(scorer, labels=None, input_key="input", on_error="defer")
+        if id(scorer) not in made:  # one that answers several fields stays one
+            made[id(scorer)] = as_scorer(scorer, labels=None, input_key="input", on_error="defer")
+        scorers[name], inner = made[id(scorer)]
+        if isinstance(inner, MultiLabelScorer) and name not in inner.tags:
+            msg = f"Got a MultiLabelScorer for the field {name!r} but expected one of its tags, which are {inner.tags}"
+            raise ValueError(msg)
         _check_labels(name, known[name], getattr(inner, "labels", None) or ())
     return StructuredShunt(
         name="shunt",

@@ -14,11 +14,11 @@ from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
-from dsplus_chains.encoding.loading import as_encoder, load_encoder
-from dsplus_chains.schema import BundleError, Labels, Prediction
+from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.schema import Labels, Prediction
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
-from dsplus_chains.scoring.state import read_state, write_state
+from dsplus_chains.scoring.state import read_state, saved_encoder, write_state
 from dsplus_chains.scoring.training_examples import check_examples
 
 ENOUGH_TO_TELL = 100
@@ -222,16 +222,7 @@ class SmallModelScorer(BaseScorer):
         """
         state, arrays = read_state(Path(path))
         settings = state["classifier"]
-        if encoder is not None:
-            found = as_encoder(encoder, device=device)
-        elif settings["encoder_recipe"] is not None:
-            found = load_encoder(settings["encoder_recipe"], device=device)
-        else:
-            msg = (
-                f"Got a scorer fitted with an encoder of your own, {settings['encoder']!r}, which has no name to load "
-                "it by; give it: SmallModelScorer.load(path, encoder=...)"
-            )
-            raise BundleError(msg)
+        found = saved_encoder(settings, encoder=encoder, device=device)
         classifier = EnsembleClassifier.from_state(settings, arrays, encoder=found)
         told = state.get("track_record")  # also None in a folder saved before track records existed
         record = None if told is None else TrackRecord.from_dict(told)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.loading import as_encoder, load_encoder
 from dsplus_chains.schema import BundleError, hash_of_bytes
 
 FORMAT = 2
@@ -49,6 +52,30 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         msg = f"Got {ARRAYS} in {str(folder)!r} with another SHA-256 than {SETTINGS} names: the folder is damaged"
         raise BundleError(msg)
     return settings, load(packed)
+
+
+def saved_encoder(
+    settings: dict[str, Any], *, encoder: str | Encoder | Embeddings | None, device: str | None
+) -> Encoder:
+    """The encoder that a classifier was fitted with.
+
+    Args:
+        settings: The classifier's settings.
+        encoder: The encoder or its new place. None makes it anew.
+        device: Its device.
+
+    Raises:
+        BundleError: Only its maker could make it.
+    """
+    if encoder is not None:
+        return as_encoder(encoder, device=device)
+    if settings["encoder_recipe"] is not None:
+        return load_encoder(settings["encoder_recipe"], device=device)
+    msg = (
+        f"Got a scorer fitted with an encoder of your own, {settings['encoder']!r}, which has no name to load it by; "
+        "give it: SmallModelScorer.load(path, encoder=...)"
+    )
+    raise BundleError(msg)
 
 
 def _replace(path: Path, content: bytes) -> None:
