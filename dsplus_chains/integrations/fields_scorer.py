@@ -14,8 +14,7 @@ from dsplus_chains.integrations.app_output import option_of
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.usage import traced
-from dsplus_chains.schema import InvalidInputError, Prediction
-from dsplus_chains.scoring.multi_label import TagsPrediction
+from dsplus_chains.schema import InvalidInputError, Prediction, TagsPrediction
 
 
 class FieldsScorer(BatchRunnable[Any, Any]):

@@ -16,7 +16,6 @@ from dsplus_chains.integrations.part_schema import fields_in, whole_of
 from dsplus_chains.integrations.structured_shunt import StructuredShunt
 from dsplus_chains.schema import InvalidInputError, what_came
 from dsplus_chains.scoring.coercing import as_scorer
-from dsplus_chains.scoring.multi_label import MultiLabelScorer
 
 
 def structured_shunt(
@@ -58,8 +57,8 @@ def structured_shunt(
         if id(scorer) not in made:  # one that answers several fields stays one
             made[id(scorer)] = as_scorer(scorer, labels=None, input_key="input", on_error="defer")
         scorers[name], inner = made[id(scorer)]
-        if isinstance(inner, MultiLabelScorer) and name not in inner.tags:
-            msg = f"Got a MultiLabelScorer for the field {name!r} but expected one of its tags, which are {inner.tags}"
+        if name not in (tags := getattr(inner, "tags", (name,))):
+            msg = f"Got a MultiLabelScorer for the field {name!r} but expected one of its tags, which are {tags}"
             raise ValueError(msg)
         _check_labels(name, known[name], getattr(inner, "labels", None) or ())
     return StructuredShunt(

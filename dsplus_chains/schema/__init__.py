@@ -51,6 +51,7 @@ from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
+from dsplus_chains.schema.tags import TagsPrediction as TagsPrediction
 from dsplus_chains.schema.texts import NOTHING_TO_READ as NOTHING_TO_READ
 from dsplus_chains.schema.texts import check_sound as check_sound
 from dsplus_chains.schema.texts import is_sound as is_sound

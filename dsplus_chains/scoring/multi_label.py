@@ -16,24 +16,12 @@ from dsplus_chains.calibration.calibration_maps import VectorCalibration, calibr
 from dsplus_chains.calibration.joint import JointConfidence
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
-from dsplus_chains.schema import BundleError, Prediction, TrainingDataError, each_once, what_came
+from dsplus_chains.schema import BundleError, Prediction, TagsPrediction, TrainingDataError, each_once, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.state import read_state, saved_encoder, write_state
 from dsplus_chains.scoring.training_examples import check_examples
-
-
-class TagsPrediction(Prediction):
-    """Which tags a text has. The `value` is the list of them, and `probabilities` holds that of each tag.
-
-    The confidence is the probability that all tags are right. It is None if there were too few examples to tell.
-
-    Args:
-        by_tag: Whether the text has it, for each tag, as a prediction of True or False.
-    """
-
-    by_tag: Mapping[str, Prediction]
 
 
 class MultiLabelScorer(BaseScorer):
