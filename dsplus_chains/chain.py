@@ -15,7 +15,7 @@ from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
-from dsplus_chains.schema import labels_outside
+from dsplus_chains.schema import brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.coercing import as_scorer
 from dsplus_chains.task import LabelTask
@@ -182,7 +182,7 @@ def _check_parts(
         ValueError: They do not fit each other.
     """
     if fusion is not None and (new := labels_outside(names, fusion.labels)):
-        msg = f"Got the labels {new[:10]}, which the fusion does not know ({list(fusion.labels)[:10]}); fit it anew"
+        msg = f"Got the labels {new[:10]}, which the fusion does not know ({brief(list(fusion.labels))}); fit it anew"
         raise ValueError(msg)
     if max_ood_score is not None and hasattr(inner, "ood_limit"):
         inner.ood_limit()  # refuses a scorer without an ood_score, because everything would be deferred
@@ -192,7 +192,7 @@ def _check_parts(
         ("the fusion's labels", None if fusion is None else fusion.labels),
     ):
         if unknown := labels_outside(used or (), names):
-            msg = f"Got {what} {unknown[:10]}, which are not among the labels {list(names)[:10]}"
+            msg = f"Got {what} {unknown[:10]}, which are not among the labels {brief(list(names))}"
             raise ValueError(msg)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
@@ -10,13 +11,14 @@ from langchain_core.runnables import Runnable
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
 
 from dsplus_chains.calibration.track_record import TrackRecord
+from dsplus_chains.prompting.alike import labels_alike
 from dsplus_chains.prompting.asker import LabelAsker
 from dsplus_chains.prompting.builder import HintPromptBuilder, as_track_record
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
 from dsplus_chains.prompting.template import Template, template_as_data
-from dsplus_chains.schema import Label, Labels, as_pairs, from_pairs
+from dsplus_chains.schema import Label, Labels, LabelWarning, as_pairs, brief_args, from_pairs
 
 INSTRUCTION = "Decide which of the labels fits the input best."
 """The default instruction for the large model."""
@@ -81,6 +83,10 @@ class LabelTask(BaseModel):
     reask: bool = False
     template: Template = None
 
+    def __repr_args__(self) -> Any:
+        """The fields, briefly."""
+        return brief_args(super().__repr_args__())
+
     @model_validator(mode="before")
     @classmethod
     def _selector_says_both(cls, data: Any) -> Any:
@@ -95,6 +101,9 @@ class LabelTask(BaseModel):
             msg = f"Got exemplars={self.exemplars} but no examples to show; give examples=ExemplarSelector.fit(...)"
             raise ValueError(msg)
         _ = self.prompt, self.parser  # both check their own settings
+        if (alike := labels_alike(self.labels)) is not None:
+            msg = f"The labels {alike[0]!r} and {alike[1]!r} read alike, so only an exact answer tells them apart"
+            warnings.warn(f"{msg}; rename one", LabelWarning, stacklevel=2)
         return self
 
     def replace(self, **changes: Any) -> Self:

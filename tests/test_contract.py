@@ -32,6 +32,7 @@ from dsplus_chains import (
     AppShunt,
     ChatModelScorer,
     ConfidenceBranch,
+    DecisionModelScorer,
     EstimatorScorer,
     HintPromptBuilder,
     Keep,
@@ -47,6 +48,7 @@ from dsplus_chains import (
     Prediction,
     RunnableScorer,
     SentenceRanker,
+    ShuntChatModel,
     Skill,
     SmallModelScorer,
     StructuredShunt,
@@ -56,8 +58,10 @@ from dsplus_chains import (
     SubtaskResult,
     data_shunt,
     shunt,
+    shunt_node,
 )
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
+from dsplus_chains.integrations import RecordNode
 from dsplus_chains.subtasks import ResultTemplate
 
 SENTIMENTS = ["positive", "negative"]
@@ -286,6 +290,31 @@ def opinion(prompt: str) -> str:
     return answer_large({"input": prompt})
 
 
+def make_chat_shunt():
+    small, large = Recording(predict), Recording(large_model)
+    model = ShuntChatModel(large=large, scorer=small, threshold=0.9, labels=SENTIMENTS, on_large_error="raise")
+    return model, [small, large]
+
+
+def make_node():
+    small, app = Recording(predict), Recording(answer_large)
+    node = shunt_node(small, threshold=0.9, large=app, labels=SENTIMENTS, output=str, on_large_error="raise")
+    return node, [small, app]
+
+
+def decide(request: dict[str, Any]) -> SimpleNamespace:
+    """A stub decision model."""
+    said = predict(request["state"])
+    answer = {"choice": said.label, "confidence": said.confidence, "probabilities": dict(said.probabilities)}
+    return SimpleNamespace(answers={"label": SimpleNamespace(type="choice", **answer)})
+
+
+def make_decision_scorer():
+    model = Recording(decide)
+    question = SimpleNamespace(type="choice", criteria=dict.fromkeys(SENTIMENTS))
+    return DecisionModelScorer(model, question=question), [model]
+
+
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
@@ -301,6 +330,9 @@ CASES = {
         {"review": 7},
         StructuredShunt,
     ),
+    "ShuntChatModel": Case(make_chat_shunt, ["good", "bad?", "so so?", "bad"], 7, ShuntChatModel),
+    "RecordNode": Case(make_node, [{"input": text} for text in ("good", "bad?", "so so?", "bad")], 7, RecordNode),
+    "DecisionModelScorer": Case(make_decision_scorer, TEXT_INPUTS, "poison", DecisionModelScorer),
     "ConfidenceBranch": Case(
         make_branch, [record_of(text) for text in ("good", "bad?", "so so?", "bad")], {"input": "x"}, ConfidenceBranch
     ),
@@ -390,11 +422,13 @@ def total(chunks: list[Any]) -> Any:
 
 
 def assert_same(got: Any, expected: Any) -> None:
-    """Equal, but for rounding in confidences and probabilities."""
+    """Equal, but for rounding in confidences and probabilities, and for a message's number."""
     if isinstance(expected, Prediction):
         assert got.label == expected.label
         assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
         assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+    elif isinstance(expected, AIMessage):
+        assert got.content == expected.content
     elif isinstance(expected, dict):
         assert list(got) == list(expected)
         for key, value in expected.items():

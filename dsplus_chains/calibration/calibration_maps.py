@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
+
+from dsplus_chains.schema import ROUNDING, brief_repr, read_numbers, shown
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +38,7 @@ class Calibration(Protocol):
         ...
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class TemperatureCalibration:
     """Softmax of the log-probabilities divided by one number. The most likely label never changes.
@@ -71,6 +75,7 @@ class TemperatureCalibration:
         return {"kind": self.kind, "temperature": self.temperature}
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class VectorCalibration:
     """Softmax of ``weight * log-probability + bias``, with one weight and one bias per label.
@@ -107,6 +112,7 @@ class VectorCalibration:
         return {"kind": self.kind, "weights": list(self.weights), "biases": list(self.biases)}
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class IsotonicCalibration:
     """A rising curve per label (or one for all labels). Then each row is divided by its sum.
@@ -124,6 +130,18 @@ class IsotonicCalibration:
 
     kind: ClassVar[str] = "isotonic"
     curves: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]
+
+    def __post_init__(self) -> None:
+        """Refuse curves that do not rise from probabilities to probabilities."""
+        sound = all(
+            len(inputs) == len(outputs) > 0
+            and all(a <= b for points in (inputs, outputs) for a, b in pairwise((-ROUNDING, *points, 1 + ROUNDING)))
+            for inputs, outputs in self.curves
+        )
+        if not self.curves or not sound:
+            got = shown(self.curves)
+            msg = f"Got curves={got} but expected some, each of as many inputs as outputs, rising in [0, 1]"
+            raise ValueError(msg)
 
     def apply(self, probabilities: ArrayLike) -> Floats:
         """Calibrate probabilities of shape (n_rows, n_labels)."""
@@ -159,20 +177,16 @@ def calibration_from_dict(data: Mapping[str, Any]) -> Calibration:
     kind = data.get("kind")
     try:
         if kind == "temperature":
-            return TemperatureCalibration(temperature=float(data["temperature"]))
+            return TemperatureCalibration(temperature=read_numbers([data["temperature"]])[0])
         if kind == "vector":
-            return VectorCalibration(weights=_numbers(data["weights"]), biases=_numbers(data["biases"]))
+            return VectorCalibration(weights=read_numbers(data["weights"]), biases=read_numbers(data["biases"]))
         if kind == "isotonic":
-            return IsotonicCalibration(curves=tuple((_numbers(x), _numbers(y)) for x, y in data["curves"]))
+            return IsotonicCalibration(curves=tuple((read_numbers(x), read_numbers(y)) for x, y in data["curves"]))
     except (KeyError, TypeError) as error:
         msg = f"Got a {kind} calibration that cannot be read ({error!r}) but expected what to_dict() writes"
         raise ValueError(msg) from error
-    msg = f'Got kind={kind!r} but expected "temperature", "vector" or "isotonic"'
+    msg = f'Got kind={shown(kind)} but expected "temperature", "vector" or "isotonic"'
     raise ValueError(msg)
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
 
 
 def probability_rows(probabilities: ArrayLike) -> Floats:

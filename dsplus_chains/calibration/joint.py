@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,10 +50,6 @@ class JointConfidence:
     def apply(self, confidences: ArrayLike) -> NDArray[np.float64]:
         """The probability for each row that all its answers are right."""
         return self.curve.apply(_product(confidences))[:, 0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return self.curve.to_dict()
 
 
 def _product(confidences: ArrayLike) -> NDArray[np.float64]:

@@ -24,6 +24,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, logit
 
 from dsplus_chains.calibration.confusion import SMALLEST_PROBABILITY, answer_likelihood, confusability
+from dsplus_chains.calibration.stored_posterior import StoredPosterior
+from dsplus_chains.schema import brief_repr
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -46,6 +48,7 @@ FARTHEST = 3.0
 counts as this far."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
     """How a small model's distribution and a large model's answer combine.
@@ -127,15 +130,18 @@ class Posterior:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what `to_dict` wrote."""
-        own = dict(data)
+        """Read back what `to_dict` wrote.
+
+        Raises:
+            pydantic.ValidationError: A field is missing or out of range, or the numbers of labels differ.
+        """
+        own = StoredPosterior.model_validate(data).model_dump()
         n_labels = own.pop("n_labels")
         counts = np.zeros((n_labels, n_labels), dtype=np.int64)
         for row, column, count in own["counts"]:
             counts[row, column] = count
         own["small_weights"], own["large_weights"] = tuple(own["small_weights"]), tuple(own["large_weights"])
-        confusable = np.array(own["confusable"], dtype=np.float64).reshape(n_labels, n_labels)
-        return cls(**{**own, "counts": counts, "confusable": confusable})
+        return cls(**{**own, "counts": counts, "confusable": np.array(own["confusable"], dtype=np.float64)})
 
 
 def fit_posterior(

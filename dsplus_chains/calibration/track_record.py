@@ -10,12 +10,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dsplus_chains.schema import brief_repr, read_numbers, shown
+
 ROWS = 30
 """A bin holds at least this many rows. A share of fewer rows says little."""
 BINS = 20
 """There are at most this many bins. Further rows make them larger, and so surer."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class TrackRecord:
     """How often a model was right, by its confidence. It is a rising curve through bins of about equally many rows.
@@ -48,8 +51,8 @@ class TrackRecord:
         )
         if not self.confidences or len(self.confidences) != len(self.shares) or not sound:
             msg = (
-                f"Got confidences={self.confidences} and shares={self.shares} but expected as many of both, rising "
-                "within [0, 1]; TrackRecord.fit makes them"
+                f"Got confidences={shown(self.confidences)} and shares={shown(self.shares)} but expected as many of "
+                "both, rising within [0, 1]; TrackRecord.fit makes them"
             )
             raise ValueError(msg)
 
@@ -113,7 +116,7 @@ class TrackRecord:
             ValueError: Something is missing, or is no rising curve.
         """
         try:
-            confidences, shares = (tuple(map(float, data[name])) for name in ("confidences", "shares"))
+            confidences, shares = (read_numbers(data[name]) for name in ("confidences", "shares"))
         except (KeyError, TypeError) as error:
             msg = f"Got a track record that cannot be read ({error!r}) but expected what to_dict() writes"
             raise ValueError(msg) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from dsplus_chains.running.progress import Progress
-from dsplus_chains.schema import DSPlusError, visible
+from dsplus_chains.schema import DSPlusError, DSPlusWarning, hide_secrets, visible
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
@@ -27,7 +28,23 @@ CONCURRENCY = 16
 """Most requests to the large model at the same time."""
 
 BundleFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
-Data: TypeAlias = Annotated[Path, typer.Option(help="The table: .csv, .tsv, .jsonl or .parquet.")]
+Pin: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--sha256", metavar="HASH", help="Refuse the bundle unless its manifest has this SHA-256."),
+]
+AllowDownload: TypeAlias = Annotated[
+    bool, typer.Option("--allow-download", help="Let an encoder that the bundle names be fetched from the hub.")
+]
+Data: TypeAlias = Annotated[
+    Path, typer.Option(help="The table: .csv, .tsv, .txt (with tabs), .jsonl, .json, .parquet or .xlsx.")
+]
+Delimiter: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="CHAR", help='What stands between the fields of a text file, such as ";", or the word tab.'),
+]
+Encoding: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Encoding of a text file, such as cp1252. Default: UTF-8.")
+]
 Text: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the texts.")]
 Labels: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the labels.")]
 Json: TypeAlias = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this file.")]
@@ -36,18 +53,39 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no p
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback."""
+    """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback.
+
+    Warnings of this package are one line each, on standard error.
+    """
     try:
-        yield
+        with _told_warnings():
+            yield
     except KeyboardInterrupt as interrupt:
         what = f": {interrupt}" if str(interrupt) else ""
         say(f"Stopped{what}. What was answered before is kept.")
         raise typer.Exit(STOPPED) from None
     except (DSPlusError, ImportError, ValueError, OSError) as error:
-        Console(stderr=True).print(
-            visible(f"dsplus: {_line(error)}"), style="red", markup=False, highlight=False, soft_wrap=True, emoji=False
-        )
+        _complain(hide_secrets(_line(error)), style="red")
         raise typer.Exit(USER_ERROR) from error
+
+
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Print each warning of this package once. Other warnings stay as they are."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DSPlusWarning)
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, DSPlusWarning):
+                show(message, category, *place, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                _complain(f"warning: {' '.join(str(message).split())}", style="yellow")
+
+        warnings.showwarning = tell
+        yield
 
 
 def say(text: str) -> None:
@@ -75,6 +113,12 @@ def write_json(path: Path, data: Any) -> None:
     """Write plain data as JSON. Missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _complain(text: str, *, style: str) -> None:
+    Console(stderr=True).print(
+        visible(f"dsplus: {text}"), style=style, markup=False, highlight=False, soft_wrap=True, emoji=False
+    )
 
 
 def _line(error: BaseException) -> str:

@@ -43,7 +43,11 @@ def demo(
         from dsplus_chains.demo.reviews import load_reviews
         from dsplus_chains.demo.run import DemoSettings, run_demo
         from dsplus_chains.demo.show import outcome_sentences, outcome_table, save_plot
+        from dsplus_chains.evaluation.plots import check_plots
+        from dsplus_chains.storage.files import check_place
 
+        check_place(out, folder=True)
+        check_plots()
         with nullcontext() if quiet else console.status("Fetching and loading"):
             sentences = load_reviews()
             model = large_model(large, base_url)

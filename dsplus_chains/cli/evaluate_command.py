@@ -11,10 +11,14 @@ from rich.table import Table as Grid
 
 from dsplus_chains.cli.console import (
     CONCURRENCY,
+    AllowDownload,
     BundleFolder,
     Data,
+    Delimiter,
+    Encoding,
     Json,
     Labels,
+    Pin,
     Quiet,
     Text,
     progress_bar,
@@ -27,10 +31,12 @@ from dsplus_chains.cli.large_options import (
     BaseUrl,
     Large,
     LargeColumn,
+    Plan,
     Timeout,
     check_answered,
     check_source,
-    large_model,
+    large_or_plan,
+    say_plan,
 )
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import in_batches
@@ -49,17 +55,22 @@ def evaluate(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     timeout: Timeout = 60.0,
     baselines: Annotated[
         bool, typer.Option(help="With --large: also ask the large model alone about every row, to compare.")
     ] = True,
+    plan: Plan = False,
     json: Json = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for a report with plots.")] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the chain, and compare it with baselines that need no threshold.
 
-    Use rows that the chain was neither fitted nor tuned on.
+    Use rows that the chain was neither fitted nor tuned on. Others are counted and told.
 
     [bold]dsplus evaluate intents --data test.csv --text text --label label --large-column gpt --report report[/bold]:
     on logged answers. No large model is asked.
@@ -68,19 +79,24 @@ def evaluate(
     result.json[/bold]: with a live model. It is asked about the deferred rows, and then alone about every row.
     """
     with user_errors():
-        check_source(large, large_column)
+        check_source(large, large_column, plan=plan)
+        from dsplus_chains.evaluation.plots import check_plots
+        from dsplus_chains.storage.bundle_files import check_outputs
         from dsplus_chains.tables.reading import read_table
 
-        table = read_table(data)
+        check_outputs(bundle, json, answer_file, folder=report)
+        if report is not None:
+            check_plots()
+        table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(text)
-        model = None if large is None else large_model(large, base_url, answer_file, timeout=timeout)
         from dsplus_chains.evaluation.measure import evaluate as measure
         from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
 
-        loaded = Bundle.load(bundle)
+        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         threshold = loaded.threshold
         labels = table.labels(label, known=loaded.scorer.labels)
+        model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)
         alone: dict[str, Any] = {"fusion": loaded.fusion, "max_ood_score": loaded.check_tuned().max_ood_score}
         if large_column is not None:
             answers = read_recorded(table.cells(large_column), loaded.task.parser, where=f"column {large_column!r}")
@@ -100,14 +116,16 @@ def evaluate(
                 )
                 with progress_bar(quiet=quiet) as progress:
                     asked = in_batches(plain, texts, title="The large model alone", progress=progress, **calls)
-                check_answered(asked)
-                alone["large_answers"] = [answer_of_large(record) for record in asked]
-                said = [record.get("large") for record in asked]
-                alone["large_usage"] = [answer and answer.usage for answer in said]
-                alone["large_confidences"] = [answer and answer.confidence for answer in said]
+                if not plan:
+                    check_answered(asked)
+                alone |= _said_alone(asked)
+        if plan:
+            say_plan(model, answer_file)
+            return
         # A server of the user's own may give its model any name. Such a name has no price.
         priced = None if large is None else large if base_url is None else large.partition(":")[2]
-        result = measure(records, labels, model_name=priced, threshold=threshold, **alone)
+        tuned_on = loaded.check_tuned().tuned_on
+        result = measure(records, labels, model_name=priced, threshold=threshold, tuned_on=tuned_on, **alone)
         if json is not None:
             write_json(json, result.to_dict())
         _show(result)
@@ -116,6 +134,16 @@ def evaluate(
 
             files = write_report(result, report, title=f"{bundle.name} on {data.name}")
             say(f"The report is {files.html}.")
+
+
+def _said_alone(records: list[Any]) -> dict[str, Any]:
+    """What the large model said by itself, as `evaluate` takes it."""
+    said = [record.get("large") for record in records]
+    return {
+        "large_answers": [answer_of_large(record) for record in records],
+        "large_usage": [answer and answer.usage for answer in said],
+        "large_confidences": [answer and answer.confidence for answer in said],
+    }
 
 
 def _show(result: Evaluation) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from dsplus_chains.cli.console import Data, Labels, Quiet, Text, say, user_errors
+from dsplus_chains.cli.console import Data, Delimiter, Encoding, Labels, Quiet, Text, say, user_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,8 @@ def fit(
     examples: Annotated[
         bool, typer.Option(help="Keep the training texts in the bundle, to show some to the large model.")
     ] = True,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Fit a small model on labelled examples, and save it as a bundle.
@@ -69,7 +71,7 @@ def fit(
         from dsplus_chains.tables.reading import read_table
 
         check_target(out.resolve())
-        table = read_table(data)
+        table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts, labels = table.texts(text), table.labels(label)
         meanings = None if descriptions is None else _descriptions(descriptions, labels)
         if prompt is None and reply is not None:
@@ -115,7 +117,7 @@ def _descriptions(path: Path, labels: Sequence[Any]) -> dict[Any, str]:
         ValueError: The file is not a JSON object of texts, or it describes something that is no label.
     """
     from dsplus_chains.schema import label_reader
-    from dsplus_chains.tables.table import TableError
+    from dsplus_chains.tables.table_error import TableError
 
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
+
+from dsplus_chains.cli.console import say
+from dsplus_chains.schema import hide_secrets
+
+if TYPE_CHECKING:
+    from dsplus_chains.running.call_counter import CallCounter
+    from dsplus_chains.task import LabelTask
 
 Large: TypeAlias = Annotated[
     str | None,
@@ -17,7 +24,8 @@ BaseUrl: TypeAlias = Annotated[
     str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server, for --large openai:NAME.")
 ]
 Timeout: TypeAlias = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0.1, help="The large model has so many seconds for one row.")
+    float,
+    typer.Option(metavar="SECONDS", min=0.1, help="The large model has so many seconds for one row."),
 ]
 AnswerFile: TypeAlias = Annotated[
     Path | None,
@@ -31,15 +39,70 @@ LargeColumn: TypeAlias = Annotated[
 ]
 
 
-def check_source(large: str | None, large_column: str | None) -> None:
-    """Refuse two large models, and no large model.
+Plan: TypeAlias = Annotated[
+    bool,
+    typer.Option("--plan", help="With --large: print how many calls and about how many tokens it takes, and end."),
+]
+
+
+def check_source(large: str | None, large_column: str | None, *, plan: bool = False) -> None:
+    """Refuse two large models, no large model, and a plan of calls where nothing is asked.
 
     Raises:
-        ValueError: Not exactly one of the two options is given.
+        ValueError: This is the case.
     """
     if (large is None) == (large_column is None):
         got = "neither --large nor --large-column" if large is None else "both --large and --large-column"
         msg = f"Got {got} but expected one of them: a large model to ask, or a column with its logged answers"
+        raise ValueError(msg)
+    if plan and large is None:
+        msg = "Got --plan with --large-column, which asks for nothing; leave it out"
+        raise ValueError(msg)
+
+
+def large_or_plan(
+    name: str | None, base_url: str | None, answers: Path | None = None, *, timeout: float, plan_for: LabelTask | None
+) -> Any:
+    """The large model. With a plan, it is a stand-in that counts the calls that a command would make.
+
+    Args:
+        name: "smollm2" or "openai:NAME". None if no model is asked.
+        base_url: An OpenAI-compatible server.
+        answers: The file in which its answers are kept.
+        timeout: Seconds that one request may take.
+        plan_for: What would be asked, if there is only to be a plan.
+
+    Raises:
+        ValueError: There is no such model, or no key for it.
+    """
+    if name is None:
+        return None
+    if plan_for is None:
+        return large_model(name, base_url, answers, timeout=timeout)
+    from dsplus_chains.running.call_counter import CallCounter
+
+    check_name(name)
+    return CallCounter(reply=str(plan_for.labels[0]))
+
+
+def say_plan(model: CallCounter, answers: Path | None = None) -> None:
+    """Print the calls that were counted."""
+    kept = "" if answers is None else f" Answers that are kept in {answers} cost nothing."
+    say(
+        f"The plan: {model.calls:,} calls of the large model and about {model.tokens:,} tokens. A reply that is no "
+        f"label may cost a second call.{kept} Nothing was asked."
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a large model that no command knows.
+
+    Raises:
+        ValueError: It is neither "smollm2" nor "openai:NAME".
+    """
+    provider, _, model = name.partition(":")
+    if name != "smollm2" and (provider != "openai" or not model):
+        msg = f'Got --large {name!r} but expected "smollm2" or "openai:NAME"'
         raise ValueError(msg)
 
 
@@ -55,6 +118,7 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None, *,
     Raises:
         ValueError: There is no such model, or no key for it.
     """
+    check_name(name)
     if name == "smollm2":
         if answers is not None:
             msg = "Got --answers with the embedded model, whose answers cost nothing; leave it out"
@@ -62,10 +126,6 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None, *,
         from dsplus_chains.demo.weights import load_smollm2
 
         return load_smollm2()
-    provider, _, model = name.partition(":")
-    if provider != "openai" or not model:
-        msg = f'Got --large {name!r} but expected "smollm2" or "openai:NAME"'
-        raise ValueError(msg)
     # A server of the user's own usually needs no key, but the client requires one.
     key = os.environ.get("OPENAI_API_KEY") or ("none" if base_url else None)
     if key is None:
@@ -73,7 +133,7 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None, *,
         raise ValueError(msg)
     from langchain_openai import ChatOpenAI
 
-    settings: dict[str, Any] = {"model": model, "base_url": base_url, "api_key": key, "temperature": 0}
+    settings: dict[str, Any] = {"model": name.partition(":")[2], "base_url": base_url, "api_key": key, "temperature": 0}
     settings["timeout"] = timeout
     if answers is not None:
         from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
@@ -94,7 +154,7 @@ def check_answered(records: Sequence[dict[str, Any]]) -> None:
 
 
 def settings_of(large: str | None, base_url: str | None, large_column: str | None, data: Path) -> dict[str, Any]:
-    """What a bundle keeps about the large model used for tuning."""
+    """What a bundle keeps about the large model used for tuning. That is no password in its server's address."""
     if large_column is not None:
         return {"column": large_column, "file": data.name}
-    return {"name": large, **({} if base_url is None else {"base_url": base_url})}
+    return {"name": large, **({} if base_url is None else {"base_url": hide_secrets(base_url)})}

@@ -7,8 +7,31 @@ from typing import Annotated, Any
 
 import typer
 
-from dsplus_chains.cli.console import CONCURRENCY, BundleFolder, Data, Quiet, Text, progress_bar, say, user_errors
-from dsplus_chains.cli.large_options import BaseUrl, Large, LargeColumn, Timeout, check_source, large_model
+from dsplus_chains.cli.console import (
+    CONCURRENCY,
+    AllowDownload,
+    BundleFolder,
+    Data,
+    Delimiter,
+    Encoding,
+    Pin,
+    Quiet,
+    Text,
+    progress_bar,
+    say,
+    user_errors,
+)
+from dsplus_chains.cli.large_options import (
+    BaseUrl,
+    Large,
+    LargeColumn,
+    Plan,
+    Timeout,
+    check_name,
+    check_source,
+    large_model,
+    say_plan,
+)
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import BATCH_SIZE
 from dsplus_chains.schema import share
@@ -25,6 +48,8 @@ def run(
     large: Large = None,
     base_url: BaseUrl = None,
     large_column: LargeColumn = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     retry_fallbacks: Annotated[
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
@@ -40,6 +65,9 @@ def run(
             "output is written all the same.",
         ),
     ] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    plan: Plan = False,
     quiet: Quiet = False,
 ) -> None:
     """Label a file.
@@ -55,21 +83,34 @@ def run(
     it is there. No row that has an answer is asked about again. The output is written at the end.
     """
     with user_errors():
-        check_source(large, large_column)
-        from dsplus_chains.corpus.labelling import label_table
+        check_source(large, large_column, plan=plan)
+        from dsplus_chains.corpus.labelling import label_table, plan_table
 
+        work: dict[str, Any] = {
+            "text": text,
+            "out": out,
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "large_name": large,
+            "server": base_url,
+            "retry_fallbacks": retry_fallbacks,
+        }
+        if plan:
+            check_name(str(large))
+            with progress_bar(quiet=quiet) as progress:
+                foretold = plan_table(bundle, data, **work, progress=progress)
+            say_plan(foretold)
+            return
         model: Any = None if large is None else large_model(large, base_url, timeout=timeout)
         with progress_bar(quiet=quiet) as progress:
             run = label_table(
                 bundle,
                 data,
-                text=text,
-                out=out,
+                **work,
+                expected_sha256=sha256,
+                allow_download=allow_download,
                 large_model=model,
-                large_name=large,
-                server=base_url,
                 large_column=large_column,
-                retry_fallbacks=retry_fallbacks,
                 batch_size=batch_size,
                 concurrency=CONCURRENCY,
                 limits=Limits(timeout=timeout),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,10 +12,14 @@ from rich.table import Table as Grid
 
 from dsplus_chains.cli.console import (
     CONCURRENCY,
+    AllowDownload,
     BundleFolder,
     Data,
+    Delimiter,
+    Encoding,
     Json,
     Labels,
+    Pin,
     Quiet,
     Text,
     progress_bar,
@@ -29,46 +32,23 @@ from dsplus_chains.cli.large_options import (
     BaseUrl,
     Large,
     LargeColumn,
+    Plan,
     Timeout,
     check_source,
-    large_model,
+    large_or_plan,
+    say_plan,
     settings_of,
 )
+from dsplus_chains.cli.tune_options import Fusion, Hints, Objective, check_budget
 from dsplus_chains.cli.ways import AUTO, set_coverage_of, ways_to_ask
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import in_batches
 from dsplus_chains.schema import share
 
 if TYPE_CHECKING:
+    from dsplus_chains.storage.bundle import Bundle
     from dsplus_chains.task import LabelTask
     from dsplus_chains.tuning.hint_search import HintSearch
-
-
-class Objective(StrEnum):
-    """What the threshold is chosen for."""
-
-    ACCURACY = "accuracy"
-    MATCH_LARGE = "match_large"
-    MAX_ESCALATION = "max_escalation"
-    MAX_COST = "max_cost"
-    MAX_RISK = "max_risk"
-
-
-class Fusion(StrEnum):
-    """Who has the last word on a deferred input."""
-
-    REPLACE = "replace"
-    POSTERIOR = "posterior"
-    AUTO = "auto"
-
-
-class Hints(StrEnum):
-    """What the large model is told about the small model's view."""
-
-    NONE = "none"
-    SOFT = "soft"
-    HARD = "hard"
-    AUTO = "auto"
 
 
 def tune(
@@ -80,6 +60,8 @@ def tune(
     large: Large = None,
     base_url: BaseUrl = None,
     answer_file: AnswerFile = None,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
     timeout: Timeout = 60.0,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.ACCURACY,
     max_escalation: Annotated[
@@ -135,12 +117,15 @@ def tune(
     max_tokens: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Spend at most about N tokens of the large model.")
     ] = None,
+    plan: Plan = False,
     json: Json = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     quiet: Quiet = False,
 ) -> None:
     """Choose the threshold on labelled rows, and store it in the bundle.
 
-    Use rows that the small model was not fitted on.
+    Use rows that the small model was not fitted on. Others are counted and told. They guarantee nothing.
 
     [bold]dsplus tune intents --data dev.csv --text text --label label --large-column gpt[/bold]: on logged answers.
 
@@ -158,35 +143,42 @@ def tune(
     all training examples (`max_ood_score`) stays deferred. Use the tuning rows only once, and other rows to evaluate.
     """
     with user_errors():
-        check_source(large, large_column)
-        if max_tokens is not None:
-            _check_budget(large_column, objective, max_risk)
+        check_source(large, large_column, plan=plan)
+        check_budget(max_tokens, large_column, objective, max_risk)
+        from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
+        from dsplus_chains.storage.files import check_place
         from dsplus_chains.tables.reading import read_table
 
-        table = read_table(data)
+        check_outputs(bundle, json, answer_file)
+        check_place(bundle, folder=True)
+        table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(text)
-        model = None if large is None else large_model(large, base_url, answer_file, timeout=timeout)
-        from dsplus_chains.evaluation.recorded import read_recorded
         from dsplus_chains.storage.bundle import Bundle
-        from dsplus_chains.storage.bundle_files import read_manifest
         from dsplus_chains.tuning.live import ask_live
         from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
-        loaded = Bundle.load(bundle)
-        if reask is not None:
-            loaded = loaded.with_task(reask=reask)
+        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
+        loaded = loaded if reask is None else loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
-        modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=model is not None)
+        modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=large is not None)
+        options: dict[str, Any] = {
+            "objective": objective.value,
+            "max_escalation": max_escalation,
+            "max_cost": max_cost,
+            "max_risk": max_risk,
+            "delta": delta,
+            "large_cost": large_cost,
+            "fusion": fusion.value,
+        }
+        _check_options(loaded, texts, labels, options)
+        model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)
         search: HintSearch | None = None
-        sure: list[float | None] | None = None
-        asked = len(texts)
+        sure, asked = None, len(texts)
         with progress_bar(quiet=quiet) as progress:
             if large_column is not None:
-                parser = loaded.task.parser
-                recorded = read_recorded(table.cells(large_column), parser, where=f"column {large_column!r}")
-                answers = [answer.value for answer in recorded]
+                answers = _logged(loaded, table.cells(large_column), large_column)
                 scored = in_batches(loaded.scorer, texts, title="Scoring", progress=progress)
-                predictions = [record["prediction"] for record in scored]
+                predictions: list[Any] = [record["prediction"] for record in scored]
                 chosen = loaded.with_task(hints=modes[0], exemplars=counts[0])
             else:
                 live = ask_live(
@@ -204,43 +196,52 @@ def tune(
                     limits=Limits(timeout=timeout),
                     progress=progress,
                 )
-                chosen, search, predictions = (
-                    replace(loaded, task=live.task),
-                    live.search,
-                    list(live.search.predictions),
-                )
-                answers, sure, asked = live.answers, live.confidences, live.asked
+                chosen, search = replace(loaded, task=live.task), live.search
+                predictions, answers = [*live.search.predictions], live.answers
+                sure, asked = live.confidences, live.asked
+        if plan:
+            say_plan(model, answer_file)
+            return
         if asked < len(texts):  # what was not asked about must not be deferred
-            max_escalation = min(asked / len(texts), 1.0 if max_escalation is None else max_escalation)
+            options["max_escalation"] = min(asked / len(texts), 1.0 if max_escalation is None else max_escalation)
         tuned = tune_threshold(
             predictions,
             labels,
             answers,
-            objective=objective.value,
-            max_escalation=max_escalation,
-            max_cost=max_cost,
-            max_risk=max_risk,
-            delta=delta,
-            large_cost=large_cost,
-            fusion=fusion.value,
             large_confidences=sure,
             set_coverage=set_coverage_of(chosen.task),
             max_ood_score=None if loaded.tuned is None else loaded.tuned.max_ood_score,
             model_hash=read_manifest(bundle).scorer_sha256,
+            texts=texts,
+            **options,
         )
-        chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
-        tried = search is not None and search.tried_several
+        pin = chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
+        tried = search if search is not None and search.tried_several else None
         if json is not None:
-            ablation = {"ablation": search.to_dict()} if search is not None and tried else {}
-            write_json(json, {**tuned.to_dict(), **ablation})
-        if search is not None and tried:
-            _show(search)
+            write_json(json, {**tuned.to_dict(), **({} if tried is None else {"ablation": tried.to_dict()})})
+        if tried is not None:
+            _show(tried)
         elif large_column is not None and (hints, exemplars, reask) != (None, None, None):
             _say_what_was_logged(chosen.task)
-        if exemplars == AUTO and loaded.task.examples is None:
-            say("The bundle holds no examples to show, so none were tried.")
-        _tell(chosen.task, answers, asked)
-        say(tuned.meaning)
+        _tell(chosen.task, answers, asked, exemplars)
+        say(f"{tuned.meaning}\nThe bundle is {bundle} (SHA-256 of its manifest: {pin}).")
+
+
+def _check_options(bundle: Bundle, texts: list[str], labels: Sequence[Any], options: dict[str, Any]) -> None:
+    """Refuse what can't be had from these rows, before an answer is paid for."""
+    from dsplus_chains.tuning.rehearsal import rehearse
+    from dsplus_chains.tuning.row_origin import RowOrigin
+
+    if options["max_risk"] is not None:
+        RowOrigin(training=tuple(bundle.scorer.training_of(texts))).check(guaranteed=True)
+    rehearse(labels, **options)
+
+
+def _logged(bundle: Bundle, cells: Sequence[Any], column: str) -> list[Any]:
+    from dsplus_chains.evaluation.recorded import read_recorded
+
+    recorded = read_recorded(cells, bundle.task.parser, where=f"column {column!r}")
+    return [answer.value for answer in recorded]
 
 
 def _say_what_was_logged(task: LabelTask) -> None:
@@ -252,23 +253,10 @@ def _say_what_was_logged(task: LabelTask) -> None:
     )
 
 
-def _check_budget(large_column: str | None, objective: Objective, max_risk: float | None) -> None:
-    """Refuse a budget where nothing is asked, or where every row has to be asked about.
-
-    Raises:
-        ValueError: This is the case.
-    """
-    if large_column is not None:
-        msg = "Got --max-tokens with --large-column, which asks for nothing; leave it out"
-        raise ValueError(msg)
-    if objective in {Objective.MATCH_LARGE, Objective.MAX_RISK} or max_risk is not None:
-        wants = "--max-risk" if max_risk is not None else f"--objective {objective.value}"
-        msg = f"Got --max-tokens with {wants}, which needs the large model's answer to every row; leave one out"
-        raise ValueError(msg)
-
-
-def _tell(task: LabelTask, answers: Sequence[object], asked: int) -> None:
-    """Say how many rows the large model did not answer, and whether hard hints have no effect."""
+def _tell(task: LabelTask, answers: Sequence[object], asked: int, exemplars: str | None) -> None:
+    """Say how many rows the large model did not answer, and whether exemplars or hard hints have no effect."""
+    if exemplars == AUTO and task.examples is None:
+        say("The bundle holds no examples to show, so none were tried.")
     n = len(answers)
     if failed := answers.count(None) - (n - asked):
         say(f"{failed} of {asked} rows have no answer of the large model. The small model answers there.")

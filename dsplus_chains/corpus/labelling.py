@@ -10,22 +10,19 @@ from typing import Any, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.corpus.answered import AnsweredRow, Counts
 from dsplus_chains.corpus.journal import Journal, journal_path
+from dsplus_chains.corpus.run_input import ADDED, prepare_run
 from dsplus_chains.evaluation.recorded import read_recorded
+from dsplus_chains.running.call_counter import CallCounter
 from dsplus_chains.running.flow import Ask
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
-from dsplus_chains.schema import WiringError, describe_error, hash_of_file
+from dsplus_chains.schema import WiringError, describe_error
 from dsplus_chains.storage.bundle import Bundle
-from dsplus_chains.storage.bundle_files import read_manifest
-from dsplus_chains.tables.reading import read_table
-from dsplus_chains.tables.table import Table, TableError
-from dsplus_chains.tables.writing import check_writable, write_table
-
-ADDED = ("answer", "source", "confidence", "error")
-"""The columns that the output has in addition to those of the input."""
+from dsplus_chains.tables.table import Table
+from dsplus_chains.tables.writing import write_table
 
 Answer: TypeAlias = Callable[[list[int]], list[Any]]
 """A function from the numbers of some rows to their records."""
@@ -66,6 +63,10 @@ def label_table(
     *,
     text: str,
     out: str | Path,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    expected_sha256: str | None = None,
+    allow_download: bool = False,
     large_model: Any = None,
     large_name: str | None = None,
     server: str | None = None,
@@ -85,7 +86,11 @@ def label_table(
         bundle: The folder of a tuned bundle.
         data: The file with the table.
         text: The column with the texts.
-        out: The output. The ending of its name tells its kind.
+        out: The output. The ending of its name tells its kind. It may not be inside the bundle.
+        delimiter: What separates the fields of a text file. See `read_table`.
+        encoding: The encoding of a text file.
+        expected_sha256: SHA-256 of the bundle's manifest. See `Bundle.load`.
+        allow_download: Whether an encoder that the bundle names may be fetched from the hub.
         large_model: A chat model for the rows that the small model is not sure of. None: `large_column` is used.
         large_name: The name of the large model. With another name, its journal counts as that of another run.
         server: The address of its server, where it is not the provider's own. Another server's journal counts as that
@@ -104,19 +109,20 @@ def label_table(
         LargeModelError: The large model's key is refused, or there is no such model. What was answered is kept.
         RunInterruptedError: Ctrl-C was pressed. All answers so far are kept.
     """
-    data, out = Path(data), Path(out)
-    table = read_table(data)
-    texts = table.texts(text, empty="keep")
-    _check_places(table, out)
-    identity = RunIdentity(
-        bundle=read_manifest(Path(bundle)).sha256,
-        input=hash_of_file(data),
-        text=text,
-        large=large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__),
-        server=server or "",
+    out = Path(out)
+    large_name = large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__)
+    loaded, table, texts, identity = prepare_run(
+        Path(bundle),
+        Path(data),
+        text,
+        out,
+        delimiter=delimiter,
+        encoding=encoding,
+        large=large_name,
+        server=server,
+        expected_sha256=expected_sha256,
+        allow_download=allow_download,
     )
-    loaded = Bundle.load(bundle)
-    loaded.check_tuned()
     limits = Limits(timeout=60.0) if limits is None else limits
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         if large_model is None:
@@ -139,6 +145,45 @@ def label_table(
             raise RunInterruptedError(len(journal), len(texts)) from interrupt
         write_table(out, [*table.columns, *ADDED], _output(table, journal))
         return LabelledTable(rows=len(texts), counts=journal.counts, first_fallback=journal.first_fallback)
+
+
+def plan_table(
+    bundle: str | Path,
+    data: str | Path,
+    *,
+    text: str,
+    out: str | Path,
+    large_name: str,
+    server: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    retry_fallbacks: bool = False,
+    progress: Progress | None = None,
+) -> CallCounter:
+    """Foretell the calls of `label_table` without asking a large model. The arguments are those of `label_table`.
+
+    Rows that the journal holds are not counted. Equal texts are, though the journal may answer the later ones.
+
+    Raises:
+        TableError: The table cannot be read, or the output cannot be written.
+        BundleError: The bundle is damaged, or not tuned.
+        JournalError: The journal is damaged, in use, or belongs to another run.
+    """
+    out = Path(out)
+    loaded, _, texts, identity = prepare_run(
+        Path(bundle), Path(data), text, out, delimiter=delimiter, encoding=encoding, large=large_name, server=server
+    )
+    rows = list(range(len(texts)))
+    if journal_path(out).exists():
+        with Journal(journal_path(out), identity, labels=loaded.task.labels) as journal:
+            rows = list(journal.pending(len(texts), retry_fallbacks=retry_fallbacks))
+    model = CallCounter(reply=str(loaded.task.labels[0]))
+    answer = _asking(loaded.chain(model), texts, None)
+    for start in range(0, len(rows), BATCH_SIZE):
+        answer(rows[start : start + BATCH_SIZE])
+        if progress is not None:
+            progress("Scoring", min(start + BATCH_SIZE, len(rows)), len(rows))
+    return model
 
 
 def label_rows(
@@ -208,16 +253,6 @@ def _replaying(bundle: Bundle, table: Table, column: str, texts: list[str]) -> A
         return bundle.replay(scored, [answers[row] for row in rows], return_exceptions=True)
 
     return answer
-
-
-def _check_places(table: Table, out: Path) -> None:
-    check_writable(out)
-    if out.resolve() == table.path.resolve():
-        msg = f"{out}: got the input as the output too but expected another file"
-        raise TableError(msg)
-    if taken := [name for name in ADDED if name in table.columns]:
-        msg = f"{table.path}: got the column {taken[0]!r}, which the output needs for itself; rename it"
-        raise TableError(msg)
 
 
 def _output(table: Table, journal: Journal) -> Iterator[dict[str, Any]]:

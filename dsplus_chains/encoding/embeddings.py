@@ -9,7 +9,10 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 
+from dsplus_chains.schema import brief_repr
 
+
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmbeddingsEncoder:
     """Feeds the small model from an embedding model that a LangChain app already has.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, brief_repr
 
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
 
@@ -20,6 +20,7 @@ DEPTH = 2 / 3
 """The depth at which a text's tokens are read. It is deep enough for meaning. Later layers turn to the next words."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanguageModelEncoder(Locked):
     r"""A small language model as an `Encoder`, by its hidden states instead of its words.
@@ -89,8 +90,9 @@ class LanguageModelEncoder(Locked):
         batch_size: int = 8,
         max_tokens: int = 1024,
         reply: str | None = None,
+        local_files_only: bool = False,
     ) -> LanguageModelEncoder:
-        """Load a language model by its name on the hub, or from a folder.
+        """Load a language model by its name on the hub, or from a folder. Code that a model brings is never run.
 
         Args:
             name: A hub name, or a folder that transformers can load.
@@ -102,6 +104,7 @@ class LanguageModelEncoder(Locked):
             max_tokens: Largest number of tokens of a text that are read.
             reply: Beginning of the reply of a model tuned for chat, such as "The sentiment is". It may be empty. With
                 it the model gets the prompt as a user's message, in the format that it was tuned on.
+            local_files_only: Whether to take what is on this machine, and never ask the hub.
 
         Raises:
             InvalidInputError: The `dtype` is unknown. Or there is a `reply`, but the tokenizer knows no chat format.
@@ -113,9 +116,10 @@ class LanguageModelEncoder(Locked):
             msg = f"Got dtype={dtype!r} but expected one of {', '.join(get_args(Dtype))}"
             raise InvalidInputError(msg)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        how: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
+        tokenizer: Any = AutoTokenizer.from_pretrained(name, **how)
         with no_progress_bar():
-            model: Any = AutoModel.from_pretrained(name, dtype=getattr(torch, dtype))
+            model: Any = AutoModel.from_pretrained(name, dtype=getattr(torch, dtype), **how)
         return cls(
             model=model.to(where).eval(),
             tokenizer=tokenizer,

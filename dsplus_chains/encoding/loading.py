@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from langchain_core.embeddings import Embeddings
 
 from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
 from dsplus_chains.encoding.encoder import Encoder, Recipe
-from dsplus_chains.schema import (
-    BundleError,
-    InvalidInputError,
-    shown,
-    what_came,
-)
+from dsplus_chains.encoding.recipes import AnyRecipe, SentenceRecipe, UnionRecipe, read_recipe
+from dsplus_chains.schema import BundleError, InvalidInputError, describe_error, shorten, shown, what_came
 
 
 def as_encoder(encoder: str | Encoder | Embeddings, *, device: str | None = None) -> Encoder:
@@ -40,33 +39,39 @@ def as_encoder(encoder: str | Encoder | Embeddings, *, device: str | None = None
     raise InvalidInputError(msg)
 
 
-def load_encoder(recipe: Recipe, *, device: str | None = None) -> Encoder:
-    """Make an encoder again.
+def load_encoder(
+    recipe: Recipe, *, device: str | None = None, allow_download: bool = False, outside: Path | None = None
+) -> Encoder:
+    """Make an encoder again. A recipe may come from others, so it is checked, and no code of a model is ever run.
 
     Args:
         recipe: The recipe, from `recipe_of`.
         device: Device of the encoder. None takes the best one available.
+        allow_download: Whether a model may be fetched from the hub. Without it, models are taken from this machine.
+        outside: A folder in which no model may be. A bundle must not bring its own.
 
     Raises:
-        BundleError: The recipe was written by another version, or by hand.
+        BundleError: The recipe was written by another version, or by hand. Or the model is not on this machine, cannot
+            be loaded, or cannot be fetched.
     """
-    own = dict(recipe)
+    return _load(read_recipe(recipe, outside=outside), device=device, local_files_only=not allow_download)
+
+
+def _load(recipe: AnyRecipe, **how: Any) -> Encoder:
+    if isinstance(recipe, UnionRecipe):
+        from dsplus_chains.encoding.union import EncoderUnion
+
+        return EncoderUnion(encoders=[_load(part, **how) for part in recipe.encoders])
+    kind: Any
+    if isinstance(recipe, SentenceRecipe):  # imports are heavy, so only when weights are loaded
+        from dsplus_chains.encoding.sentence import SentenceEncoder as kind  # noqa: N813
+    else:
+        from dsplus_chains.encoding.language_model import LanguageModelEncoder as kind  # noqa: N813
     try:
-        match own.pop("kind", None):  # imports are heavy, so only when weights are loaded
-            case "sentence":
-                from dsplus_chains.encoding.sentence import SentenceEncoder
-
-                return SentenceEncoder.from_pretrained(**own, device=device)
-            case "language model":
-                from dsplus_chains.encoding.language_model import LanguageModelEncoder
-
-                return LanguageModelEncoder.from_pretrained(**own, device=device)
-            case "union":
-                from dsplus_chains.encoding.union import EncoderUnion
-
-                return EncoderUnion(encoders=[load_encoder(part, device=device) for part in own["encoders"]])
-    except (KeyError, TypeError) as error:
-        msg = f"Got the encoder {shown(recipe, 200)}, which cannot be read ({error!r}); fit anew, or load with encoder="
+        made: Encoder = kind.from_pretrained(**dict(recipe), **how)
+    except Exception as error:  # whatever is in the folder, or missing there
+        advice = ", or let it be fetched with allow_download=True" if how["local_files_only"] else ""
+        reason = shorten(describe_error(error), 300)
+        msg = f"Got the encoder {shown(recipe.name)}, which cannot be loaded ({reason}); load with encoder={advice}"
         raise BundleError(msg) from error
-    msg = f"Got an encoder of kind {recipe.get('kind')!r}, which this version does not know; load with encoder="
-    raise BundleError(msg)
+    return made

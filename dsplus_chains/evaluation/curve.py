@@ -9,11 +9,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dsplus_chains.schema import brief_repr
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class OperatingCurve:
     """Counts at each threshold, from "defer everything" (None) to the lowest threshold.

@@ -11,7 +11,7 @@ from typing import Any
 from dsplus_chains.calibration.intervals import Interval
 from dsplus_chains.evaluation.label_confusion import Confusion
 from dsplus_chains.evaluation.subtask_report import SubtaskReport
-from dsplus_chains.schema import html_box, share, span
+from dsplus_chains.schema import brief_repr, html_box, share, span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,7 @@ class Latency:
     p95: float
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What a chain is worth on a test split. What is not known is None, never 0.
@@ -138,7 +139,7 @@ class Evaluation:
         reliability: Count, mean confidence and accuracy in each confidence bin.
         risk_coverage: Threshold, coverage and risk of the small model.
         model_name: Name of the large model.
-        notes: What could not be measured, and why.
+        notes: What could not be measured, and why. Also which rows were fitted or tuned on.
     """
 
     n: int

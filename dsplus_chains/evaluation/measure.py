@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,38 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from numpy.typing import NDArray
 
 from dsplus_chains.calibration.intervals import sign_test, wilson_interval
-from dsplus_chains.evaluation.answers import clean_answers, clean_labels, right_answers
+from dsplus_chains.evaluation.answers import right_answers
 from dsplus_chains.evaluation.baselines import confidences, deferrable, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
 from dsplus_chains.evaluation.label_confusion import count_confusions
+from dsplus_chains.evaluation.overlap import overlap_of
+from dsplus_chains.evaluation.raw_answers import read_answers
 from dsplus_chains.evaluation.subtask_report import report_subtasks
 from dsplus_chains.gating.fusion import AnswerFusion
+from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import (
     InvalidInputError,
     Label,
+    OverlapWarning,
     Prediction,
     answered_label,
+    as_cell,
+    clean_answers,
+    clean_labels,
+    column_of,
+    is_missing,
     label_key,
 )
+from dsplus_chains.scoring.seen_texts import SeenTexts
 
 Flags = NDArray[np.bool_]
 
 ASKED = frozenset({"large", "fused", "fallback"})
 """These sources mean that the large model was asked."""
+
+NEEDED = ("prediction", "answer", "source")
+"""The keys that a record must have."""
 
 
 def evaluate(
@@ -47,6 +61,8 @@ def evaluate(
     latencies: Sequence[float] | None = None,
     n_bins: int = 15,
     level: float = 0.95,
+    parser: LabelParser | None = None,
+    tuned_on: SeenTexts | None = None,
 ) -> Evaluation:
     """Measure a chain's answers against the labels, and against systems without a threshold.
 
@@ -59,7 +75,7 @@ def evaluate(
             large model was asked, it also has `large` and `error`. Records of a decomposer also have `subtasks`.
         labels: The true labels.
         large_answers: What the large model alone answers to each row, None where it fails. Without it there are no
-            baselines with a large model.
+            baselines with a large model. Raw answers (texts, messages, objects) are read, as in a chain.
         large_usage: LangChain's `UsageMetadata` of these answers, for the cost of the large model alone. Without it,
             that cost is extrapolated from the chain's calls.
         model_name: Name of the large model, for its price.
@@ -70,9 +86,16 @@ def evaluate(
         latencies: Seconds that each row took.
         n_bins: Number of bins of the calibration error.
         level: Confidence level of the intervals.
+        parser: Parser of answers that are no label, such as a task's own. None makes one from the labels of the rows
+            and of the predictions. What it cannot read counts as no answer. `notes` and a warning say how many.
+        tuned_on: The texts that the threshold was tuned on (`tuned.tuned_on`).
 
     Raises:
-        InvalidInputError: There are no rows, lengths differ, a record has no answer, or labels are missing.
+        InvalidInputError: There are no rows, lengths differ, a record has no answer, or labels are missing. Or there is
+            no `parser`, and not one answer is a label as it stands. Then it may be the wrong column.
+
+    Warns:
+        OverlapWarning: A small model was fitted on some of these rows, or the threshold was tuned on them.
 
     Example:
         >>> from dsplus_chains.schema import Prediction
@@ -85,37 +108,42 @@ def evaluate(
         >>> result.accuracy, result.small_accuracy, result.escalation_rate, result.fixed, result.cost_usd
         (1.0, 0.5, 0.5, 1, None)
     """
-    true = clean_labels(labels)
-    _check(
-        records,
-        true,
-        large_answers=large_answers,
-        large_usage=large_usage,
-        large_confidences=large_confidences,
-        latencies=latencies,
-    )
-    n = len(true)
-    answers = clean_answers(answered_label(record) for record in records)
+    true, records = clean_labels(labels), _checked(records)
+    given = {
+        "large_answers": large_answers,
+        "large_usage": large_usage,
+        "large_confidences": large_confidences,
+        "latencies": latencies,
+    }
+    columns = {name: None if column is None else clean_answers(column, name) for name, column in given.items()}
+    _check_lengths(len(true), records=records, **columns)
+    n, usage = len(true), columns["large_usage"]
     predictions = [_first_prediction(record) for record in records]
-    right = right_answers(answers, true)
+    read = partial(read_answers, labels=true, predictions=predictions, parser=parser)
+    answered = read([answered_label(record) for record in records], what="answers")
+    right = right_answers(answered.values, true)
     small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
     asked = np.array([_was_asked(record) for record in records])
     small = measure_small(predictions, true, n_bins=n_bins)
-    large = None
-    if large_answers is not None:
+    large, notes = None, answered.notes
+    if columns["large_answers"] is not None:
+        alone = read(columns["large_answers"])
+        notes += alone.notes
         large = measure_large(
-            large_answers,
+            alone.values,
             true,
-            fused=_fused(fusion, records, large_answers, large_confidences),
+            fused=_fused(fusion, records, alone.values, columns["large_confidences"]),
             chain_right=right,
             small_right=small_right,
             asked=asked,
             confidence=deferrable(confidences(predictions), predictions, max_ood_score),
-            small_labels=[prediction.label for prediction in predictions],
             level=level,
         )
     calls = [_usage(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]
-    spent = spending(calls, n=n, large_usage=large_usage, model_name=model_name)
+    overlaps = overlap_of(records, tuned_on)
+    for overlap in overlaps:
+        warnings.warn(overlap, OverlapWarning, stacklevel=2)
+    spent = spending(calls, n=n, large_usage=usage, model_name=model_name)
     fixed, broke = int((asked & right & ~small_right).sum()), int((asked & ~right & small_right).sum())
     always_small = Baseline(accuracy=float(small_right.mean()), escalation_rate=0.0)
     return Evaluation(
@@ -131,7 +159,7 @@ def evaluate(
         kept_accuracy=_mean(right[~asked]),
         deferred_accuracy=_mean(right[asked]),
         sources=dict(Counter(str(record["source"]) for record in records)),
-        per_label=_per_label(true, answers, right, small_right, asked),
+        per_label=_per_label(true, answered.values, right, small_right, asked),
         expected_calibration_error=small.expected_calibration_error,
         adaptive_calibration_error=small.adaptive_calibration_error,
         brier_score=small.brier_score,
@@ -145,19 +173,19 @@ def evaluate(
         cost_usd=spent.cost_usd,
         large_only_cost_usd=spent.large_only_cost_usd,
         break_even_escalation_rate=spent.break_even_escalation_rate,
-        latency=None if latencies is None else _latency(latencies),
+        latency=_latency(columns["latencies"] or []),
         subtasks=report_subtasks(records),
         fixed=fixed,
         broke=broke,
         sign_test_p=sign_test(fixed, broke),
         baselines={"always_small": always_small, **({} if large is None else large.baselines)},
         errors=tuple(_error(row, records[row], true[row]) for row in np.flatnonzero(~right).tolist()),
-        confusions=count_confusions(true, answers),
+        confusions=count_confusions(true, answered.values),
         curve=() if large is None else large.curve,
         reliability=small.reliability,
         risk_coverage=small.risk_coverage,
         model_name=model_name,
-        notes=(*small.notes, *spent.notes),
+        notes=(*notes, *small.notes, *spent.notes, *overlaps),
     )
 
 
@@ -170,7 +198,7 @@ def _fused(
     """What the fusion would have said of each row if it had been deferred. None where the large answer stands."""
     if fusion is None:
         return [None] * len(records)
-    return fusion.weigh([record["prediction"] for record in records], clean_answers(answers), large_confidences)
+    return fusion.weigh([record["prediction"] for record in records], list(answers), large_confidences)
 
 
 def _per_label(
@@ -199,11 +227,11 @@ def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
         row=row,
         input=record.get("input"),
         label=label,
-        answer=answered_label(record),
+        answer=as_cell(answered_label(record)),
         source=str(record["source"]),
         small=prediction.label,
         confidence=prediction.confidence,
-        large=None if large is None else large.value,
+        large=None if large is None else as_cell(large.value),
         error=record.get("error"),
     )
 
@@ -214,21 +242,30 @@ def _first_prediction(record: Mapping[str, Any]) -> Prediction:
     return tiers[0]
 
 
-def _check(records: Sequence[Any], true: Sequence[Any], **columns: Sequence[Any] | None) -> None:
-    for name, column in {"records": records, **columns}.items():
-        if column is not None and len(column) != len(true):
-            msg = f"Got {len(column)} {name} for {len(true)} labels but expected one for each"
-            raise InvalidInputError(msg)
-    if not len(true):
-        msg = "Got no rows but expected at least one"
-        raise InvalidInputError(msg)
-    for row, record in enumerate(records):
-        missing = [
-            key for key in ("prediction", "answer", "source") if not isinstance(record, Mapping) or key not in record
-        ]
+def _checked(records: Any) -> list[Mapping[str, Any]]:
+    """The records, without keys whose value is missing. A data frame fills every row with all keys.
+
+    Raises:
+        InvalidInputError: They are no column, or one is no record of a chain.
+    """
+    found: list[Mapping[str, Any]] = []
+    for row, record in enumerate(column_of(records, "records")):
+        missing = [key for key in NEEDED if not isinstance(record, Mapping) or key not in record]
         if missing:
             msg = f"Got {type(record).__name__} without {', '.join(missing)} in row {row} but expected a chain's record"
             raise InvalidInputError(msg)
+        found.append({key: value for key, value in record.items() if key in NEEDED or not is_missing(value)})
+    return found
+
+
+def _check_lengths(n: int, **columns: Sequence[Any] | None) -> None:
+    for name, column in columns.items():
+        if column is not None and len(column) != n:
+            msg = f"Got {len(column)} {name} for {n} labels but expected one for each"
+            raise InvalidInputError(msg)
+    if not n:
+        msg = "Got no rows but expected at least one"
+        raise InvalidInputError(msg)
 
 
 def _was_asked(record: Mapping[str, Any]) -> bool:
@@ -250,10 +287,13 @@ def _callers(record: Mapping[str, Any]) -> list[Any]:
     return [each for each in found if getattr(each, "calls", 0)]
 
 
-def _latency(latencies: Sequence[float]) -> Latency:
-    seconds = np.asarray(latencies, dtype=np.float64)
-    p50, p95 = np.quantile(seconds, [0.5, 0.95])
-    return Latency(mean=float(seconds.mean()), p50=float(p50), p95=float(p95))
+def _latency(seconds: Sequence[float | None]) -> Latency | None:
+    """The latency over the rows where it is known. None if it is known for none."""
+    known = np.array([value for value in seconds if value is not None], dtype=np.float64)
+    if not len(known):
+        return None
+    p50, p95 = np.quantile(known, [0.5, 0.95])
+    return Latency(mean=float(known.mean()), p50=float(p50), p95=float(p95))
 
 
 def _mean(flags: Flags) -> float | None:

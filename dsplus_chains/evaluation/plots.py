@@ -154,13 +154,21 @@ def _spread(curve: Sequence[Any]) -> list[Any]:
     return chosen
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+def check_plots() -> Any:
+    """The module of matplotlib that draws.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
     try:
-        module = import_module("matplotlib.figure")
+        return import_module("matplotlib.figure")
     except ImportError as error:
         msg = "Got no matplotlib but expected it for plots; install the extra `report`"
         raise ImportError(msg) from error
-    figure = module.Figure(figsize=(5.2, 3.8), layout="constrained")
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+    figure = check_plots().Figure(figsize=(5.2, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

@@ -206,7 +206,7 @@ def _sections(result: Evaluation) -> list[Section]:
         sections.append(_subtask_section(result))
     if result.notes:
         notes = [[note] for note in result.notes]
-        sections.append(Section(title="Notes", header=["what is missing"], rows=notes, prose={"what is missing"}))
+        sections.append(Section(title="Notes", header=["what to know"], rows=notes, prose={"what to know"}))
     terms = [[term, meaning] for term, meaning in TERMS.items()]
     sections.append(Section(title="Terms", header=["term", "meaning"], rows=terms, prose={"meaning"}))
     return sections

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import InvalidInputError, Prediction, as_label, check_labels, label_key
+from dsplus_chains.schema import InvalidInputError, Prediction, as_cell, check_labels, label_key, read_confidences
 
 SMALLEST_PROBABILITY = 1e-12
 
@@ -32,15 +32,20 @@ def answer_columns(
     """
     columns = {label_key(label): column for column, label in enumerate(names)}
     found = np.full(len(answers), -1, dtype=np.int64)
-    for row, (answer, prediction) in enumerate(zip(map(as_label, answers), predictions, strict=True)):
+    for row, (answer, prediction) in enumerate(zip(map(as_cell, answers), predictions, strict=True)):
         if isinstance(answer, (str, int)) and (prediction.probabilities or {}).get(answer):
             found[row] = columns.get(label_key(answer), -1)
     return found
 
 
-def confidence_column(told: Sequence[float | None] | None, answers: Sequence[Any]) -> NDArray[np.float64]:
-    """The large model's confidence in each answer. It is NaN where the model gave none."""
-    return np.array([None] * len(answers) if told is None else list(told), dtype=np.float64)
+def confidence_column(told: Sequence[float | None] | None, answers: Sized) -> NDArray[np.float64]:
+    """The large model's confidence in each answer. It is NaN where the model gave none.
+
+    Raises:
+        InvalidInputError: Something else is no number in [0, 1]. The error names its row.
+    """
+    given = [None] * len(answers) if told is None else read_confidences(told)
+    return np.array(given, dtype=np.float64)
 
 
 def check_lengths(**given: Sized) -> None:

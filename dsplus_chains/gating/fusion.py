@@ -26,8 +26,11 @@ from dsplus_chains.schema import (
     Prediction,
     ShuntRecord,
     WiringError,
+    brief,
     check_answered,
     check_labels,
+    column_of,
+    read_predictions,
 )
 
 
@@ -118,7 +121,9 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         Raises:
             InvalidInputError: Lengths differ, there are no probabilities, or no row was answered with a label.
         """
-        predictions, confidences = list(predictions), confidence_column(large_confidences, large_answers)
+        predictions, labels = read_predictions(predictions), column_of(labels, "labels")
+        large_answers = column_of(large_answers, "large answers")
+        confidences = confidence_column(large_confidences, large_answers)
         check_lengths(predictions=predictions, labels=labels, large_answers=large_answers, confidences=confidences)
         names = check_labels(list(names)) if names is not None else names_in(predictions)
         heard, truth, answers = rows_heard(predictions, labels, large_answers, names)
@@ -168,6 +173,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
             InvalidInputError: Lengths differ.
             WiringError: A prediction gives probabilities of labels that the fusion was not fitted for.
         """
+        predictions = read_predictions(predictions)
         weighed = self.weigh(predictions, large_answers, large_confidences)
         return [alone if both is None else both for alone, both in zip(predictions, weighed, strict=True)]
 
@@ -181,7 +187,8 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
 
         That is where the large model's answer is no label, or a label of probability 0.
         """
-        predictions, confidences = list(predictions), confidence_column(large_confidences, large_answers)
+        predictions, large_answers = read_predictions(predictions), column_of(large_answers, "large answers")
+        confidences = confidence_column(large_confidences, large_answers)
         check_lengths(predictions=predictions, large_answers=large_answers, confidences=confidences)
         for prediction in predictions:
             self._check_labels_of(prediction)
@@ -261,7 +268,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         """
         if strange := (prediction.probabilities or {}).keys() - set(self.labels):
             msg = (
-                f"Got probabilities of {sorted(strange)[:5]} but the fusion was fitted for {list(self.labels)[:10]}; "
+                f"Got probabilities of {sorted(strange)[:5]} but the fusion was fitted for {brief(list(self.labels))}; "
                 "fit anew"
             )
             raise WiringError(msg)

@@ -15,7 +15,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.each import AskEach
 from dsplus_chains.running.endings import as_refusal
-from dsplus_chains.running.flow import Ask, Manager, Open, StreamFlow
+from dsplus_chains.running.flow import Ask, Manager, Open, StreamFlow, raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
@@ -99,6 +99,7 @@ class Gate(BatchRunnable[Any, Any]):
 
     def _stand_in(self, call: LargeCall, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
+        raise_interrupts([error])
         small: Prediction = call.record["prediction"]
         is_bug = self.on_arm_bug == "raise" and is_callers_bug(error)
         if self.on_large_error == "raise" or small.label is None or started or is_bug or isinstance(error, WiringError):

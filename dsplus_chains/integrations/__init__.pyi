@@ -1,5 +1,16 @@
 from .app_shunt import AppShunt as AppShunt
+from .checkpoints import checkpoint_serde as checkpoint_serde
+from .graph_nodes import RecordNode as RecordNode
+from .graph_nodes import record_node as record_node
+from .graph_nodes import shunt_node as shunt_node
+from .graph_plan import PlanState as PlanState
+from .graph_plan import decomposition_graph as decomposition_graph
+from .graph_routes import person_node as person_node
+from .graph_routes import route_by_confidence as route_by_confidence
 from .hearing import Decisions as Decisions
 from .hearing import decisions as decisions
+from .scorer_decision import ScorerDecisionModel as ScorerDecisionModel
+from .shunt_chat import ShuntChatModel as ShuntChatModel
+from .shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .shunting import shunt as shunt
 from .structured_shunt import StructuredShunt as StructuredShunt

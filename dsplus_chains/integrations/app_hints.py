@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeAlias, TypeGuard
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import BasePromptTemplate, ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, Open, StreamFlow
+from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.usage import traced
 
 HintPlace: TypeAlias = Literal["none", "soft", "system"]
@@ -45,11 +46,23 @@ class HintedStep(BatchRunnable[Any, Any]):
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        hints = [each.get("configurable", {}).get(self.key, "") for each in config]
-        show = partial(_in_prompt, self.step, self.variable) if _is_prompt(self.step) else _in_system
-        shown = [show(value, hint) for value, hint in zip(inputs, hints, strict=True)]
+        shown = [self._shown(value, each) for value, each in zip(inputs, config, strict=True)]
         configs = [traced(each, manager, "hinted") for each, manager in zip(config, run_manager, strict=True)]
         return (yield Ask(self.step, shown, configs, kwargs)).outputs
+
+    @override
+    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
+        shown, child = self._shown(value, config), traced(config, run_manager, "hinted")
+        stream = yield Open(self.step, shown, child, kwargs)
+        while (piece := (yield Next(stream))) is not END:
+            yield Chunk(piece)
+
+    def _shown(self, value: Any, config: RunnableConfig) -> Any:
+        """The step's input with the row's hint in it."""
+        hint = config.get("configurable", {}).get(self.key, "")
+        if isinstance(self.step, BasePromptTemplate):
+            return _in_prompt(self.step, self.variable, value, hint)
+        return _in_system(value, hint)
 
 
 def with_hints(
@@ -90,10 +103,6 @@ def takes_variable(app: Runnable[Any, Any], variable: str) -> bool:
 
 def _takes(variable: str, step: Runnable[Any, Any]) -> bool:
     return isinstance(step, BasePromptTemplate) and variable in {*step.input_variables, *step.optional_variables}
-
-
-def _is_prompt(step: Any) -> TypeGuard[BasePromptTemplate[Any]]:
-    return isinstance(step, BasePromptTemplate)
 
 
 def is_chat_model(step: Runnable[Any, Any]) -> bool:

@@ -64,6 +64,21 @@ def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, r
     return found
 
 
+def label_writer(output: Any, labels: Sequence[Any]) -> Callable[[Any], Any]:
+    """The function from a label to an output, tried on every label.
+
+    Args:
+        output: A class, a JSON schema, a dict of outputs by label, or a function.
+        labels: The labels.
+
+    Raises:
+        ValueError: It cannot be told how a label becomes an output, or a label becomes none.
+    """
+    write = _writer(output, labels, None)
+    _outputs(write, labels)
+    return write
+
+
 def _outputs(write: Callable[[Any], Any], labels: Sequence[Any]) -> list[Any]:
     made = []
     for label in labels:
@@ -101,13 +116,18 @@ def _built(kind: Any, name: str, options: tuple[Any, ...] | None, label: Any) ->
     return kind(**{name: option_of(options, label)})
 
 
-def _message(label: Any) -> AIMessage:
-    return AIMessage(str(label), response_metadata={"model_name": SMALL_MODEL, "finish_reason": "stop"})
+def small_message(said: Any) -> AIMessage:
+    """What a small model says, as a chat model's message. It cost no token."""
+    return AIMessage(
+        str(said),
+        response_metadata={"model_name": SMALL_MODEL, "finish_reason": "stop"},
+        usage_metadata={"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
+    )
 
 
 def _parsed_text(label: Any) -> str:
     """The text of a label, of the very type that LangChain's parser of texts gives."""
-    text: str = StrOutputParser().parse_result([ChatGeneration(message=_message(label))])
+    text: str = StrOutputParser().parse_result([ChatGeneration(message=small_message(label))])
     return text
 
 
@@ -124,7 +144,7 @@ def _looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:
     raise InvalidInputError(msg)
 
 
-_PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: _message}
+_PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: small_message}
 """How a label becomes an output that has no fields."""
 
 

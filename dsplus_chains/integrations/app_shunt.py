@@ -138,7 +138,7 @@ class AppShunt(Gate):
             if isinstance(results[0], Exception):
                 raise results[0]
             told = {name: said for name, said in results[0].items() if name not in known}
-            yield Chunk(AddableDict(told) if self.with_record else results[0]["answer"])
+            yield Chunk(AddableDict(told) if self.with_record else self._piece(results[0]["answer"]))
         yield from self._tell(run_manager, results[0])
 
     def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> Flow:
@@ -218,15 +218,23 @@ class AppShunt(Gate):
 
     def _small(self, results: list[Any], rows: list[int], run_manager: Any, config: Configs) -> Flow:
         """Turn the small model's labels into outputs of the app."""
-        labels = [results[row]["answer"] for row in rows]
         configs = [
             _marked(traced(config[row], run_manager[row], f"dsplus:{results[row]['source']}"), results[row]["source"])
             for row in rows
         ]
-        outputs = (yield Ask(SmallAnswer(write=self.write), labels, configs)).outputs
-        for row, label, output in zip(rows, labels, outputs, strict=True):
+        outputs = (yield self._writing([results[row] for row in rows], configs)).outputs
+        for row, output in zip(rows, outputs, strict=True):
             failed = isinstance(output, Exception)
+            label = results[row]["answer"]
             results[row] = output if failed else {**results[row], "answer": output, "answer_label": label}
+
+    def _writing(self, records: list[dict[str, Any]], configs: Configs) -> Ask:
+        """The request that turns the small model's answers into outputs of the app."""
+        return Ask(SmallAnswer(write=self.write), [record["answer"] for record in records], configs)
+
+    def _piece(self, output: Any) -> Any:
+        """The small model's output as the one chunk of a stream."""
+        return output
 
     def _tell(self, manager: Any, record: dict[str, Any]) -> Flow:
         """Send the row's decision, if anybody listens."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 
 from dsplus_chains.schema import InvalidInputError, what_came
@@ -99,7 +99,7 @@ def at_path(value: Any, path: str) -> Any:
 
 def _as_text(found: Any, when: When) -> str | NoText:
     """A text, or the text of a conversation."""
-    if isinstance(found, str):
+    if isinstance(found, (str, NoText)):
         return found
     messages = _messages(found)
     if messages is not None:
@@ -115,7 +115,7 @@ def _found(value: Any, when: When) -> str | NoText:
     messages = _messages(value)
     if messages is not None:
         return _last_turn(messages, when)
-    fields = _fields(value)
+    fields = fields_of(value)
     if fields is not None:
         messages = _messages(fields.get("messages"))
         if messages is not None:
@@ -131,7 +131,7 @@ def _found(value: Any, when: When) -> str | NoText:
     raise InvalidInputError(msg)
 
 
-def _fields(value: Any) -> Mapping[str, Any] | None:
+def fields_of(value: Any) -> Mapping[str, Any] | None:
     """The fields of a dict, a dataclass or a pydantic model, as states of graphs are."""
     if isinstance(value, Mapping):
         return value
@@ -154,13 +154,21 @@ def _messages(value: Any) -> list[BaseMessage] | None:
 
 
 def _last_turn(messages: list[BaseMessage], when: When) -> str | NoText:
-    """The text of the last human turn, with which the conversation has to end."""
+    """The text of the last human turn, with which the conversation has to end.
+
+    A turn may speak of an image or a file that came before it. So none may be in the conversation.
+    """
     turns = [message for message in messages if isinstance(message, HumanMessage)]
     if not turns or messages[-1] is not turns[-1]:
         return NoText("the conversation does not end with a human turn")
     if when == "single_turn" and len(turns) > 1:
         return NoText(f"the conversation has {len(turns)} human turns")
-    content = turns[-1].content
-    if isinstance(content, list) and any(isinstance(part, dict) and part.get("type") != "text" for part in content):
-        return NoText("the last human turn holds more than text")
+    if any(_holds_more(message) for message in messages):
+        return NoText("the conversation holds more than text")
     return str(turns[-1].text)
+
+
+def _holds_more(message: BaseMessage) -> bool:
+    """Whether a message that no model wrote has an image, a file or the like. A model's blocks are its own matter."""
+    parts = message.content if isinstance(message.content, list) and not isinstance(message, AIMessage) else []
+    return any(isinstance(part, dict) and part.get("type") != "text" for part in parts)

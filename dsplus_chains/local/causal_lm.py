@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,8 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from dsplus_chains.local.literal import LiteralTexts
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import InvalidInputError
 
 ROWS = 16
@@ -69,7 +70,7 @@ class CausalLM:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.reuse_prefix = reuse_prefix
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._known: tuple[list[int], Any] = ([], None)
         ends = getattr(model.generation_config, "eos_token_id", None)
         if ends is None:
@@ -89,10 +90,7 @@ class CausalLM:
         Returns:
             The prompt's tokens.
         """
-        encoded = self.tokenizer.apply_chat_template(
-            [dict(turn) for turn in turns], add_generation_prompt=True, tokenize=True, return_dict=True
-        )
-        return list(encoded["input_ids"])
+        return LiteralTexts(self.tokenizer).encode(turns)
 
     def generate(
         self, prompt: list[int], *, max_tokens: int, temperature: float, seed: int | None, stop: Sequence[str]

@@ -11,7 +11,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.output_parsers import BaseOutputParser
 from typing_extensions import override
 
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, brief
 
 
 class MemberParser(BaseOutputParser[Enum]):
@@ -70,6 +70,6 @@ def check_bias(bias: Mapping[str, float] | None, choices: Sequence[str]) -> list
     if bias is None:
         return [0.0] * len(choices)
     if set(bias) != set(choices) or not all(map(math.isfinite, bias.values())):
-        msg = f"Got choice_bias={bias!r} but expected one finite number for each of {list(choices)}"
+        msg = f"Got choice_bias={bias!r} but expected one finite number for each of {brief(list(choices))}"
         raise InvalidInputError(msg)
     return [bias[choice] for choice in choices]

@@ -79,7 +79,7 @@ class LocalChatModel(BaseChatModel):
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str], *, device: str | None = None, **settings: Any
     ) -> Self:
-        """Load a model by its name on the hub, or from a folder.
+        """Load a model by its name on the hub, or from a folder. Code that a model brings is never run.
 
         Args:
             name_or_path: A hub name, or a folder that transformers can load.
@@ -97,9 +97,9 @@ class LocalChatModel(BaseChatModel):
         name = os.fspath(name_or_path)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         with no_progress_bar():
-            model: Any = AutoModelForCausalLM.from_pretrained(name)
-        settings.setdefault("model_name", Path(name).name)
-        return cls(model=model.to(where), tokenizer=AutoTokenizer.from_pretrained(name), **settings)
+            model: Any = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        return cls(model=model.to(where), tokenizer=tokenizer, **{"model_name": Path(name).name, **settings})
 
     @classmethod
     def from_gguf(

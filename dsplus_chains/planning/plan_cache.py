@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from threading import Lock
 from typing import Any
 
 from langchain_core.stores import BaseStore
 from typing_extensions import override
+
+from dsplus_chains.running.forking import ForkLock
 
 
 class PlanCache(BaseStore[str, bytes]):
@@ -35,7 +36,7 @@ class PlanCache(BaseStore[str, bytes]):
             raise ValueError(msg)
         self._size = size
         self._kept: dict[str, bytes] = {}
-        self._lock = Lock()
+        self._lock = ForkLock()
 
     @override
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -66,9 +67,6 @@ class PlanCache(BaseStore[str, bytes]):
         yield from (key for key in kept if key.startswith(prefix or ""))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the lock, which can be neither pickled nor copied."""
+        """Everything, as it is at one moment."""
         with self._lock:
-            return {"_size": self._size, "_kept": dict(self._kept)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=Lock())
+            return {**self.__dict__, "_kept": dict(self._kept)}

@@ -28,6 +28,7 @@ from dsplus_chains.schema import (
     WiringError,
     as_pairs,
     as_record,
+    brief,
     fence,
     from_pairs,
     label_text,
@@ -125,7 +126,7 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
     @model_validator(mode="after")
     def _descriptions_agree(self) -> Self:
         if unknown := labels_outside(self.descriptions or {}, self.labels):
-            msg = f"Got descriptions of {unknown}, which are not among the labels {list(self.labels)}"
+            msg = f"Got descriptions of {brief(unknown)}, which are not among the labels {brief(list(self.labels))}"
             raise ValueError(msg)
         return self
 
@@ -134,8 +135,8 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
         shown = () if self.exemplars is None else self.exemplars.labels
         if unknown := labels_outside(shown, self.labels):
             msg = (
-                f"Got exemplars of {unknown[:10]}, which are not among the labels {list(self.labels)[:10]}; leave them "
-                "out, or fit the examples with the labels of this task"
+                f"Got exemplars of {brief(unknown)}, which are not among the labels {brief(list(self.labels))}; leave "
+                "them out, or fit the examples with the labels of this task"
             )
             raise ValueError(msg)
         return self
@@ -145,16 +146,15 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
         if self.strong_labels is None:
             return self
         strong = list(self.strong_labels)
+        got = f"Got strong_labels={brief(strong)}"
         if self.set_level is not None:
-            msg = (
-                f"Got strong_labels={strong} and set_level={self.set_level}, which both prune, but expected one of them"
-            )
+            msg = f"{got} and set_level={self.set_level}, which both prune, but expected one of them"
             raise ValueError(msg)
         if unknown := labels_outside(strong, self.labels):
-            msg = f"Got strong_labels={unknown}, which are not among the labels {list(self.labels)}"
+            msg = f"Got strong_labels={brief(unknown)}, which are not among the labels {brief(list(self.labels))}"
             raise ValueError(msg)
         if set(strong) == set(self.labels):
-            msg = f"Got strong_labels={strong}, which are all labels, but expected at least one that is left to offer"
+            msg = f"{got}, which are all labels, but expected at least one that is left to offer"
             raise ValueError(msg)
         return self
 

@@ -18,7 +18,18 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.prompting.exemplar import Exemplar
 from dsplus_chains.prompting.exemplar_retriever import ExemplarRetriever
-from dsplus_chains.schema import InvalidInputError, Prediction, as_label, check_labels, each_once, label_text, what_came
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Prediction,
+    as_label,
+    brief_repr,
+    check_labels,
+    clean_labels,
+    column_of,
+    each_once,
+    label_text,
+    what_came,
+)
 
 if TYPE_CHECKING:
     from dsplus_chains.encoding.neighbor_index import Search  # loads faiss
@@ -27,6 +38,7 @@ POOL = 5
 """With `diversity`, the examples are chosen among this many times k nearest ones, at least 50."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExemplarSelector(BaseExampleSelector):
     """Finds the k labelled examples nearest to an input.
@@ -117,19 +129,20 @@ class ExemplarSelector(BaseExampleSelector):
                 several types, or `encoder` is no encoder.
         """
         encoder = as_encoder(encoder)
+        texts, labels = column_of(texts, "texts"), column_of(labels, "labels")
         views = [None] * len(texts) if predictions is None else list(predictions)
         if not len(texts) == len(labels) == len(views) or not len(texts):
             msg = f"Got {len(texts)} texts, {len(labels)} labels and {len(views)} predictions but expected one of each"
             raise InvalidInputError(msg)
         _check_texts(texts)
         exemplars = [
-            Exemplar(input=text, label=as_label(label), prediction=view)
-            for text, label, view in zip(texts, labels, views, strict=True)
+            Exemplar(input=text, label=label, prediction=view)
+            for text, label, view in zip(texts, clean_labels(labels), views, strict=True)
         ]
         return cls(
             encoder=encoder,
             exemplars=tuple(exemplars),
-            vectors=encoder.encode(list(texts)) if vectors is None else vectors,
+            vectors=encoder.encode(texts) if vectors is None else vectors,
             k=k,
             diversity=diversity,
             per_label=per_label,

@@ -24,6 +24,7 @@ from dsplus_chains.schema import (
     Labels,
     as_label,
     as_pairs,
+    brief,
     describe_error,
     from_pairs,
     label_text,
@@ -96,7 +97,7 @@ class LabelParser(ComputingRunnable[Any, Any]):
             msg = f"Got descriptions of {strange}, which are not among the labels {list(self.labels)}"
             raise ValueError(msg)
         if unknown := {name: label for name, label in aliases.items() if labels_outside([label], self.labels)}:
-            msg = f"Got aliases={unknown} of labels that are not among {list(self.labels)}"
+            msg = f"Got aliases={brief(unknown)} of labels that are not among {brief(list(self.labels))}"
             raise ValueError(msg)
         return self
 

@@ -9,7 +9,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from dsplus_chains.schema import InvalidInputError, Prediction, as_label, is_kept, same_label
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Prediction,
+    as_cell,
+    column_of,
+    is_kept,
+    read_predictions,
+    same_label,
+)
 
 
 def strong_labels(
@@ -43,14 +51,14 @@ def strong_labels(
         >>> strong_labels([sure, sure, unsure, sure], ["spam", "spam", "ham", "ham"], threshold=0.9)
         ('spam',)
     """
-    truth = [as_label(label) for label in labels]
+    predictions, truth = read_predictions(predictions), [as_cell(label) for label in column_of(labels, "labels")]
     if len(predictions) != len(truth):
         msg = f"Got {len(predictions)} predictions and {len(truth)} labels but expected one of each a row"
         raise InvalidInputError(msg)
     if not 0 < min_share <= 1:
         msg = f"Got min_share={min_share} but expected a share in (0, 1], such as 0.9"
         raise InvalidInputError(msg)
-    rows = Counter(truth)
+    rows = Counter(label for label in truth if label is not None)
     solved = Counter(
         label
         for prediction, label in zip(predictions, truth, strict=True)

@@ -16,7 +16,7 @@ from typing_extensions import override
 from dsplus_chains.running.configurable import BatchConfigurableFields
 from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work, raise_interrupts
-from dsplus_chains.schema import shown_record
+from dsplus_chains.schema import brief_args, shown_record
 
 _NOTHING = object()
 
@@ -44,6 +44,11 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     """The input type for schemas. None means the class's own type parameter."""
     output_type: ClassVar[Any] = None
     """The output type for schemas. None means the class's own type parameter."""
+
+    @override
+    def __repr_args__(self) -> Any:
+        """The fields, briefly."""
+        return brief_args(super().__repr_args__())
 
     @property
     @override
@@ -74,17 +79,21 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
             raise result
         yield Chunk(AddableDict(result) if type(result) is dict else result)
 
+    def _settled(self, config: Any) -> Any:
+        """The config of a call, or its rows' configs, with what the Runnable itself adds. Here that is nothing."""
+        return config
+
     def _run(
         self, inputs: list[Input], run_manager: list[CallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = drive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return [shown_record(result) for result in results]
+        return _shown(results, inputs)
 
     async def _arun(
         self, inputs: list[Input], run_manager: list[AsyncCallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = await adrive(self._flow(inputs, [*run_manager], config, **kwargs))
-        return [shown_record(result) for result in results]
+        return _shown(results, inputs)
 
     @override
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
@@ -104,7 +113,12 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         outputs = self._batch_with_config(
-            self._run, inputs, config, return_exceptions=return_exceptions, run_type=self.run_type, **kwargs
+            self._run,
+            inputs,
+            self._settled(config),
+            return_exceptions=return_exceptions,
+            run_type=self.run_type,
+            **kwargs,
         )
         raise_interrupts(outputs)
         return outputs
@@ -119,7 +133,12 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         outputs = await self._abatch_with_config(
-            self._arun, inputs, config, return_exceptions=return_exceptions, run_type=self.run_type, **kwargs
+            self._arun,
+            inputs,
+            self._settled(config),
+            return_exceptions=return_exceptions,
+            run_type=self.run_type,
+            **kwargs,
         )
         raise_interrupts(outputs)
         return outputs
@@ -140,14 +159,16 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     def transform(
         self, input: Iterator[Input], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Output]:
-        yield from self._transform_stream_with_config(input, self._transform, config, run_type=self.run_type, **kwargs)
+        yield from self._transform_stream_with_config(
+            input, self._transform, self._settled(config), run_type=self.run_type, **kwargs
+        )
 
     @override
     async def atransform(
         self, input: AsyncIterator[Input], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Output]:
         async for chunk in self._atransform_stream_with_config(
-            input, self._atransform, config, run_type=self.run_type, **kwargs
+            input, self._atransform, self._settled(config), run_type=self.run_type, **kwargs
         ):
             yield chunk
 
@@ -191,6 +212,11 @@ class ComputingRunnable(BatchRunnable[Input, Output]):
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         return (yield Work(self._compute, (inputs,)))
+
+
+def _shown(results: list[Any], inputs: list[Any]) -> list[Any]:
+    """The results as a notebook can show them. What was passed through stays the very object."""
+    return [result if result is value else shown_record(result) for result, value in zip(results, inputs, strict=False)]
 
 
 def by_row(function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:

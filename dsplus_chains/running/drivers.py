@@ -10,6 +10,7 @@ from typing import Any
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
+import dsplus_chains.running.forking  # noqa: F401  whoever runs a flow may fork
 from dsplus_chains.running.flow import Begin, Chunk, Completed, Flow, Open, Outcome, StreamFlow
 
 

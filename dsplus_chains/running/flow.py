@@ -9,6 +9,7 @@ Source: the sans-IO pattern, as in httpx's `_auth.py`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -252,5 +253,13 @@ def raise_interrupts(outputs: Iterable[Any]) -> None:
     LangChain's ``batch(return_exceptions=True)`` returns whatever was raised, interrupts too.
     """
     for output in outputs:
-        if isinstance(output, BaseException) and not isinstance(output, Exception):
+        if is_interrupt(output):
             raise output
+
+
+def is_interrupt(output: Any) -> bool:
+    """Whether an output is an interrupt. So is what a graph of LangGraph raises to wait for a person, or to go on."""
+    if not isinstance(output, Exception):
+        return isinstance(output, BaseException)
+    graph = sys.modules.get("langgraph.errors")  # who has not imported it cannot have raised it
+    return graph is not None and isinstance(output, graph.GraphBubbleUp)

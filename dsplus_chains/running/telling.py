@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from threading import Lock
 
+from dsplus_chains.schema import hide_secrets, visible
+
 LOGGER = logging.getLogger("dsplus_chains")
 """Silent unless the app configures logging, but for warnings, which Python prints by itself."""
 
@@ -27,4 +29,4 @@ def tell_once(message: str, *key: str) -> None:
         if len(_told) >= _MOST:
             _told.clear()  # a process that runs for months must not collect them
         _told.add(same)
-    LOGGER.warning("%s", message)
+    LOGGER.warning("%s", visible(hide_secrets(message)))

@@ -72,6 +72,12 @@ class UsageCollector(BaseCallbackHandler):
             self._untold |= other._untold
             self._total = add_usage(self._total, other._total) if self._total or other._total else None
 
+    def add_told(self, usage: UsageMetadata | None, calls: int) -> None:
+        """Count the tokens of calls that were made earlier. None with calls: one did not report its own."""
+        with self._lock:
+            self._untold |= usage is None and calls > 0
+            self._total = add_usage(self._total, usage) if self._total or usage else None
+
     @override
     def on_chat_model_start(self, *_args: Any, run_id: UUID, **told: Any) -> None:
         asked = told.get("invocation_params") or {}

@@ -3,15 +3,26 @@
 It holds the record and its values, labels, errors, and the rules that all packages share.
 """
 
+from dsplus_chains.schema.cells import as_cell as as_cell
 from dsplus_chains.schema.cells import is_missing as is_missing
 from dsplus_chains.schema.cells import label_reader as label_reader
+from dsplus_chains.schema.cells import spelling as spelling
+from dsplus_chains.schema.columns import clean_answers as clean_answers
+from dsplus_chains.schema.columns import clean_labels as clean_labels
+from dsplus_chains.schema.columns import column_of as column_of
+from dsplus_chains.schema.columns import read_confidences as read_confidences
+from dsplus_chains.schema.columns import read_predictions as read_predictions
 from dsplus_chains.schema.errors import BundleError as BundleError
 from dsplus_chains.schema.errors import DSPlusError as DSPlusError
+from dsplus_chains.schema.errors import DSPlusWarning as DSPlusWarning
 from dsplus_chains.schema.errors import InfeasibleTargetError as InfeasibleTargetError
 from dsplus_chains.schema.errors import InvalidInputError as InvalidInputError
+from dsplus_chains.schema.errors import LabelWarning as LabelWarning
 from dsplus_chains.schema.errors import LargeModelError as LargeModelError
+from dsplus_chains.schema.errors import OverlapWarning as OverlapWarning
 from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
+from dsplus_chains.schema.errors import TrainingDataWarning as TrainingDataWarning
 from dsplus_chains.schema.errors import WiringError as WiringError
 from dsplus_chains.schema.errors import describe_error as describe_error
 from dsplus_chains.schema.fences import fence as fence
@@ -24,6 +35,7 @@ from dsplus_chains.schema.labels import Labels as Labels
 from dsplus_chains.schema.labels import as_label as as_label
 from dsplus_chains.schema.labels import check_labels as check_labels
 from dsplus_chains.schema.labels import each_once as each_once
+from dsplus_chains.schema.labels import is_one_line as is_one_line
 from dsplus_chains.schema.labels import label_key as label_key
 from dsplus_chains.schema.labels import label_text as label_text
 from dsplus_chains.schema.labels import labels_outside as labels_outside
@@ -33,11 +45,17 @@ from dsplus_chains.schema.large_answer import LargeAnswer as LargeAnswer
 from dsplus_chains.schema.markup import folded as folded
 from dsplus_chains.schema.markup import html_box as html_box
 from dsplus_chains.schema.markup import html_table as html_table
+from dsplus_chains.schema.outside import Stored as Stored
+from dsplus_chains.schema.outside import first_fault as first_fault
+from dsplus_chains.schema.outside import read_json as read_json
+from dsplus_chains.schema.outside import read_numbers as read_numbers
+from dsplus_chains.schema.outside import read_regular as read_regular
 from dsplus_chains.schema.pairs import as_pairs as as_pairs
 from dsplus_chains.schema.pairs import from_pairs as from_pairs
 from dsplus_chains.schema.prediction import ROUNDING as ROUNDING
 from dsplus_chains.schema.prediction import Confidence as Confidence
 from dsplus_chains.schema.prediction import Prediction as Prediction
+from dsplus_chains.schema.prediction import Training as Training
 from dsplus_chains.schema.prediction import canonical_text as canonical_text
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
 from dsplus_chains.schema.record import answer_of_large as answer_of_large
@@ -46,12 +64,21 @@ from dsplus_chains.schema.record import as_record as as_record
 from dsplus_chains.schema.record import check_answered as check_answered
 from dsplus_chains.schema.record import is_record as is_record
 from dsplus_chains.schema.record_view import shown_record as shown_record
+from dsplus_chains.schema.reprs import brief as brief
+from dsplus_chains.schema.reprs import brief_args as brief_args
+from dsplus_chains.schema.reprs import brief_repr as brief_repr
 from dsplus_chains.schema.results import ASKED_LARGE as ASKED_LARGE
 from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
+from dsplus_chains.schema.secrets import hide_secrets as hide_secrets
+from dsplus_chains.schema.secrets import place_of_secret as place_of_secret
+from dsplus_chains.schema.secrets import without_secrets as without_secrets
 from dsplus_chains.schema.tags import TagsPrediction as TagsPrediction
+from dsplus_chains.schema.text_keys import first_copies as first_copies
+from dsplus_chains.schema.text_keys import text_hash as text_hash
+from dsplus_chains.schema.text_keys import text_key as text_key
 from dsplus_chains.schema.texts import NOTHING_TO_READ as NOTHING_TO_READ
 from dsplus_chains.schema.texts import check_sound as check_sound
 from dsplus_chains.schema.texts import is_sound as is_sound

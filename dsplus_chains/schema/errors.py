@@ -1,12 +1,21 @@
-"""The errors that a user may meet, and their wording in a record."""
+"""The errors and warnings that a user may meet, and the wording of an error in a record."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from dsplus_chains.schema.secrets import hide_secrets
+from dsplus_chains.schema.wording import shorten, visible
+
+LONGEST = 2000
+"""Most characters of a message."""
+
 
 class DSPlusError(Exception):
-    """Base of all errors that this package itself raises."""
+    """Base of all errors that this package itself raises. A message is cut short, whatever it names."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(shorten(value, LONGEST) if isinstance(value, str) else value for value in args))
 
 
 class InvalidInputError(DSPlusError, ValueError):
@@ -46,7 +55,26 @@ class BundleError(DSPlusError, ValueError):
     """A saved model is damaged or incompatible, or holds something that cannot be saved without pickle."""
 
 
+class DSPlusWarning(UserWarning):
+    """Base of all warnings that this package itself gives."""
+
+
+class LabelWarning(DSPlusWarning):
+    """Labels read alike, or answers could not be read as a label."""
+
+
+class TrainingDataWarning(DSPlusWarning):
+    """The examples given to `fit` contradict each other."""
+
+
+class OverlapWarning(DSPlusWarning):
+    """Rows to tune or evaluate on were fitted or tuned on before, so the figures are too good."""
+
+
 def describe_error(error: BaseException) -> str:
-    """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``."""
+    """An error in one line, as it stands in a record, such as ``"TimeoutError: no answer in 5 s"``.
+
+    Keys and passwords are hidden. Signs that a terminal would obey are shown by their numbers.
+    """
     text = " ".join(str(error).partition("\nFor troubleshooting, visit:")[0].split())  # LangChain adds a link
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type(error).__name__}: {visible(hide_secrets(text))}" if text else type(error).__name__

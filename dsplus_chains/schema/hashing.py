@@ -19,7 +19,7 @@ def hash_of(data: Any) -> str:
 
 
 def hash_of_text(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal. Half of a character counts as a question mark."""
+    """SHA-256 of a text, in hexadecimal. Half of a character (a lone surrogate) counts as itself."""
     return hash_of_bytes(text.encode("utf-8", "surrogatepass"))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
+
+from dsplus_chains.schema.reprs import brief
 
 
 def as_label(value: Any) -> Any:
@@ -34,7 +37,8 @@ Label: TypeAlias = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator
 def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
     """The labels as a tuple, if they are valid.
 
-    There must be at least one. Each must come once, none may be blank, and all must have one type.
+    There must be at least one. Each must come once, none may be blank, and all must have one type. Each must be a
+    single line without control characters. In an answer, a label of two lines could not be told from two labels.
 
     Raises:
         ValueError: The labels are not valid.
@@ -48,16 +52,21 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
     plain = tuple(as_label(label) for label in labels)
     types = sorted({type(label).__name__ for label in plain})
     if len(types) > 1:
-        msg = f"Got labels of the types {', '.join(types)} but expected one type: {list(plain)[:10]}"
+        msg = f"Got labels of the types {', '.join(types)} but expected one type: {brief(list(plain))}"
         raise ValueError(msg)
     if not plain or types[0] not in {"str", "int", "bool"}:
-        msg = f"Got labels={list(plain)[:10]} but expected at least one string, integer or boolean"
+        msg = f"Got labels={brief(list(plain))} but expected at least one string, integer or boolean"
         raise ValueError(msg)
     if any(isinstance(label, str) and not label.strip() for label in plain):
-        msg = f"Got labels={list(plain)[:10]}, of which one is blank, but expected names that can be read in an answer"
+        msg = (
+            f"Got labels={brief(list(plain))}, of which one is blank, but expected names that can be read in an answer"
+        )
+        raise ValueError(msg)
+    if broken := next((label for label in plain if isinstance(label, str) and not is_one_line(label)), None):
+        msg = f"Got the label {broken!r} but expected one line without control characters, as an answer can name it"
         raise ValueError(msg)
     if twice := sorted({str(label) for label in plain if plain.count(label) > 1}):
-        msg = f"Got the labels {twice} more than once but expected each label once"
+        msg = f"Got the labels {brief(twice)} more than once but expected each label once"
         raise ValueError(msg)
     return plain
 
@@ -71,6 +80,16 @@ def label_text(label: Any) -> str:
     """
     text = str(label)
     return " ".join(text.split()) if len(text.splitlines()) > 1 else text
+
+
+def is_one_line(text: str) -> bool:
+    r"""Whether a text is one line, without control characters and halves of characters.
+
+    Example:
+        >>> is_one_line("not spam"), is_one_line("not\nspam"), is_one_line("a\u2028b")
+        (True, False, False)
+    """
+    return not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text)
 
 
 def label_key(label: Any) -> tuple[type, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, PlainSerializer, field_validator, model_validator
 from typing_extensions import override
 
+from dsplus_chains.schema.cells import as_cell, is_missing
 from dsplus_chains.schema.labels import Label, as_label, label_text
 from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shown
@@ -43,19 +44,32 @@ def _probability(value: Any, what: str) -> float:
     return min(max(number, 0.0), 1.0)
 
 
-def _confidence(value: Any) -> float | None:
+def as_confidence(value: Any) -> float | None:
+    """A confidence as a number, or None if it is missing.
+
+    Raises:
+        ValueError: It is no number in [0, 1].
+
+    Example:
+        >>> as_confidence(0.9), as_confidence(float("nan"))
+        (0.9, None)
+    """
+    if is_missing(value):
+        return None
     if isinstance(value, (str, bytes, bool)):
         msg = f"Got confidence={shown(value)} but expected a number in [0, 1] or None"
         raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
-    if value is None or (isinstance(value, (float, int)) and math.isnan(value)):
-        return None
-    value = as_label(value)
-    return None if isinstance(value, float) and math.isnan(value) else _probability(value, "confidence")
+    return _probability(value, "confidence")
+
+
+def _label(value: Any) -> Any:
+    """A label as a plain value, or None. A text is a label even if it is blank."""
+    return as_label(value) if isinstance(value, str) else as_cell(value)
 
 
 def _distance(value: Any) -> float | None:
-    plain = as_label(value)
-    if plain is None or (isinstance(plain, float) and math.isnan(plain)):
+    plain = as_cell(value)
+    if plain is None:
         return None
     if not isinstance(plain, (float, int)) or isinstance(plain, bool) or plain < 0:
         msg = f"Got ood_score={shown(value)} but expected a number of at least 0, or None"
@@ -63,8 +77,13 @@ def _distance(value: Any) -> float | None:
     return float(plain)
 
 
-Confidence: TypeAlias = Annotated[float | None, BeforeValidator(_confidence)]
+Confidence: TypeAlias = Annotated[float | None, BeforeValidator(as_confidence)]
 """A probability of being right, in [0, 1]. None means unknown, and NaN becomes None."""
+
+Training: TypeAlias = Literal["seen", "out_of_fold", "copy"]
+"""How a small model knows an input from its training. "seen": it was fitted on it, so its confidence is too high.
+"out_of_fold": another fit, which had not seen it, made the prediction. "copy": the same, but an earlier row holds a
+copy of the input, which counts already."""
 
 
 class Prediction(Value):
@@ -82,6 +101,7 @@ class Prediction(Value):
             because the keys of a JSON object cannot be numbers.
         ood_score: Distance of the input from the small model's training data, at least 0. None if the model does not
             say.
+        training: How the small model knows the input from its training; see `Training`. None if it does not.
 
     Raises:
         pydantic.ValidationError: A probability is outside [0, 1], or a label is no string, integer or boolean.
@@ -102,28 +122,34 @@ class Prediction(Value):
         Mapping[Any, Any] | None, PlainSerializer(lambda value: value and list(value.items()), when_used="json")
     ] = None
     ood_score: Annotated[float | None, BeforeValidator(_distance)] = None
+    training: Training | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _value_and_label(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        if "value" not in data:
-            return {**data, "value": as_label(data.get("label"))}
-        return data if "label" in data else {**data, "label": canonical_text(data["value"])}
+        if "value" in data:
+            return data if "label" in data else {**data, "label": canonical_text(data["value"])}
+        if "label" not in data:
+            return data
+        label = _label(data["label"])
+        return {**data, "label": label, "value": label}
 
     @field_validator("probabilities", mode="plain")
     @classmethod
     def _freeze(cls, value: Any) -> _ReadOnlyDict | None:
-        if value is None or type(value) is _ReadOnlyDict:
+        if type(value) is _ReadOnlyDict:
             return value
+        if is_missing(value):
+            return None
         if not isinstance(value, (Mapping, list, tuple)):
             msg = f"Got probabilities={shown(value)} but expected one probability for each label, as a dict"
             raise ValueError(msg)  # noqa: TRY004
         pairs = value.items() if isinstance(value, Mapping) else value
         frozen = {}
         for key, probability in pairs:
-            label = as_label(key)
+            label = _label(key)
             if not isinstance(label, (str, int)):
                 msg = f"Got the label {shown(key)} ({type(key).__name__}) but expected a string, integer or boolean"
                 raise ValueError(msg)  # noqa: TRY004

@@ -42,7 +42,7 @@ def what_came(value: Any) -> str:
         ('7 (int)', "a dict with the keys ['id', 'text']")
     """
     if isinstance(value, Mapping):
-        keys = sorted(map(str, value))
+        keys = sorted(shorten(str(key), WIDTH) for key in value)
         more = f" and {len(keys) - 12} more" if len(keys) > 12 else ""
         return f"a {type(value).__name__} with the keys {keys[:12]}{more}"
     return f"{shown(value)} ({type(value).__name__})"

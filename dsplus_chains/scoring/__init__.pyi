@@ -1,8 +1,11 @@
 from .base_scorer import BaseScorer as BaseScorer
 from .chat_model import ChatModelScorer as ChatModelScorer
+from .decision_model import DecisionModelScorer as DecisionModelScorer
 from .estimator import EstimatorScorer as EstimatorScorer
 from .mask import LabelMask as LabelMask
 from .multi_label import MultiLabelScorer as MultiLabelScorer
 from .pipeline import PipelineScorer as PipelineScorer
 from .runnable import RunnableScorer as RunnableScorer
+from .seen_texts import SeenTexts as SeenTexts
 from .small_model import SmallModelScorer as SmallModelScorer
+from .training_rows import TrainingRows as TrainingRows

@@ -10,14 +10,14 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.calibration.calibration_maps import Calibration, calibration_from_dict
+from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.encoder import Encoder, recipe_of
-from dsplus_chains.schema import BundleError, TrainingDataError
+from dsplus_chains.schema import TrainingDataError, brief_repr
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
-from dsplus_chains.scoring.members.mixing import Logs, assign_folds, mix, mixing_weights
+from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows, mix, mixing_weights
 from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.neighbors import NeighborMember
 
@@ -34,11 +34,11 @@ MODELS: dict[ModelName, tuple[str, ...]] = {
 CalibrationName: TypeAlias = Literal["temperature", "vector", "isotonic"]
 CALIBRATIONS: dict[str, Callable[..., Calibration]] = {"vector": fit_vector_scaling, "isotonic": fit_isotonic}
 ENOUGH_TO_BEND = 500
-"""Smallest number of examples for a calibration with more than one parameter."""
+"""Smallest number of different examples for a calibration with more than one parameter."""
 
 FOLDS = 5
 ENOUGH = 50
-"""Smallest number of examples for comparing members. With fewer, there is one linear head alone."""
+"""Smallest number of different examples for comparing members. With fewer, there is one linear head alone."""
 
 CAUTIOUS = 0.01
 """The head's penalty (as `C`) where nothing can calibrate it. It is strong, so the head is not too sure of itself."""
@@ -51,6 +51,7 @@ PROBE = "The quick brown fox jumps over the lazy dog."
 """A text whose vector shows whether an encoder is the one that the members were fitted on."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class MemberReport:
     """The worth of one member.
@@ -68,6 +69,7 @@ class MemberReport:
     log_loss: float | None = None
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnsembleClassifier:
     """A weighted geometric mean of members, calibrated on out-of-fold predictions.
@@ -79,7 +81,8 @@ class EnsembleClassifier:
         reports: The worth of each member.
         calibrator: Further calibration of the mixture's probabilities. None means that the temperature is enough.
         out_of_fold: Log-probabilities of the training examples, of shape [n, classes]. They come from members that were
-            not trained on the example. None for a loaded classifier, or if there were too few examples.
+            not trained on the example or a copy of it. None for a loaded classifier, or if there were too few examples.
+        judged: The numbers of the examples that these are judged by, one of each text. None likewise.
         own_distances: Distances of the training examples from one another, rising, as `NeighborMember` measures them.
             None without such a member.
     """
@@ -90,6 +93,7 @@ class EnsembleClassifier:
     reports: tuple[MemberReport, ...] = ()
     calibrator: Calibration | None = None
     out_of_fold: Logs | None = None
+    judged: NDArray[np.int64] | None = None
     own_distances: NDArray[np.float64] | None = None
 
     @classmethod
@@ -103,12 +107,13 @@ class EnsembleClassifier:
         model: ModelName = "auto",
         calibration: CalibrationName = "temperature",
         seed: int = 0,
+        copy_of: NDArray[np.int64] | None = None,
         batch: TextBatch | None = None,
     ) -> Self:
         """Fit the members, mix them and calibrate the mixture.
 
         The texts are encoded once. Members are fitted on folds, for the mixing and the calibration, and then on all
-        examples.
+        examples. Copies of a text share a fold, and the text counts once for the mixing and the calibration.
 
         Args:
             texts: The examples.
@@ -118,27 +123,30 @@ class EnsembleClassifier:
             model: Name of the set of members; see `MODELS`.
             calibration: Calibration of the out-of-fold predictions, on top of the mixture's temperature.
             seed: Seed of the folds and of a member's random draws.
+            copy_of: For each example, the number of the first one with the same text. By default all texts differ.
             batch: The examples with their vectors, where several classifiers share them.
 
         Raises:
             TrainingDataError: The calibration has many parameters, and there are few examples.
         """
-        if calibration != "temperature" and len(texts) < ENOUGH_TO_BEND:
+        everything = np.arange(len(texts))
+        copy_of = everything if copy_of is None else copy_of
+        judged = judged_rows(targets, copy_of)
+        if calibration != "temperature" and len(judged) < ENOUGH_TO_BEND:
             msg = (
-                f"Got {len(texts)} examples but calibration={calibration!r} takes at least {ENOUGH_TO_BEND}; leave it "
-                'at "temperature"'
+                f"Got {len(judged)} different examples but calibration={calibration!r} takes at least "
+                f'{ENOUGH_TO_BEND}; leave it at "temperature"'
             )
             raise TrainingDataError(msg)
         batch = TextBatch(texts, encoder) if batch is None else batch
-        if len(texts) < ENOUGH:
+        if len(judged) < ENOUGH:
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
             report = MemberReport(name=only.kind, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         views = _views(encoder)
         plan = [(name, view) for name in MODELS[model] for view in (views if name == "linear" else (None,))]
         features = LexicalFeatures.fit(texts, seed=seed) if "lexical" in MODELS[model] else None
-        everything = np.arange(len(texts))
-        folds = assign_folds(targets, FOLDS, seed=seed)
+        folds = assign_folds(targets, FOLDS, seed=seed, copy_of=copy_of)
         logs = []
         for name, view in plan:
             held_out = np.empty((len(texts), n_classes))
@@ -147,20 +155,21 @@ class EnsembleClassifier:
                 member = _fit(name, batch, features, targets, n_classes, inside, seed, view)
                 held_out[outside] = member.log_proba(batch.part(outside))
             logs.append(held_out)
-        weights = mixing_weights(logs, targets)
+        known, fair = targets[judged], [log[judged] for log in logs]
+        weights = mixing_weights(fair, known)
         members = tuple(_fit(name, batch, features, targets, n_classes, everything, seed, view) for name, view in plan)
         reports = tuple(
             MemberReport(
                 name=name,
                 weight=float(weight),
-                accuracy=float((log.argmax(axis=1) == targets).mean()),
-                log_loss=float(-mix([log], mixing_weights([log], targets))[everything, targets].mean()),
+                accuracy=float((log.argmax(axis=1) == known).mean()),
+                log_loss=float(-mix([log], mixing_weights([log], known))[np.arange(len(known)), known].mean()),
             )
-            for (name, _), weight, log in zip(plan, weights, logs, strict=True)
+            for (name, _), weight, log in zip(plan, weights, fair, strict=True)
         )
         near = _near(members)
         mixed = mix(logs, weights)
-        calibrator = None if calibration == "temperature" else CALIBRATIONS[calibration](np.exp(mixed), targets)
+        calibrator = None if calibration == "temperature" else CALIBRATIONS[calibration](np.exp(mixed[judged]), known)
         return cls(
             encoder=encoder,
             members=members,
@@ -168,6 +177,7 @@ class EnsembleClassifier:
             reports=reports,
             calibrator=calibrator,
             out_of_fold=mixed if calibrator is None else calibrator.apply_log(mixed),
+            judged=judged,
             own_distances=None if near is None else np.sort(near.own_distances()),
         )
 
@@ -195,7 +205,7 @@ class EnsembleClassifier:
         """Everything to keep, as settings of JSON values and as arrays."""
         made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
         settings: dict[str, Any] = {**made, "members": []}
-        arrays: Arrays = {"weights": self.weights, "probe": self._probe()}
+        arrays: Arrays = {"weights": self.weights, "probe": self.probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances
         if self.calibrator is not None:
@@ -208,42 +218,8 @@ class EnsembleClassifier:
             arrays.update({f"{number}.{name}": table for name, table in tables.items()})
         return settings, arrays
 
-    @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays, *, encoder: Encoder) -> Self:
-        """The classifier from its state.
-
-        Raises:
-            BundleError: The encoder is not the one that the members were fitted on, or a member is unknown.
-        """
-        members, reports = [], []
-        weights = arrays["weights"]
-        for number, entry in enumerate(settings["members"]):
-            if entry["kind"] not in MEMBERS:
-                msg = f"Got a member of kind {entry['kind']!r} but this version knows {sorted(MEMBERS)}; fit anew"
-                raise BundleError(msg)
-            prefix = f"{number}."
-            own = {name.removeprefix(prefix): table for name, table in arrays.items() if name.startswith(prefix)}
-            members.append(MEMBERS[entry["kind"]].from_state(entry["settings"], own))
-            report = MemberReport(name=entry["kind"], weight=float(weights[number]), **(entry["report"] or {}))
-            reports.append(report)
-        restored = cls(
-            encoder=encoder,
-            members=tuple(members),
-            weights=weights,
-            reports=tuple(reports),
-            calibrator=calibration_from_dict(settings["calibration"]) if "calibration" in settings else None,
-            own_distances=arrays.get("own_distances"),
-        )
-        probe, expected = restored._probe(), arrays["probe"]
-        if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):
-            msg = (
-                f"Got the encoder {encoder.name!r}, which encodes otherwise than {settings['encoder']!r} did when the "
-                "scorer was fitted. Load with that encoder, or fit anew"
-            )
-            raise BundleError(msg)
-        return restored
-
-    def _probe(self) -> NDArray[np.float32]:
+    def probe(self) -> NDArray[np.float32]:
+        """The vector of a fixed text, which tells one encoder from another."""
         return np.ascontiguousarray(self.encoder.encode([PROBE])[0])
 
 

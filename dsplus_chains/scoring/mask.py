@@ -94,15 +94,16 @@ def without_labels(prediction: Prediction, masked: tuple[Label, ...]) -> Predict
         >>> without_labels(Prediction(label="cat", confidence=0.9), ("cat",)).confidence is None
         True
     """
+    kept: dict[str, Any] = {"ood_score": prediction.ood_score, "training": prediction.training}
     if prediction.probabilities is None:
         spared = labels_outside([prediction.label], masked)
-        return prediction if spared else Prediction(label=None, ood_score=prediction.ood_score)
+        return prediction if spared else Prediction(label=None, **kept)
     left = {label: prediction.probabilities[label] for label in labels_outside(prediction.probabilities, masked)}
     if len(left) == len(prediction.probabilities):
         return prediction
     total = sum(left.values())
     if not total:
-        return Prediction(label=None, ood_score=prediction.ood_score)
+        return Prediction(label=None, **kept)
     scaled = dict.fromkeys(prediction.probabilities, 0.0) | {label: p / total for label, p in left.items()}
     best = max(scaled, key=scaled.__getitem__)
-    return Prediction(label=best, confidence=scaled[best], probabilities=scaled, ood_score=prediction.ood_score)
+    return Prediction(label=best, confidence=scaled[best], probabilities=scaled, **kept)

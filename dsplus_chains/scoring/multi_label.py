@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,16 +11,15 @@ from numpy.typing import NDArray
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from dsplus_chains.calibration.calibration_maps import VectorCalibration, calibration_from_dict
 from dsplus_chains.calibration.joint import JointConfidence
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
-from dsplus_chains.schema import BundleError, Prediction, TagsPrediction, TrainingDataError, each_once, what_came
+from dsplus_chains.schema import Prediction, TagsPrediction, Training, TrainingDataError, each_once, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.members.member import TextBatch
-from dsplus_chains.scoring.state import read_state, saved_encoder, write_state
 from dsplus_chains.scoring.training_examples import check_examples
+from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
 
 class MultiLabelScorer(BaseScorer):
@@ -32,6 +30,7 @@ class MultiLabelScorer(BaseScorer):
     Args:
         heads: The classifier of each tag, from texts to the probabilities of "no" and of "yes". They share an encoder.
         joint: How sure one may be of all tags at once. None if that is not known.
+        training_rows: What it was fitted on. Predictions for these texts are marked (`Prediction.training`).
         input_key: The key of a dict under which the text is.
 
     Example:
@@ -44,6 +43,7 @@ class MultiLabelScorer(BaseScorer):
 
     heads: dict[str, InstanceOf[EnsembleClassifier]]
     joint: InstanceOf[JointConfidence] | None = None
+    training_rows: InstanceOf[TrainingRows] | None = None
 
     @classmethod
     def fit(
@@ -85,6 +85,7 @@ class MultiLabelScorer(BaseScorer):
                 msg = f"Got {n} of {of} examples with the tag {tag!r} but expected two with it, and two without"
                 raise TrainingDataError(msg)
         rows, _, _ = check_examples(texts, next(iter(has.values())))
+        copies = Copies.find(rows, [tuple(sorted(given)) for given in sets])
         batch = TextBatch(rows, as_encoder(encoder, device=device))
         heads = {
             tag: EnsembleClassifier.fit(
@@ -95,11 +96,13 @@ class MultiLabelScorer(BaseScorer):
                 model=model,
                 calibration=calibration,
                 seed=seed,
+                copy_of=copies.copy_of,
                 batch=batch,
             )
             for tag, column in has.items()
         }
-        return cls(heads=heads, joint=_joint(heads, has), input_key=input_key)
+        joint = _joint(heads, has, np.unique(copies.copy_of))
+        return cls(heads=heads, joint=joint, training_rows=copies.rows, input_key=input_key)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -128,60 +131,27 @@ class MultiLabelScorer(BaseScorer):
         sound = np.isfinite(yes).all(axis=1)
         if self.joint is not None and sound.any():
             sure[sound] = self.joint.apply(np.maximum(yes, 1 - yes)[sound].clip(0, 1))
-        return [self._prediction(row, float(one)) for row, one in zip(yes, sure, strict=True)]
+        seen = [False] * len(texts) if self.training_rows is None else self.training_rows.texts.has(texts)
+        return [self._prediction(row, float(one), old) for row, one, old in zip(yes, sure, seen, strict=True)]
 
-    def _prediction(self, row: NDArray[np.float64], sure: float) -> Prediction:
+    def _prediction(self, row: NDArray[np.float64], sure: float, seen: bool) -> Prediction:
+        training: Training | None = "seen" if seen else None
         if not np.isfinite(row).all():
-            return Prediction(label=None)
+            return Prediction(label=None, training=training)
         yes = dict(zip(self.heads, row.clip(0, 1).tolist(), strict=True))
         by_tag = {
-            tag: Prediction(label=share >= 0.5, confidence=max(share, 1 - share), probabilities=_both(share))
+            tag: Prediction(
+                label=share >= 0.5,
+                confidence=max(share, 1 - share),
+                probabilities={True: share, False: 1 - share},
+                training=training,
+            )
             for tag, share in yes.items()
         }
         value = [tag for tag, share in yes.items() if share >= 0.5]
         return TagsPrediction.model_validate(
-            {"value": value, "confidence": sure, "probabilities": yes, "by_tag": by_tag}
+            {"value": value, "confidence": sure, "probabilities": yes, "by_tag": by_tag, "training": training}
         )
-
-    def save(self, path: str | Path) -> None:
-        """Write the scorer into a folder, as `SmallModelScorer.save` does."""
-        states = [head.state() for head in self.heads.values()]
-        arrays = {f"{number}:{name}": table for number, (_, own) in enumerate(states) for name, table in own.items()}
-        settings = {
-            "tags": list(self.heads),
-            "input_key": self.input_key,
-            "joint": None if self.joint is None else self.joint.to_dict(),
-            "heads": [told for told, _ in states],
-        }
-        write_state(Path(path), settings, arrays)
-
-    @classmethod
-    def load(
-        cls, path: str | Path, *, encoder: str | Encoder | Embeddings | None = None, device: str | None = None
-    ) -> Self:
-        """Read a scorer that `save` wrote.
-
-        Args:
-            path: The folder.
-            encoder: The encoder or its new place, if that has changed since the scorer was fitted.
-            device: Device of the encoder. None takes the best one available.
-
-        Raises:
-            BundleError: The folder holds no such scorer, is damaged, or the encoder is another one.
-        """
-        state, arrays = read_state(Path(path))
-        if "tags" not in state:
-            msg = f"Got {str(path)!r}, which holds a scorer of single labels; load it with SmallModelScorer"
-            raise BundleError(msg)
-        found = saved_encoder(state["heads"][0], encoder=encoder, device=device)
-        heads = {}
-        for number, (tag, told) in enumerate(zip(state["tags"], state["heads"], strict=True)):
-            prefix = f"{number}:"
-            own = {name.removeprefix(prefix): table for name, table in arrays.items() if name.startswith(prefix)}
-            heads[tag] = EnsembleClassifier.from_state(told, own, encoder=found)
-        curve = None if state["joint"] is None else calibration_from_dict(state["joint"])
-        joint = JointConfidence(curve=curve) if isinstance(curve, VectorCalibration) else None
-        return cls(heads=heads, joint=joint, input_key=state["input_key"])
 
 
 def _tags(row: int, given: Any) -> frozenset[str]:
@@ -199,16 +169,19 @@ def _tags(row: int, given: Any) -> frozenset[str]:
     return frozenset(given)
 
 
-def _both(yes: float) -> dict[bool, float]:
-    return {True: yes, False: 1 - yes}
+def _joint(
+    heads: Mapping[str, EnsembleClassifier], has: Mapping[str, list[bool]], rows: NDArray[np.int64]
+) -> JointConfidence | None:
+    """How sure one may be of all tags, from what the heads say of examples that they had not seen.
 
-
-def _joint(heads: Mapping[str, EnsembleClassifier], has: Mapping[str, list[bool]]) -> JointConfidence | None:
-    """How sure one may be of all tags, from what the heads say of examples that they had not seen."""
+    Each text counts once, so `rows` has one of its copies.
+    """
     logs = [head.out_of_fold for head in heads.values()]
-    known = [np.exp(table) for table in logs if table is not None]
+    known = [np.exp(table[rows]) for table in logs if table is not None]
     if len(known) < len(logs) or not all(np.isfinite(table).all() for table in known):
         return None
-    right = [table.argmax(axis=1) == np.asarray(column) for table, column in zip(known, has.values(), strict=True)]
+    right = [
+        table.argmax(axis=1) == np.asarray(column)[rows] for table, column in zip(known, has.values(), strict=True)
+    ]
     sure = np.stack([table.max(axis=1).clip(0, 1) for table in known], axis=1)
     return JointConfidence.fit(sure, np.all(right, axis=0))

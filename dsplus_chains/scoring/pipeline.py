@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import (
     BundleError,
     InvalidInputError,
     Label,
     Prediction,
+    brief,
     check_labels,
     each_once,
 )
@@ -25,17 +26,6 @@ from dsplus_chains.scoring.estimator import read_table
 TASKS = ("text-classification", "sentiment-analysis")
 LONGEST_WINDOW = 1_000_000
 """Larger than any model's window. A tokenizer without a limit reports a number beyond this."""
-
-
-class _Turns:
-    """A lock that a copy gets anew, so that its owner can be pickled and copied."""
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-
-    @override
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Turns, ()
 
 
 class PipelineScorer(BaseScorer):
@@ -71,7 +61,7 @@ class PipelineScorer(BaseScorer):
     batch_size: int = Field(default=32, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
 
-    _turns: _Turns = PrivateAttr(default_factory=_Turns)
+    _lock: ForkLock = PrivateAttr(default_factory=ForkLock)
 
     @model_validator(mode="after")
     def _is_one_label_a_text(self) -> Self:
@@ -90,7 +80,7 @@ class PipelineScorer(BaseScorer):
             raise ValueError(msg)
         check_labels(self._names)
         if unknown := [name for name in self.label_map or () if name not in self._names]:
-            msg = f"Got a label_map with {unknown}, which are not among the model's names {list(self._names)[:10]}"
+            msg = f"Got a label_map with {unknown}, which are not among the model's names {brief(list(self._names))}"
             raise ValueError(msg)
         check_labels(each_once(self._mapped))
         return self
@@ -112,7 +102,7 @@ class PipelineScorer(BaseScorer):
 
     @override
     def _predict(self, texts: list[str]) -> list[Prediction]:
-        with self._turns.lock:  # fast tokenizers refuse to be used from two threads at once ("Already borrowed")
+        with self._lock:  # fast tokenizers refuse to be used from two threads at once ("Already borrowed")
             outputs = self.pipeline(texts, top_k=None, **self._reading)
         labels, names, mapped = self.labels, self._names, self._mapped
         table = np.zeros((len(outputs), len(labels)))

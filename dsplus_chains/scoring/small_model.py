@@ -15,14 +15,17 @@ from typing_extensions import override
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
-from dsplus_chains.schema import Labels, Prediction
+from dsplus_chains.schema import Labels, Prediction, Training
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
-from dsplus_chains.scoring.state import read_state, saved_encoder, write_state
+from dsplus_chains.scoring.restoring import restore
+from dsplus_chains.scoring.state import read_state, write_state
 from dsplus_chains.scoring.training_examples import check_examples
+from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
 ENOUGH_TO_TELL = 100
-"""Smallest number of examples for a track record. With fewer, one or two bins would say the same of all inputs."""
+"""Smallest number of different examples for a track record. With fewer, one or two bins would say the same of all
+inputs."""
 
 
 class SmallModelScorer(BaseScorer):
@@ -37,7 +40,9 @@ class SmallModelScorer(BaseScorer):
         labels: The labels, in the order of the classifier's columns.
         classifier: Classifier from texts to class probabilities.
         track_record: How often it was right at about a given confidence, on training examples that it had not seen.
-            `HintPromptBuilder` shows it to the large model. None with fewer than 100 examples.
+            `HintPromptBuilder` shows it to the large model. None with fewer than 100 different examples.
+        training_rows: What it was fitted on. Predictions for these texts are marked (`Prediction.training`). None if
+            that is not known.
         input_key: The key of a dict under which the text is.
 
     Raises:
@@ -53,6 +58,7 @@ class SmallModelScorer(BaseScorer):
     labels: Labels
     classifier: InstanceOf[EnsembleClassifier]
     track_record: InstanceOf[TrackRecord] | None = None
+    training_rows: InstanceOf[TrainingRows] | None = None
 
     @classmethod
     def fit(
@@ -68,6 +74,9 @@ class SmallModelScorer(BaseScorer):
         input_key: str = "input",
     ) -> Self:
         """Fit a small model on labelled examples.
+
+        Texts that differ only in case, white space, punctuation or Unicode form are copies of one. All rows train. But
+        out of fold, copies are held out together, and each text counts once. So oversampled rows fake no confidence.
 
         Args:
             texts: The examples, as a list, an array, or a column of a data frame.
@@ -91,8 +100,12 @@ class SmallModelScorer(BaseScorer):
         Raises:
             TrainingDataError: Lengths differ, there is a single class, or a class has fewer than two examples. Or a
                 text is empty, or there are too few examples for the calibration.
+
+        Warns:
+            TrainingDataWarning: A text comes with several labels.
         """
         rows, names, targets = check_examples(texts, labels)
+        copies = Copies.find(rows, [names[number] for number in targets])
         classifier = EnsembleClassifier.fit(
             rows,
             targets,
@@ -101,9 +114,12 @@ class SmallModelScorer(BaseScorer):
             model=model,
             calibration=calibration,
             seed=seed,
+            copy_of=copies.copy_of,
         )
         record = _track_record(classifier, targets)
-        return cls(labels=names, classifier=classifier, track_record=record, input_key=input_key)
+        return cls(
+            labels=names, classifier=classifier, track_record=record, training_rows=copies.rows, input_key=input_key
+        )
 
     @override
     def _facts(self) -> dict[str, Any]:
@@ -114,17 +130,24 @@ class SmallModelScorer(BaseScorer):
     def _predict(self, texts: list[str]) -> list[Prediction]:
         table, distances = self.classifier.predict(texts)
         ood_scores = [None] * len(texts) if distances is None else distances.tolist()
-        return [self._prediction(row, ood_score) for row, ood_score in zip(table, ood_scores, strict=True)]
+        return list(map(self._prediction, table, ood_scores, self.training_of(texts)))
 
-    def _prediction(self, row: NDArray[np.float64], ood_score: float | None) -> Prediction:
+    def training_of(self, texts: Sequence[str]) -> list[Training | None]:
+        """For each text "seen" if the model was fitted on it or a copy of it, else None."""
+        if self.training_rows is None:
+            return [None] * len(texts)
+        return ["seen" if seen else None for seen in self.training_rows.texts.has(texts)]
+
+    def _prediction(self, row: NDArray[np.float64], ood_score: float | None, training: Training | None) -> Prediction:
         if not np.isfinite(row).all():
-            return Prediction(label=None)  # the branch defers what has no confidence
+            return Prediction(label=None, training=training)  # the branch defers what has no confidence
         best = int(row.argmax())
         return Prediction(
             label=self.labels[best],
             confidence=float(row[best]),
             probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
             ood_score=ood_score,
+            training=training,
         )
 
     def ood_limit(self, coverage: float = 0.99) -> float:
@@ -158,12 +181,20 @@ class SmallModelScorer(BaseScorer):
 
     @property
     def out_of_fold(self) -> list[Prediction] | None:
-        """The prediction for each training example, in their order, from a fit that had not seen it.
+        """The prediction for each training example, in their order, from a fit that had not seen it or a copy of it.
 
-        None for a loaded scorer, or for one fitted on fewer than 50 examples.
+        They are marked "out_of_fold", or "copy" beyond the first of several copies (`Prediction.training`). So
+        `tune_threshold` knows what they are. None for a loaded scorer, or for one fitted on fewer than 50 different
+        examples.
         """
-        logs = self.classifier.out_of_fold
-        return None if logs is None else [self._prediction(row, None) for row in np.exp(logs)]
+        logs, judged = self.classifier.out_of_fold, self.classifier.judged
+        if logs is None or judged is None:
+            return None
+        once = set(judged.tolist())
+        return [
+            self._prediction(row, None, "out_of_fold" if number in once else "copy")
+            for number, row in enumerate(np.exp(logs))
+        ]
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:
@@ -177,7 +208,8 @@ class SmallModelScorer(BaseScorer):
     def summary(self) -> str:
         """The worth of each member of the model, in lines of text.
 
-        Accuracy and log loss are those of the member alone, on training examples that it had not seen (five folds).
+        Accuracy and log loss are those of the member alone, on training examples that it had not seen (five folds). If
+        examples are copies of others, the last line tells how many.
         """
         lines = []
         for report in self.classifier.reports:
@@ -185,7 +217,7 @@ class SmallModelScorer(BaseScorer):
             if report.accuracy is not None and report.log_loss is not None:
                 worth = f"right on {report.accuracy:.1%} out of fold, log loss {report.log_loss:.3f}".replace("%", " %")
             lines.append(f"{report.name}: {worth}, weight {report.weight:.2f}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *([] if self.training_rows is None else self.training_rows.summary)])
 
     def save(self, path: str | Path) -> None:
         """Write the scorer into a folder, with settings as JSON and arrays as safetensors, without pickle.
@@ -194,20 +226,27 @@ class SmallModelScorer(BaseScorer):
         tells it from another one.
         """
         settings, arrays = self.classifier.state()
+        rows = None if self.training_rows is None else self.training_rows.state()
         write_state(
             Path(path),
             {
                 "labels": list(self.labels),
                 "input_key": self.input_key,
                 "track_record": None if self.track_record is None else self.track_record.to_dict(),
+                "training_rows": None if rows is None else rows[0],
                 "classifier": settings,
             },
-            arrays,
+            {**arrays, **({} if rows is None else rows[1])},
         )
 
     @classmethod
     def load(
-        cls, path: str | Path, *, encoder: str | Encoder | Embeddings | None = None, device: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        encoder: str | Encoder | Embeddings | None = None,
+        device: str | None = None,
+        allow_download: bool = False,
     ) -> Self:
         """Read a scorer that `save` wrote.
 
@@ -215,26 +254,24 @@ class SmallModelScorer(BaseScorer):
             path: The folder.
             encoder: The encoder or its new place, if that has changed since the scorer was fitted.
             device: Device of the encoder. None takes the best one available.
+            allow_download: Whether an encoder that the folder names may be fetched from the hub.
 
         Raises:
             BundleError: The folder holds no scorer, is damaged, or comes from an incompatible version. Or the encoder
-                is another one.
+                is another one, or would have to be fetched.
         """
-        state, arrays = read_state(Path(path))
-        settings = state["classifier"]
-        found = saved_encoder(settings, encoder=encoder, device=device)
-        classifier = EnsembleClassifier.from_state(settings, arrays, encoder=found)
-        told = state.get("track_record")  # also None in a folder saved before track records existed
-        record = None if told is None else TrackRecord.from_dict(told)
-        return cls(labels=state["labels"], classifier=classifier, track_record=record, input_key=state["input_key"])
+        files = read_state(Path(path))
+        return cls(**restore(*files, place=Path(path), encoder=encoder, device=device, allow_download=allow_download))
 
 
 def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) -> TrackRecord | None:
     """The track record from the calibrated predictions for the training examples.
 
-    Each prediction comes from members that had not seen the example.
+    Each prediction comes from members that had not seen the example or a copy of it. Each text counts once.
     """
-    logs = classifier.out_of_fold
-    if logs is None or np.isfinite(logs).all(axis=1).sum() < ENOUGH_TO_TELL:
+    if classifier.out_of_fold is None:
         return None
-    return TrackRecord.fit(np.exp(logs.max(axis=1)), logs.argmax(axis=1) == targets)
+    logs, known = classifier.out_of_fold[classifier.judged], targets[classifier.judged]
+    if np.isfinite(logs).all(axis=1).sum() < ENOUGH_TO_TELL:
+        return None
+    return TrackRecord.fit(np.exp(logs.max(axis=1)), logs.argmax(axis=1) == known)

@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.schema import (
+    InvalidInputError,
     TrainingDataError,
+    as_cell,
     as_label,
     check_labels,
+    check_sound,
+    column_of,
     each_once,
+    is_missing,
+    is_one_line,
+    shown,
 )
 
 
@@ -32,22 +39,25 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
         >>> check_examples(["a", "b", "c", "d"], ["x", "y", "x", "y"])[1:]
         (('x', 'y'), array([0, 1, 0, 1]))
     """
-    for name, given in (("texts", texts), ("labels", labels)):
-        if isinstance(given, (str, bytes)):
-            msg = f"Got {name}={given!r}, one string, but expected a sequence with one entry an example"
+    try:
+        rows, told = column_of(texts, "texts"), column_of(labels, "labels")
+        if len(rows) != len(told):
+            msg = f"Got {len(rows)} texts and {len(told)} labels but expected as many of one as of the other"
             raise TrainingDataError(msg)
-    rows, given = list(texts), [as_label(label) for label in labels]
-    if len(rows) != len(given):
-        msg = f"Got {len(rows)} texts and {len(given)} labels but expected as many of one as of the other"
+        for row, text in enumerate(rows):
+            if not isinstance(text, str) or is_missing(text):
+                msg = f"Got texts[{row}]={shown(text)} but expected a text that is not empty; drop or mend such rows"
+                raise TrainingDataError(msg)
+            check_sound(text, where=f"texts[{row}]=")
+    except InvalidInputError as error:
+        raise TrainingDataError(str(error)) from error
+    given = [as_cell(label) for label in told]
+    if wrong := [row for row, label in enumerate(given) if not _is_label(label)]:
+        # A gap turns a column of integers into floats, so a gap is named before anything else.
+        row = next((row for row in wrong if given[row] is None), wrong[0])
+        got = f"labels[{row}]={shown(told[row])} ({type(told[row]).__name__})"
+        msg = f"Got {got} but expected an integer, a boolean, or a string of one line; drop or mend such rows"
         raise TrainingDataError(msg)
-    for row, text in enumerate(rows):
-        if not isinstance(text, str) or not text.strip():
-            msg = f"Got texts[{row}]={text!r} but expected a text that is not empty; drop or mend such rows first"
-            raise TrainingDataError(msg)
-    for row, label in enumerate(given):
-        if not isinstance(label, (str, int)):
-            msg = f"Got labels[{row}]={label!r} ({type(label).__name__}) but expected a string, integer or boolean"
-            raise TrainingDataError(msg)
     try:
         names = check_labels(each_once(given))
     except ValueError as error:
@@ -60,4 +70,8 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
         msg = f"Got only one example each of {rare[:10]} but expected at least two a label; add some or drop the label"
         raise TrainingDataError(msg)
     numbers = {label: number for number, label in enumerate(names)}
-    return rows, names, np.array([numbers[label] for label in given], dtype=np.int64)
+    return [as_label(text) for text in rows], names, np.array([numbers[label] for label in given], dtype=np.int64)
+
+
+def _is_label(value: Any) -> bool:
+    return is_one_line(value) if isinstance(value, str) else isinstance(value, int)

@@ -16,17 +16,18 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
-from dsplus_chains.schema import BundleError
+from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
+from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage import bundle_files as files
 from dsplus_chains.storage.bundle_examples import read_examples, write_examples
 from dsplus_chains.storage.origin import library_versions, provenance
+from dsplus_chains.storage.stored_settings import StoredManifest
 from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.tuned import TunedThreshold
 
-_SECRETS = ("api_key", "apikey", "secret", "password", "authorization")
 
-
+@brief_repr
 @dataclass(frozen=True, kw_only=True, init=False)
 class Bundle:
     """A small model, its tuned threshold, and what the large model is asked. Only the large model is missing.
@@ -40,7 +41,7 @@ class Bundle:
         **settings: Settings that replace those of the task.
 
     Raises:
-        BundleError: `large` holds something that looks like a secret, or the task does not fit this scorer.
+        BundleError: `large` or `metadata` holds what looks like a secret, or the task does not fit this scorer.
 
     Example:
         >>> bundle = Bundle(scorer=scorer, instruction="Which intent is it?")  # doctest: +SKIP
@@ -65,11 +66,11 @@ class Bundle:
         metadata: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        if found := [name for name in large or () if any(secret in name.lower() for secret in _SECRETS)]:
-            msg = f"Got large={{{found[0]!r}: …}} but a bundle is no place for secrets; give it to the chat model"
+        if place := place_of_secret({"large": large or {}, "metadata": metadata or {}}):
+            msg = f"Got a secret in {place} but a bundle is no place for secrets; give it to the chat model"
             raise BundleError(msg)
         if task is not None and task.labels != scorer.labels:
-            msg = f"Got a task of the labels {list(task.labels)[:10]} but expected {list(scorer.labels)[:10]}"
+            msg = f"Got a task of the labels {brief(list(task.labels))} but expected {brief(list(scorer.labels))}"
             raise BundleError(msg)
         try:
             task = LabelTask(labels=scorer.labels, **settings) if task is None else task.replace(**settings)
@@ -222,7 +223,7 @@ class Bundle:
         with files.replacing(Path(path)) as folder:
             self.scorer.save(folder / files.SCORER)
             if self.task.examples is not None:
-                write_examples(folder / files.EXAMPLES, self.task.examples, scorer=self.scorer)
+                write_examples(folder, self.task.examples, scorer=self.scorer)
             if self.tuned is not None:
                 (folder / files.TUNED).write_text(self.tuned.to_json() + "\n", encoding="utf-8")
             return files.write_manifest(folder, content)
@@ -235,36 +236,48 @@ class Bundle:
         expected_sha256: str | None = None,
         encoder: str | Encoder | Embeddings | None = None,
         device: str | None = None,
+        allow_download: bool = False,
     ) -> Self:
         """Read a bundle that `save` wrote. Every file is first compared with its SHA-256. Nothing is unpickled.
 
         The hashes are in the folder itself. So they show damage, but not an attack, because an attacker would write new
-        hashes. Against an attacker, keep the hash that `save` returned elsewhere. Give it as `expected_sha256`.
+        hashes. Against an attacker, keep the hash that `save` returned elsewhere. Give it as `expected_sha256`. Without
+        it, still no code of the bundle is run, and nothing is fetched. But its answers are those of whoever wrote it.
 
         Args:
             path: The folder.
             expected_sha256: SHA-256 of the manifest, `bundle.json`.
             encoder: The small model's encoder, or where it is now. None: where it was at fitting.
             device: The device of the encoder. None takes the best one available.
+            allow_download: Whether an encoder that the bundle names may be fetched from the hub. Without it, the
+                encoder is taken from this machine.
 
         Raises:
-            BundleError: A file is missing, damaged or not listed. The format is another one. The manifest is not the
-                expected one. The encoder is not the one that the small model was fitted with.
+            BundleError: A file is missing, damaged, not listed, or no regular file. The format is another one. The
+                manifest is not the expected one. The encoder is not the one that the small model was fitted with, or
+                would have to be fetched.
         """
         folder = Path(path)
-        manifest = files.read_manifest(folder, expected_sha256=expected_sha256)
-        tuned_text = files.verify(folder, manifest)
+        manifest, contents = files.read_bundle(folder, expected_sha256=expected_sha256)
         try:
-            scorer = SmallModelScorer.load(folder / files.SCORER, encoder=encoder, device=device)
-            tuned = None if tuned_text is None else TunedThreshold.from_dict(files.parse(tuned_text))
+            told = StoredManifest.model_validate(manifest.content)
+            settings_file, arrays_file = (contents[name] for name in files.SCORER_FILES)
+            parts = restore(
+                settings_file, arrays_file, place=folder, encoder=encoder, device=device, allow_download=allow_download
+            )
+            scorer = SmallModelScorer(**parts)
+            tuned_text = contents.get(files.TUNED)
+            tuned = None if tuned_text is None else TunedThreshold.from_dict(read_json(tuned_text))
             settings = dict(manifest.content["settings"])
-            examples = read_examples(folder / files.EXAMPLES, encoder=scorer.encoder, known=scorer.example_vectors)
-            large, metadata = settings.pop("large"), manifest.content["metadata"]
+            large = settings.pop("large")
+            examples = read_examples(contents, scorer=scorer)
             task = LabelTask.from_dict({**settings, "labels": scorer.labels}, examples=examples)
-            return cls(scorer=scorer, tuned=tuned, task=task, large=large, metadata=metadata)
+            return cls(
+                scorer=scorer, tuned=tuned, task=task, **without_secrets({"large": large, "metadata": told.metadata})
+            )
         except BundleError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
+        except Exception as error:  # somebody else may have written anything
+            reason = shorten(f"{type(error).__name__}: {error}", 500)
             msg = f"Got the bundle {str(folder)!r}, which another version wrote ({reason}); fit it anew"
             raise BundleError(msg) from error

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.prompting.exemplar import Exemplar
 from dsplus_chains.prompting.exemplars import ExemplarSelector
-from dsplus_chains.schema import BundleError, Prediction
+from dsplus_chains.schema import BundleError, Prediction, read_json, shown
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 from dsplus_chains.scoring.small_model import SmallModelScorer
+from dsplus_chains.storage.bundle_files import EXAMPLES, ROWS, VECTORS
+from dsplus_chains.storage.stored_settings import StoredExamples
 
-ROWS, VECTORS = "examples.json", "vectors.safetensors"
 SETTINGS = ("k", "diversity", "per_label", "input_key")
 """The settings that say how examples are chosen. They are written as they are."""
 ALIKE = 0.99
@@ -24,12 +26,12 @@ ALIKE = 0.99
 
 
 def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallModelScorer) -> None:
-    """Write the texts, the labels and the small model's view of examples into a new folder.
+    """Write the texts, the labels and the small model's view of examples into a bundle.
 
     Only the label and the confidence of that view are kept. A prompt shows nothing else of it.
 
     Args:
-        folder: The folder. It is made.
+        folder: The folder of the bundle.
         examples: The examples to write.
         scorer: The small model. Its encoder will search the examples. Vectors that it keeps are not written again.
 
@@ -38,7 +40,7 @@ def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallMod
     """
     _check_encoder(examples, scorer.encoder)
     known = scorer.example_vectors
-    folder.mkdir()
+    (folder / EXAMPLES).mkdir()
     rows = [[example.input, example.label, *_view(example.prediction)] for example in examples.exemplars]
     settings = {**{name: getattr(examples, name) for name in SETTINGS}, "rows": rows}
     (folder / ROWS).write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
@@ -46,33 +48,45 @@ def write_examples(folder: Path, examples: ExemplarSelector, *, scorer: SmallMod
         (folder / VECTORS).write_bytes(save({"vectors": np.ascontiguousarray(examples.vectors)}))
 
 
-def read_examples(folder: Path, *, encoder: Encoder, known: NDArray[np.float32] | None) -> ExemplarSelector | None:
+def read_examples(contents: Mapping[str, bytes], *, scorer: SmallModelScorer) -> ExemplarSelector | None:
     """Read what `write_examples` wrote. None if there is nothing.
 
     Args:
-        folder: The folder.
-        encoder: What turns texts into vectors.
-        known: The vectors that the small model keeps.
+        contents: The content of the files, by name.
+        scorer: The small model. Its encoder will search the examples. It may keep their vectors.
 
     Raises:
-        KeyError: A field is missing.
-        ValueError: The rows are not JSON, or do not fit the vectors.
+        BundleError: A vector is missing, or another one.
+        ValueError: A row is no example of this task.
     """
-    if not (folder / ROWS).is_file():
+    if ROWS not in contents:
         return None
-    settings = json.loads((folder / ROWS).read_text(encoding="utf-8"))
-    exemplars = [
-        Exemplar(input=text, label=label, prediction=Prediction(label=view[0], confidence=view[1]) if view else None)
-        for text, label, *view in settings["rows"]
-    ]
-    own = folder / VECTORS
-    vectors = load(own.read_bytes())["vectors"] if own.is_file() else known
+    settings = StoredExamples.model_validate(read_json(contents[ROWS]))
+    exemplars = tuple(_exemplar(row, scorer.labels) for row in settings.rows)
+    vectors = scorer.example_vectors
+    if VECTORS in contents:
+        width = scorer.classifier.probe().shape[0]
+        stored = StoredArrays(arrays=load(contents[VECTORS]), n_classes=len(scorer.labels), width=width)
+        vectors = stored.floats("vectors", (len(exemplars), width))
     return ExemplarSelector(
-        encoder=encoder,
-        exemplars=tuple(exemplars),
+        encoder=scorer.encoder,
+        exemplars=exemplars,
         vectors=np.empty((0, 0), dtype=np.float32) if vectors is None else vectors,
-        **{name: settings[name] for name in SETTINGS},
+        **{name: getattr(settings, name) for name in SETTINGS},
     )
+
+
+def _exemplar(row: list[Any], labels: Sequence[Any]) -> Exemplar:
+    """One example, whose text is a text, and whose label is of the task's type.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text, label, *view = row
+    if not isinstance(text, str) or type(label) is not type(labels[0]) or len(view) == 1:
+        msg = f"Got the example {shown(row)} but expected [text, label], or also the small model's label and confidence"
+        raise ValueError(msg)
+    return Exemplar(input=text, label=label, prediction=Prediction(label=view[0], confidence=view[1]) if view else None)
 
 
 def _check_encoder(examples: ExemplarSelector, encoder: Encoder) -> None:

@@ -4,17 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsplus_chains.schema import BundleError, hash_of, hash_of_bytes, hash_of_file
-from dsplus_chains.storage.files import earlier_folder, replacing_folder
+from pydantic import Field, ValidationError
+
+from dsplus_chains.schema import (
+    BundleError,
+    Stored,
+    hash_of,
+    hash_of_bytes,
+    hash_of_file,
+    read_json,
+    read_regular,
+    shown,
+)
+from dsplus_chains.scoring.state import ARRAYS, SETTINGS
+from dsplus_chains.storage.files import check_place, earlier_folder, replacing_folder
 
 FORMAT = 1
 MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", "scorer", "examples", "tuned.json"
+SCORER_FILES = (f"{SCORER}/{SETTINGS}", f"{SCORER}/{ARRAYS}")
+ROWS, VECTORS = f"{EXAMPLES}/examples.json", f"{EXAMPLES}/vectors.safetensors"
+OTHERS = frozenset({*SCORER_FILES, ROWS, VECTORS, TUNED})
+"""All files that a bundle may have beside its manifest."""
+LARGEST = 1 << 33
+"""Most bytes of one file."""
+PATIENCE = 1.0
+"""Most seconds to wait for a manifest that a save is just replacing."""
+
+
+class StoredFile(Stored):
+    """A file, as the manifest lists it."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class StoredFiles(Stored):
+    """All files, as the manifest lists them."""
+
+    files: dict[str, StoredFile]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,53 +98,110 @@ def read_manifest(folder: Path, *, expected_sha256: str | None = None) -> Manife
         BundleError: It is missing, unreadable, of another format, or not the expected one.
     """
     where = f"the bundle {str(folder)!r}"
-    try:
-        packed = (folder / MANIFEST).read_bytes()
-    except OSError as error:
-        earlier = earlier_folder(folder)
-        hint = f"; a save was cut short, the earlier bundle is {str(earlier)!r}" if earlier.is_dir() else ""
-        msg = f"Got {str(folder)!r}, which holds no readable {MANIFEST}; expected a folder that Bundle.save wrote{hint}"
-        raise BundleError(msg) from error
+    packed = _read_packed(folder)
     found = hash_of_bytes(packed)
     if expected_sha256 is not None and found != expected_sha256.strip().lower():
         msg = f"Got {where} with a manifest of SHA-256 {found} but expected {expected_sha256}; do not use it"
         raise BundleError(msg)
-    content = parse(packed)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        number = content.get("format") if isinstance(content, dict) else None
-        msg = f"Got {where} of format {number!r} but this version reads format {FORMAT}; fit anew"
+    content = read_json(packed)
+    if not isinstance(content, dict) or type(content.get("format")) is not int or content["format"] != FORMAT:
+        number = shown(content.get("format") if isinstance(content, dict) else None)
+        msg = f"Got {where} of format {number} but this version reads format {FORMAT}; fit anew"
         raise BundleError(msg)
     try:
-        listed = {str(name): str(entry["sha256"]) for name, entry in content["files"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
+        files = StoredFiles.model_validate(content).files
+    except ValidationError as error:
         msg = f"Got {where}, whose {MANIFEST} does not list its files with their SHA-256; it is damaged"
         raise BundleError(msg) from error
-    if strange := [name for name in listed if not _belongs(name)]:
-        msg = f"Got {where}, whose {MANIFEST} lists {strange[0]!r}, which is no part of a bundle; do not use it"
+    if strange := [name for name in files if name not in OTHERS]:
+        msg = f"Got {where}, whose {MANIFEST} lists {shown(strange[0])}, which is no part of a bundle; do not use it"
         raise BundleError(msg)
-    return Manifest(sha256=found, content=content, listed=listed)
+    return Manifest(sha256=found, content=content, listed={name: entry.sha256 for name, entry in files.items()})
 
 
-def verify(folder: Path, manifest: Manifest) -> bytes | None:
-    """Compare every file with its hash. Return the content of `tuned.json`, if there is one.
+def read_bundle(folder: Path, *, expected_sha256: str | None = None) -> tuple[Manifest, dict[str, bytes]]:
+    """Read the manifest and every file that it lists, each once. What is returned is what was verified.
+
+    A save may replace the folder meanwhile. Then the new bundle is read.
 
     Raises:
-        BundleError: A file is missing, damaged or not listed.
+        BundleError: A file is missing, damaged, not listed, or no regular file. Or the manifest is not as expected.
     """
-    present = set(_names(folder))
-    for name, expected in manifest.listed.items():
-        if name not in present:
-            msg = f"Got the bundle {str(folder)!r} without {name!r}, which its {MANIFEST} lists; copy it whole"
-            raise BundleError(msg)
-        if hash_of_file(folder / name) != expected:
-            msg = (
-                f"Got {name!r} in the bundle {str(folder)!r} with another SHA-256 than {MANIFEST} names: it is damaged"
-            )
-            raise BundleError(msg)
+    while True:
+        manifest = read_manifest(folder, expected_sha256=expected_sha256)
+        try:
+            return manifest, _read_listed(folder, manifest)
+        except BundleError:
+            if hash_of_bytes(_read_packed(folder)) == manifest.sha256:
+                raise  # nobody has replaced it
+
+
+def _read_packed(folder: Path) -> bytes:
+    """The content of the manifest. In the middle of a save it is missing for a moment, which is waited for.
+
+    Raises:
+        BundleError: It is missing, or no regular file.
+    """
+    earlier = earlier_folder(folder)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return read_regular(folder / MANIFEST, most=LARGEST)
+        except OSError as error:
+            if earlier.is_dir() and time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
+            hint = f"; a save was cut short, the earlier bundle is {str(earlier)!r}" if earlier.is_dir() else ""
+            what = f"which holds no readable {MANIFEST}; expected a folder that Bundle.save wrote"
+            msg = f"Got {str(folder)!r}, {what}{hint}"
+            raise BundleError(msg) from error
+
+
+def _read_listed(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """The content of every file, compared with its hash.
+
+    Raises:
+        BundleError: A file is missing, damaged, not listed, or no regular file.
+    """
+    where = f"the bundle {str(folder)!r}"
+    try:
+        present = set(_names(folder))
+    except OSError as error:
+        msg = f"Got {where}, which cannot be read ({error})"
+        raise BundleError(msg) from error
     if more := sorted(present - set(manifest.listed)):
-        msg = f"Got {more[0]!r} in the bundle {str(folder)!r}, which its {MANIFEST} does not list; move it elsewhere"
+        msg = f"Got {more[0]!r} in {where}, which its {MANIFEST} does not list; move it elsewhere"
         raise BundleError(msg)
-    return (folder / TUNED).read_bytes() if TUNED in manifest.listed else None
+    contents = {}
+    for name, expected in manifest.listed.items():
+        try:
+            contents[name] = read_regular(folder / name, most=LARGEST)
+        except OSError as error:
+            msg = f"Got {where} without {name!r}, which its {MANIFEST} lists; copy it whole"
+            raise BundleError(msg) from error
+        if hash_of_bytes(contents[name]) != expected:
+            msg = f"Got {name!r} in {where} with another SHA-256 than {MANIFEST} names: it is damaged"
+            raise BundleError(msg)
+    return contents
+
+
+def check_outputs(bundle: Path, *files: Path | None, folder: Path | None = None) -> None:
+    """Refuse an output inside a bundle, which holds only what `Bundle.save` put there. Refuse an unwritable one too.
+
+    Args:
+        bundle: The bundle's folder.
+        *files: Files to be written. None stands for no output.
+        folder: A folder to be written into.
+
+    Raises:
+        BundleError: One is the bundle's folder itself, or lies in it.
+        InvalidInputError: One cannot be written. See `check_place`.
+    """
+    for output in (*files, folder):
+        if output is not None and output.resolve().is_relative_to(bundle.resolve()):
+            msg = f"{output}: got a place inside the bundle {str(bundle)!r} but expected another; it would be damaged"
+            raise BundleError(msg)
+        check_place(output, folder=output is folder)
 
 
 def check_target(path: Path) -> None:
@@ -122,7 +213,7 @@ def check_target(path: Path) -> None:
     if not path.exists():
         return
     ours = path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))
-    others = [] if not ours else [name for name in _names(path) if not _belongs(name)]
+    others = [] if not ours else [name for name in _names(path) if name not in OTHERS]
     if not ours or others:
         what = f"which holds {others[0]!r}" if others else "which is no bundle"
         msg = f"Got the place {str(path)!r}, {what}, for a bundle but expected a new folder or one with a bundle only"
@@ -142,30 +233,19 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
 
 
-def parse(packed: bytes) -> Any:
-    """The content of a file of a bundle, as JSON.
+def _names(folder: Path) -> list[str]:
+    """The files of a bundle but for the manifest. Hidden files, such as a file browser makes, are never read.
 
     Raises:
-        BundleError: It is not JSON, so the bundle is damaged.
+        BundleError: Something is neither a file nor a folder, be it hidden.
     """
-    try:
-        return json.loads(packed)
-    except ValueError as error:
-        msg = f"Got a file of a bundle that is no JSON ({error}); the bundle is damaged"
-        raise BundleError(msg) from error
-
-
-def _names(folder: Path) -> list[str]:
-    """The files of a bundle but for the manifest. Hidden files, such as a file browser makes, are never read."""
     names = []
     for place, folders, inside in os.walk(folder):
+        for name in [*folders, *inside]:
+            kind = (Path(place) / name).lstat().st_mode
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                msg = f"Got {name!r} in the bundle {str(folder)!r}, a link, a pipe or a device; do not use the bundle"
+                raise BundleError(msg)
         folders[:] = [name for name in folders if not name.startswith(".")]
         names += [(Path(place) / name).relative_to(folder).as_posix() for name in inside if not name.startswith(".")]
     return sorted(name for name in names if name != MANIFEST)
-
-
-def _belongs(name: str) -> bool:
-    """Whether a bundle may have a file of this name, inside its folder."""
-    parts = name.split("/")
-    inside = parts[0] in {SCORER, EXAMPLES} and len(parts) > 1 and not any(part in {"", ".", ".."} for part in parts)
-    return name == TUNED or (inside and "\\" not in name and "\0" not in name)

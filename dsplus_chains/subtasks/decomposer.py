@@ -47,6 +47,7 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
             It is "large" if `combine` called a chat model, or if a result has the source "large" or "fused". Otherwise
             it is "small", and the record has no `large`. All calls of `combine` may fail, so that its own fallback
             (`with_fallbacks`) answers. Then "large" becomes "fallback", with the `error`. A subtask works the same way.
+        resume: Whether a result that the record already holds is kept. Its subtask is not run again.
 
     Raises:
         pydantic.ValidationError: No subtask, a circle of needs, an unknown need, a name given twice, a template with
@@ -75,6 +76,7 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
     subtasks: tuple[Subtask, ...]
     combine: Annotated[Runnable[Any, Any], BeforeValidator(combining_step)]
     source: str | None = Field(default=None, min_length=1)
+    resume: bool = False
 
     @model_validator(mode="after")
     def _plan_is_sound(self) -> Self:

@@ -61,6 +61,10 @@ class Plan(Protocol):
     def source(self) -> str | None:
         """The source of the answer, if the combining step gives none. None if it depends on who answered."""
 
+    @property
+    def resume(self) -> bool:
+        """Whether a result that the record already holds is kept."""
+
 
 class PlanRun:
     """The records of a batch on their way through a plan. A failed row holds its error.
@@ -80,6 +84,7 @@ class PlanRun:
         self._free = max(1, self._limit or 1)
         self._spent = [UsageCollector() for _ in inputs]
         self.results: list[Any] = [_start(value) for value in inputs]
+        self._held = [self._holding(row) if plan.resume else frozenset[str]() for row in range(len(inputs))]
 
     @property
     def is_active(self) -> bool:
@@ -115,8 +120,8 @@ class PlanRun:
     def told(self, subtask: Subtask) -> list[tuple[Any, dict[str, Any]]]:
         """The events of a finished subtask: the run manager and the event of each row with a listener."""
         events = []
-        for record, manager in zip(self.results, self._managers, strict=True):
-            if manager.handlers and not isinstance(record, Exception):
+        for record, manager, held in zip(self.results, self._managers, self._held, strict=True):
+            if manager.handlers and not isinstance(record, Exception) and subtask.name not in held:
                 result: SubtaskResult = record["subtasks"][subtask.name]
                 event = {
                     "name": subtask.name,
@@ -170,6 +175,15 @@ class PlanRun:
         self._raise_if_failed()
         return AddableDict(subtasks=SubtaskResults({subtask.name: self.results[0]["subtasks"][subtask.name]}))
 
+    def _holding(self, row: int) -> frozenset[str]:
+        """The names of the subtasks whose results a record holds before the plan is run. Their tokens are counted."""
+        record = self.results[row]
+        found = {} if isinstance(record, Exception) else record["subtasks"]
+        held = frozenset(name for name in self._subtasks if isinstance(found.get(name), SubtaskResult))
+        for name in held:
+            self._spent[row].add_told(found[name].usage, found[name].calls)
+        return held
+
     def _alive(self) -> list[tuple[int, dict[str, Any]]]:
         return [(row, record) for row, record in enumerate(self.results) if not isinstance(record, Exception)]
 
@@ -178,6 +192,8 @@ class PlanRun:
         prompt = leading_prompt(subtask.step)
         job = Job(subtask, [], [], [], [], slots)
         for row, record in self._alive():
+            if subtask.name in self._held[row]:
+                continue
             needed = {name: result for name, result in record["subtasks"].items() if name in subtask.needs}
             known = {**record, "subtasks": SubtaskResults(needed)}
             try:

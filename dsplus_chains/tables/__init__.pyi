@@ -1,4 +1,4 @@
 from .reading import read_table as read_table
 from .table import Table as Table
-from .table import TableError as TableError
+from .table_error import TableError as TableError
 from .writing import write_table as write_table

@@ -1,133 +1,85 @@
-"""Reading tables: CSV, TSV and JSONL with the standard library alone, Parquet with pyarrow."""
+"""Reads tables from files: text files with the standard library, Parquet and workbooks with a library each."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 
-from dsplus_chains.schema import shown
-from dsplus_chains.tables.table import Row, Table, TableError
+from dsplus_chains.tables.decoding import check_encoding, decode
+from dsplus_chains.tables.delimiters import check_delimiter
+from dsplus_chains.tables.json_rows import read_json, read_lines
+from dsplus_chains.tables.separated import read_separated
+from dsplus_chains.tables.table import Row, Table
+from dsplus_chains.tables.table_error import TableError
+from dsplus_chains.tables.typed_files import read_parquet, read_workbook
 
-_MOST_CHARACTERS = 2**31 - 1  # of one field; a long document exceeds the csv module's own bound of 131,072
+_SEPARATED = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+"""What usually separates the fields of a kind of file. Excel's "Text" and "Unicode Text" end in .txt."""
+
+_JSON: dict[str, Callable[[Path, str], tuple[list[str], list[Row]]]] = {
+    ".jsonl": read_lines,
+    ".ndjson": read_lines,
+    ".json": read_json,
+}
+_TYPED: dict[str, Callable[[Path], tuple[list[str], list[Row]]]] = {".parquet": read_parquet, ".xlsx": read_workbook}
+
+KINDS = (*_SEPARATED, *_JSON, *_TYPED)
+"""The endings of files that can be read."""
 
 
-def read_table(path: str | Path) -> Table:
-    """Read a table. The ending of its name tells its kind: .csv, .tsv, .jsonl or .parquet.
+def read_table(path: str | Path, *, delimiter: str | None = None, encoding: str | None = None) -> Table:
+    """Read a table. The ending of its name tells its kind: .csv, .tsv, .jsonl, .json, .xlsx or .parquet.
 
-    Rows are counted from 1, without the header. Text files are UTF-8, or UTF-16 with a byte order mark.
+    Rows are counted from 1, without the header. Text files are UTF-8, unless a byte order mark or `encoding` says
+    otherwise. White space around a name in a header is no part of it. A column without a name and without a value is
+    left out.
+
+    Args:
+        path: The file.
+        delimiter: What separates the fields of a text file, such as ";". None takes the usual one, or what the file
+            itself says. That is Excel's line "sep=;", or a header that has only the other one.
+        encoding: The encoding of a text file, such as "cp1252".
 
     Raises:
         TableError: The file is missing, empty, of another kind or encoding, or has an unreadable row.
     """
     place = Path(path)
-    reader = _READERS.get(place.suffix.lower())
-    if reader is None:
-        msg = f"{place}: got a file of the kind {place.suffix!r} but expected one of {', '.join(_READERS)}"
-        raise TableError(msg)
+    check_table_options(place, delimiter=delimiter, encoding=encoding)
+    kind = place.suffix.lower()
     try:
-        columns, rows = reader(place)
+        if kind in _TYPED:
+            columns, rows = _TYPED[kind](place)
+        else:
+            text = decode(place, place.read_bytes(), encoding)
+            if kind in _JSON:
+                columns, rows = _JSON[kind](place, text)
+            else:
+                separator = None if delimiter is None else check_delimiter(delimiter)
+                columns, rows = read_separated(place, text, delimiter=separator, usual=_SEPARATED[kind])
     except OSError as error:
         msg = f"{place}: cannot be read ({error.strerror or error})"
         raise TableError(msg) from error
     if not rows:
         msg = f"{place}: got a file without rows but expected a table with at least one row"
         raise TableError(msg)
-    return Table(path=place, columns=tuple(columns), rows=tuple(rows), typed=reader not in {_read_csv, _read_tsv})
+    return Table(path=place, columns=tuple(columns), rows=tuple(rows), typed=kind not in _SEPARATED)
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
-    return _read_separated(path, ",")
+def check_table_options(path: Path, *, delimiter: str | None, encoding: str | None) -> None:
+    """Refuse a file of another kind, and an option that says nothing about this kind.
 
-
-def _read_tsv(path: Path) -> tuple[list[str], list[Row]]:
-    return _read_separated(path, "\t")
-
-
-def _read_separated(path: Path, delimiter: str) -> tuple[list[str], list[Row]]:
-    # Strict, since otherwise a quote that is never closed makes one cell of the rest of the file.
-    lines = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
-    bound = csv.field_size_limit(_MOST_CHARACTERS)
-    try:
-        columns = next((line for line in lines if line), [])
-        if twice := [name for name, times in Counter(columns).items() if times > 1]:
-            msg = f"{path}: got the column {twice[0]!r} twice but expected each name once; rename one"
+    Raises:
+        TableError: This is the case.
+    """
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        msg = f"{path}: got a file of the kind {path.suffix!r} but expected one of {', '.join(KINDS)}"
+        raise TableError(msg)
+    for name, value, kinds in (("delimiter", delimiter, _SEPARATED), ("encoding", encoding, {**_SEPARATED, **_JSON})):
+        if value is not None and kind not in kinds:
+            msg = f"{path}: got {name}={value!r}, which a file of the kind {kind!r} does not have; leave it out"
             raise TableError(msg)
-        for line in lines:
-            if not line:
-                continue
-            if len(line) != len(columns):
-                wrong = f"got {len(line)} fields but expected {len(columns)}, as in the header; are quotes missing?"
-                raise TableError(_at(path, len(rows) + 1, lines.line_num, columns, line, wrong))
-            rows.append(dict(zip(columns, line, strict=True)))
-    except csv.Error as error:
-        wrong = f"unreadable ({error}); is a quote left open, or not doubled?"
-        raise TableError(_at(path, len(rows) + 1, lines.line_num, (), (), wrong)) from error
-    finally:
-        csv.field_size_limit(bound)
-    return columns, rows
-
-
-def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
-    columns: dict[str, None] = {}
-    rows: list[Row] = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise TableError(_at(path, len(rows) + 1, number, (), (), f"unreadable as JSON ({error})")) from error
-        if not isinstance(row, dict):
-            wrong = f"got {shown(row)} but expected an object, {{column: value}}"
-            raise TableError(_at(path, len(rows) + 1, number, (), (), wrong))
-        columns.update(dict.fromkeys(row))
-        rows.append(row)
-    return list(columns), rows
-
-
-def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
-    try:
-        parquet = import_module("pyarrow.parquet")
-    except ImportError as error:
-        msg = f"{path}: reading Parquet needs pyarrow; run: pip install 'dsplus-chains[report]', or give a CSV file"
-        raise TableError(msg) from error
-    try:
-        with path.open("rb") as file:
-            found = parquet.read_table(file)
-            return list(found.column_names), found.to_pylist()
-    except FileNotFoundError:
-        raise
-    except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's own errors are kinds of these
-        msg = f"{path}: unreadable as Parquet ({' '.join(str(error).split())[:160]})"
-        raise TableError(msg) from error
-
-
-_READERS: dict[str, Callable[[Path], tuple[list[str], list[Row]]]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}
-
-
-def _text(path: Path) -> str:
-    packed = path.read_bytes()
-    wide = packed.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return packed.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = packed[: error.start].count(b"\n") + 1
-        msg = f"{path}, line {line}: got bytes that are no UTF-8 ({error.reason}); save the file as UTF-8"
-        raise TableError(msg) from error
-
-
-def _at(path: Path, row: int, line: int, columns: Sequence[str], cells: Sequence[str], wrong: str) -> str:
-    where = f", column {columns[len(cells)]!r}" if len(cells) < len(columns) else ""
-    return f"{path}, row {row} (line {line}){where}: {wrong}"
+    if delimiter is not None:
+        check_delimiter(delimiter)
+    if encoding is not None:
+        check_encoding(encoding)

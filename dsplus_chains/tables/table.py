@@ -8,17 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from dsplus_chains.schema import DSPlusError, is_missing, is_sound, label_reader, shown
+from dsplus_chains.prompting.alike import labels_alike
+from dsplus_chains.schema import (
+    as_cell,
+    brief_repr,
+    each_once,
+    is_missing,
+    is_one_line,
+    is_sound,
+    label_reader,
+    shown,
+    spelling,
+)
+from dsplus_chains.tables.delimiters import delimiter_hint
+from dsplus_chains.tables.table_error import TableError
 
 Row: TypeAlias = Mapping[str, Any]
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 
 
-class TableError(DSPlusError, ValueError):
-    """A file is no table, or a cell of it is not what was expected."""
-
-
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """The rows of a file.
@@ -41,7 +51,7 @@ class Table:
         Raises:
             TableError: There is no such column, or a cell is empty or holds no text.
         """
-        self._check_column(column)
+        self.check_column(column)
         texts = []
         for number, row in enumerate(self.rows, start=1):
             text = row.get(column)
@@ -61,7 +71,8 @@ class Table:
 
         A file of strings does not tell types. With `known`, a cell means the known label that is written like it.
         Without `known`, the labels are integers if every cell is one (``7``, not ``007`` or ``7.0``). Otherwise they
-        are strings. White space around a cell is no part of a label.
+        are strings. White space around a cell is no part of a label. In a file that tells types, 7.0 is 7, because a
+        column of integers with a gap holds such numbers.
 
         Args:
             column: The column.
@@ -70,21 +81,17 @@ class Table:
         Raises:
             TableError: There is no such column, or a cell holds no label or an unknown one.
         """
-        self._check_column(column)
-        cells = [row.get(column) for row in self.rows]
+        cells = self.cells(column)
         for number, cell in enumerate(cells, start=1):
-            if is_missing(cell):
+            if cell is None:
                 raise self._error(number, column, "got an empty cell but expected a label; fix or drop the row")
         if known is None:
             return self._first_labels(column, cells)
-        read, labels = label_reader(known), []
-        for number, cell in enumerate(cells, start=1):
-            label = read(cell)
-            if label is None:
-                names = ", ".join(shown(name) for name in known[:5]) + (", …" if len(known) > 5 else "")
-                wrong = f"got the label {shown(cell)}, unseen in training; expected one of {len(known)}: {names}"
-                raise self._error(number, column, wrong)
-            labels.append(label)
+        read = label_reader(known)
+        labels = [read(cell) for cell in cells]
+        if None in labels:
+            number = labels.index(None)
+            raise self._error(number + 1, column, _unseen(cells[number], known))
         return labels
 
     def cells(self, column: str) -> list[Any]:
@@ -93,26 +100,42 @@ class Table:
         Raises:
             TableError: There is no such column.
         """
-        self._check_column(column)
-        return [None if is_missing(cell := row.get(column)) else cell for row in self.rows]
+        self.check_column(column)
+        return [as_cell(row.get(column)) for row in self.rows]
+
+    def check_column(self, column: str) -> None:
+        """Refuse a column that the table does not have.
+
+        Raises:
+            TableError: There is no such column.
+        """
+        if column not in self.columns:
+            names = ", ".join(shown(name) for name in self.columns[:12])
+            msg = f"{self.path}: got no column {column!r}; its columns are {names}{delimiter_hint(self.columns)}"
+            raise TableError(msg)
 
     def _first_labels(self, column: str, cells: Sequence[Any]) -> list[Any]:
-        if not self.typed:
-            texts = [cell.strip() for cell in cells]
-            return [int(text) for text in texts] if all(map(_INTEGER.fullmatch, texts)) else texts
-        labels = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in cells]
+        labels = [spelling(cell) if isinstance(cell, str) else cell for cell in cells]
+        if not self.typed and all(map(_INTEGER.fullmatch, labels)):
+            labels = [int(text) for text in labels]
         for number, label in enumerate(labels, start=1):
             if not isinstance(label, (str, int)) or type(label) is not type(labels[0]):
                 got = f"got {shown(label)} ({type(label).__name__})"
                 wrong = f"{got} but expected strings, integers or booleans, one type for all labels"
                 raise self._error(number, column, wrong)
+        for label in each_once(labels):
+            if isinstance(label, str) and not is_one_line(label):
+                wrong = f"got the label {shown(label)} but expected one line without control characters"
+                raise self._error(labels.index(label) + 1, column, wrong)
         return labels
-
-    def _check_column(self, column: str) -> None:
-        if column not in self.columns:
-            names = ", ".join(shown(name) for name in self.columns[:12])
-            msg = f"{self.path}: got no column {column!r}; its columns are {names}"
-            raise TableError(msg)
 
     def _error(self, number: int, column: str, wrong: str) -> TableError:
         return TableError(f"{self.path}, row {number}, column {column!r}: {wrong}")
+
+
+def _unseen(cell: Any, known: Sequence[Any]) -> str:
+    """What is wrong with a cell that is no known label."""
+    names = ", ".join(shown(name) for name in known[:5]) + (", …" if len(known) > 5 else "")
+    alike = next((name for name in known if labels_alike([name, str(cell)])), None)
+    hint = "" if alike is None else f"; it reads like {shown(alike)}, so spell it like that"
+    return f"got the label {shown(cell)}, unseen in training; expected one of {len(known)}: {names}{hint}"

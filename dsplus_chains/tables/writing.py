@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.storage.files import replacing_file
-from dsplus_chains.tables.table import Row, TableError
+from dsplus_chains.tables.table import Row
+from dsplus_chains.tables.table_error import TableError
 
 
 def check_writable(path: Path) -> None:
@@ -37,12 +38,24 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None
         if path.suffix.lower() == ".jsonl":
             file.writelines(json.dumps(dict(row), ensure_ascii=False, default=str) + "\n" for row in rows)
         else:
-            writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+            lines = [[_cell(row.get(column)) for column in columns] for row in rows]
+            # A quoted header tells a reader that quotes between tabs hold lines together. And the csv module does not
+            # quote a lone carriage return by itself.
+            all_quoted = any(_is_broken(cell) for line in (columns, *lines) for cell in line)
+            writer = csv.writer(
+                file,
+                delimiter="\t" if path.suffix.lower() == ".tsv" else ",",
+                quoting=csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL,
+                lineterminator="\n",
+            )
+            writer.writerows([columns, *lines])
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False, default=str)
     return value
+
+
+def _is_broken(cell: Any) -> bool:
+    return isinstance(cell, str) and ("\n" in cell or "\r" in cell)

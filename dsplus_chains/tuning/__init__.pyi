@@ -3,6 +3,7 @@ from .hint_search import HintSearch as HintSearch
 from .hint_tuning import tune_hints as tune_hints
 from .live import LiveAnswers as LiveAnswers
 from .live import ask_live as ask_live
+from .row_origin import RowOrigin as RowOrigin
 from .threshold_tuning import tune_threshold as tune_threshold
 from .tuned import Estimate as Estimate
 from .tuned import OperatingPoint as OperatingPoint

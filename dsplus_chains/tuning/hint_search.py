@@ -10,7 +10,7 @@ import numpy as np
 
 from dsplus_chains.evaluation.baselines import confidences
 from dsplus_chains.prompting.hints import HintMode
-from dsplus_chains.schema import Prediction
+from dsplus_chains.schema import Prediction, brief_repr
 from dsplus_chains.tuning.choice import Comparison
 from dsplus_chains.tuning.tuned import Estimate
 
@@ -18,6 +18,7 @@ HEADINGS = ("hints", "exemplars", "fusion", "right", "95 %", "large", "tokens", 
 """Headings of the ablation table. The column "large" tells how often the large model itself was right."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class HintCell:
     """One way to ask the large model and to weigh its answer. It is measured on rows that could be deferred.
@@ -85,6 +86,7 @@ class HintCell:
         )
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class HintSearch:
     """What each way to ask a live large model was worth on the same rows, and the way to take.

@@ -16,6 +16,7 @@ from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
 from dsplus_chains.tuning.fused import FusionMode, fused_rows, is_weighing_better
 from dsplus_chains.tuning.hint_search import HintCell, HintSearch, least_sure, setting_name
+from dsplus_chains.tuning.row_origin import RowOrigin
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.token_budget import TokenBudget
 from dsplus_chains.tuning.trial import Replies, ask_about, characters_of
@@ -89,6 +90,9 @@ def tune_hints(
             range, or the budget is too small for any way to ask.
         DSPlusError: The large model did not answer at all.
 
+    Warns:
+        OverlapWarning: The small model was fitted on some of these rows.
+
     Example:
         >>> from langchain_core.runnables import RunnableLambda
         >>> from dsplus_chains import Prediction, RunnableScorer
@@ -149,8 +153,14 @@ def search_hints(
 ) -> HintSearch:
     """Search as `tune_hints` does, from records and for a task."""
     _check(hints, exemplars, task, fusion, max_rows=max_rows, max_tokens=max_tokens)
+    origin = RowOrigin.of(records)
+    origin.check(guaranteed=False)
     everything = read_rows(
-        [record["prediction"] for record in records], labels, [None] * len(records), costs=np.ones(len(records))
+        [record["prediction"] for record in records],
+        labels,
+        [None] * len(records),
+        costs=np.ones(len(records)),
+        copy_of=origin.copy_of,
     )
     asked = np.sort(least_sure(everything.predictions)[:max_rows])
     rows, chosen, untried = everything.part(asked), [records[row] for row in asked], []
@@ -203,7 +213,12 @@ def search_hints(
 def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: FusionMode, seed: int) -> list[HintCell]:
     """Measure what the chain would be worth on these rows, with and without fusion."""
     answered = read_rows(
-        rows.predictions, rows.labels, replies.answers, large_confidences=replies.confidences, costs=rows.costs
+        rows.predictions,
+        rows.labels,
+        replies.answers,
+        large_confidences=replies.confidences,
+        costs=rows.costs,
+        copy_of=rows.copy_of,
     )
     judged: dict[Literal["replace", "posterior"], TuningRows] = {"replace": answered}
     if fusion != "replace":

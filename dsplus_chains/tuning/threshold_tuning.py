@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dsplus_chains.evaluation.curve import OperatingCurve, operating_curve
+from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import Label, Prediction
+from dsplus_chains.prompting.parser import LabelParser
+from dsplus_chains.schema import Label, Prediction, read_predictions
+from dsplus_chains.tuning.bounds import Objective, check_bounds, check_costs
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points
 from dsplus_chains.tuning.fused import FusionMode, Tuned, better_of_both, fused_rows
 from dsplus_chains.tuning.per_label import thresholds_by_label
 from dsplus_chains.tuning.points import infeasible, operating_points
-from dsplus_chains.tuning.select import cheapest, stably_accurate, where_calls_pay
+from dsplus_chains.tuning.row_origin import RowOrigin
+from dsplus_chains.tuning.select import cheapest, stably_accurate
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.tuned import Estimate, TunedThreshold
 from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
 
-Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
-
 LEAST_GAIN = 0.002
-"""Least gain of a call under a budget, in right answers. It is one right answer in five hundred calls."""
+"""Least expected gain of a call under a budget, in right answers. It is one right answer in five hundred calls."""
 
 
 def tune_threshold(
@@ -47,6 +48,9 @@ def tune_threshold(
     set_coverage: float | None = None,
     max_ood_score: float | None = None,
     large_confidences: Sequence[float | None] | None = None,
+    parser: LabelParser | None = None,
+    texts: Sequence[Any] | None = None,
+    out_of_fold: bool | None = None,
     seed: int = 0,
 ) -> TunedThreshold:
     """Choose the threshold of a `ConfidenceBranch` from rows whose label and large answer are known.
@@ -64,13 +68,15 @@ def tune_threshold(
     rows. `max_risk` is a guarantee for inputs from the same distribution, for any model and any number of labels. Its
     rows must not have been used for training or calibration, and must be used once only. The method is Learn-then-Test
     (arXiv 2110.01052) with exact binomial bounds over a fixed grid of thresholds. The fallback procedure handles
-    multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds.
+    multiplicity (see `tuning.certify`). So it also holds where the risk rises and falls along the thresholds. Copies of
+    a text are no further evidence. So each text counts once for it.
 
     With ``fusion="posterior"``, an `AnswerFusion` fitted on these rows answers deferred inputs. The threshold is chosen
-    for that chain, and the result holds the `fusion`. Unless `max_risk` is given, the point comes from expected gains
-    instead of resamples. A call under a budget must then gain `LEAST_GAIN`. Each row is judged by a fusion that has not
-    seen it. With `max_risk`, a random half of the rows fits the fusion and the other half certifies that very chain. If
-    the fusion was fitted on other rows, all rows certify.
+    for that chain, and the result holds the `fusion`. Each row is judged by a fusion that has not seen it or a copy of
+    it. The labels choose the point, as without fusion. What both models together expect decides only between points
+    that are equally right. A call under a budget must then gain `LEAST_GAIN`. With `max_risk`, a random half of the
+    rows fits the fusion and the other half certifies that very chain. If the fusion was fitted on other rows, all rows
+    certify.
 
     The command `dsplus tune` does the same, with "auto" as its fusion.
 
@@ -80,7 +86,8 @@ def tune_threshold(
     Args:
         predictions: The small model's predictions, or the records that hold them.
         labels: The true labels.
-        large_answers: What the large model answered. None where it failed.
+        large_answers: What the large model answered. None where it failed. Raw answers (texts, messages, objects) are
+            read, as in a chain.
         objective: What to optimise.
         max_escalation: Bound on the share of rows deferred, in [0, 1].
         max_cost: Bound on the mean cost of an input, in the unit of `large_cost`.
@@ -104,12 +111,23 @@ def tune_threshold(
             changes who answers, so set it in both places or in neither.
         large_confidences: How sure the large model was, where its provider tells (`record["large"].confidence`). Fusion
             weighs a sure answer more, if that has paid on these rows.
+        parser: Parser of answers that are no label, such as a task's own. None makes one from the labels of the rows
+            and of the predictions. What it cannot read counts as no answer. `meaning` and a warning say how many.
+        texts: The inputs. By default they are the `input` of records. The result keeps their hashes, so that
+            `evaluate` can tell which of its rows were tuned on.
+        out_of_fold: Whether these are training rows, predicted by fits that had not seen them. By default the
+            predictions tell (`scorer.out_of_fold` does). Copies of a row then count once.
         seed: Seed of the bootstrap, the folds and the random half.
 
     Raises:
-        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
+        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types. Or there is no
+            `parser`, and not one answer is a label as it stands. Then it may be the wrong column. Or `max_risk` is
+            given, and over 1 % of the rows trained the small model.
         ValueError: A bound is out of range or missing for its objective.
         InfeasibleTargetError: No point meets the bounds. `nearest` is the closest `OperatingPoint`.
+
+    Warns:
+        OverlapWarning: The small model was fitted on some of these rows.
 
     Example:
         >>> sure, unsure = Prediction(label="ham", confidence=0.9), Prediction(label="ham", confidence=0.6)
@@ -117,24 +135,26 @@ def tune_threshold(
         >>> tuned.threshold, tuned.chain_accuracy.value, tuned.escalation_rate.value
         (0.8, 1.0, 0.5)
     """
-    bounds = _bounds(
+    bounds = check_bounds(
         objective,
         {"max_escalation": max_escalation, "max_cost": max_cost, "max_risk": max_risk},
         delta=delta,
         risk=risk,
         min_gain=min_gain,
+        per_label=per_label,
     )
-    if per_label and (objective != "accuracy" or bounds):
-        given = f"objective={objective!r} and {bounds or 'no bound'}"
-        msg = f'Got per_label=True with {given} but expected objective="accuracy" and no bound'
-        raise ValueError(msg)
+    origin = RowOrigin.of(predictions, texts=texts, out_of_fold=out_of_fold)
+    origin.check(guaranteed=max_risk is not None)
+    predictions = read_predictions(predictions)
     rows = read_rows(
         predictions,
         labels,
         large_answers,
         large_confidences=large_confidences,
-        costs=_costs(large_cost, small_cost, len(predictions)),
-    )
+        costs=check_costs(large_cost, small_cost, len(predictions)),
+        parser=parser,
+        copy_of=origin.copy_of,
+    ).part(origin.counted(guaranteed=max_risk is not None))
     if max_ood_score is not None:
         rows = rows.within(max_ood_score)
     tune = partial(
@@ -152,11 +172,10 @@ def tune_threshold(
         max_ood_score=max_ood_score,
         seed=seed,
     )
-    if fusion != "auto":
-        return tune(fusion).result
-    if max_risk is not None:  # fusion would cost the certificate half its rows
-        return tune("replace").result
-    return better_of_both(tune, cheaper=objective == "match_large").result
+    if fusion == "auto" and max_risk is not None:
+        fusion = "replace"  # fusion would cost the certificate half its rows
+    tuned = better_of_both(tune, cheaper=objective == "match_large") if fusion == "auto" else tune(fusion)
+    return replace(tuned.result, tuned_on=origin.texts, overlap=origin.seen)
 
 
 def _tuned(
@@ -208,8 +227,9 @@ def _tuned(
     if objective in {"match_large", "max_risk"}:
         chosen = cheapest(curve, meets)
     else:
-        expected = fusion == "posterior" and max_risk is None
-        chosen = _most_worth(curve, meets, rows, expected, price, seed)
+        expected = None if replacing else rows.gains - (LEAST_GAIN if price is None else price)
+        known = (rows.confidence, rows.small_right, rows.deferred_right)
+        chosen = stably_accurate(curve, meets, *known, min_gain=price or 0.0, expected=expected, seed=seed)
     common = curve.thresholds[chosen]
     threshold: float | dict[Any, float | None] | None = common
     needed = np.full(curve.n, np.inf if common is None else common)
@@ -251,50 +271,7 @@ def _tuned(
         set_coverage=set_coverage,
         set_level=None if set_coverage is None else pruning_level(rows.part(np.flatnonzero(~kept)), set_coverage),
         unanswered=rows.answers.count(None),
+        unread=int(rows.unread.sum()),
+        strange=int(rows.strange.sum()),
     )
     return Tuned(result=result, worth=right - (price or 0.0) * ~kept)
-
-
-def _most_worth(
-    curve: OperatingCurve, meets: NDArray[np.bool_], rows: TuningRows, expected: bool, price: float | None, seed: int
-) -> int:
-    """The point with the most right answers. They are expected from both models together, or counted."""
-    if expected:
-        least = LEAST_GAIN if price is None else price
-        return where_calls_pay(curve, meets, rows.confidence, rows.gains, price=least)
-    return stably_accurate(
-        curve, meets, rows.confidence, rows.small_right, rows.deferred_right, min_gain=price or 0.0, seed=seed
-    )
-
-
-def _bounds(
-    objective: str, given: dict[str, float | None], *, delta: float, risk: str, min_gain: float
-) -> dict[str, float]:
-    for name, choice, options in (("objective", objective, get_args(Objective)), ("risk", risk, get_args(Risk))):
-        if choice not in options:
-            msg = f"Got {name}={choice!r} but expected one of {', '.join(options)}"
-            raise ValueError(msg)
-    for name, bound, low, high in (
-        ("max_escalation", given["max_escalation"], 0.0, 1.0),
-        ("max_cost", given["max_cost"], 0.0, np.inf),
-        ("max_risk", given["max_risk"], 0.0, 1.0),
-        ("min_gain", min_gain, 0.0, 1.0),
-    ):
-        if bound is not None and not low <= bound <= high:
-            msg = f"Got {name}={bound} but expected a number in [{low:g}, {high:g}]"
-            raise ValueError(msg)
-    if not 0 < delta < 1:
-        msg = f"Got delta={delta} but expected a number between 0 and 1, such as 0.05"
-        raise ValueError(msg)
-    if objective in given and given[objective] is None:
-        msg = f"Got objective={objective!r} without a bound but expected {objective}=... beside it"
-        raise ValueError(msg)
-    return {name: float(value) for name, value in given.items() if value is not None}
-
-
-def _costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> NDArray[np.float64]:
-    costs = np.asarray(large_cost, dtype=np.float64)
-    if costs.shape not in {(), (n,)} or not (np.isfinite(costs) & (costs >= 0)).all() or not 0 <= small_cost < np.inf:
-        msg = f"Got large_cost={large_cost}, small_cost={small_cost} but expected numbers of at least 0 (one, or {n})"
-        raise ValueError(msg)
-    return np.broadcast_to(costs, (n,))

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
 from dsplus_chains.gating.fusion import AnswerFusion
-from dsplus_chains.schema import html_box
+from dsplus_chains.schema import brief_repr, first_fault, html_box, shown
+from dsplus_chains.scoring.seen_texts import SeenTexts
 from dsplus_chains.tuning.sets import fewest_rows
+from dsplus_chains.tuning.stored_tuned import StoredEstimate, StoredTuned
 
 _OF_RISK = {
     "chain": "the whole chain (small and large model together) errs on at most {bound} of inputs",
@@ -75,6 +79,7 @@ class OperatingPoint:
     certified: bool | None = None
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True)
 class TunedThreshold:
     """A threshold chosen from data, with what it was chosen on and what it means.
@@ -108,6 +113,10 @@ class TunedThreshold:
         set_level: The level by which `HintPromptBuilder` prunes to keep that coverage. 1 prunes nothing. None where it
             was not asked for.
         unanswered: Number of rows that the large model was not asked about, or failed on.
+        unread: Number of these rows whose answer could not be read as a label.
+        strange: Number of rows whose answer is no label, and counts as it stands. It is wrong.
+        tuned_on: The texts of the tuning rows, as hashes. None if they were not known.
+        overlap: Number of tuning rows that the small model was fitted on.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -131,6 +140,10 @@ class TunedThreshold:
     set_coverage: float | None = None
     set_level: float | None = None
     unanswered: int = 0
+    unread: int = 0
+    strange: int = 0
+    tuned_on: SeenTexts | None = None
+    overlap: int = 0
 
     @property
     def meaning(self) -> str:
@@ -153,7 +166,12 @@ class TunedThreshold:
         sentence = f"{keeps}: {shares} and {right}, against {self.small_accuracy} for the small model alone"
         sentence += f" and {self.large_accuracy} for the large model alone"
         if self.unanswered:
-            sentence += f" (the {self.unanswered} that it has not answered count as wrong)"
+            unread = f", {self.unread} of them with no label," if self.unread else ""
+            sentence += f" (the {self.unanswered} that it has not answered{unread} count as wrong)"
+        if self.strange:
+            sentence += f" ({self.strange} of its answers are no label and count as wrong)"
+        if self.overlap:
+            sentence += f"; the small model was fitted on {self.overlap} of these rows, so all this is too good"
         if self.pruning is not None:
             sentence += f"; {self.pruning}"
         if self.risk is not None and self.delta is not None:
@@ -204,8 +222,13 @@ class TunedThreshold:
         threshold: Any = self.threshold
         if isinstance(threshold, Mapping):
             threshold = [[label, value] for label, value in threshold.items()]
-        plain = {**asdict(replace(self, fusion=None)), "threshold": threshold, "meaning": self.meaning}
-        return plain if self.fusion is None else {**plain, "fusion": self.fusion.to_dict()}
+        return {
+            **asdict(replace(self, fusion=None, tuned_on=None)),
+            "threshold": threshold,
+            "meaning": self.meaning,
+            "fusion": None if self.fusion is None else self.fusion.to_dict(),
+            "tuned_on": None if self.tuned_on is None else self.tuned_on.to_text(),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -214,25 +237,22 @@ class TunedThreshold:
         Raises:
             ValueError: A field is missing or unknown.
         """
-        fields = {name: value for name, value in data.items() if name != "meaning"}
         try:
-            for name in (
-                "chain_accuracy",
-                "kept_accuracy",
-                "escalation_rate",
-                "small_accuracy",
-                "large_accuracy",
-            ):
-                fields[name] = Estimate(**fields[name])
-            if isinstance(fields["threshold"], list):
-                fields["threshold"] = dict(fields["threshold"])
-            if fields.get("fusion") is not None:
-                fields["fusion"] = AnswerFusion.from_dict(fields["fusion"])
-            fields["curve"] = tuple(OperatingPoint(**point) for point in fields["curve"])
-            return cls(**fields)
-        except (KeyError, TypeError) as error:
-            msg = f"Got a tuned threshold that cannot be read ({error}) but expected what to_dict() writes"
+            fields = dict(StoredTuned.model_validate(dict(data)))
+        except ValidationError as error:
+            msg = f"Got a tuned threshold that cannot be read ({first_fault(error)}) but expected what to_dict() writes"
             raise ValueError(msg) from error
+        del fields["meaning"]  # it is made anew
+        estimates = {name: Estimate(**dict(of)) for name, of in fields.items() if isinstance(of, StoredEstimate)}
+        fusion = None if fields["fusion"] is None else AnswerFusion.from_dict(fields["fusion"])
+        curve = tuple(OperatingPoint(**dict(point)) for point in fields["curve"])
+        seen = None if fields["tuned_on"] is None else SeenTexts.from_text(fields["tuned_on"])
+        found = cls(**{**fields, **estimates, "fusion": fusion, "curve": curve, "tuned_on": seen})
+        if found.risk is not None and (found.risk not in _OF_RISK or "max_risk" not in found.constraints):
+            known = ", ".join(_OF_RISK)
+            msg = f"Got a tuned threshold of risk={shown(found.risk)} but expected one of {known} with its bound"
+            raise ValueError(msg)
+        return found
 
     def to_json(self) -> str:
         """JSON text. Numbers come back exactly."""

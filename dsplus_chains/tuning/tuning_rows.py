@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.evaluation.answers import check_readable, clean_answers, clean_labels, right_answers
+from dsplus_chains.evaluation.answers import right_answers
+from dsplus_chains.evaluation.raw_answers import read_answers
+from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import (
     InvalidInputError,
     Label,
     Prediction,
+    brief_repr,
+    clean_answers,
+    clean_labels,
     hash_of,
+    read_confidences,
+    read_predictions,
     same_label,
-    what_came,
 )
 
 Flags = NDArray[np.bool_]
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TuningRows:
     """Tuning rows, column by column.
@@ -36,10 +43,13 @@ class TuningRows:
         large_right: Whether the large model is right. A missing answer is wrong.
         replaced_right: Whether the large model's answer is right, or the small one's where the large model failed.
         deferred_right: Whether a deferred row is answered right. It differs from `replaced_right` only with fusion.
-        gains: What deferring each row gains, in right answers, as far as is known. From its label the gain is -1, 0 or
-            1. A trusted fusion (see `fused`) tells it from the probabilities of both models together. These vary less
-            and are as true on average.
+        gains: What deferring each row gains, in right answers. From its label the gain is -1, 0 or 1. A trusted fusion
+            (see `fused`) expects a gain from the probabilities of both models together. It is never negative, so it
+            only decides where labels do not.
         costs: Cost of deferring each row.
+        unread: Whether the large model answered something that could not be read as a label.
+        strange: Whether it answered something that is no label and counts as it stands, as wrong.
+        copy_of: A number that copies of a row share, and no others.
         hash: SHA-256 of all tuning rows.
     """
 
@@ -54,6 +64,9 @@ class TuningRows:
     deferred_right: Flags
     gains: NDArray[np.float64]
     costs: NDArray[np.float64]
+    unread: Flags
+    strange: Flags
+    copy_of: NDArray[np.int64]
     hash: str
 
     @property
@@ -89,8 +102,8 @@ class TuningRows:
 
         Args:
             weighed: What both models together make of each row.
-            trusted: Whether the fusion was fitted on rows like these. Then its probabilities tell what either answer is
-                worth. Otherwise only the labels do.
+            trusted: Whether the fusion was fitted on rows like these. Then its probabilities tell what gains to expect.
+                Otherwise only the labels do.
         """
         right, gains = self.deferred_right.copy(), self.gains.copy()
         for row, both in enumerate(weighed):
@@ -110,6 +123,8 @@ def read_rows(
     *,
     large_confidences: Sequence[float | None] | None = None,
     costs: NDArray[np.float64],
+    parser: LabelParser | None = None,
+    copy_of: NDArray[np.int64] | None = None,
 ) -> TuningRows:
     """Take tuning rows as a user gives them.
 
@@ -119,12 +134,15 @@ def read_rows(
         large_answers: What the large model answered. None where it failed.
         large_confidences: How sure the large model was, where its provider tells.
         costs: Cost of deferring each row.
+        parser: Parser of answers that are no label. See `read_answers`.
+        copy_of: A number that copies of a row share. By default no row is a copy.
 
     Raises:
-        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types.
+        InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types. Or the large
+            answers cannot be those of these rows.
     """
-    true, large = clean_labels(labels), clean_answers(large_answers)
-    sure: list[float | None] = [None] * len(large) if large_confidences is None else list(large_confidences)
+    predictions, true, large = read_predictions(predictions), clean_labels(labels), clean_answers(large_answers)
+    sure = read_confidences([None] * len(large) if large_confidences is None else large_confidences)
     if not len(true) == len(predictions) == len(large) == len(sure) or not true:
         told = "" if large_confidences is None else f" and {len(sure)} large confidences"
         msg = (
@@ -132,21 +150,17 @@ def read_rows(
             " one of each for every tuning row, and at least one row"
         )
         raise InvalidInputError(msg)
-    predictions = [row["prediction"] if isinstance(row, Mapping) else row for row in predictions]
-    if strange := next((row for row in predictions if not isinstance(row, Prediction)), None):
-        msg = f"Got {what_came(strange)} among the predictions but expected Predictions, or records that hold one"
-        raise InvalidInputError(msg)
     small = [prediction.label for prediction in predictions]
     known = [None if label is None else row.confidence for label, row in zip(small, predictions, strict=True)]
     small_right = right_answers(small, true, what="predictions")
-    check_readable(large, [*true, *small])
-    large_right = right_answers(large, true, what="large answers")
-    failed = np.array([answer is None for answer in large], dtype=np.bool_)
+    read = read_answers(large, labels=true, predictions=predictions, parser=parser)
+    large_right = right_answers(read.values, true, what="large answers")
+    failed = np.array([answer is None for answer in read.values], dtype=np.bool_)
     replaced_right = np.where(failed, small_right, large_right)
     return TuningRows(
-        predictions=list(predictions),
+        predictions=predictions,
         labels=true,
-        answers=large,
+        answers=read.values,
         large_confidences=sure,
         confidence=np.array([np.nan if value is None else value for value in known], dtype=np.float64),
         small_right=small_right,
@@ -155,5 +169,14 @@ def read_rows(
         deferred_right=replaced_right,
         gains=replaced_right.astype(np.float64) - small_right,
         costs=costs,
-        hash=hash_of([small, known, true, large]),
+        copy_of=np.arange(len(true)) if copy_of is None else copy_of,
+        unread=_flags(read.unread, len(true)),
+        strange=_flags(read.strange, len(true)),
+        hash=hash_of([small, known, true, read.values]),
     )
+
+
+def _flags(rows: Sequence[int], n: int) -> Flags:
+    flags = np.zeros(n, dtype=np.bool_)
+    flags[list(rows)] = True
+    return flags

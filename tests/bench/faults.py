@@ -36,7 +36,7 @@ ANSWERED = {"ok", "delay", "wrong model"}
 """The ways of the server in which it answers after all."""
 
 MOST_AT_ONCE = 16
-"""As many requests of one run are under way at once."""
+"""As many requests are under way at once, as in the command line."""
 
 MOST_REQUESTS = 100
 """As many requests may a full outage cost."""
@@ -61,9 +61,9 @@ def ask(server: FaultServer, n: int, *, awaited: bool) -> tuple[list[Any], float
     texts = [f"text {number}" for number in range(n)]
     start = time.perf_counter()
     if awaited:
-        records = asyncio.run(chain.abatch(texts, return_exceptions=True))
+        records = asyncio.run(chain.abatch(texts, {"max_concurrency": MOST_AT_ONCE}, return_exceptions=True))
     else:
-        records = chain.batch(texts, return_exceptions=True)
+        records = chain.batch(texts, {"max_concurrency": MOST_AT_ONCE}, return_exceptions=True)
     return records, time.perf_counter() - start
 
 

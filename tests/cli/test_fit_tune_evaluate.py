@@ -186,6 +186,9 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(fitted, dev, dsplus,
     torn = tmp_path / "torn.csv"
     torn.write_text('text,label,gpt\ngood,positive,positive\n"bad,negative,x\n')
     void = table("void.csv", ["text", "label", "gpt"], [])
+    new = table(
+        "new.csv", ["text", "label", "gpt"], [(f"{text} {row}", *rest) for row, (text, *rest) in enumerate(DEV)]
+    )
     column = ("--large-column", "gpt")
     cases = [
         (("tune", fitted, "--data", dev, *COLUMNS), "expected one of them"),
@@ -198,9 +201,9 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(fitted, dev, dsplus,
         (("tune", fitted, "--data", void, *COLUMNS, *column), "void.csv: got a file without rows"),
         (("tune", fitted, "--data", tmp_path / "no.csv", *COLUMNS, *column), "no.csv: cannot be read"),
         (("tune", tmp_path / "nothing", "--data", dev, *COLUMNS, *column), "holds no readable bundle.json"),
-        (("tune", fitted, "--data", dev, *COLUMNS, *column, "--objective", "max_risk"), "without a bound"),
-        (("tune", fitted, "--data", dev, *COLUMNS, *column, "--max-risk", "0.001"), "the least risk that 30 rows"),
-        (("tune", fitted, "--data", dev, *COLUMNS, *column, "--max-risk", "2"), "expected a number in [0, 1]"),
+        (("tune", fitted, "--data", new, *COLUMNS, *column, "--objective", "max_risk"), "without a bound"),
+        (("tune", fitted, "--data", new, *COLUMNS, *column, "--max-risk", "0.001"), "the least risk that 30 rows"),
+        (("tune", fitted, "--data", new, *COLUMNS, *column, "--max-risk", "2"), "expected a number in [0, 1]"),
         (("evaluate", fitted, "--data", dev, *COLUMNS, *column), "dsplus tune"),
         (("fit", "--data", dev, *COLUMNS, "--out", tmp_path), "for a bundle but expected a new folder"),
         (("fit", "--data", odd, *COLUMNS, "--out", tmp_path / "c"), "only one example each"),

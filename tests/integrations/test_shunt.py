@@ -79,6 +79,7 @@ def test_the_text_is_found(text, given, expected):
 
 APP_ALONE = {
     "an image": [HumanMessage(IMAGE)],
+    "an image before": [HumanMessage(IMAGE), AI, HUMAN],
     "an answer last": [HUMAN, AI],
     "a tool's result last": [HUMAN, ToolMessage("7", tool_call_id="1")],
     "no human turn": [SystemMessage("s")],

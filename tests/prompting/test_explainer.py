@@ -173,7 +173,7 @@ def test_within_an_arm_it_is_kept_and_whoever_is_outside_counts_its_tokens_too()
     chat = CountingChat(function=lambda text: "It says so." if "Explain" in text else "positive")
     answering = RunnableLambda(lambda record: record["input"]) | chat | StrOutputParser()
     explaining = OverrideExplainer(model=chat, labels=LABELS, instruction="Which?")
-    inner = ConfidenceBranch(large=answering, threshold=None) | explaining
+    inner = ConfidenceBranch(large=answering, wants="record", threshold=None) | explaining
     alone = inner.invoke({"input": "x", "prediction": UNSURE})["large"]
     within = ConfidenceBranch(large=inner, threshold=None).invoke({"input": "x", "prediction": UNSURE})["large"]
     assert within.explanation == alone.explanation

@@ -9,7 +9,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
 from sklearn.linear_model import LogisticRegression
 
-from dsplus_chains import BundleError, MultiLabelScorer, SmallModelScorer, TrainingDataError, shunt
+from dsplus_chains import MultiLabelScorer, SmallModelScorer, TrainingDataError, shunt
 from dsplus_chains.calibration import JointConfidence
 
 WORDS = {"billing": "refund money bill", "urgent": "now today quick", "praise": "thanks great lovely"}
@@ -18,56 +18,46 @@ WORDS = {"billing": "refund money bill", "urgent": "now today quick", "praise": 
 def examples(n: int, seed: int = 0) -> tuple[list[str], list[list[str]]]:
     draws = np.random.default_rng(seed)
     tags = [[tag for tag in WORDS if draws.random() < 0.4] for _ in range(n)]
-    texts = [" ".join([*(draws.choice(WORDS[tag].split()) for tag in has), "order", "box"]) for has in tags]
+    texts = [
+        " ".join([*(draws.choice(WORDS[tag].split()) for tag in has), "order", f"n{draws.integers(9999)}"])
+        for has in tags
+    ]
     return texts, tags
 
 
 @pytest.fixture(scope="module")
 def scorer():
     texts, tags = examples(160)
-    return MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder(), model="linear")
+    return MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder(dimensions=1024), model="linear")
 
 
 def test_each_tag_is_found_and_a_text_may_have_none(scorer):
     texts, tags = examples(60, seed=1)
     found = [record["prediction"].value for record in scorer.batch(texts)]
     assert np.mean([{*one} == {*other} for one, other in zip(found, tags, strict=True)]) > 0.9
-    assert scorer.invoke("order box")["prediction"].value == []
+    assert scorer.invoke("order n7")["prediction"].value == []
 
 
 def test_a_head_is_the_small_model_that_a_tag_alone_would_have():
     texts, tags = examples(80)
-    both = MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder(), model="linear")
-    has = ["urgent" in given for given in tags]
-    alone = SmallModelScorer.fit(texts, has, encoder=TinyEncoder(), model="linear")
+    both = MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder(dimensions=1024), model="linear")
+    tag = next(tag for tag in WORDS if tag not in tags[0])  # the order of the classes moves the folds
+    has = [tag in given for given in tags]
+    alone = SmallModelScorer.fit(texts, has, encoder=TinyEncoder(dimensions=1024), model="linear")
     for one, other in zip(both.batch(texts[:9]), alone.batch(texts[:9]), strict=True):
-        head, single = one["prediction"].by_tag["urgent"], other["prediction"]
+        head, single = one["prediction"].by_tag[tag], other["prediction"]
         assert head.label == single.label
         assert head.probabilities[True] == pytest.approx(single.probabilities[True], abs=1e-6)
-        assert one["prediction"].probabilities["urgent"] == head.probabilities[True]
+        assert one["prediction"].probabilities[tag] == head.probabilities[True]
 
 
 def test_fitting_and_a_batch_are_one_encode_each():
     texts, tags = examples(80)
-    encoder = TinyEncoder()
+    encoder = TinyEncoder(dimensions=1024)
     scorer = MultiLabelScorer.fit(texts, tags, encoder=encoder, model="linear")
     assert encoder.calls == [80]
     scorer.batch(texts[:7])
     assert encoder.calls == [80, 7]
-
-
-def test_it_is_saved_and_loaded(scorer, tmp_path):
-    scorer.save(tmp_path)
-    again = MultiLabelScorer.load(tmp_path, encoder=TinyEncoder())
-    texts, _ = examples(9, seed=2)
-    for one, other in zip(again.batch(texts), scorer.batch(texts), strict=True):
-        assert one["prediction"].value == other["prediction"].value
-        assert one["prediction"].confidence == pytest.approx(other["prediction"].confidence)
-    with pytest.raises(BundleError, match="encoder"):
-        MultiLabelScorer.load(tmp_path)
-    SmallModelScorer.fit(["a", "b", "c", "d"], [1, 2, 1, 2], encoder=TinyEncoder()).save(tmp_path / "other")
-    with pytest.raises(BundleError, match="SmallModelScorer"):
-        MultiLabelScorer.load(tmp_path / "other", encoder=TinyEncoder())
 
 
 WRONG = {
@@ -84,7 +74,7 @@ WRONG = {
 @pytest.mark.parametrize(("texts", "tags", "told"), WRONG.values(), ids=WRONG)
 def test_examples_that_cannot_train_are_named(texts, tags, told):
     with pytest.raises(TrainingDataError, match=told):
-        MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder())
+        MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder(dimensions=1024))
 
 
 # --- all tags at once -------------------------------------------------------------------------------------------------
@@ -112,7 +102,7 @@ def test_it_is_platt_scaling_of_the_product():
 
 def test_it_is_unknown_with_few_examples_and_told_with_many(scorer):
     texts, tags = examples(30)
-    few = MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder())
+    few = MultiLabelScorer.fit(texts, tags, encoder=TinyEncoder(dimensions=1024))
     assert few.invoke("now")["prediction"].confidence is None
     assert 0 < scorer.invoke("now")["prediction"].confidence <= 1
     with pytest.raises(ValueError, match="confidences"):
@@ -134,7 +124,7 @@ def test_an_apps_boolean_fields_are_answered_with_one_encode(scorer):
     fields = {name: held for name, held in scorer.fields.items() if name != "praise"}
     shunted = shunt(app, fields=fields, threshold=0.6)
     scorer.encoder.calls.clear()
-    answers = shunted.batch([{"text": "refund now order box"}, {"text": "money order box"}])
+    answers = shunted.batch([{"text": "refund now order n7"}, {"text": "money order n7"}])
     assert answers == [Flags(billing=True, urgent=True, note="seen"), Flags(billing=True, urgent=False, note="seen")]
     assert scorer.encoder.calls == [2]
     with pytest.raises(ValueError, match="tags"):

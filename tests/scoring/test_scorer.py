@@ -308,7 +308,7 @@ def test_other_calibrations_are_fitted_out_of_fold_and_kept(tmp_path, calibratio
     rng = np.random.default_rng(0)
     words = np.where(rng.random(600) < 0.8, rng.choice(["good", "bad"], 600), "odd")
     labels = ["positive" if (word == "good") != (rng.random() < 0.2) else "negative" for word in words]
-    texts = [f"{word} thing number {i % 7}" for i, word in enumerate(words)]
+    texts = [f"{word} thing number {i % 7} {i // 7 % 10} {i // 70}" for i, word in enumerate(words)]
     scorer = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model="linear", calibration=calibration)
     plain = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model="linear")
     bent, straight = (found.invoke("good thing")["prediction"] for found in (scorer, plain))
@@ -329,7 +329,7 @@ def test_the_track_record_is_what_was_right_out_of_fold_and_is_kept(tmp_path):
     rng = np.random.default_rng(0)
     words = rng.choice(["good", "bad"], 600)
     labels = ["positive" if (word == "good") != (rng.random() < 0.2) else "negative" for word in words]
-    texts = [f"{word} thing number {i % 7}" for i, word in enumerate(words)]
+    texts = [f"{word} thing number {i % 7} {i // 7 % 10} {i // 70}" for i, word in enumerate(words)]
     scorer = SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(), model="linear")
     right = np.mean([view.label == label for view, label in zip(scorer.out_of_fold, labels, strict=True)])
     told = [scorer.track_record.at(view.confidence) for view in scorer.out_of_fold]

@@ -137,7 +137,7 @@ def test_labels_with_a_type_of_their_own(tmp_path):
         ("t.jsonl", '{"text": "x"}\n{"text": \n', r"t\.jsonl, row 2 \(line 2\): unreadable as JSON"),
         ("t.jsonl", '{"text": "x"}\n\n[1]\n', r"t\.jsonl, row 2 \(line 3\): got \[1\] but expected an object"),
         ("t.jsonl", "", r"t\.jsonl: got a file without rows"),
-        ("t.xlsx", "", r"t\.xlsx: got a file of the kind '\.xlsx' but expected one of \.csv, \.tsv"),
+        ("t.xls", "", r"t\.xls: got a file of the kind '\.xls' but expected one of \.csv, \.tsv"),
     ],
 )
 def test_an_unreadable_file_says_where(tmp_path, name, content, message):

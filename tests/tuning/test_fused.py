@@ -158,7 +158,7 @@ def test_the_guarantee_holds_for_the_fused_chain():
 def chain_accuracy(tuned, predictions, truth, said):
     """What the chain itself is right on, on these rows: scored, branched, fused."""
     known = dict(enumerate(said))
-    branch = ConfidenceBranch(large=lambda record: known[record["input"]], threshold=tuned.threshold)
+    branch = ConfidenceBranch(large=lambda text: known[text], threshold=tuned.threshold)
     chain = branch if tuned.fusion is None else branch | tuned.fusion
     records = chain.batch([{"input": row, "prediction": found} for row, found in enumerate(predictions)])
     return np.mean([record["answer"] == label for record, label in zip(records, truth, strict=True)])

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
+from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import fit_head
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 _VIEWS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
@@ -27,6 +30,7 @@ EXACT = 2500
 DIRECTIONS = 600
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LexicalFeatures:
     """The TF-IDF of training texts, in few enough coordinates for a dense fit.
@@ -78,6 +82,7 @@ class LexicalFeatures:
         return replace(self, reduced=self.reduced[rows])
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LexicalMember:
     """A linear model over TF-IDF columns.
@@ -137,7 +142,27 @@ class LexicalMember:
         return {"vocabularies": vocabularies}, {"idf": self.idf, "weight": self.weight, "bias": self.bias}
 
     @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+    def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
         """The member from its state."""
-        vocabularies = tuple(tuple(vocabulary) for vocabulary in settings["vocabularies"])
-        return cls(vocabularies=vocabularies, idf=arrays["idf"], weight=arrays["weight"], bias=arrays["bias"])
+        vocabularies = tuple(map(tuple, _Settings.model_validate(settings).vocabularies))
+        columns = sum(map(len, vocabularies))
+        return cls(
+            vocabularies=vocabularies,
+            idf=arrays.floats("idf", (columns,)),
+            weight=arrays.floats("weight", (columns, arrays.n_classes)),
+            bias=arrays.floats("bias", (arrays.n_classes,)),
+        )
+
+
+def _check_once(vocabulary: list[str]) -> list[str]:
+    if len(set(vocabulary)) < len(vocabulary):
+        msg = "Got a term twice in a vocabulary but expected each once"
+        raise ValueError(msg)
+    return vocabulary
+
+
+class _Settings(Stored):
+    vocabularies: Annotated[
+        list[Annotated[list[str], Field(min_length=1), AfterValidator(_check_once)]],
+        Field(min_length=len(_VIEWS), max_length=len(_VIEWS)),
+    ]

@@ -8,12 +8,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import nn
 
+from dsplus_chains.schema import BundleError, Stored, brief_repr
 from dsplus_chains.scoring.members.head import fit_head, logits
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearMember:
     """A linear head on sentence vectors, or on one of several vectors that stand side by side.
@@ -59,9 +63,22 @@ class LinearMember:
         return {"start": self.start}, {"weight": self.head.weight.numpy(), "bias": self.head.bias.numpy()}
 
     @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+    def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
         """The member from its state."""
-        weight, bias = (torch.from_numpy(arrays[name].copy()) for name in ("weight", "bias"))
-        head = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype).requires_grad_(False).eval()
-        head.load_state_dict({"weight": weight, "bias": bias})
-        return cls(head=head, start=settings.get("start", 0))
+        start = _Settings.model_validate(settings).start
+        weight = arrays.floats("weight", (arrays.n_classes, None))
+        bias = arrays.floats("bias", (arrays.n_classes,))
+        if start + weight.shape[1] > arrays.width:
+            msg = (
+                f"Got a head on the columns from {start} to {start + weight.shape[1]} but the encoder has "
+                f"{arrays.width}; the scorer is damaged, fit it anew"
+            )
+            raise BundleError(msg)
+        weights = {"weight": torch.from_numpy(weight.copy()), "bias": torch.from_numpy(bias.copy())}
+        head = nn.Linear(weight.shape[1], arrays.n_classes, dtype=weights["weight"].dtype)
+        head.load_state_dict(weights)
+        return cls(head=head.requires_grad_(False).eval(), start=start)
+
+
+class _Settings(Stored):
+    start: int = Field(default=0, ge=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -28,10 +28,14 @@ class TextBatch:
         self.encoder = encoder
         self._found: dict[Any, Any] = {}
 
-    @cached_property
+    @property
     def vectors(self) -> NDArray[np.float32]:
         """The vectors of the texts, of shape [n texts, dimensions]."""
-        return self.encoder.encode(self.texts)
+        return self.once("vectors", lambda: self.encoder.encode(self.texts))
+
+    @vectors.setter
+    def vectors(self, known: NDArray[np.float32]) -> None:
+        self._found["vectors"] = known
 
     def once(self, who: object, find: Callable[[], Found]) -> Found:
         """A finding about this batch, computed on first use."""
@@ -59,8 +63,13 @@ class Member(Protocol):
         """Everything to keep, as settings of JSON values and as arrays."""
 
     @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
-        """The member from its state."""
+    def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
+        """The member from its state.
+
+        Raises:
+            BundleError: An array is missing, or another one.
+            pydantic.ValidationError: A setting is missing, or out of range.
+        """
 
 
 def log_softmax(scores: Floats) -> NDArray[np.float64]:

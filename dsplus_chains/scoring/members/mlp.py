@@ -8,10 +8,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import nn
 
+from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import logits
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 HIDDEN = 512
 DROPOUT = 0.4
@@ -20,6 +23,7 @@ LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-2
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MlpMember:
     """One hidden layer with heavy dropout.
@@ -79,17 +83,18 @@ class MlpMember:
         return {"scale": self.scale}, {"center": self.center, **weights}
 
     @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+    def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
         """The member from its state."""
-        weights = {
-            name.removeprefix("net."): torch.from_numpy(array.copy())
-            for name, array in arrays.items()
-            if name.startswith("net.")
-        }
-        classes = len(arrays["net.4.bias"])
-        net = _net(len(arrays["center"]), classes).requires_grad_(False).eval()
+        net = _net(arrays.width, arrays.n_classes)
+        shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+        weights = {name: torch.from_numpy(arrays.floats(f"net.{name}", shape).copy()) for name, shape in shapes.items()}
         net.load_state_dict(weights)
-        return cls(net=net, center=arrays["center"], scale=settings["scale"])
+        center = arrays.floats("center", (arrays.width,))
+        return cls(net=net.requires_grad_(False).eval(), center=center, scale=_Settings.model_validate(settings).scale)
+
+
+class _Settings(Stored):
+    scale: float = Field(gt=0)
 
 
 def _net(dimensions: int, n_classes: int) -> nn.Sequential:

@@ -8,8 +8,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from dsplus_chains.schema import BundleError, Stored, brief_repr
 from dsplus_chains.scoring.members.member import Arrays, TextBatch
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 CLOSEST = 5
 """Number of neighbours that measure a text's distance from the training examples."""
@@ -17,6 +20,7 @@ FLOOR = 1e-3
 """The vote that every class gets, so that none is impossible."""
 
 
+@brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeighborMember:
     """The k nearest training examples vote. A vote weighs less if its example is farther than the nearest one.
@@ -90,12 +94,24 @@ class NeighborMember:
         return settings, {"vectors": self.vectors, "targets": self.targets}
 
     @classmethod
-    def from_state(cls, settings: dict[str, Any], arrays: Arrays) -> Self:
+    def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
         """The member from its state."""
-        return cls(vectors=arrays["vectors"], targets=arrays["targets"], **settings)
+        told = _Settings.model_validate(settings)
+        if told.n_classes != arrays.n_classes:
+            msg = f"Got neighbours of {told.n_classes} classes but {arrays.n_classes} labels; fit anew"
+            raise BundleError(msg)
+        vectors = arrays.floats("vectors", (None, arrays.width))
+        targets = arrays.numbers_below("targets", (len(vectors),), arrays.n_classes)
+        return cls(vectors=vectors, targets=targets, **dict(told))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_search"}  # an index is not picklable
+
+
+class _Settings(Stored):
+    n_classes: int
+    k: int = Field(ge=1)
+    sharpness: float = Field(gt=0, le=1e6)
 
 
 def _mean_distance(similarities: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,0 +1,74 @@
+"""What a run is of: the bundle, the table, and the places, checked before anything is answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dsplus_chains.corpus.answered import RunIdentity
+from dsplus_chains.schema import hash_of, hash_of_file, hide_secrets
+from dsplus_chains.storage.bundle import Bundle
+from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
+from dsplus_chains.tables.reading import read_table
+from dsplus_chains.tables.table import Table
+from dsplus_chains.tables.table_error import TableError
+from dsplus_chains.tables.writing import check_writable
+
+ADDED = ("answer", "source", "confidence", "error")
+"""The columns that the output has in addition to those of the input."""
+
+
+def prepare_run(
+    bundle: Path,
+    data: Path,
+    text: str,
+    out: Path,
+    *,
+    delimiter: str | None,
+    encoding: str | None,
+    large: str,
+    server: str | None,
+    expected_sha256: str | None = None,
+    allow_download: bool = False,
+) -> tuple[Bundle, Table, list[str], RunIdentity]:
+    """The bundle, the table and its texts, and what a run over them is of. All of them are checked.
+
+    Args:
+        bundle: The bundle's folder.
+        data: The table.
+        text: The column with the texts.
+        out: The output.
+        delimiter: What separates the fields of a text file.
+        encoding: The encoding of a text file.
+        large: The name of the large model.
+        server: The address of its server.
+        expected_sha256: SHA-256 of the bundle's manifest.
+        allow_download: Whether an encoder may be fetched from the hub.
+
+    Raises:
+        DSPlusError: One of them cannot be used. The error says which, and what to do.
+    """
+    table = read_table(data, delimiter=delimiter, encoding=encoding)
+    texts = table.texts(text, empty="keep")
+    _check_places(table, out)
+    check_outputs(bundle, out)
+    content = hash_of_file(data)
+    identity = RunIdentity(
+        bundle=read_manifest(bundle, expected_sha256=expected_sha256).sha256,
+        input=hash_of([content, delimiter, encoding]) if delimiter or encoding else content,
+        text=text,
+        large=large,
+        server=hide_secrets(server or ""),
+    )
+    loaded = Bundle.load(bundle, expected_sha256=identity.bundle, allow_download=allow_download)
+    loaded.check_tuned()
+    return loaded, table, texts, identity
+
+
+def _check_places(table: Table, out: Path) -> None:
+    check_writable(out)
+    if out.resolve() == table.path.resolve():
+        msg = f"{out}: got the input as the output too but expected another file"
+        raise TableError(msg)
+    if taken := [name for name in ADDED if name in table.columns]:
+        msg = f"{table.path}: got the column {taken[0]!r}, which the output needs for itself; rename it"
+        raise TableError(msg)

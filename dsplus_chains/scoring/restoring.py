@@ -1,0 +1,148 @@
+"""Makes a scorer's parts again from its files. Everything is checked, because somebody else may have written them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from dsplus_chains.calibration.calibration_maps import Calibration, calibration_from_dict
+from dsplus_chains.calibration.track_record import TrackRecord
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.loading import as_encoder, load_encoder
+from dsplus_chains.schema import BundleError, describe_error, first_fault, shown
+from dsplus_chains.scoring.ensemble import MEMBERS, EnsembleClassifier, MemberReport
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
+from dsplus_chains.scoring.state import StoredClassifier, unpack_state
+from dsplus_chains.scoring.training_rows import TrainingRows
+
+
+def restore(
+    settings: bytes,
+    arrays: bytes,
+    *,
+    place: Path,
+    encoder: str | Encoder | Embeddings | None = None,
+    device: str | None = None,
+    allow_download: bool = False,
+) -> dict[str, Any]:
+    """The fields of a `SmallModelScorer`, from the content of its files.
+
+    Args:
+        settings: The content of `scorer.json`.
+        arrays: The content of `scorer.safetensors`.
+        place: The folder that they come from.
+        encoder: The encoder or its new place. None: where it was at fitting.
+        device: Device of the encoder. None takes the best one available.
+        allow_download: Whether an encoder that the settings name may be fetched from the hub.
+
+    Raises:
+        BundleError: Something is missing, damaged, or does not fit the rest. Or the encoder is another one, or would
+            have to be fetched.
+    """
+    state, tables = unpack_state(settings, arrays, place=place)
+    told = state.classifier
+
+    def find_encoder() -> Encoder:
+        if encoder is not None:
+            return as_encoder(encoder, device=device)
+        if told.encoder_recipe is not None:
+            return load_encoder(told.encoder_recipe, device=device, allow_download=allow_download, outside=place)
+        msg = (
+            f"Got a scorer fitted with an encoder of your own, {shown(told.encoder)}, which has no name to load it by; "
+            "give it: SmallModelScorer.load(path, encoder=...)"
+        )
+        raise BundleError(msg)
+
+    try:
+        record = None if state.track_record is None else TrackRecord.from_dict(state.track_record)
+        rows = None if state.training_rows is None else TrainingRows.from_state(dict(state.training_rows), tables)
+        classifier = restore_classifier(told, tables, find_encoder, n_classes=len(state.labels))
+    except BundleError:
+        raise
+    except Exception as error:  # somebody else may have written anything
+        reason = first_fault(error) if isinstance(error, ValidationError) else describe_error(error)
+        msg = f"Got a scorer in {str(place)!r} that cannot be read ({reason}); fit anew"
+        raise BundleError(msg) from error
+    return {
+        "labels": state.labels,
+        "classifier": classifier,
+        "track_record": record,
+        "training_rows": rows,
+        "input_key": state.input_key,
+    }
+
+
+def restore_classifier(
+    settings: StoredClassifier,
+    arrays: dict[str, NDArray[Any]],
+    find_encoder: Callable[[], Encoder],
+    *,
+    n_classes: int,
+) -> EnsembleClassifier:
+    """The classifier from its state. The encoder is found last, once everything else is known to be sound.
+
+    Args:
+        settings: The settings.
+        arrays: The arrays.
+        find_encoder: A function that finds the encoder.
+        n_classes: Number of labels.
+
+    Raises:
+        BundleError: A member is unknown, the parts do not fit each other, or the encoder is another one.
+        ValueError: A setting is missing, or out of range.
+    """
+    stored = StoredArrays(arrays=arrays, n_classes=n_classes, width=len(arrays.get("probe", ())))
+    expected, weights = stored.floats("probe", (None,)), stored.floats("weights", (len(settings.members),))
+    members, reports = [], []
+    for number, entry in enumerate(settings.members):
+        if entry.kind not in MEMBERS:
+            msg = f"Got a member of kind {shown(entry.kind)} but this version knows {sorted(MEMBERS)}; fit anew"
+            raise BundleError(msg)
+        members.append(MEMBERS[entry.kind].from_state(entry.settings, stored.part(f"{number}.")))
+        worth = {} if entry.report is None else dict(entry.report)
+        reports.append(MemberReport(name=entry.kind, weight=float(weights[number]), **worth))
+    distances = stored.floats("own_distances", (None,)) if stored.has("own_distances") else None
+    calibrator = None if settings.calibration is None else calibration_from_dict(settings.calibration)
+    _check_numbers(weights, distances, calibrator, n_classes)
+    restored = EnsembleClassifier(
+        encoder=find_encoder(),
+        members=tuple(members),
+        weights=weights,
+        reports=tuple(reports),
+        calibrator=calibrator,
+        own_distances=distances,
+    )
+    probe = restored.probe()
+    if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):
+        msg = (
+            f"Got the encoder {shown(restored.encoder.name)}, which encodes otherwise than {shown(settings.encoder)} "
+            "did when the scorer was fitted. Load with that encoder, or fit anew"
+        )
+        raise BundleError(msg)
+    return restored
+
+
+def _check_numbers(
+    weights: NDArray[Any], distances: NDArray[Any] | None, calibrator: Calibration | None, n_classes: int
+) -> None:
+    """Refuse numbers that no fit leads to.
+
+    Raises:
+        BundleError: There are some.
+        ValueError: The calibration is that of another number of labels.
+    """
+    fault = None if (weights > 0).all() else "a weight that is not above 0"
+    if distances is not None and (np.diff(distances, prepend=0.0) < 0).any():
+        fault = "distances that fall, or are below 0"
+    even = np.full((1, n_classes), -np.log(n_classes))
+    if calibrator is not None and not np.isfinite(calibrator.apply_log(even)).all():
+        fault = "a calibration that leads to no probabilities"
+    if fault is not None:
+        msg = f"Got {fault} but expected what a fit leads to; the scorer is damaged, fit it anew"
+        raise BundleError(msg)

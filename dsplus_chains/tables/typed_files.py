@@ -1,0 +1,71 @@
+"""Reads files whose cells have types: Parquet with pyarrow, and workbooks of Excel with openpyxl."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dsplus_chains.schema import is_missing
+from dsplus_chains.tables.grid import filled_lines, from_grid
+from dsplus_chains.tables.table import Row
+from dsplus_chains.tables.table_error import TableError
+
+
+def read_parquet(path: Path) -> tuple[list[str], list[Row]]:
+    """The columns and the rows of a Parquet file.
+
+    Raises:
+        TableError: pyarrow is not installed, or the file is unreadable.
+    """
+    parquet = _library(path, "pyarrow.parquet", "Parquet", "pyarrow")
+    with path.open("rb") as file, _readable(path, "Parquet"):
+        found = parquet.read_table(file)
+        columns = [column.to_pylist() for column in found.columns]
+        return from_grid(path, found.column_names, list(zip(*columns, strict=True)))
+
+
+def read_workbook(path: Path) -> tuple[list[str], list[Row]]:
+    """The columns and the rows of the first sheet of a workbook. Its first row with something in it is the header.
+
+    The values of formulas are read, and Excel's own errors, such as #N/A, are empty cells.
+
+    Raises:
+        TableError: openpyxl is not installed, or the file is unreadable.
+    """
+    openpyxl = _library(path, "openpyxl", ".xlsx", "openpyxl")
+    with path.open("rb") as file, _readable(path, "a workbook"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about styles and extensions, which do not matter here
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        sheet = book.worksheets[0]
+        sheet.reset_dimensions()  # a file may claim a million rows
+        lines = [[None if cell.data_type == "e" else cell.value for cell in row] for row in sheet.iter_rows()]
+        book.close()
+    start = next((number for number, line in enumerate(lines) if not all(map(is_missing, line))), len(lines))
+    width = max(map(len, lines), default=0)
+    grid = [[*line, *[None] * (width - len(line))] for line in lines[start:]]
+    grid = grid[: filled_lines(grid)]
+    return from_grid(path, grid[0], grid[1:]) if grid else ([], [])
+
+
+def _library(path: Path, module: str, kind: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        msg = f"{path}: reading {kind} needs {package}; run: pip install 'dsplus-chains[report]', or give a CSV file"
+        raise TableError(msg) from error
+
+
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a library raises about a damaged file into a `TableError`."""
+    try:
+        yield
+    except TableError:
+        raise
+    except Exception as error:  # libraries of file formats raise errors of any kind
+        msg = f"{path}: unreadable as {kind} ({' '.join(str(error).split())[:160] or type(error).__name__})"
+        raise TableError(msg) from error
