@@ -41,7 +41,10 @@ from .prompting.parser import NoneOfTheseError as NoneOfTheseError
 from .prompting.strong import strong_labels as strong_labels
 from .running.breaker import CircuitBreaker as CircuitBreaker
 from .running.breaker import CircuitOpenError as CircuitOpenError
+from .running.budget import Budget as Budget
+from .running.budget_report import BudgetReport as BudgetReport
 from .running.limits import Limits as Limits
+from .schema.errors import BudgetError as BudgetError
 from .schema.errors import BundleError as BundleError
 from .schema.errors import DSPlusError as DSPlusError
 from .schema.errors import DSPlusWarning as DSPlusWarning

@@ -15,6 +15,7 @@ from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.budget import Budget
 from dsplus_chains.schema import brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.coercing import as_scorer
@@ -48,6 +49,7 @@ def data_shunt(
     timeout: float | None = None,
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
+    budget: Budget | None = None,
     fusion: AnswerFusion | None = None,
     input_key: str | None = None,
 ) -> RunnableSerializable[Any, Any]:
@@ -93,6 +95,8 @@ def data_shunt(
         timeout: How many seconds the large model has for one row, second question included. None sets no limit.
         deadline: How many seconds it has for all rows of a batch together.
         breaker: What stops asking a large model that keeps failing. Give chains that share a model the same one.
+        budget: How many tokens or dollars the large model may cost. Chains may share one. Rows that an earlier tier
+            keeps are not in its report.
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
@@ -160,6 +164,7 @@ def data_shunt(
         timeout=timeout,
         deadline=deadline,
         breaker=breaker,
+        budget=budget,
         tier=tier,
     )
     chain: RunnableSerializable[Any, Any] = scorer | branch

@@ -29,6 +29,7 @@ class FaultServer:
         every: It is at fault at every so-many-th request alone; 1 is at each of them.
         after: It answers so many requests before it is at fault.
         delay: How many seconds a slow answer takes.
+        usage: The tokens of a prompt and of an answer that it reports.
     """
 
     mode: str = "ok"
@@ -36,6 +37,7 @@ class FaultServer:
     every: int = 1
     after: int = 0
     delay: float = 0.2
+    usage: tuple[int, int] = (10, 1)
     port: int = 0
     requests: int = 0
     open_now: int = 0
@@ -106,6 +108,7 @@ class FaultServer:
         return True
 
     def _completion(self, mode: str, request: dict[str, Any]) -> dict[str, Any]:
+        prompt, said = self.usage
         content: str | None = {"empty": "", "huge": "so " * (HUGE // 3), "no label": "who knows"}.get(mode, self.answer)
         message: dict[str, Any] = {"role": "assistant", "content": content}
         if mode == "refusal":
@@ -117,7 +120,7 @@ class FaultServer:
             "created": 0,
             "model": "another-model" if mode == "wrong model" else request["model"],
             "choices": [] if mode == "no choices" else [choice],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11},
+            "usage": {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said},
         }
 
 

@@ -77,6 +77,8 @@ class ConfidenceBranch(Gate):
             failed; the others keep their answers.
         breaker: What stops asking a model that keeps failing. Rows that are not asked about have failed. With it, or
             with a `timeout` or a `deadline`, the arm is asked row by row instead of by one batch.
+        budget: How many tokens or dollars the arm's models may cost. Rows that are not asked about have failed, and
+            `Budget` says whether the small model's answer stands in. The arm is asked row by row then, too.
         wants: What the arm gets. With "record" it gets the whole record. With "input" it gets the very object that the
             chain was called with. With "auto", an arm that starts with a Runnable of this package gets the record. One
             that starts with a prompt gets its variables from the record; a prompt of one variable gets `input`. Any
@@ -138,6 +140,7 @@ class ConfidenceBranch(Gate):
         results, calls = self._decide(inputs, run_manager, config)
         if calls:
             self._resolve(results, calls, (yield self._asked(calls, kwargs)).outputs)
+        yield from self._count(run_manager, calls, results)
         for value, result, manager in zip(inputs, results, run_manager, strict=True):
             if manager.handlers and not isinstance(result, Exception):
                 yield Tell(manager, DECISION_EVENT, self._event(value["prediction"], result["source"]))
@@ -160,6 +163,7 @@ class ConfidenceBranch(Gate):
         else:
             yield Chunk(AddableDict(answer=result["answer"], source=result["source"]))
             source = result["source"]
+        yield from self._count([run_manager], calls, [{"source": source}])
         if run_manager.handlers:
             yield Tell(run_manager, DECISION_EVENT, self._event(value["prediction"], source))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any, Literal, NamedTuple
@@ -13,9 +13,11 @@ from pydantic import Field, InstanceOf
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
-from dsplus_chains.running.each import AskEach
+from dsplus_chains.running.budget import Budget
+from dsplus_chains.running.budgeted_row import BudgetedRow
+from dsplus_chains.running.each import Admit, AskEach
 from dsplus_chains.running.endings import as_refusal
-from dsplus_chains.running.flow import Ask, Manager, Open, StreamFlow, raise_interrupts
+from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work, raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
@@ -24,6 +26,7 @@ from dsplus_chains.schema import (
     Prediction,
     Threshold,
     WiringError,
+    budget_error,
     describe_error,
     is_kept,
     threshold_for,
@@ -41,6 +44,8 @@ class LargeCall(NamedTuple):
     arm_input: Any
     config: RunnableConfig
     collector: UsageCollector
+    budgeted: BudgetedRow | None = None
+    """The row under the gate's budget, if it has one."""
 
 
 class Gate(BatchRunnable[Any, Any]):
@@ -57,6 +62,7 @@ class Gate(BatchRunnable[Any, Any]):
     timeout: float | None = Field(default=None, gt=0)
     deadline: float | None = Field(default=None, gt=0)
     breaker: InstanceOf[CircuitBreaker] | None = None
+    budget: InstanceOf[Budget] | None = None
 
     def _keeps(self, prediction: Prediction) -> bool:
         """Whether the small model's answer is the answer."""
@@ -67,15 +73,29 @@ class Gate(BatchRunnable[Any, Any]):
     ) -> LargeCall:
         """One row's call of the large arm, whose tokens are counted."""
         collector = UsageCollector()
-        return LargeCall(row, record, arm_input, watched(config, manager, tag, collector), collector)
+        budgeted = BudgetedRow(self.budget, collector) if self.budget is not None and self._counts(manager) else None
+        more = () if budgeted is None else (budgeted,)
+        return LargeCall(row, record, arm_input, watched(config, manager, tag, collector, *more), collector, budgeted)
+
+    def _counts(self, manager: Manager) -> bool:
+        """Whether a row is this gate's to count. One inside of another gate's row with the same budget is not."""
+        return not any(isinstance(other, BudgetedRow) and other.budget is self.budget for other in manager.handlers)
 
     def _asked(self, calls: list[LargeCall], kwargs: dict[str, Any]) -> Ask | AskEach:
-        """The deferred rows, in one batch; row by row where there is a deadline or a breaker."""
+        """The deferred rows, in one batch; row by row where there is a deadline, a breaker or a budget."""
         inputs, configs = [call.arm_input for call in calls], [call.config for call in calls]
-        if self.timeout is None and self.deadline is None and self.breaker is None:
+        budgeted = [call.budgeted for call in calls]
+        if self.timeout is None and self.deadline is None and self.breaker is None and not any(budgeted):
             return Ask(self.large, inputs, configs, kwargs)
         return AskEach(
-            self.large, inputs, configs, kwargs, timeout=self.timeout, deadline=self.deadline, breaker=self.breaker
+            self.large,
+            inputs,
+            configs,
+            kwargs,
+            timeout=self.timeout,
+            deadline=self.deadline,
+            breaker=self.breaker,
+            budgeted=budgeted,
         )
 
     def _opened(
@@ -91,24 +111,35 @@ class Gate(BatchRunnable[Any, Any]):
         limits = [limit for limit in (self.timeout, self.deadline) if limit is not None]
         until = monotonic() + min(limits) if limits else None
         try:
+            if call.budgeted is not None:
+                yield Admit(call.budgeted, until)
             with nullcontext() if self.breaker is None else self.breaker.watching():
                 stream = yield Open(self.large, call.arm_input, call.config, kwargs, timed=until is not None)
                 yield from pieces(stream, until)
+            if call.budgeted is not None:
+                yield Work(call.budgeted.end, ())
         except TimeoutError as error:
             raise TimeoutError(str(error) or f"no answer in {min(limits):g} s") from error
+        finally:
+            if call.budgeted is not None:
+                call.budgeted.end()
 
     def _stand_in(self, call: LargeCall, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
         raise_interrupts([error])
         small: Prediction = call.record["prediction"]
+        if call.budgeted is not None and call.budgeted.refused is not None:
+            error = call.budgeted.refused  # whatever the arm has made of it
         is_bug = self.on_arm_bug == "raise" and is_callers_bug(error)
-        if self.on_large_error == "raise" or small.label is None or started or is_bug or isinstance(error, WiringError):
+        refused = budget_error(error)
+        wanted = self.on_large_error if refused is None else refused.spent
+        if wanted == "raise" or small.label is None or started or is_bug or isinstance(error, WiringError):
             if "small_error" in call.record:
                 error.add_note(f"The small model had failed before: {call.record['small_error']}")
             if is_bug and (told := self._told_of_input(call)):
                 error.add_note(told)
-            raise error
-        error = as_refusal(error)
+            raise refused or error
+        error = as_refusal(refused or error)
         said = error.llm_output if isinstance(error, OutputParserException) else None
         return {
             "answer": small.value,
@@ -121,6 +152,21 @@ class Gate(BatchRunnable[Any, Any]):
         """What a caller's bug in the arm may come from, or nothing."""
         del call
         return ""
+
+    def _count(self, managers: Sequence[Manager], calls: list[LargeCall], results: Sequence[Any]) -> Flow:
+        """Tell the budget who answered each row, and what it has cost."""
+        if self.budget is None:
+            return
+        budgeted = {call.row: call.budgeted for call in calls if call.budgeted is not None}
+        counted = []
+        for row, (manager, result) in enumerate(zip(managers, results, strict=True)):
+            if not self._counts(manager):
+                continue
+            source = "error" if isinstance(result, Exception) else str(result["source"])
+            paid = budgeted.get(row)
+            counted.append((source, False, 0, 0.0) if paid is None else (source, paid.asked, paid.tokens, paid.usd))
+        if counted:
+            yield Work(self.budget.count, (counted,))
 
     def _warn(self, errors: list[str], asked: int) -> None:
         """Say that the small model stood in, and why first."""

@@ -107,6 +107,7 @@ class AppShunt(Gate):
         if calls:
             kept = [*kept, *self._large(results, calls, (yield self._asked(calls, kwargs)).outputs)]
         yield from self._small(results, kept, run_manager, config)
+        yield from self._count(run_manager, calls, results)
         for row, manager in enumerate(run_manager):
             if not isinstance(results[row], Exception):
                 yield from self._tell(manager, results[row])
@@ -139,6 +140,7 @@ class AppShunt(Gate):
                 raise results[0]
             told = {name: said for name, said in results[0].items() if name not in known}
             yield Chunk(AddableDict(told) if self.with_record else self._piece(results[0]["answer"]))
+        yield from self._count([run_manager], calls, results)
         yield from self._tell(run_manager, results[0])
 
     def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> Flow:

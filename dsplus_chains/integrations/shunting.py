@@ -17,6 +17,7 @@ from dsplus_chains.integrations.output_type import output_type
 from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.budget import Budget
 from dsplus_chains.scoring.coercing import as_scorer
 
 
@@ -41,6 +42,7 @@ def shunt(
     timeout: float | None = None,
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
+    budget: Budget | None = None,
     optional: Collection[str] = (),
     rest_prompt: Runnable[Any, Any] | None = None,
 ) -> AppShunt:
@@ -75,6 +77,7 @@ def shunt(
         timeout: Seconds that the app has for one row.
         deadline: Seconds that it has for all rows of a batch.
         breaker: What stops asking an app that keeps failing.
+        budget: How many tokens or dollars the app's models may cost.
         optional: With `fields`: the fields that nobody is asked for if all others are known. They keep their default.
         rest_prompt: With `fields`: the prompt for rows where only fields without a small model are left. It gets what
             the app gets, and the variable `known`. Without the text in it, it saves most of the tokens.
@@ -113,6 +116,7 @@ def shunt(
         "timeout": timeout,
         "deadline": deadline,
         "breaker": breaker,
+        "budget": budget,
     }
     if fields is not None:
         if scorer is not None or labels is not None or hints != "none" or read != "auto":

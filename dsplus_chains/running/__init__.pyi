@@ -2,6 +2,8 @@ from .batch_runnable import BatchRunnable as BatchRunnable
 from .batch_runnable import ComputingRunnable as ComputingRunnable
 from .breaker import CircuitBreaker as CircuitBreaker
 from .breaker import CircuitOpenError as CircuitOpenError
+from .budget import Budget as Budget
+from .budget_report import BudgetReport as BudgetReport
 from .flow import Ask as Ask
 from .flow import Begin as Begin
 from .flow import Chunk as Chunk

@@ -1,7 +1,7 @@
 """`AskEach`: rows of a batch asked side by side, each within its time, and no longer than somebody answers.
 
-One call of `batch` tells nothing before its end. So where a deadline or a breaker is set, a batch goes row by row: what
-is done is kept when time is up, and a model that is down is not asked about the rest.
+One call of `batch` tells nothing before its end. So where a deadline, a breaker or a budget is set, a batch goes row by
+row: what is done is kept when time is up, and a model that is down, or too dear, is not asked about the rest.
 """
 
 from __future__ import annotations
@@ -9,17 +9,27 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import run_in_executor
 from typing_extensions import override
 
 from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.budgeted_row import BudgetedRow
 from dsplus_chains.running.flow import MOST, Configs, Outcome, Request, is_stale, raise_interrupts
+from dsplus_chains.schema import BudgetError
+
+LOOK = 0.02
+"""Seconds after which a row that waits for its budget looks again."""
+
+_AGAIN = 3
+"""As often a row is asked about again whose budget was held by others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class AskEach(Request):
         timeout: How many seconds one row may take; None: any.
         deadline: How many seconds all rows together may take; None: any.
         breaker: What stops asking a model that keeps failing; None: nothing does.
+        budgeted: One a row, under a budget; None where nothing limits what a row costs.
     """
 
     run: Runnable[Any, Any]
@@ -46,6 +57,7 @@ class AskEach(Request):
     timeout: float | None = None
     deadline: float | None = None
     breaker: CircuitBreaker | None = None
+    budgeted: Sequence[BudgetedRow | None] = ()
 
     @override
     def call(self) -> Outcome:
@@ -53,9 +65,12 @@ class AskEach(Request):
 
         def ask(row: int) -> None:
             try:
-                done.put((row, self.run.invoke(self.inputs[row], self.configs[row], **self.kwargs)))
+                output = self.run.invoke(self.inputs[row], self.configs[row], **self.kwargs)
             except BaseException as error:  # the waiting side raises what is no Exception
-                done.put((row, error))
+                output = error
+            if (budgeted := self.budgeted_row(row)) is not None:
+                budgeted.end()
+            done.put((row, output))
 
         try:
             while rows.are_open:
@@ -67,6 +82,8 @@ class AskEach(Request):
                         rows.take(*done.get(timeout=rows.patience))
                     except Empty:
                         rows.expire()
+                elif rows.are_open:
+                    sleep(LOOK)
         finally:
             rows.abandon()
         return rows.outcome()
@@ -77,7 +94,8 @@ class AskEach(Request):
         tasks: dict[asyncio.Task[Any], int] = {}
         try:
             while rows.are_open:
-                for row in rows.begin():
+                begun = await run_in_executor(None, rows.begin) if any(self.budgeted) else rows.begin()
+                for row in begun:
                     tasks[asyncio.create_task(self._row(row))] = row
                 if rows.running:
                     ended, _ = await asyncio.wait(tasks, timeout=rows.patience, return_when=asyncio.FIRST_COMPLETED)
@@ -88,6 +106,8 @@ class AskEach(Request):
                         tasks.pop(task)
                         task.add_done_callback(_forget)
                         task.cancel()
+                elif rows.are_open:
+                    await asyncio.sleep(LOOK)
         finally:
             for task in tasks:
                 task.cancel()
@@ -96,13 +116,55 @@ class AskEach(Request):
         return rows.outcome()
 
     async def _row(self, row: int) -> Any:
-        for _ in range(MOST):
-            try:
-                return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
-            except RuntimeError as error:
-                if not is_stale(error):
-                    raise
-        return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
+        try:
+            for _ in range(MOST):
+                try:
+                    return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
+                except RuntimeError as error:
+                    if not is_stale(error):
+                        raise
+            return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
+        finally:
+            if (budgeted := self.budgeted_row(row)) is not None:
+                await asyncio.shield(run_in_executor(None, budgeted.end))
+
+    def budgeted_row(self, row: int) -> BudgetedRow | None:
+        """A row under its budget, if it has one."""
+        return self.budgeted[row] if self.budgeted else None
+
+
+@dataclass(frozen=True, slots=True)
+class Admit(Request):
+    """The beginning of one row under a budget, once there is room for it. Its result is None.
+
+    Args:
+        row: The row.
+        until: The point of `time.monotonic` until which it waits; None: any.
+
+    Raises:
+        BudgetError: Nothing is left.
+        TimeoutError: There was no room in time.
+    """
+
+    row: BudgetedRow
+    until: float | None = None
+
+    @override
+    def call(self) -> None:
+        while not self.row.begin():
+            self._check()
+            sleep(LOOK)
+
+    @override
+    async def acall(self) -> None:
+        while not (self.row.should_look and await run_in_executor(None, self.row.begin)):
+            self._check()
+            await asyncio.sleep(LOOK)
+
+    def _check(self) -> None:
+        if self.until is not None and monotonic() >= self.until:
+            msg = "the budget had no room in time"
+            raise TimeoutError(msg)
 
 
 class _Rows:
@@ -115,6 +177,7 @@ class _Rows:
         self._outputs: list[Any] = [None] * len(ask.inputs)
         config: RunnableConfig = ask.configs[0] if ask.configs else {}
         self._most = config.get("max_concurrency") or MOST
+        self._again = [0] * len(ask.inputs)
         self.running: dict[int, float] = {}
         """When each row that is under way was begun."""
 
@@ -125,9 +188,12 @@ class _Rows:
 
     @property
     def patience(self) -> float | None:
-        """How many seconds to wait until the next row has taken too long; None: any."""
+        """How many seconds to wait until the next row has taken too long, or may be begun; None: any."""
+        now = monotonic()
         ends = [end for began in self.running.values() if (end := self._end(began)) is not None]
-        return max(0.0, min(ends) - monotonic()) if ends else None
+        if self._waiting and any(self._ask.budgeted):
+            ends.append(now + LOOK)
+        return max(0.0, min(ends) - now) if ends else None
 
     def begin(self) -> list[int]:
         """The rows to begin now; those that need not be asked about have their error."""
@@ -141,18 +207,39 @@ class _Rows:
             row, now = self._waiting.popleft(), monotonic()
             if self._ask.deadline is not None and now >= self._started + self._ask.deadline:
                 self._outputs[row] = TimeoutError(f"not asked within the {self._ask.deadline:g} s of its batch")
+            elif (admitted := self._admitted(row)) is None:
+                self._waiting.appendleft(row)
+                break
+            elif isinstance(admitted, BudgetError):
+                self._outputs[row] = admitted
             elif breaker is not None and (refusal := breaker.refusal()) is not None:
                 self._outputs[row] = refusal
+                if (budgeted := self._ask.budgeted_row(row)) is not None:
+                    budgeted.end()
             else:
                 self.running[row] = now
                 begun.append(row)
         return begun
 
+    def _admitted(self, row: int) -> bool | BudgetError | None:
+        """Whether a row's budget lets it begin. None: it has to wait."""
+        budgeted = self._ask.budgeted_row(row)
+        try:
+            return True if budgeted is None else budgeted.begin() or None
+        except BudgetError as error:
+            return error
+
     def take(self, row: int, output: Any) -> None:
-        """Take what came of a row, unless it has come too late."""
+        """Take what came of a row, unless it has come too late, or its budget was held by others."""
         if self.running.pop(row, None) is None:
             return
         raise_interrupts([output])
+        budgeted = self._ask.budgeted_row(row)
+        refused = budgeted.refused if budgeted is not None and isinstance(output, Exception) else None
+        if isinstance(refused, BudgetError) and refused.busy and self._again[row] < _AGAIN:
+            self._again[row] += 1
+            self._waiting.append(row)
+            return
         self._outputs[row] = output
         if self._ask.breaker is not None:
             self._ask.breaker.heard(output if isinstance(output, Exception) else None)

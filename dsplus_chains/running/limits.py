@@ -1,4 +1,4 @@
-"""`Limits`: how long and how patiently a large model is asked, as one value."""
+"""`Limits`: how long, how patiently and how often a large model is asked, as one value."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.budget import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long and how patiently a large model is asked.
+    """How long, how patiently and how often a large model is asked.
 
     Args:
         timeout: Seconds that it has for one row; None sets no limit.
         deadline: Seconds that it has for all rows of a batch together; None sets no limit.
         breaker: What stops asking a model that keeps failing; None asks on.
+        budget: What stops asking once so many tokens or dollars are spent; None spends on.
     """
 
     timeout: float | None = None
     deadline: float | None = None
     breaker: CircuitBreaker | None = field(default_factory=CircuitBreaker)
+    budget: Budget | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """As keywords of a `ConfidenceBranch`, or of `data_shunt`."""
-        return {"timeout": self.timeout, "deadline": self.deadline, "breaker": self.breaker}
+        return {"timeout": self.timeout, "deadline": self.deadline, "breaker": self.breaker, "budget": self.budget}
 
     def check(self) -> None:
         """Stop where no further request can succeed.

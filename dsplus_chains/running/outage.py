@@ -12,7 +12,7 @@ from types import TracebackType
 from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.running.endings import spoken
-from dsplus_chains.schema import DSPlusError, InvalidInputError
+from dsplus_chains.schema import DSPlusError, InvalidInputError, budget_error
 
 BUGS = (AttributeError, ImportError, LookupError, NameError, TypeError)
 """Errors that mean a bug where the caller's own code has raised them."""
@@ -58,13 +58,16 @@ def is_callers_bug(error: BaseException) -> bool:
 def is_outage(error: BaseException) -> bool:
     """Whether an error says that a model is not there.
 
-    An answer that is no label says that it is, and so does a refusal. Wrong inputs and bugs say nothing of it.
+    An answer that is no label says that it is, and so does a refusal. Wrong inputs, bugs and a spent budget say nothing
+    of it.
 
     Example:
         >>> is_outage(TimeoutError("no answer")), is_outage(OutputParserException("no label"))
         (True, False)
     """
     if isinstance(error, (OutputParserException, InvalidInputError)) or not isinstance(error, Exception):
+        return False
+    if budget_error(error) is not None:
         return False
     return spoken(error) is None and not is_callers_bug(error)
 

@@ -141,8 +141,11 @@ def traced(config: RunnableConfig, run_manager: Any, tag: str) -> RunnableConfig
     return patch_config(config, callbacks=run_manager.get_child(tag))
 
 
-def watched(config: RunnableConfig, run_manager: Any, tag: str, collector: UsageCollector) -> RunnableConfig:
-    """The config of a run for one row, traced under `run_manager`. Its tokens go to the collector."""
+def watched(
+    config: RunnableConfig, run_manager: Any, tag: str, collector: UsageCollector, *more: BaseCallbackHandler
+) -> RunnableConfig:
+    """The config of a run for one row, traced under `run_manager`. Its tokens go to the collector, and to others."""
     callbacks = run_manager.get_child(tag)
-    callbacks.add_handler(collector)
+    for handler in (collector, *more):
+        callbacks.add_handler(handler)
     return patch_config(config, callbacks=callbacks)

@@ -12,6 +12,7 @@ from dsplus_chains.schema.columns import clean_labels as clean_labels
 from dsplus_chains.schema.columns import column_of as column_of
 from dsplus_chains.schema.columns import read_confidences as read_confidences
 from dsplus_chains.schema.columns import read_predictions as read_predictions
+from dsplus_chains.schema.errors import BudgetError as BudgetError
 from dsplus_chains.schema.errors import BundleError as BundleError
 from dsplus_chains.schema.errors import DSPlusError as DSPlusError
 from dsplus_chains.schema.errors import DSPlusWarning as DSPlusWarning
@@ -24,6 +25,7 @@ from dsplus_chains.schema.errors import SubtaskError as SubtaskError
 from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
 from dsplus_chains.schema.errors import TrainingDataWarning as TrainingDataWarning
 from dsplus_chains.schema.errors import WiringError as WiringError
+from dsplus_chains.schema.errors import budget_error as budget_error
 from dsplus_chains.schema.errors import describe_error as describe_error
 from dsplus_chains.schema.fences import fence as fence
 from dsplus_chains.schema.hashing import hash_of as hash_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from dsplus_chains.schema.secrets import hide_secrets
 from dsplus_chains.schema.wording import shorten, visible
@@ -51,6 +51,18 @@ class LargeModelError(DSPlusError):
     """The large model cannot be asked at all, or has failed at too many rows to go on. The cause is chained."""
 
 
+class BudgetError(DSPlusError):
+    """A call of a large model was not made, since nothing of the budget is left for it.
+
+    `spent` says what is to happen, as in `Budget`. `busy` says that calls under way may still give something back.
+    """
+
+    def __init__(self, message: str, *, spent: Literal["small", "raise"] = "raise", busy: bool = False) -> None:
+        super().__init__(message)
+        self.spent = spent
+        self.busy = busy
+
+
 class BundleError(DSPlusError, ValueError):
     """A saved model is damaged or incompatible, or holds something that cannot be saved without pickle."""
 
@@ -69,6 +81,15 @@ class TrainingDataWarning(DSPlusWarning):
 
 class OverlapWarning(DSPlusWarning):
     """Rows to tune or evaluate on were fitted or tuned on before, so the figures are too good."""
+
+
+def budget_error(error: BaseException | None) -> BudgetError | None:
+    """The `BudgetError` that an error is, or that has caused it. None if there is none."""
+    seen: set[int] = set()
+    while error is not None and not isinstance(error, BudgetError) and id(error) not in seen:
+        seen.add(id(error))
+        error = error.__cause__
+    return error if isinstance(error, BudgetError) else None
 
 
 def describe_error(error: BaseException) -> str:

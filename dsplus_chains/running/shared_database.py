@@ -1,0 +1,104 @@
+"""`SharedDatabase`: an SQLite database that threads and processes write to, one transaction after the other."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dsplus_chains.running.forking import ForkLock
+from dsplus_chains.schema import InvalidInputError
+
+_inherited: list[sqlite3.Connection | None] = []
+"""Connections of a parent process. SQLite forbids to use them here, and even to close them."""
+
+
+class SharedDatabase:
+    """An SQLite database, in a file or in memory.
+
+    Args:
+        path: The file. It is made if it is missing. None keeps all in memory.
+        tables: Statements that make the tables, if they are missing.
+
+    Raises:
+        InvalidInputError: The file cannot be opened.
+    """
+
+    def __init__(self, path: Path | None, tables: str) -> None:
+        self._path = path
+        self._tables = tables
+        self._lock = ForkLock()
+        self._process = 0
+        self._connection: sqlite3.Connection | None = None
+        with self.reading():
+            pass
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one query."""
+        with self._lock:
+            connection = self._connection
+            if connection is None or self._process != os.getpid():
+                _inherited.append(connection)
+                connection = self._connection = self._opened()
+                self._process = os.getpid()
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for a transaction that nobody else writes beside, and that is kept whole or not at all."""
+        with self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file, which has everything."""
+        with self.reading() as connection:
+            connection.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                self._path or ":memory:", check_same_thread=False, timeout=30, isolation_level=None
+            )
+            with suppress(sqlite3.OperationalError):  # another process is about to set it, and it stays
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(f"BEGIN IMMEDIATE; {self._tables} COMMIT;")
+        except sqlite3.Error as error:
+            msg = f"Got the SQLite file {str(self._path)!r}, which cannot be opened ({error}); name another file"
+            raise InvalidInputError(msg) from error
+        return connection
+
+
+def this_process() -> str:
+    """The name of this process, by which `is_gone` finds it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def is_gone(owner: str) -> bool:
+    """Whether a process of this machine has ended. Of one of another machine that is not known, so it has not.
+
+    Example:
+        >>> is_gone(this_process())
+        False
+    """
+    host, _, process = owner.rpartition(":")
+    if host != socket.gethostname() or sys.platform == "win32":  # there, a signal 0 ends a process
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's
+        return False
+    return False
