@@ -17,7 +17,7 @@ from langchain_openai import ChatOpenAI
 from openai_server import OpenAIServer, openai_server
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dsplus_chains import DSPlusError, InvalidInputError, Prediction, RunnableScorer, decisions, shunt
+from dsplus_chains import Budget, DSPlusError, InvalidInputError, Prediction, RunnableScorer, decisions, shunt
 from dsplus_chains.integrations import StructuredShunt
 from dsplus_chains.integrations.part_schema import part_of, whole_of
 
@@ -585,3 +585,22 @@ def test_an_app_that_cannot_be_asked_in_part_is_refused(make, model):
 def test_without_fields_a_scorer_is_needed(app):
     with pytest.raises(ValueError, match="scorer"):
         shunt(app, threshold=0.9)
+
+
+def test_a_budget_holds_for_parts_too(server, model):
+    server.taken()
+    app = PROMPT | model.with_structured_output(Flags)
+    fields = {"billing": lambda _: Prediction(label=False, confidence=0.95), "urgent": urgent}
+    budget = Budget(max_tokens=1, per="run")
+    shunted = shunt(app, fields=fields, threshold=0.9, optional=["note"], budget=budget, with_record=True)
+    record = shunted.invoke({"ticket": "hm"})
+    assert (record["source"], record["sources"]["urgent"]) == ("fallback", "fallback")
+    assert "budget" in record["error"].lower()
+    assert server.taken() == []
+
+
+def test_the_model_that_an_app_falls_back_to_is_told_too(server, model):
+    server.taken()
+    around(SHAPES["with fallbacks"](model)).invoke({"ticket": "refund now"})
+    (told,) = said_to(server)
+    assert "- category: billing (97 % sure)" in told
