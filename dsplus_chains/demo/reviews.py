@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dsplus_chains.demo.fetch import DemoDataError, Download, PackagedFile, fetch, open_member, pip_download
+from dsplus_chains.schema import first_copies, text_hash
 
 REVIEWS = PackagedFile(
     requirement="vaderSentiment==3.3.2",
@@ -78,14 +79,17 @@ def load_reviews(
         file: The archive inside the package.
 
     Returns:
-        The sentences, in the order of the file.
+        The sentences, in the order of the file. Of copies of a sentence the first is taken, so that no split has seen
+        a sentence of another.
 
     Raises:
         DemoDataError: The data cannot be fetched, or is not the expected one.
     """
     with open_member(fetch(file, cache_dir=cache_dir, download=download), RATINGS) as inside:
         sentences = parse_reviews(inside.read().decode("utf-8"))
-    return tuple(sentence for sentence in sentences if abs(sentence.rating) > neutral)
+    kept = [sentence for sentence in sentences if abs(sentence.rating) > neutral]
+    firsts = first_copies(text_hash(sentence.text) for sentence in kept)
+    return tuple(sentence for number, sentence in enumerate(kept) if firsts[number] == number)
 
 
 def parse_reviews(text: str) -> tuple[ReviewSentence, ...]:

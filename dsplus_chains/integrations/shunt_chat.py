@@ -22,6 +22,7 @@ from dsplus_chains.integrations.chain_chat import ChainChatModel
 from dsplus_chains.integrations.chat_arms import ChatShunt, SmallReply, as_message, wants_more, with_settings
 from dsplus_chains.integrations.shunting import shunt
 from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow
 from dsplus_chains.schema import Threshold
 
@@ -54,6 +55,7 @@ SHUNT_SETTINGS = (
     "timeout",
     "deadline",
     "breaker",
+    "budget",
 )
 """The settings that mean what they mean for `shunt`."""
 
@@ -78,7 +80,7 @@ class ShuntChatModel(ChainChatModel):
         labels: The labels. By default they are the scorer's own.
         reply: What is said for a label, as a dict by label or a function. It is a text or a message. By default it is
             the label itself.
-        read: Which label a message of the large model stands for; see `shunt`, as for the arguments down to `breaker`.
+        read: Which label a message of the large model stands for; see `shunt`, as for the arguments down to `budget`.
         when: Whether the small model may answer every turn of a conversation, or only the first one.
         hints: With "system" the large model is told the small model's view, in a system message.
         top_k: Largest number of labels in a hint.
@@ -89,6 +91,7 @@ class ShuntChatModel(ChainChatModel):
         timeout: Seconds that the large model has for one conversation.
         deadline: Seconds that it has for all conversations of a batch.
         breaker: What stops asking a model that keeps failing.
+        budget: What the large model may spend.
         temperature: A setting of the large model, as `max_tokens`, `stop`, `max_retries`, `api_key`, `streaming`,
             `cache`, `rate_limiter`, `disable_streaming`, `output_version` and `custom_get_token_ids`. Where one is
             given, `large` becomes a copy that has it.
@@ -127,6 +130,7 @@ class ShuntChatModel(ChainChatModel):
     timeout: float | None = Field(default=None, gt=0)
     deadline: float | None = Field(default=None, gt=0)
     breaker: InstanceOf[CircuitBreaker] | None = None
+    budget: InstanceOf[Budget] | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
