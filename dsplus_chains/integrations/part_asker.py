@@ -155,11 +155,11 @@ def known_text(known: Mapping[str, Prediction]) -> str:
 
     Example:
         >>> print(known_text({"category": Prediction(label="billing", confidence=0.97)}))
-        These fields are known already. A small model trained for this task read them off the input:
+        Known already, read off the input by a small model trained for it:
         <known>
         - category: billing (97 % sure)
         </known>
-        Take them as given. Answer the other fields so that they agree.
+        Take this as given.
     """
     if not known:
         return ""
@@ -169,9 +169,9 @@ def known_text(known: Mapping[str, Prediction]) -> str:
     ]
     return "\n".join(
         [
-            "These fields are known already. A small model trained for this task read them off the input:",
+            "Known already, read off the input by a small model trained for it:",
             fence("\n".join(lines), tag="known"),
-            "Take them as given. Answer the other fields so that they agree.",
+            "Take this as given.",
         ]
     )
 
