@@ -26,6 +26,7 @@ from .integrations.scorer_decision import ScorerDecisionModel as ScorerDecisionM
 from .integrations.shunt_chat import ShuntChatModel as ShuntChatModel
 from .integrations.shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .integrations.shunting import shunt as shunt
+from .integrations.structured_shunt import StructuredShunt as StructuredShunt
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError
 from .planning.plan import SubtaskPlan as SubtaskPlan
@@ -67,6 +68,7 @@ from .scoring.chat_model import ChatModelScorer as ChatModelScorer
 from .scoring.decision_model import DecisionModelScorer as DecisionModelScorer
 from .scoring.estimator import EstimatorScorer as EstimatorScorer
 from .scoring.mask import LabelMask as LabelMask
+from .scoring.multi_label import MultiLabelScorer as MultiLabelScorer
 from .scoring.pipeline import PipelineScorer as PipelineScorer
 from .scoring.runnable import RunnableScorer as RunnableScorer
 from .scoring.small_model import SmallModelScorer as SmallModelScorer

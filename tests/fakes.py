@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import get_config_list
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
 from dsplus_chains.schema import Prediction
@@ -145,6 +146,25 @@ class CountingChat(BaseChatModel):
         self.asked.append(text)
         spent = {"input_tokens": len(text) // 4, "output_tokens": 1, "total_tokens": len(text) // 4 + 1}
         message = AIMessage(self.function(text), usage_metadata=spent)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+class StructuredChat(CountingChat):
+    """A chat model that can be bound to tools. It calls the first one, with the function's value in each field."""
+
+    def bind_tools(self, tools, *, tool_choice=None, **kwargs):
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    async def abatch(self, inputs, config=None, **kwargs):
+        self.sizes.append(len(inputs))
+        return await super().abatch(inputs, config, **kwargs)
+
+    def _generate(self, messages, stop=None, run_manager=None, *, tools, **kwargs):
+        (generation,) = super()._generate(messages).generations
+        wanted = tools[0]["function"]
+        said = dict.fromkeys(wanted["parameters"]["properties"], generation.message.content)
+        call = {"name": wanted["name"], "args": said, "id": "1"}
+        message = generation.message.model_copy(update={"content": "", "tool_calls": [call]})
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 

@@ -12,16 +12,18 @@ from importlib import import_module
 from inspect import isabstract
 from pkgutil import iter_modules
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from blockbuster import blockbuster_ctx
 from conftest import LABELS, TEXTS
-from fakes import Recording, TinyEncoder, predict, record_of
+from fakes import Recording, StructuredChat, TinyEncoder, predict, record_of
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
+from pydantic import BaseModel
 from sklearn.linear_model import LogisticRegression
 
 import dsplus_chains
@@ -39,6 +41,7 @@ from dsplus_chains import (
     LabelParser,
     LargeAnswer,
     MapParts,
+    MultiLabelScorer,
     OverrideExplainer,
     PatternExtractor,
     PipelineScorer,
@@ -48,6 +51,7 @@ from dsplus_chains import (
     ShuntChatModel,
     Skill,
     SmallModelScorer,
+    StructuredShunt,
     Subtask,
     SubtaskDecomposer,
     SubtaskPlanner,
@@ -138,6 +142,14 @@ class Case:
 def make_scorer():
     encoder = TinyEncoder()
     scorer = SmallModelScorer.fit(TEXTS, LABELS, encoder=encoder)
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
+def make_multi_label_scorer():
+    encoder = TinyEncoder()
+    tags = [[tag for tag in ("good", "phone") if tag in text] for text in TEXTS]
+    scorer = MultiLabelScorer.fit(TEXTS, tags, encoder=encoder)
     encoder.calls.clear()
     return scorer, [encoder]
 
@@ -260,6 +272,24 @@ def make_app_shunt():
     return shunted, [small, app]
 
 
+class Opinion(BaseModel):
+    """What a review says."""
+
+    sentiment: Literal["positive", "negative"]
+    note: str = "none"
+
+
+def make_structured_shunt():
+    small, large = Recording(predict), StructuredChat(function=opinion)
+    app = ChatPromptTemplate.from_template("{review}") | large.with_structured_output(Opinion)
+    fields = {"sentiment": small}
+    return shunt(app, fields=fields, threshold=0.9, optional=["note"], on_large_error="raise"), [small, large]
+
+
+def opinion(prompt: str) -> str:
+    return answer_large({"input": prompt})
+
+
 def make_chat_shunt():
     small, large = Recording(predict), Recording(large_model)
     model = ShuntChatModel(large=large, scorer=small, threshold=0.9, labels=SENTIMENTS, on_large_error="raise")
@@ -288,11 +318,18 @@ def make_decision_scorer():
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
+    "MultiLabelScorer": Case(make_multi_label_scorer, TEXT_INPUTS, None, MultiLabelScorer),
     "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
+    "StructuredShunt": Case(
+        make_structured_shunt,
+        [{"review": text} for text in ("good", "bad?", "so so?", "bad")],
+        {"review": 7},
+        StructuredShunt,
+    ),
     "ShuntChatModel": Case(make_chat_shunt, ["good", "bad?", "so so?", "bad"], 7, ShuntChatModel),
     "RecordNode": Case(make_node, [{"input": text} for text in ("good", "bad?", "so so?", "bad")], 7, RecordNode),
     "DecisionModelScorer": Case(make_decision_scorer, TEXT_INPUTS, "poison", DecisionModelScorer),

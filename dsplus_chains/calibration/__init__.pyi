@@ -2,6 +2,7 @@ from .calibration_maps import Calibration as Calibration
 from .calibrators import fit_isotonic as fit_isotonic
 from .calibrators import fit_temperature as fit_temperature
 from .calibrators import fit_vector_scaling as fit_vector_scaling
+from .joint import JointConfidence as JointConfidence
 from .metrics import adaptive_calibration_error as adaptive_calibration_error
 from .metrics import aurc as aurc
 from .metrics import brier_score as brier_score

@@ -13,3 +13,4 @@ from .scorer_decision import ScorerDecisionModel as ScorerDecisionModel
 from .shunt_chat import ShuntChatModel as ShuntChatModel
 from .shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .shunting import shunt as shunt
+from .structured_shunt import StructuredShunt as StructuredShunt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
@@ -33,11 +34,15 @@ class HintedStep(BatchRunnable[Any, Any]):
 
     Args:
         step: The prompt or the model.
+        key: The configurable value that holds the hint.
+        variable: The variable of the prompt that takes it.
     """
 
     takes_record: ClassVar[bool] = False
 
     step: Runnable[Any, Any]
+    key: str = HINTS_KEY
+    variable: str = VARIABLE
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
@@ -54,27 +59,35 @@ class HintedStep(BatchRunnable[Any, Any]):
 
     def _shown(self, value: Any, config: RunnableConfig) -> Any:
         """The step's input with the row's hint in it."""
-        show = _in_prompt if isinstance(self.step, BasePromptTemplate) else _in_system
-        return show(self.step, value, config.get("configurable", {}).get(HINTS_KEY, ""))
+        hint = config.get("configurable", {}).get(self.key, "")
+        if isinstance(self.step, BasePromptTemplate):
+            return _in_prompt(self.step, self.variable, value, hint)
+        return _in_system(value, hint)
 
 
-def with_hints(app: Runnable[Any, Any], place: HintPlace) -> Runnable[Any, Any]:
+def with_hints(
+    app: Runnable[Any, Any], place: HintPlace, *, key: str = HINTS_KEY, variable: str = VARIABLE
+) -> Runnable[Any, Any]:
     """The app with a place for the hint.
 
     Args:
         app: The app.
         place: "soft" uses the variable or the placeholder `hints` of a prompt in the app. "system" sends a system
             message of its own, before the app's messages.
+        key: The configurable value that holds the hint.
+        variable: The variable of the prompt that takes it.
 
     Raises:
         ValueError: The app has no such place.
     """
     if place == "none":
         return app
-    changed, found = _replaced(app, _takes_hints if place == "soft" else _is_chat_model)
+    wanted = partial(_takes, variable) if place == "soft" else is_chat_model
+    changed, found = _replaced(app, wanted, partial(HintedStep, key=key, variable=variable))
     if not found:
         told = (
-            "prompt with the variable {hints}. Add it to the prompt, or ask for a system message with hints='system'"
+            f"prompt with the variable {{{variable}}}. Add it to the prompt, or ask for a system message with "
+            "hints='system'"
             if place == "soft"
             else "chat model in the app's sequence. Give its prompt a variable {hints}, and ask with hints='soft'"
         )
@@ -83,50 +96,58 @@ def with_hints(app: Runnable[Any, Any], place: HintPlace) -> Runnable[Any, Any]:
     return changed
 
 
-def _takes_hints(step: Runnable[Any, Any]) -> bool:
-    return isinstance(step, BasePromptTemplate) and VARIABLE in {*step.input_variables, *step.optional_variables}
+def takes_variable(app: Runnable[Any, Any], variable: str) -> bool:
+    """Whether a prompt in an app has a variable."""
+    return _replaced(app, partial(_takes, variable), lambda step: step)[1]
 
 
-def _is_chat_model(step: Runnable[Any, Any]) -> bool:
+def _takes(variable: str, step: Runnable[Any, Any]) -> bool:
+    return isinstance(step, BasePromptTemplate) and variable in {*step.input_variables, *step.optional_variables}
+
+
+def is_chat_model(step: Runnable[Any, Any]) -> bool:
+    """Whether a step is a chat model, whatever is bound to it."""
     while isinstance(step, RunnableBindingBase):
         step = step.bound
     return isinstance(step, BaseChatModel)
 
 
-def _replaced(app: Runnable[Any, Any], wanted: Callable[[Any], bool]) -> tuple[Runnable[Any, Any], bool]:
-    """The app with its first wanted step as a `HintedStep`, and whether there was one."""
+def _replaced(
+    app: Runnable[Any, Any], wanted: Callable[[Any], bool], into: Callable[..., Any]
+) -> tuple[Runnable[Any, Any], bool]:
+    """The app with its first wanted step turned into another, and whether there was one."""
     if wanted(app):
-        return HintedStep(step=app), True
+        return into(step=app), True
     if isinstance(app, RunnableSequence):
         for number, step in enumerate(app.steps):
-            changed, found = _replaced(step, wanted)
+            changed, found = _replaced(step, wanted, into)
             if found:
                 steps = [*app.steps[:number], changed, *app.steps[number + 1 :]]
                 return RunnableSequence(*steps, name=app.name), True
     if isinstance(app, RunnableBindingBase):
-        changed, found = _replaced(app.bound, wanted)
+        changed, found = _replaced(app.bound, wanted, into)
         return (app.model_copy(update={"bound": changed}) if found else app), found
     if isinstance(app, RunnableWithFallbacks):
-        changed, found = _replaced(app.runnable, wanted)
-        return (app.model_copy(update={"runnable": changed}) if found else app), found
+        changed, found = _replaced(app.runnable, wanted, into)
+        others = [_replaced(other, wanted, into)[0] for other in app.fallbacks]  # a hint must not be lost with a model
+        return (app.model_copy(update={"runnable": changed, "fallbacks": others}) if found else app), found
     return app, False
 
 
-def _in_prompt(prompt: Any, value: Any, hint: str) -> Any:
+def _in_prompt(prompt: Any, variable: str, value: Any, hint: str) -> Any:
     """A prompt's input with the hint in it."""
     listed = isinstance(prompt, ChatPromptTemplate) and any(
-        isinstance(part, MessagesPlaceholder) and part.variable_name == VARIABLE for part in prompt.messages
+        isinstance(part, MessagesPlaceholder) and part.variable_name == variable for part in prompt.messages
     )
     shown = ([SystemMessage(hint)] if hint else []) if listed else hint
     if isinstance(value, Mapping):
-        return {**value, VARIABLE: shown}
-    others = [name for name in prompt.input_variables if name != VARIABLE]
-    return {**dict.fromkeys(others[:1], value), VARIABLE: shown}
+        return {**value, variable: shown}
+    others = [name for name in prompt.input_variables if name != variable]
+    return {**dict.fromkeys(others[:1], value), variable: shown}
 
 
-def _in_system(step: Any, value: Any, hint: str) -> Any:
+def _in_system(value: Any, hint: str) -> Any:
     """A chat model's input with the hint before it."""
-    del step
     if not hint:
         return value
     messages = value.to_messages() if isinstance(value, PromptValue) else None

@@ -96,7 +96,7 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
     if isinstance(schema, type) and schema in _PLAIN:
         return _PLAIN[schema]
     if options is not None:
-        return partial(_option, options)
+        return partial(option_of, options)
     if isinstance(schema, Mapping) and (fields is None or (labels and all(label in schema for label in labels))):
         return partial(_looked_up, [(as_label(label), output) for label, output in schema.items()])
     if fields is not None:
@@ -113,7 +113,7 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
 
 def _built(kind: Any, name: str, options: tuple[Any, ...] | None, label: Any) -> Any:
     """The object whose field stands for the label."""
-    return kind(**{name: _option(options, label)})
+    return kind(**{name: option_of(options, label)})
 
 
 def small_message(said: Any) -> AIMessage:
@@ -171,7 +171,7 @@ def _label_field(fields: Mapping[str, OutputField], field: str | None, schema: A
     return name
 
 
-def _option(options: tuple[Any, ...] | None, label: Any) -> Any:
+def option_of(options: tuple[Any, ...] | None, label: Any) -> Any:
     """The allowed value that a label stands for.
 
     Raises:

@@ -70,35 +70,36 @@ class AppShunt(Gate):
     with_record: bool = Field(default=False)
 
     @property
+    def _app(self) -> Runnable[Any, Any]:
+        """The app, as it is without a shunt."""
+        return self.large
+
+    @property
     @override
     def InputType(self) -> Any:
-        return self.large.InputType
+        return self._app.InputType
 
     @property
     @override
     def OutputType(self) -> Any:
-        return ShuntRecord if self.with_record else self.large.OutputType
+        return ShuntRecord if self.with_record else self._app.OutputType
 
     @override
     def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
-        return self.large.get_input_schema(config)
+        return self._app.get_input_schema(config)
 
     @override
     def get_output_schema(self, config: RunnableConfig | None = None) -> Any:
-        return super().get_output_schema(config) if self.with_record else self.large.get_output_schema(config)
+        return super().get_output_schema(config) if self.with_record else self._app.get_output_schema(config)
 
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:
-        return self.large.config_specs
+        return self._app.config_specs
 
     @override
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
-        return branch_graph(self, self.large, config)
-
-    @override
-    def _keeps(self, prediction: Prediction) -> bool:
-        return not self.shadow and super()._keeps(prediction)
+        return branch_graph(self, self._app, config)
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
@@ -154,13 +155,27 @@ class AppShunt(Gate):
         for row, record in enumerate(results):
             if isinstance(record, Exception):
                 continue
-            if self._keeps(record["prediction"]):
+            if not self.shadow and self._is_sure(record):
                 kept.append(row)
-                results[row] = {**record, "answer": record["prediction"].value, "source": "small"}
+                results[row] = self._kept(record)
             else:
-                call = self._call(row, record, inputs[row], config[row], run_manager[row], "dsplus:large")
+                asked_for = self._arm_input(inputs[row], record)
+                call = self._call(row, record, asked_for, config[row], run_manager[row], "dsplus:large")
                 calls.append(call._replace(config=self._told(call)))
         return results, kept, calls
+
+    def _is_sure(self, record: dict[str, Any]) -> bool:
+        """Whether the small model's answer may be the answer."""
+        return self._keeps(record["prediction"])
+
+    def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The record of a row that the small model answers."""
+        return {**record, "answer": record["prediction"].value, "source": "small"}
+
+    def _arm_input(self, value: Any, record: dict[str, Any]) -> Any:
+        """What the large arm is called with."""
+        del record
+        return value
 
     def _text_of(self, value: Any) -> str | NoText:
         try:
@@ -226,9 +241,14 @@ class AppShunt(Gate):
     def _tell(self, manager: Any, record: dict[str, Any]) -> Flow:
         """Send the row's decision, if anybody listens."""
         if manager.handlers:
-            shadow = {"shadow": True, "would_keep": super()._keeps(record["prediction"])} if self.shadow else {}
-            event = {**self._event(record["prediction"], record["source"]), **shadow, "record": record}
-            yield Tell(manager, DECISION_EVENT, event)
+            shadow = {"shadow": True, "would_keep": self._is_sure(record)} if self.shadow else {}
+            event = {**self._event(record["prediction"], record["source"]), **shadow, **self._details(record)}
+            yield Tell(manager, DECISION_EVENT, {**event, "record": record})
+
+    def _details(self, record: dict[str, Any]) -> dict[str, Any]:
+        """What else the event tells."""
+        del record
+        return {}
 
 
 class _Pieces:

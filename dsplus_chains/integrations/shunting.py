@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 
 from dsplus_chains.integrations.app_hints import HintPlace, with_hints
 from dsplus_chains.integrations.app_output import app_output
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import When, text_reader
+from dsplus_chains.integrations.output_type import output_type
+from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
@@ -20,9 +23,10 @@ from dsplus_chains.scoring.coercing import as_scorer
 
 def shunt(
     app: Any,
-    scorer: Any,
+    scorer: Any = None,
     *,
-    threshold: float | Mapping[Any, float | None] | None = None,
+    fields: Mapping[str, Any] | None = None,
+    threshold: float | Mapping[Any, Any] | None = None,
     text: str | Callable[[Any], Any] = "auto",
     output: Any = "auto",
     read: Any = "auto",
@@ -39,6 +43,8 @@ def shunt(
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
     budget: Budget | None = None,
+    optional: Collection[str] = (),
+    rest_prompt: Runnable[Any, Any] | None = None,
 ) -> AppShunt:
     r"""Put a small model before an app. What goes in and what comes out stay what they were.
 
@@ -48,8 +54,10 @@ def shunt(
     Args:
         app: Any Runnable or function.
         scorer: A `SmallModelScorer`, or any Runnable or function from a text to a `Prediction`.
+        fields: Small models by field, in place of a scorer. For an app that ends in
+            ``chat_model.with_structured_output(...)``. See `StructuredShunt`.
         threshold: Confidence from which on the small model answers. It may be a dict by label. It is required, unless
-            `shadow` is set.
+            `shadow` is set. With `fields`, a dict is by field.
         text: Where the text is: a key, a dotted path, a template such as "{question}\n{document}", or a function.
             "auto" knows a string, messages in every form that LangChain takes, and a dict with one text. Of a
             conversation it takes the last human turn.
@@ -70,6 +78,9 @@ def shunt(
         deadline: Seconds that it has for all rows of a batch.
         breaker: What stops asking an app that keeps failing.
         budget: How many tokens or dollars the app's models may cost.
+        optional: With `fields`: the fields that nobody is asked for if all others are known. They keep their default.
+        rest_prompt: With `fields`: the prompt for rows where only fields without a small model are left. It gets what
+            the app gets, and the variable `known`. Without the text in it, it saves most of the tokens.
 
     Raises:
         ValueError: No threshold is given, or it cannot be told how the app's input and output are meant. All labels are
@@ -95,6 +106,29 @@ def shunt(
         )
         raise ValueError(msg)
     run = coerce_to_runnable(app)
+    settings: dict[str, Any] = {
+        "text": text_reader(text, when=when),
+        "shadow": shadow,
+        "with_record": with_record,
+        "max_ood_score": max_ood_score,
+        "on_large_error": "raise" if shadow else on_large_error,
+        "on_arm_bug": on_arm_bug,
+        "timeout": timeout,
+        "deadline": deadline,
+        "breaker": breaker,
+        "budget": budget,
+    }
+    if fields is not None:
+        if scorer is not None or labels is not None or hints != "none" or read != "auto":
+            msg = "Got fields= and one of scorer, labels, hints and read, but expected these only without fields="
+            raise ValueError(msg)
+        target = output_type(run) if isinstance(output, str) and output == "auto" else output
+        return structured_shunt(
+            run, fields, target=target, threshold=threshold, optional=optional, rest_prompt=rest_prompt, **settings
+        )
+    if scorer is None or optional or rest_prompt is not None:
+        msg = "Got no fields= and no scorer, or optional= or rest_prompt= without fields=, but expected one of the two"
+        raise ValueError(msg)
     first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
     names = list(labels if labels is not None else getattr(inner, "labels", None) or ())
     told = app_output(run, names, output=output, read=read)
@@ -102,18 +136,9 @@ def shunt(
         name="shunt",
         large=with_hints(run, hints),
         scorer=first,
-        text=text_reader(text, when=when),
         write=told.write,
         read=told.read,
         hint=None if hints == "none" else partial(soft_hint, labels=names, top_k=top_k),
         threshold=threshold,
-        shadow=shadow,
-        with_record=with_record,
-        max_ood_score=max_ood_score,
-        on_large_error="raise" if shadow else on_large_error,
-        on_arm_bug=on_arm_bug,
-        timeout=timeout,
-        deadline=deadline,
-        breaker=breaker,
-        budget=budget,
+        **settings,
     )

@@ -77,6 +77,7 @@ from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
 from dsplus_chains.schema.secrets import hide_secrets as hide_secrets
 from dsplus_chains.schema.secrets import place_of_secret as place_of_secret
 from dsplus_chains.schema.secrets import without_secrets as without_secrets
+from dsplus_chains.schema.tags import TagsPrediction as TagsPrediction
 from dsplus_chains.schema.text_keys import first_copies as first_copies
 from dsplus_chains.schema.text_keys import text_hash as text_hash
 from dsplus_chains.schema.text_keys import text_key as text_key

@@ -29,12 +29,16 @@ class ShuntRecord(TypedDict, total=False):
     """The latest small model's prediction."""
     tiers: NotRequired[list[Prediction]]
     """The predictions of earlier small models, first to last."""
+    predictions: NotRequired[dict[str, Prediction]]
+    """The small models' predictions by field, where the answer has fields."""
     answer: Any
     """The final answer."""
     answer_label: NotRequired[Any]
     """The label that the answer stands for, where the answer is the output of an app. None if it stands for none."""
     source: str
     """Who gave the answer: "small", "large", "fused", "fallback", or a tier's name."""
+    sources: NotRequired[dict[str, str]]
+    """Who gave each field, where the answer has fields. "default" means nobody was asked."""
     large: NotRequired[LargeAnswer]
     """What the large model said. Absent if it was not asked."""
     fused: NotRequired[Prediction]

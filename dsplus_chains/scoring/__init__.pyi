@@ -3,6 +3,7 @@ from .chat_model import ChatModelScorer as ChatModelScorer
 from .decision_model import DecisionModelScorer as DecisionModelScorer
 from .estimator import EstimatorScorer as EstimatorScorer
 from .mask import LabelMask as LabelMask
+from .multi_label import MultiLabelScorer as MultiLabelScorer
 from .pipeline import PipelineScorer as PipelineScorer
 from .runnable import RunnableScorer as RunnableScorer
 from .seen_texts import SeenTexts as SeenTexts

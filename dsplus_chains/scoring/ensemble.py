@@ -108,6 +108,7 @@ class EnsembleClassifier:
         calibration: CalibrationName = "temperature",
         seed: int = 0,
         copy_of: NDArray[np.int64] | None = None,
+        batch: TextBatch | None = None,
     ) -> Self:
         """Fit the members, mix them and calibrate the mixture.
 
@@ -123,6 +124,7 @@ class EnsembleClassifier:
             calibration: Calibration of the out-of-fold predictions, on top of the mixture's temperature.
             seed: Seed of the folds and of a member's random draws.
             copy_of: For each example, the number of the first one with the same text. By default all texts differ.
+            batch: The examples with their vectors, where several classifiers share them.
 
         Raises:
             TrainingDataError: The calibration has many parameters, and there are few examples.
@@ -136,7 +138,7 @@ class EnsembleClassifier:
                 f'{ENOUGH_TO_BEND}; leave it at "temperature"'
             )
             raise TrainingDataError(msg)
-        batch = TextBatch(texts, encoder)
+        batch = TextBatch(texts, encoder) if batch is None else batch
         if len(judged) < ENOUGH:
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
             report = MemberReport(name=only.kind, weight=1.0)
@@ -184,7 +186,10 @@ class EnsembleClassifier:
 
         It needs one encode, however many members there are. The distances are None if no member looks for neighbours.
         """
-        batch = TextBatch(texts, self.encoder)
+        return self.predict_batch(TextBatch(texts, self.encoder))
+
+    def predict_batch(self, batch: TextBatch) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """The same for texts whose vectors may be known, where several classifiers share them."""
         logs = mix([member.log_proba(batch) for member in self.members], self.weights)
         probabilities = np.exp(logs if self.calibrator is None else self.calibrator.apply_log(logs))
         near = _near(self.members)

@@ -1,0 +1,113 @@
+"""`structured_shunt` puts small models before an app with structured output, one for each field."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from dsplus_chains.integrations.app_output import option_of
+from dsplus_chains.integrations.fields_scorer import FieldsScorer
+from dsplus_chains.integrations.output_type import OutputField, output_fields
+from dsplus_chains.integrations.part_asker import PartAsker
+from dsplus_chains.integrations.part_schema import fields_in, whole_of
+from dsplus_chains.integrations.structured_shunt import StructuredShunt
+from dsplus_chains.schema import InvalidInputError, what_came
+from dsplus_chains.scoring.coercing import as_scorer
+
+
+def structured_shunt(
+    app: Runnable[Any, Any],
+    fields: Mapping[str, Any],
+    *,
+    target: Any,
+    threshold: Any,
+    optional: Collection[str] = (),
+    rest_prompt: Runnable[Any, Any] | None = None,
+    **settings: Any,
+) -> StructuredShunt:
+    """A `StructuredShunt` around an app. `shunt` calls it, where it is given `fields`.
+
+    Args:
+        app: The app. It ends in ``chat_model.with_structured_output(...)``.
+        fields: The small model of each field that one can answer.
+        target: What the app answers with.
+        threshold: One threshold, or a dict by field.
+        optional: The fields for whose sake alone nobody is asked. They have a default.
+        rest_prompt: See `PartAsker`.
+        **settings: The other fields of the shunt.
+
+    Raises:
+        ValueError: A field is not there, a label stands for none of its values, or the app cannot be asked for a part.
+    """
+    known = output_fields(target)
+    if known is None:
+        msg = (
+            f"Got fields= but an app that answers with {what_came(target)}. Name its class or JSON schema, "
+            "such as output=Ticket"
+        )
+        raise ValueError(msg)
+    asker = PartAsker(app=app, target=target, names=tuple(known), rest_prompt=rest_prompt)
+    asker.check()
+    _check(known, fields, optional, threshold)
+    scorers, made = {}, dict[int, Any]()
+    for name, scorer in fields.items():
+        if id(scorer) not in made:  # one that answers several fields stays one
+            made[id(scorer)] = as_scorer(scorer, labels=None, input_key="input", on_error="defer")
+        scorers[name], inner = made[id(scorer)]
+        if name not in (tags := getattr(inner, "tags", (name,))):
+            msg = f"Got a MultiLabelScorer for the field {name!r} but expected one of its tags, which are {tags}"
+            raise ValueError(msg)
+        _check_labels(name, known[name], getattr(inner, "labels", None) or ())
+    return StructuredShunt(
+        name="shunt",
+        large=asker,
+        scorer=FieldsScorer(
+            scorers=scorers,
+            options={name: known[name].options for name in scorers},
+            complete={*known} <= {*fields, *optional},
+        ),
+        write=partial(whole_of, target),
+        read=partial(fields_in, names=tuple(fields)),
+        threshold=threshold,
+        **settings,
+    )
+
+
+def _check(known: Mapping[str, OutputField], fields: Any, optional: Collection[str], threshold: Any) -> None:
+    """Check the names.
+
+    Raises:
+        ValueError: One is wrong.
+    """
+    if not isinstance(fields, Mapping) or not fields:
+        msg = f'Got fields={what_came(fields)} but expected small models by field, such as {{"category": scorer}}'
+        raise ValueError(msg)
+    for said, names in {"fields": fields, "optional": optional}.items():
+        if unknown := [name for name in names if name not in known]:
+            msg = f"Got {said} for {unknown} but expected fields of the app's output, which are {sorted(known)}"
+            raise ValueError(msg)
+    if needed := [name for name in optional if known[name].needed or name in fields]:
+        msg = f"Got optional={needed} but expected fields that have a default, and no small model"
+        raise ValueError(msg)
+    if isinstance(threshold, Mapping) and {*threshold} != {*fields}:
+        msg = f"Got thresholds for {sorted(map(str, threshold))} but expected one for each of {sorted(fields)}"
+        raise ValueError(msg)
+
+
+def _check_labels(name: str, field: OutputField, labels: Collection[Any]) -> None:
+    """Check that each label stands for a value of its field.
+
+    Raises:
+        ValueError: One does not.
+    """
+    if field.options is None:
+        return
+    for label in labels:
+        try:
+            option_of(field.options, label)
+        except InvalidInputError as error:
+            msg = f"Got a small model for the field {name!r} with the label {label!r}, but {error}"
+            raise ValueError(msg) from error
