@@ -66,6 +66,7 @@ class ReviewSplit(BaseModel):
 def load_reviews(
     *,
     neutral: float = NEUTRAL,
+    distinct: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     download: Download = pip_download,
     file: PackagedFile = REVIEWS,
@@ -74,13 +75,13 @@ def load_reviews(
 
     Args:
         neutral: Sentences whose mean rating is at most this far from zero are dropped.
+        distinct: Whether only the first of copies of a sentence is taken, so that no split has seen one of another.
         cache_dir: Where the archive (2 MB) is kept. None means the user's cache folder.
         download: A function that fetches the package's archive.
         file: The archive inside the package.
 
     Returns:
-        The sentences, in the order of the file. Of copies of a sentence the first is taken, so that no split has seen
-        a sentence of another.
+        The sentences, in the order of the file.
 
     Raises:
         DemoDataError: The data cannot be fetched, or is not the expected one.
@@ -88,6 +89,8 @@ def load_reviews(
     with open_member(fetch(file, cache_dir=cache_dir, download=download), RATINGS) as inside:
         sentences = parse_reviews(inside.read().decode("utf-8"))
     kept = [sentence for sentence in sentences if abs(sentence.rating) > neutral]
+    if not distinct:
+        return tuple(kept)
     firsts = first_copies(text_hash(sentence.text) for sentence in kept)
     return tuple(sentence for number, sentence in enumerate(kept) if firsts[number] == number)
 
