@@ -232,9 +232,9 @@ def _check_options(bundle: Bundle, texts: list[str], labels: Sequence[Any], opti
     from dsplus_chains.tuning.rehearsal import rehearse
     from dsplus_chains.tuning.row_origin import RowOrigin
 
+    rehearse(labels, **options)
     if options["max_risk"] is not None:
         RowOrigin(training=tuple(bundle.scorer.training_of(texts))).check(guaranteed=True)
-    rehearse(labels, **options)
 
 
 def _logged(bundle: Bundle, cells: Sequence[Any], column: str) -> list[Any]:
