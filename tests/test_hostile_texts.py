@@ -35,7 +35,7 @@ def test_a_text_of_one_piece_again_and_again(reader, piece):
 
 def test_a_table_of_very_many_columns(tmp_path):
     path = tmp_path / "wide.csv"
-    path.write_text(",".join(f"c{i}" for i in range(50_000)) + "\n" + "," * 49_999 + "\n", encoding="utf-8")
+    path.write_text(",".join(f"c{i}" for i in range(50_000)) + "\n" + "x," * 49_999 + "x\n", encoding="utf-8")
     started = time.process_time()
     read_table(path)
     assert time.process_time() - started < 1

@@ -17,7 +17,7 @@ from dsplus_chains.integrations.part_schema import part_of, whole_of
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.usage import traced
-from dsplus_chains.schema import Prediction, fence, label_text, percent
+from dsplus_chains.schema import Prediction, fence, percent
 
 KNOWN_KEY = "dsplus_known"
 """The configurable value that carries a row's known fields to the step that tells them."""
@@ -164,8 +164,7 @@ def known_text(known: Mapping[str, Prediction]) -> str:
     if not known:
         return ""
     lines = [
-        f"- {name}: {label_text(prediction.value)} ({percent(prediction.confidence)} sure)"
-        for name, prediction in known.items()
+        f"- {name}: {prediction.value!s} ({percent(prediction.confidence)} sure)" for name, prediction in known.items()
     ]
     return "\n".join(
         [

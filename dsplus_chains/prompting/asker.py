@@ -25,7 +25,7 @@ from dsplus_chains.running.endings import CutOffError, RefusalError, spoken
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, without_thoughts
 from dsplus_chains.running.usage import traced
-from dsplus_chains.schema import WiringError, label_text, shorten
+from dsplus_chains.schema import WiringError, shorten
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
 """What a model may answer in place of a label. Asking again would not change its mind."""
@@ -142,7 +142,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     def _choices(self, prompt: Any) -> tuple[str, ...]:
         """The answers that a prompt allows."""
-        offered = prompt.offered if isinstance(prompt, LabelPrompt) else tuple(map(label_text, self.parser.labels))
+        offered = prompt.offered if isinstance(prompt, LabelPrompt) else tuple(map(str, self.parser.labels))
         return (*offered, NONE_OF_THESE) if self._escape(prompt) else offered
 
     def _escape(self, prompt: Any) -> bool:

@@ -31,7 +31,6 @@ from dsplus_chains.schema import (
     brief,
     fence,
     from_pairs,
-    label_text,
     labels_outside,
 )
 
@@ -253,7 +252,7 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
                 SystemMessage("\n\n".join(system)),
                 HumanMessage("\n\n".join(block for block in human if block)),
             ]
-        offered = tuple(label_text(label) for label in self.labels if label in left)
+        offered = tuple(str(label) for label in self.labels if label in left)
         return LabelPrompt(messages=messages, offered=offered, escape=escape)
 
     def _view(self, record: Mapping[str, Any]) -> tuple[list[Any], bool, str]:

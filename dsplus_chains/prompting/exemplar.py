@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dsplus_chains.schema import Label, Prediction, fence, label_text
+from dsplus_chains.schema import Label, Prediction, fence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Exemplar:
     def __str__(self) -> str:
         """The fenced input, the prediction with its confidence, and the label, in SuperICL's order."""
         told = [] if self.prediction is None else [f"Small model: {self.prediction}"]
-        return "\n".join([fence(self.input, tag="example"), *told, f"Label: {label_text(self.label)}"])
+        return "\n".join([fence(self.input, tag="example"), *told, f"Label: {self.label!s}"])
 
 
 def exemplar_block(exemplars: Sequence[Exemplar], *, views: bool) -> str:

@@ -27,7 +27,6 @@ from dsplus_chains.schema import (
     clean_labels,
     column_of,
     each_once,
-    label_text,
     what_came,
 )
 
@@ -219,7 +218,7 @@ class ExemplarSelector(BaseExampleSelector):
         return [
             {
                 "input": exemplar.input,
-                "label": label_text(exemplar.label),
+                "label": str(exemplar.label),
                 "prediction": "" if exemplar.prediction is None else str(exemplar.prediction),
             }
             for exemplar in self.select_batch([text])[0]

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from dsplus_chains.calibration.conformal import in_set
 from dsplus_chains.calibration.track_record import TrackRecord
-from dsplus_chains.schema import Prediction, label_text, labels_outside, percent
+from dsplus_chains.schema import Prediction, labels_outside, percent
 
 HintMode: TypeAlias = Literal["none", "soft", "hard"]
 """What the large model is told of the small one's view."""
@@ -70,7 +70,7 @@ def soft_hint(
     return "\n".join(
         [
             "A small model trained for this task read the input and estimates:",
-            *(f"- {label_text(label)}: {percent(probability)}" for label, probability in ranked),
+            *(f"- {label!s}: {percent(probability)}" for label, probability in ranked),
             f"{worth} Weigh its estimate, but decide yourself.",
         ]
     )
@@ -133,8 +133,5 @@ def label_list(labels: Sequence[Any], descriptions: Mapping[Any, str] | None, *,
         - none of these
     """
     described = descriptions or {}
-    lines = [
-        f"- {label_text(label)}: {described[label]}" if label in described else f"- {label_text(label)}"
-        for label in labels
-    ]
+    lines = [f"- {label!s}: {described[label]}" if label in described else f"- {label!s}" for label in labels]
     return "\n".join([*lines, f"- {NONE_OF_THESE}"] if escape else lines)

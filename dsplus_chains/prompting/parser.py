@@ -27,7 +27,6 @@ from dsplus_chains.schema import (
     brief,
     describe_error,
     from_pairs,
-    label_text,
     labels_outside,
     same_label,
     shown,
@@ -189,7 +188,7 @@ class LabelParser(ComputingRunnable[Any, Any]):
             found = whole_json(said)
             if found is not None:
                 return self._parse(found, depth)
-            said = without_objects(without_markup(said), lambda one: label_text(self._parse_object(one, depth)))
+            said = without_objects(without_markup(said), lambda one: str(self._parse_object(one, depth)))
         except OutputParserException as error:
             error.llm_output = text
             raise

@@ -39,7 +39,6 @@ from dsplus_chains.schema.labels import check_labels as check_labels
 from dsplus_chains.schema.labels import each_once as each_once
 from dsplus_chains.schema.labels import is_one_line as is_one_line
 from dsplus_chains.schema.labels import label_key as label_key
-from dsplus_chains.schema.labels import label_text as label_text
 from dsplus_chains.schema.labels import labels_outside as labels_outside
 from dsplus_chains.schema.labels import same_label as same_label
 from dsplus_chains.schema.large_answer import Explanation as Explanation

@@ -71,17 +71,6 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
     return plain
 
 
-def label_text(label: Any) -> str:
-    r"""A label as a prompt shows it, on one line.
-
-    Example:
-        >>> label_text("not\nspam"), label_text(5)
-        ('not spam', '5')
-    """
-    text = str(label)
-    return " ".join(text.split()) if len(text.splitlines()) > 1 else text
-
-
 def is_one_line(text: str) -> bool:
     r"""Whether a text is one line, without control characters and halves of characters.
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, PlainSerializer, field_validator, model_va
 from typing_extensions import override
 
 from dsplus_chains.schema.cells import as_cell, is_missing
-from dsplus_chains.schema.labels import Label, as_label, label_text
+from dsplus_chains.schema.labels import Label, as_label
 from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shown
 
@@ -170,7 +170,7 @@ class Prediction(Value):
 
     @override
     def __str__(self) -> str:
-        return f"{'unknown' if self.label is None else label_text(self.label)} ({percent(self.confidence)})"
+        return f"{'unknown' if self.label is None else str(self.label)} ({percent(self.confidence)})"
 
 
 def canonical_text(value: Any) -> Any:

@@ -44,7 +44,7 @@ def text_key(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     spaced = " ".join(folded.translate(_PLAIN).split())
-    return _NOT_BETWEEN_DIGITS.sub("", spaced) or " ".join(text.split())
+    return _NOT_BETWEEN_DIGITS.sub("", spaced) or " ".join(folded.split())
 
 
 def text_hash(value: Any) -> int:

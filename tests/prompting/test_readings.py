@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 
-from dsplus_chains import HintPromptBuilder, LabelParser, Prediction
-from dsplus_chains.prompting.exemplar import Exemplar
-from dsplus_chains.prompting.hints import label_list, soft_hint
+from dsplus_chains import HintPromptBuilder, LabelParser
 
 TWO = LabelParser(labels=["positive", "negative"])
 DESCRIBED = LabelParser(
@@ -326,18 +324,11 @@ def test_a_line_break_turns_no_sentence_into_a_label(before, gap):
 
 
 @pytest.mark.parametrize("gap", BREAKS[:-2])
-def test_a_label_of_several_lines_is_shown_and_read_as_one(gap):
-    label = f"not{gap}spam"
-    parser = LabelParser(labels=["spam", label])
-    for answer in (label, "not spam", f"Label: not{gap}spam", "Label: Not spam.", '{"label": "not spam"}'):
-        assert parser.parse(answer) == label
-    assert parser.parse("spam") == "spam"
-    small = Prediction(label=label, confidence=0.6)
-    shown = [label_list(["spam", label], None), soft_hint(small, ["spam", label], top_k=5), str(small)]
-    shown += [str(Exemplar(input="x", label=label))]
-    assert all("not spam" in text and label not in text for text in shown)
-    offered = HintPromptBuilder(labels=["spam", label], instruction="?").build({"input": "x", "prediction": small})
-    assert "not spam" in offered.offered
+def test_a_label_of_several_lines_is_refused(gap):
+    with pytest.raises(ValueError, match="one line"):
+        LabelParser(labels=["spam", f"not{gap}spam"])
+    with pytest.raises(ValueError, match="one line"):
+        HintPromptBuilder(labels=["spam", f"not{gap}spam"], instruction="?")
 
 
 HOSTILE = st.lists(
