@@ -22,6 +22,7 @@ from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import (
+    BudgetError,
     LargeAnswer,
     Prediction,
     Threshold,
@@ -119,7 +120,10 @@ class Gate(BatchRunnable[Any, Any]):
             if call.budgeted is not None:
                 yield Work(call.budgeted.end, ())
         except TimeoutError as error:
-            raise TimeoutError(str(error) or f"no answer in {min(limits):g} s") from error
+            if str(error) or not limits:
+                raise
+            msg = f"no answer in {min(limits):g} s"
+            raise TimeoutError(msg) from error
         finally:
             if call.budgeted is not None:
                 call.budgeted.end()
@@ -132,8 +136,7 @@ class Gate(BatchRunnable[Any, Any]):
             error = call.budgeted.refused  # whatever the arm has made of it
         is_bug = self.on_arm_bug == "raise" and is_callers_bug(error)
         refused = budget_error(error)
-        wanted = self.on_large_error if refused is None else refused.spent
-        if wanted == "raise" or small.label is None or started or is_bug or isinstance(error, WiringError):
+        if self._must_raise(refused) or small.label is None or started or is_bug or isinstance(error, WiringError):
             if "small_error" in call.record:
                 error.add_note(f"The small model had failed before: {call.record['small_error']}")
             if is_bug and (told := self._told_of_input(call)):
@@ -147,6 +150,10 @@ class Gate(BatchRunnable[Any, Any]):
             "error": describe_error(error),
             "large": LargeAnswer(value=said, usage=call.collector.usage),
         }
+
+    def _must_raise(self, refused: BudgetError | None) -> bool:
+        """Whether a failure of the large arm, or a spent budget, is an error."""
+        return (self.on_large_error if refused is None else refused.spent) == "raise"
 
     def _told_of_input(self, call: LargeCall) -> str:
         """What a caller's bug in the arm may come from, or nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple
@@ -139,7 +140,7 @@ def _looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:
     """
     for one, output in known:
         if same_label(one, label):
-            return output
+            return deepcopy(output)  # a graph writes into the messages that it gets
     msg = f"the dict has the labels {[one for one, _ in known][:10]}"
     raise InvalidInputError(msg)
 

@@ -19,8 +19,9 @@ from dsplus_chains.integrations.app_text import NoText
 from dsplus_chains.running.batch_runnable import ComputingRunnable, add_chunks, by_row
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, StreamFlow, Tell
 from dsplus_chains.running.pulled_stream import END
+from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced
-from dsplus_chains.schema import InvalidInputError, LargeAnswer, Prediction, ShuntRecord
+from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
 
 _ABSENT = object()
 
@@ -150,7 +151,8 @@ class AppShunt(Gate):
         asked = Ask(self.scorer, [texts[row] for row in read], [_child(config, run_manager, row) for row in read])
         results = [_unread(value, text) for value, text in zip(inputs, texts, strict=True)]
         for row, record in zip(read, (yield asked).outputs, strict=True):
-            results[row] = record
+            is_silent = self.shadow and isinstance(record, Exception)
+            results[row] = _unread(texts[row], NoText(describe_error(record))) if is_silent else record
         kept, calls = list[int](), list[LargeCall]()
         for row, record in enumerate(results):
             if isinstance(record, Exception):
@@ -172,6 +174,10 @@ class AppShunt(Gate):
         """The record of a row that the small model answers."""
         return {**record, "answer": record["prediction"].value, "source": "small"}
 
+    @override
+    def _must_raise(self, refused: BudgetError | None) -> bool:
+        return self.shadow or super()._must_raise(refused)  # in shadow mode the small model never answers
+
     def _arm_input(self, value: Any, record: dict[str, Any]) -> Any:
         """What the large arm is called with."""
         del record
@@ -180,9 +186,9 @@ class AppShunt(Gate):
     def _text_of(self, value: Any) -> str | NoText:
         try:
             return self.text(value)
-        except InvalidInputError as error:
+        except Exception as error:
             if self.shadow:  # nothing that is wrong with the small model may cost the app's answer
-                return NoText(str(error))
+                return NoText(describe_error(error))
             raise
 
     def _told(self, call: LargeCall) -> RunnableConfig:
@@ -214,9 +220,19 @@ class AppShunt(Gate):
 
     def _answered(self, call: LargeCall, output: Any) -> dict[str, Any]:
         """The record of a row that the app has answered."""
-        label = self.read(output)
+        label = self._label_of(output)
         said = LargeAnswer(value=label, confidence=call.collector.confidence, usage=call.collector.usage)
         return {**call.record, "answer": output, "answer_label": label, "source": "large", "large": said}
+
+    def _label_of(self, output: Any) -> Any:
+        """The label that an output stands for. Whatever goes wrong here, the app's answer is the answer."""
+        try:
+            return self.read(output)
+        except Exception as error:
+            tell_once(
+                f"An output of the app cannot be read as a label: {describe_error(error)}", "read", type(error).__name__
+            )
+            return None
 
     def _small(self, results: list[Any], rows: list[int], run_manager: Any, config: Configs) -> Flow:
         """Turn the small model's labels into outputs of the app."""

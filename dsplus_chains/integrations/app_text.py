@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
+from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 
@@ -68,7 +69,25 @@ def _by_function(function: Callable[[Any], Any], when: When, value: Any) -> str 
 
 def _filled(template: str, value: Any) -> str:
     """A template with the texts in it."""
-    return _FIELD.sub(lambda field: str(at_path(value, field[1])), template)
+    return _FIELD.sub(lambda field: _plain(at_path(value, field[1])), template)
+
+
+def _plain(found: Any) -> str:
+    """A part of a text.
+
+    Raises:
+        InvalidInputError: It is no text, number, message or document, and no list of them.
+    """
+    if isinstance(found, (str, int, float)):
+        return str(found)
+    if isinstance(found, BaseMessage):
+        return str(found.text)
+    if isinstance(found, Document):
+        return found.page_content
+    if isinstance(found, (list, tuple)):
+        return "\n".join(map(_plain, found))
+    msg = f"Got {what_came(found)} in a template, but expected a text, a number, a message or a document. {_HOW}"
+    raise InvalidInputError(msg)
 
 
 def at_path(value: Any, path: str) -> Any:
@@ -117,9 +136,13 @@ def _found(value: Any, when: When) -> str | NoText:
         return _last_turn(messages, when)
     fields = fields_of(value)
     if fields is not None:
-        messages = _messages(fields.get("messages"))
-        if messages is not None:
-            return _last_turn(messages, when)
+        chat = fields.get("messages")
+        messages = _messages(chat)
+        if messages is not None or (isinstance(chat, (list, tuple)) and not chat):
+            return _last_turn(messages or [], when)
+        if isinstance(chat, (list, tuple)):
+            msg = f"Got {what_came(chat)} under 'messages' but expected a conversation as chat models take it. {_HOW}"
+            raise InvalidInputError(msg)
         texts = [key for key, held in fields.items() if isinstance(held, str)]
         usual = [key for key in USUAL_KEYS if key in texts]
         if len(usual) == 1 or len(texts) == 1:

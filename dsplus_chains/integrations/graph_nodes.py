@@ -106,7 +106,7 @@ def shunt_node(
         (['shunt'], 'spam', 'small')
     """
     run: Runnable[Any, Any]
-    where = _beside(SHUNT_KEYS, text, when)
+    where = _beside(SHUNT_KEYS if record_key is None else (), text, when)
     if large is not None:
         run = shunt(
             large,

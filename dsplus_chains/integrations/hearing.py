@@ -13,6 +13,9 @@ from typing_extensions import override
 
 from dsplus_chains.gating.gate import DECISION_EVENT
 
+_SHARED = 64
+"""So many of the last decisions may have been told twice, by a block and by one inside of it."""
+
 
 class Decisions(BaseCallbackHandler):
     """The decisions of all shunts that were heard, in the order in which they were made.
@@ -23,13 +26,17 @@ class Decisions(BaseCallbackHandler):
     run_inline = True
     ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_retry = ignore_chat_model = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, within: Decisions | None = None) -> None:
         self.seen: list[dict[str, Any]] = []
+        self._within = within
 
     @override
     def on_custom_event(self, name: str, data: Any, **_kwargs: Any) -> None:
-        if name == DECISION_EVENT:
-            self.seen.append(data)  # a list's append is atomic
+        if name != DECISION_EVENT or any(heard is data for heard in self.seen[-_SHARED:]):
+            return
+        self.seen.append(data)  # a list's append is atomic
+        if self._within is not None:  # a run that began in the outer block may have told it already
+            self._within.on_custom_event(name, data)
 
     @property
     def records(self) -> list[Any]:
@@ -57,8 +64,8 @@ register_configure_hook(_LISTENING, inheritable=True)
 def decisions() -> Iterator[Decisions]:
     """Hear the decisions of all shunts that are called inside of the block.
 
-    It works as LangChain's `get_usage_metadata_callback` does. A task that begins inside of the block is heard. So is a
-    thread that got the block's context.
+    It works as LangChain's `get_usage_metadata_callback` does. A block inside of another one is heard by both. A task
+    that begins inside of the block is heard. So is a thread that got the block's context.
 
     Example:
         >>> from dsplus_chains import ConfidenceBranch, Prediction
@@ -68,7 +75,7 @@ def decisions() -> Iterator[Decisions]:
         >>> [decision["source"] for decision in seen]
         ['small']
     """
-    listening = Decisions()
+    listening = Decisions(within=_LISTENING.get())
     token = _LISTENING.set(listening)
     try:
         yield listening

@@ -10,8 +10,14 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import Runnable, RunnableBranch, RunnableSequence, RunnableWithFallbacks
+from langchain_core.output_parsers import BaseOutputParser, StrOutputParser
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBranch,
+    RunnableGenerator,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
@@ -31,7 +37,7 @@ def output_type(app: Runnable[Any, Any]) -> Any:
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
-        >>> from langchain_core.output_parsers import StrOutputParser
+        >>> from langchain_core.output_parsers import BaseOutputParser, StrOutputParser
         >>> model = FakeListChatModel(responses=["hi"])
         >>> output_type(model | StrOutputParser()), output_type(model)
         (<class 'str'>, <class 'langchain_core.messages.ai.AIMessage'>)
@@ -186,5 +192,14 @@ def _bound_schema(app: Runnable[Any, Any]) -> Any:
         app = inner if inner is not None else app.default  # type: ignore[union-attr]
     if told:
         return told.get("schema")
-    steps = app.steps if isinstance(app, RunnableSequence) else []
-    return next((found for step in reversed(steps) if (found := _bound_schema(step)) is not None), None)
+    for step in reversed(app.steps if isinstance(app, RunnableSequence) else []):
+        if not _only_reads(step):  # a later step of the user's makes something else of the object
+            return _bound_schema(step)
+    return None
+
+
+def _only_reads(step: Runnable[Any, Any]) -> bool:
+    """Whether a step is LangChain's own reading of a model's structured output."""
+    if isinstance(step, RunnableGenerator):
+        return str(getattr(getattr(step, "_transform", None), "__module__", "")).startswith("langchain")
+    return isinstance(step, BaseOutputParser)

@@ -24,7 +24,7 @@ from dsplus_chains.integrations.shunting import shunt
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow
-from dsplus_chains.schema import Threshold
+from dsplus_chains.schema import Threshold, WiringError
 
 LARGE_SETTINGS = (
     "temperature",
@@ -71,7 +71,8 @@ class ShuntChatModel(ChainChatModel):
     tokens and chunks are counted once. An answer of the small model costs 0 tokens. The event
     "dsplus_decision", `decisions` and tags tell who answered, as for `AppShunt`.
 
-    A stream of version "v3" is the stream of the arm that is chosen. Hints and fallbacks are not in it.
+    A stream of version "v3" is the stream of the arm that is chosen. Hints and fallbacks are not in it. With a
+    limit or a budget it is refused.
 
     Args:
         large: The chat model. It may have a config, arguments, retries or fallbacks of its own.
@@ -196,6 +197,12 @@ class ShuntChatModel(ChainChatModel):
 
     @override
     def _arm_chooser(self, kwargs: Mapping[str, Any]) -> Runnable[Any, list[Any]]:
+        if kept := [name for name in ("timeout", "deadline", "breaker", "budget") if getattr(self, name) is not None]:
+            msg = (
+                f'Got a stream of version "v3" from a model with {", ".join(kept)}, which such a stream would not keep '
+                'to; use version="v2", or a model without'
+            )
+            raise WiringError(msg)
         parts, small = _parts(self._asked(kwargs)), self._shunt.small
         arms = {"large": RunnableLambda(lambda _: [self.large]), "write": lambda label: [small.bind(label=label)]}
         del parts["small"]

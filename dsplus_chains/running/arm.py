@@ -129,7 +129,7 @@ def feed(
     if len(prompt.input_variables) == 1 and missing[0] not in subtasks and "input" in record:
         asked = record["input"]
         messages = any(isinstance(part, MessagesPlaceholder) for part in getattr(prompt, "messages", ()))
-        return {**record, missing[0]: [HumanMessage(str(asked))] if messages else asked}
+        return {**record, missing[0]: [HumanMessage(asked)] if messages and isinstance(asked, str) else asked}
     msg = (
         f"The prompt of {whose} wants {sorted(missing)}, which the record does not hold; it has {sorted(record)}. "
         "Rename the prompt's variables (results of subtasks are in {subtasks}, and each under its name), add the "

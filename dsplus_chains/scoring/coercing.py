@@ -27,7 +27,8 @@ def as_scorer(
         inner = inner.model_copy(update={"on_error": on_error})  # a copy keeps the lock of what is not copied
         return scorer.model_copy(update={"bound": inner}), inner
     if not isinstance(scorer, BaseScorer):
-        made = RunnableScorer(run=scorer, labels=labels, input_key=input_key or "input", on_error=on_error)
+        named = labels if labels is not None else getattr(inner, "labels", None)
+        made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error)
         return made, made
     own = {} if input_key is None else {"input_key": input_key}
     copied = scorer.model_copy(update={**own, "on_error": on_error})

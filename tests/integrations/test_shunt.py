@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 import pytest
 from fakes import Recording
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -18,7 +19,16 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableGenerator, RunnableLambda
 from pydantic import BaseModel
 
-from dsplus_chains import InvalidInputError, Prediction, decisions, evaluate, shunt
+from dsplus_chains import (
+    Budget,
+    BudgetError,
+    ConfidenceBranch,
+    InvalidInputError,
+    Prediction,
+    decisions,
+    evaluate,
+    shunt,
+)
 from dsplus_chains.integrations.app_text import NoText, text_reader
 
 LABELS = ["billing", "shipping"]
@@ -410,3 +420,89 @@ def test_a_stream_of_the_app_that_breaks_off_is_raised_and_one_that_never_starts
         list(around(RunnableGenerator(breaks_off)).stream("where?"))
     with pytest.raises(TimeoutError):
         around(failing, on_large_error="raise").invoke("where?")
+
+
+# --- the edges --------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_after_the_structured_output_makes_something_else_of_it():
+    from langchain_openai import ChatOpenAI
+
+    structured = ChatOpenAI(model="m", api_key="none").with_structured_output(OneField)
+    with pytest.raises(ValueError, match="Cannot tell what the app answers with"):
+        shunt(structured | (lambda found: found.kind.upper()), small, threshold=0.9, labels=["red", "blue"])
+
+
+def test_no_two_answers_are_one_object():
+    shunted = around(failing, output={"billing": {"reply": []}, "shipping": {"reply": [1]}})
+    shunted.invoke("a refund")["reply"].append("written by a caller")
+    assert shunted.invoke("a refund") == {"reply": []}
+
+
+def test_an_output_that_cannot_be_read_stays_the_answer():
+    def read(said: str) -> str:
+        if said in LABELS:
+            return said
+        raise ValueError("no label")
+
+    shunted = around(lambda given: "hello", read=read, with_record=True)
+    record = shunted.invoke("where?")
+    assert (record["answer"], record["answer_label"], record["source"]) == ("hello", None, "large")
+    assert list(around(lambda given: "hello", read=read).stream("where?")) == ["hello"]
+
+
+def test_in_shadow_mode_neither_a_reader_nor_a_scorer_nor_a_budget_costs_the_apps_answer():
+    def bug(text: str) -> Prediction:
+        raise TypeError(text)
+
+    app = FakeListChatModel(responses=["shipping"]) | StrOutputParser()
+    silent = shunt(app, bug, shadow=True, labels=LABELS)
+    assert silent.invoke("a refund") == "shipping"
+    assert around(app, shadow=True, text=lambda given: given["ticket"]).invoke("a refund") == "shipping"
+    with pytest.raises(BudgetError):
+        around(app, shadow=True, budget=Budget(max_tokens=1)).invoke("where?")
+
+
+def test_where_messages_should_be_no_other_text_is_read():
+    assert isinstance(text_reader("auto")({"messages": [], "user": "u-17"}), NoText)
+    with pytest.raises(InvalidInputError, match="text="):
+        text_reader("auto")({"messages": [{"foo": 1}], "lang": "en"})
+
+
+def test_a_template_takes_documents_and_messages_but_no_repr():
+    read = text_reader("{question}\n{context}")
+    assert read({"question": "q", "context": [Document("d1"), HumanMessage("d2")]}) == "q\nd1\nd2"
+    with pytest.raises(InvalidInputError, match="in a template"):
+        read({"question": "q", "context": {"a": 1}})
+
+
+def test_messages_for_a_placeholder_are_messages():
+    seen = []
+    prompt = ChatPromptTemplate([MessagesPlaceholder("chat")])
+    arm = prompt | RunnableLambda(lambda value: seen.append(value.to_messages()) or "billing")
+    given = [HumanMessage("where?")]
+    ConfidenceBranch(large=arm, threshold=0.9).invoke({"input": given, "prediction": small("where?")})
+    assert seen == [given]
+
+
+def test_a_scorer_with_a_config_keeps_its_labels(scorer):
+    app = FakeListChatModel(responses=["Positive."]) | StrOutputParser()
+    record = shunt(app, scorer.with_config(tags=["x"]), threshold=1.0, with_record=True).invoke("hm")
+    assert record["answer_label"] == "positive"
+
+
+def test_a_time_out_of_the_app_in_a_stream_is_told_as_it_is():
+    def slow(given: Any) -> str:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        list(around(slow, on_large_error="raise").stream("where?"))
+
+
+def test_a_block_inside_of_another_is_heard_by_both():
+    shunted = around(lambda given: "shipping")
+    with decisions() as outer:
+        with decisions() as inner:
+            shunted.invoke("a refund")
+        shunted.invoke("where?")
+    assert ([said["source"] for said in outer], len(inner)) == (["small", "large"], 1)
