@@ -164,7 +164,8 @@ def known_text(known: Mapping[str, Prediction]) -> str:
     if not known:
         return ""
     lines = [
-        f"- {name}: {prediction.value!s} ({percent(prediction.confidence)} sure)" for name, prediction in known.items()
+        f"- {name}: {' '.join(str(prediction.value).split())} ({percent(prediction.confidence)} sure)"
+        for name, prediction in known.items()
     ]
     return "\n".join(
         [
