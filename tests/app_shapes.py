@@ -301,7 +301,7 @@ def to_json(message: AIMessage) -> AIMessage:
 
 json_text = RunnableLambda(to_json)
 
-if find_spec("langgraph"):  # the oldest LangChain that is promised to work has no LangGraph beside it
+if find_spec("langgraph.graph"):  # the oldest LangChain that is promised to work has no LangGraph beside it
     SHAPES.append(
         Shape(
             "a LangGraph graph",

@@ -20,7 +20,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from typing_extensions import TypedDict
 
-pytest.importorskip("langgraph")
+pytest.importorskip("langgraph.graph")
 pytest.importorskip("langgraph.checkpoint.sqlite")
 
 from langgraph.checkpoint.memory import InMemorySaver

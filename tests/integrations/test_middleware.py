@@ -15,7 +15,7 @@ from openai_server import openai_server
 from pydantic import BaseModel, Field
 
 pytest.importorskip("langchain")
-pytest.importorskip("langgraph")
+pytest.importorskip("langgraph.graph")
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
