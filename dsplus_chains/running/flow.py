@@ -244,7 +244,12 @@ def is_stale(output: Any) -> bool:
     Chat models keep their connections, and hand them to the next loop. Each one that fails is dropped. An app without
     a shunt fails there.
     """
-    return isinstance(output, RuntimeError) and str(output) == "Event loop is closed"
+    error = output if isinstance(output, Exception) else None
+    while error is not None:  # a provider's client may have wrapped it
+        if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
+            return True
+        error = error.__cause__ if isinstance(error.__cause__, Exception) else None
+    return False
 
 
 def raise_interrupts(outputs: Iterable[Any]) -> None:
