@@ -37,7 +37,16 @@ CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY AUTOINCREMENT);
 """
 
 
-_COLUMNS = "row, answer, source, confidence, error"
+_PAGE = "SELECT row, answer, source, confidence, error FROM answers WHERE row > ? ORDER BY row LIMIT 1000"
+_FIRST_FALLBACK = """
+SELECT row, answer, source, confidence, error FROM answers WHERE source IN ('fallback', 'error') ORDER BY row LIMIT 1
+"""
+_KEEP_REPLY = """
+INSERT OR REPLACE INTO replies VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM batches))
+"""
+_FORGET_REPLIES = """
+UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch < (SELECT coalesce(max(number), 0) FROM batches)
+"""
 
 
 class JournalError(DSPlusError, ValueError):
@@ -149,15 +158,14 @@ class Journal(BaseCache):
     def answers(self) -> Iterator[AnsweredRow]:
         """All answered rows, in their order."""
         row = -1
-        while page := self._query(f"SELECT {_COLUMNS} FROM answers WHERE row > ? ORDER BY row LIMIT 1000", row):  # noqa: S608
+        while page := self._query(_PAGE, row):
             yield from map(_read, page)
             row = page[-1][0]
 
     @property
     def first_fallback(self) -> AnsweredRow | None:
         """The first row that the large model failed at; None if there is none."""
-        where = "row >= ? AND source IN ('fallback', 'error')"
-        found = self._query(f"SELECT {_COLUMNS} FROM answers WHERE {where} ORDER BY row LIMIT 1", 0)  # noqa: S608
+        found = self._query(_FIRST_FALLBACK)
         return _read(found[0]) if found else None
 
     @override
@@ -181,13 +189,9 @@ class Journal(BaseCache):
             return
         tokens = 0 if message.usage_metadata is None else message.usage_metadata["total_tokens"]
         text = _writable(str(message.text))
-        batch = "(SELECT coalesce(max(number), 0) FROM batches)"
         try:
             with self._lock:
-                self._database.execute(
-                    f"INSERT OR REPLACE INTO replies VALUES (?, ?, ?, {batch})",  # noqa: S608  no value of anybody's
-                    (hash_of_text(prompt), text, tokens),
-                )
+                self._database.execute(_KEEP_REPLY, (hash_of_text(prompt), text, tokens))
                 self._counted["tokens"] += tokens
         except sqlite3.Error as error:  # the answer stands; a later run asks again
             tell_once(f"{self.path}: a reply cannot be kept ({describe_error(error)})", "journal", str(self.path))
@@ -219,16 +223,15 @@ class Journal(BaseCache):
         for source, number in self._database.execute("SELECT source, count(*) FROM answers GROUP BY source"):
             self._count(source, number)
         if forget:
-            batch = "(SELECT coalesce(max(number), 0) FROM batches)"
-            self._database.execute(f"UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch < {batch}")  # noqa: S608
+            self._database.execute(_FORGET_REPLIES)
 
     def _count(self, source: str, number: int) -> None:
         self._counted["kept" if source == "small" else "deferred"] += number
         self._counted["fallback"] += number if source in {"fallback", "error"} else 0
 
-    def _query(self, statement: str, value: Any) -> list[Any]:
+    def _query(self, statement: str, *values: Any) -> list[Any]:
         with self._lock:
-            return self._database.execute(statement, (value,)).fetchall()
+            return self._database.execute(statement, values).fetchall()
 
     def _check(self, row: AnsweredRow) -> None:
         is_label = isinstance(row.answer, (str, int))

@@ -64,9 +64,13 @@ def _load(recipe: AnyRecipe, **how: Any) -> Encoder:
         return EncoderUnion(encoders=[_load(part, **how) for part in recipe.encoders])
     kind: Any
     if isinstance(recipe, SentenceRecipe):  # imports are heavy, so only when weights are loaded
-        from dsplus_chains.encoding.sentence import SentenceEncoder as kind  # noqa: N813
+        from dsplus_chains.encoding.sentence import SentenceEncoder
+
+        kind = SentenceEncoder
     else:
-        from dsplus_chains.encoding.language_model import LanguageModelEncoder as kind  # noqa: N813
+        from dsplus_chains.encoding.language_model import LanguageModelEncoder
+
+        kind = LanguageModelEncoder
     try:
         made: Encoder = kind.from_pretrained(**dict(recipe), **how)
     except Exception as error:  # whatever is in the folder, or missing there

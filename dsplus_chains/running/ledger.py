@@ -37,7 +37,11 @@ CREATE TABLE IF NOT EXISTS seen (
 """
 _MARGIN = 1.1
 """What the tokens of a prompt may differ from those of earlier ones."""
-_AWAITED = "coalesce(sum(input + output), 0), coalesce(sum(usd), 0), count(*)"
+_RESERVED = "SELECT coalesce(sum(input + output), 0), coalesce(sum(usd), 0), count(*) FROM reserved WHERE period = ?"
+_PERIOD = {
+    "spent": "SELECT * FROM spent WHERE period = ? ORDER BY rowid",
+    "arms": "SELECT * FROM arms WHERE period = ? ORDER BY rowid",
+}
 
 
 class Call(NamedTuple):
@@ -116,8 +120,9 @@ class Ledger:
             self._bury(database, period)
             sure, awaited, n = self._committed(database, period)
             most, most_usd = database.execute("SELECT max(most), max(most_usd) FROM seen").fetchone()
-            columns = "ratio, excess, output, base, prompt_usd"
-            models = database.execute(f"SELECT {columns} FROM seen WHERE model != ''").fetchall()  # noqa: S608
+            models = database.execute(
+                "SELECT ratio, excess, output, base, prompt_usd FROM seen WHERE model != ''"
+            ).fetchall()
             least = min((Seen(*found[:3]).prompt(found[3]) for found in models), default=1)
             if not self._fits(sure, least, min((found[4] for found in models), default=0.0)):
                 return "spent"
@@ -151,8 +156,9 @@ class Ledger:
         What is left of the reservation stays held for its row, which may call again.
         """
         with self._database.transaction() as database:
-            columns = "row, period, model, base, input, output, usd"
-            found = database.execute(f"SELECT {columns} FROM reserved WHERE id = ?", (call_id,)).fetchone()  # noqa: S608
+            found = database.execute(
+                "SELECT row, period, model, base, input, output, usd FROM reserved WHERE id = ?", (call_id,)
+            ).fetchone()
             if found is None:
                 return
             row, period, model, base, estimated, answer, usd = found
@@ -212,13 +218,13 @@ class Ledger:
             sums = database.execute(
                 "SELECT coalesce(sum(input + output), 0), coalesce(sum(usd), 0) FROM spent WHERE period = ?", (period,)
             ).fetchone()
-            reserved = database.execute(f"SELECT {_AWAITED} FROM reserved WHERE period = ?", (period,)).fetchone()  # noqa: S608
+            reserved = database.execute(_RESERVED, (period,)).fetchone()
         return Amount(*sums), Amount(*reserved[:2])
 
     def table(self, name: Literal["spent", "arms"], period: str) -> list[Mapping[str, Any]]:
         """All that is kept of one period."""
         with self._database.reading() as database:
-            found = database.execute(f"SELECT * FROM {name} WHERE period = ? ORDER BY rowid", (period,))  # noqa: S608
+            found = database.execute(_PERIOD[name], (period,))
             columns = [column[0] for column in found.description]
             return [dict(zip(columns, row, strict=True)) for row in found]
 
@@ -239,9 +245,8 @@ class Ledger:
         spent = database.execute(
             "SELECT coalesce(sum(input + output), 0), coalesce(sum(usd), 0) FROM spent WHERE period = ?", (period,)
         ).fetchone()
-        where = "SELECT {} FROM reserved WHERE period = ? AND until {} ?"
-        left = database.execute(where.format(_AWAITED, "<="), (period, now)).fetchone()
-        awaited = database.execute(where.format(_AWAITED, ">"), (period, now)).fetchone()
+        left = database.execute(f"{_RESERVED} AND until <= ?", (period, now)).fetchone()
+        awaited = database.execute(f"{_RESERVED} AND until > ?", (period, now)).fetchone()
         return Amount(spent[0] + left[0], spent[1] + left[1]), Amount(*awaited[:2]), awaited[2]
 
     def _insert(self, database: sqlite3.Connection, key: str, row: str, period: str, call: Call) -> None:

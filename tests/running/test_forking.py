@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -162,5 +163,8 @@ def test_a_copy_has_a_lock_of_its_own():
     lock = ForkLock()
     with lock:
         for other in (copy.deepcopy(lock), pickle.loads(pickle.dumps(lock))):
-            with other:
-                pass
+            assert other is not lock
+            entering = threading.Thread(target=other.__enter__, daemon=True)
+            entering.start()
+            entering.join(10)
+            assert not entering.is_alive(), "the copy waits for the lock that it was copied from"
