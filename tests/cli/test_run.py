@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import signal
 import sqlite3
@@ -9,26 +8,11 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
-from pathlib import Path
 
 import pytest
+from command_line import COMMAND, read
 
 N = 60
-COMMAND = """
-import sys
-sys.path.insert(0, {tests!r})
-from fakes import TinyEncoder
-from dsplus_chains.encoding import sentence
-TinyEncoder.recipe = {{"kind": "sentence", "name": "tiny"}}
-sentence.SentenceEncoder.from_pretrained = staticmethod(lambda *args, **kwargs: TinyEncoder())
-from dsplus_chains.cli import app
-app()
-"""
-
-
-def read(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def arguments(bundle, data, out, server, *more):
@@ -81,7 +65,7 @@ def test_a_killed_run_goes_on_where_it_was(tuned, dsplus, server, inputs, tmp_pa
     journal = tmp_path / "out.csv.journal.sqlite"
     given = [str(argument) for argument in arguments(bundle, inputs, out, server, "--batch-size", "16")]
     server.delay = 0.05
-    code = COMMAND.format(tests=str(Path(__file__).parents[1]))
+    code = COMMAND
     with subprocess.Popen(
         [sys.executable, "-c", code, *given], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as run:

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from command_line import COMMAND, read
 from fault_server import fault_server
-
-COMMAND = """
-import sys
-sys.path.insert(0, {tests!r})
-from fakes import TinyEncoder
-from dsplus_chains.encoding import sentence
-TinyEncoder.recipe = {{"kind": "sentence", "name": "tiny"}}
-sentence.SentenceEncoder.from_pretrained = staticmethod(lambda *args, **kwargs: TinyEncoder())
-from dsplus_chains.cli import app
-app()
-"""
-
-
-def read(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -150,7 +133,7 @@ def test_ctrl_c_ends_with_130_and_what_was_answered_is_kept(labelled, fitted, ds
         data, large = table("dev.csv", ["text", "label"], rows), labelled[labelled.index("--large") :]
         given = ["tune", fitted, "--data", data, "--text", "text", "--label", "label", *large]
         given += ["--answers", tmp_path / "answers.sqlite"]
-    code = COMMAND.format(tests=str(Path(__file__).parents[1]))
+    code = COMMAND
     with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, given)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:

@@ -1,0 +1,23 @@
+"""The `dsplus` command in a process of its own, with the tiny encoder, for tests that kill or interrupt it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+COMMAND = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from fakes import TinyEncoder
+from dsplus_chains.encoding import sentence
+TinyEncoder.recipe = {{"kind": "sentence", "name": "tiny"}}
+sentence.SentenceEncoder.from_pretrained = staticmethod(lambda *args, **kwargs: TinyEncoder())
+from dsplus_chains.cli import app
+app()
+"""
+
+
+def read(path):
+    """The rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
