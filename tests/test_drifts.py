@@ -121,3 +121,13 @@ def test_at_the_threshold_itself_the_chain_and_the_tuner_both_keep(confidence):
     assert tuned.escalation_rate.value == 0
     branch = ConfidenceBranch(large=lambda text: "b", threshold=tuned.threshold)
     assert branch.invoke({"input": "x", "prediction": predictions[0]})["source"] == "small"
+
+
+def test_the_help_of_a_table_names_every_kind_that_can_be_read():
+    from typing import get_args
+
+    from dsplus_chains.cli import console
+    from dsplus_chains.tables.reading import KINDS
+
+    (told,) = (str(one.help) for one in get_args(console.Data)[1:])
+    assert {kind for kind in KINDS if kind not in told} == {".tab", ".ndjson"}  # other endings of two that it names

@@ -21,7 +21,7 @@ from dsplus_chains.calibration.metrics import (
 from dsplus_chains.evaluation.answers import number, right_answers
 from dsplus_chains.evaluation.curve import operating_curve
 from dsplus_chains.evaluation.evaluation import Baseline
-from dsplus_chains.schema import Prediction, same_label
+from dsplus_chains.schema import Prediction, deciding_confidence, same_label
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -54,24 +54,15 @@ class LargeModelReport:
     curve: tuple[Mapping[str, float | None], ...]
 
 
-def confidences(predictions: Sequence[Prediction]) -> Floats:
-    """The confidence of each row. NaN where there is no confidence, or no label for it."""
-    known = [None if row.label is None else row.confidence for row in predictions]
-    return np.array([np.nan if value is None else value for value in known], dtype=np.float64)
-
-
-def deferrable(confidence: Floats, predictions: Sequence[Prediction], max_ood_score: float | None) -> Floats:
-    """The confidences that a threshold decides by. NaN where the chain defers whatever the threshold is.
+def confidences(predictions: Sequence[Prediction], max_ood_score: float | None = None) -> Floats:
+    """The confidence that a threshold decides by, for each row. NaN where the row is deferred at any threshold.
 
     Example:
         >>> near, far = (Prediction(label="a", confidence=0.9, ood_score=score) for score in (0.1, 0.7))
-        >>> deferrable(confidences([near, far]), [near, far], 0.5)
+        >>> confidences([near, far], 0.5)
         array([0.9, nan])
     """
-    if max_ood_score is None:
-        return confidence
-    near = [row.ood_score is not None and row.ood_score <= max_ood_score for row in predictions]
-    return np.where(near, confidence, np.nan)
+    return np.array([deciding_confidence(row, max_ood_score) for row in predictions], dtype=np.float64)
 
 
 def measure_small(predictions: Sequence[Prediction], labels: Sequence[Any], *, n_bins: int) -> SmallModelReport:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dsplus_chains.calibration.intervals import sign_test, wilson_interval
 from dsplus_chains.evaluation.answers import right_answers
-from dsplus_chains.evaluation.baselines import confidences, deferrable, measure_large, measure_small, paired_gain
+from dsplus_chains.evaluation.baselines import confidences, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.costs import spending
 from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
 from dsplus_chains.evaluation.label_confusion import count_confusions
@@ -136,7 +136,7 @@ def evaluate(
             chain_right=right,
             small_right=small_right,
             asked=asked,
-            confidence=deferrable(confidences(predictions), predictions, max_ood_score),
+            confidence=confidences(predictions, max_ood_score),
             level=level,
         )
     calls = [_usage(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]

@@ -86,6 +86,7 @@ from dsplus_chains.schema.texts import is_sound as is_sound
 from dsplus_chains.schema.texts import read_text as read_text
 from dsplus_chains.schema.threshold import Threshold as Threshold
 from dsplus_chains.schema.threshold import as_threshold as as_threshold
+from dsplus_chains.schema.threshold import deciding_confidence as deciding_confidence
 from dsplus_chains.schema.threshold import is_kept as is_kept
 from dsplus_chains.schema.threshold import threshold_for as threshold_for
 from dsplus_chains.schema.wording import percent as percent

@@ -81,11 +81,26 @@ def is_kept(prediction: Prediction, threshold: Any, max_ood_score: float | None 
         >>> is_kept(Prediction(label=True, confidence=0.95), {1: 0.9, 0: 0.9})
         False
     """
-    least = threshold_for(threshold, prediction)
-    return (
-        least is not None
-        and prediction.label is not None
-        and prediction.confidence is not None
-        and prediction.confidence >= least
-        and (max_ood_score is None or (prediction.ood_score is not None and prediction.ood_score <= max_ood_score))
-    )
+    least, confidence = threshold_for(threshold, prediction), deciding_confidence(prediction, max_ood_score)
+    return least is not None and confidence is not None and confidence >= least
+
+
+def deciding_confidence(prediction: Prediction, max_ood_score: float | None = None) -> float | None:
+    """The confidence that a threshold decides by. None if the prediction is deferred at any threshold.
+
+    That is so without a label, without a confidence, and too far from the training examples.
+
+    Args:
+        prediction: The small model's prediction.
+        max_ood_score: The largest distance at which an answer is kept. None allows any distance.
+
+    Example:
+        >>> far = Prediction(label="spam", confidence=0.9, ood_score=0.7)
+        >>> deciding_confidence(far), deciding_confidence(far, 0.5) is None
+        (0.9, True)
+    """
+    if prediction.label is None:
+        return None
+    if max_ood_score is not None and (prediction.ood_score is None or prediction.ood_score > max_ood_score):
+        return None
+    return prediction.confidence

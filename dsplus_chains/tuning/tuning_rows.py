@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.evaluation.answers import right_answers
+from dsplus_chains.evaluation.baselines import confidences
 from dsplus_chains.evaluation.raw_answers import read_answers
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import (
@@ -19,6 +20,7 @@ from dsplus_chains.schema import (
     brief_repr,
     clean_answers,
     clean_labels,
+    deciding_confidence,
     hash_of,
     read_confidences,
     read_predictions,
@@ -93,9 +95,7 @@ class TuningRows:
 
     def within(self, max_ood_score: float) -> Self:
         """The same rows, without the confidence of those whose `ood_score` is missing or above the bound."""
-        scores = [prediction.ood_score for prediction in self.predictions]
-        near = np.array([score is not None and score <= max_ood_score for score in scores], dtype=np.bool_)
-        return replace(self, confidence=np.where(near, self.confidence, np.nan))
+        return replace(self, confidence=confidences(self.predictions, max_ood_score))
 
     def fused(self, weighed: Sequence[Prediction | None], *, trusted: bool) -> Self:
         """The same rows, as if both models together answered deferred ones. A row with None stays as it is.
@@ -151,7 +151,7 @@ def read_rows(
         )
         raise InvalidInputError(msg)
     small = [prediction.label for prediction in predictions]
-    known = [None if label is None else row.confidence for label, row in zip(small, predictions, strict=True)]
+    known = [deciding_confidence(row) for row in predictions]
     small_right = right_answers(small, true, what="predictions")
     read = read_answers(large, labels=true, predictions=predictions, parser=parser)
     large_right = right_answers(read.values, true, what="large answers")
@@ -162,7 +162,7 @@ def read_rows(
         labels=true,
         answers=read.values,
         large_confidences=sure,
-        confidence=np.array([np.nan if value is None else value for value in known], dtype=np.float64),
+        confidence=confidences(predictions),
         small_right=small_right,
         large_right=large_right,
         replaced_right=replaced_right,
