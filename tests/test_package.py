@@ -137,3 +137,9 @@ def test_import_opens_no_socket():
         "print('quiet')"
     )
     assert run(code) == "quiet\n"
+
+
+def test_the_command_starts_without_tracers_and_model_libraries():
+    heavy = ["langsmith", "numpy", "torch", "langchain_openai"]
+    code = f"import sys, dsplus_chains.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    assert run(code).strip() == "[]"

@@ -17,12 +17,13 @@ class JointConfidence:
     """The probability that all answers about a text are right, from the confidence of each.
 
     The product of the confidences would be that probability if errors were independent. They are not: a text that one
-    model misreads is hard for the others too. So the product is calibrated, by a weight and a bias of its log-odds.
+    model misreads is hard for the others too. So the product is calibrated. Its logarithm, and
+    that of what is left to 1, each get a weight and a bias.
 
     Args:
         curve: The calibration of the product.
 
-    Source: Platt scaling, as in Guo et al. (ICML 2017), section 4.2. That it is put on a product is ours.
+    Source: vector scaling, Guo et al. (ICML 2017), section 4.2. That it is put on a product is ours.
 
     Example:
         >>> confidences = [[0.9, 0.9]] * 90 + [[0.6, 0.5]] * 10

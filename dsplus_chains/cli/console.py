@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from dsplus_chains.running.progress import Progress
-from dsplus_chains.schema import DSPlusError, DSPlusWarning, hide_secrets, visible
+from dsplus_chains.schema import DSPlusError, DSPlusWarning, first_fault, hide_secrets, visible
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
@@ -62,7 +62,7 @@ def user_errors() -> Iterator[None]:
             yield
     except KeyboardInterrupt as interrupt:
         what = f": {interrupt}" if str(interrupt) else ""
-        say(f"Stopped{what}. What was answered before is kept.")
+        say(f"Stopped{what}.")
         raise typer.Exit(STOPPED) from None
     except (DSPlusError, ImportError, ValueError, OSError) as error:
         _complain(hide_secrets(_line(error)), style="red")
@@ -111,8 +111,11 @@ def progress_bar(console: Console | None = None, *, quiet: bool) -> Iterator[Pro
 
 def write_json(path: Path, data: Any) -> None:
     """Write plain data as JSON. Missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    from dsplus_chains.storage.files import replacing_file
+
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8", errors="replace")
 
 
 def _complain(text: str, *, style: str) -> None:
@@ -123,6 +126,5 @@ def _complain(text: str, *, style: str) -> None:
 
 def _line(error: BaseException) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {' '.join(first['msg'].removeprefix('Value error, ').split())}"
+        return first_fault(error)
     return " ".join(str(error).split()) or type(error).__name__

@@ -38,7 +38,7 @@ from dsplus_chains.cli.large_options import (
     large_or_plan,
     say_plan,
 )
-from dsplus_chains.running.limits import Limits
+from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.progress import in_batches
 from dsplus_chains.schema import answer_of_large, share, span
 
@@ -57,7 +57,7 @@ def evaluate(
     answer_file: AnswerFile = None,
     sha256: Pin = None,
     allow_download: AllowDownload = False,
-    timeout: Timeout = 60.0,
+    timeout: Timeout = TIMEOUT,
     baselines: Annotated[
         bool, typer.Option(help="With --large: also ask the large model alone about every row, to compare.")
     ] = True,

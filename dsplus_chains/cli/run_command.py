@@ -32,7 +32,7 @@ from dsplus_chains.cli.large_options import (
     large_model,
     say_plan,
 )
-from dsplus_chains.running.limits import Limits
+from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.progress import BATCH_SIZE
 from dsplus_chains.schema import share
 
@@ -54,7 +54,7 @@ def run(
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows in one batch.")] = BATCH_SIZE,
-    timeout: Timeout = 60.0,
+    timeout: Timeout = TIMEOUT,
     max_fallback_rate: Annotated[
         float | None,
         typer.Option(

@@ -41,7 +41,7 @@ from dsplus_chains.cli.large_options import (
 )
 from dsplus_chains.cli.tune_options import Fusion, Hints, Objective, check_budget
 from dsplus_chains.cli.ways import AUTO, set_coverage_of, ways_to_ask
-from dsplus_chains.running.limits import Limits
+from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.progress import in_batches
 from dsplus_chains.schema import share
 
@@ -62,7 +62,7 @@ def tune(
     answer_file: AnswerFile = None,
     sha256: Pin = None,
     allow_download: AllowDownload = False,
-    timeout: Timeout = 60.0,
+    timeout: Timeout = TIMEOUT,
     objective: Annotated[Objective, typer.Option(help="What to optimise.")] = Objective.ACCURACY,
     max_escalation: Annotated[
         float | None, typer.Option(metavar="E", help="At most this share of rows goes to the large model.")

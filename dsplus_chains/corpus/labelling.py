@@ -16,7 +16,7 @@ from dsplus_chains.corpus.run_input import ADDED, prepare_run
 from dsplus_chains.evaluation.recorded import read_recorded
 from dsplus_chains.running.call_counter import CallCounter
 from dsplus_chains.running.flow import Ask
-from dsplus_chains.running.limits import Limits
+from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
 from dsplus_chains.schema import WiringError, describe_error
@@ -37,7 +37,7 @@ class RunInterruptedError(KeyboardInterrupt):
     """
 
     def __init__(self, done: int, total: int) -> None:
-        super().__init__(f"stopped after {done} of {total} rows")
+        super().__init__(f"stopped after {done} of {total} rows. What was answered before is kept")
         self.done = done
         self.total = total
 
@@ -123,7 +123,7 @@ def label_table(
         expected_sha256=expected_sha256,
         allow_download=allow_download,
     )
-    limits = Limits(timeout=60.0) if limits is None else limits
+    limits = Limits(timeout=TIMEOUT) if limits is None else limits
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         if large_model is None:
             answer = _replaying(loaded, table, str(large_column), texts)

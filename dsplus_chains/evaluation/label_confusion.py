@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from dsplus_chains.schema import label_key, shown
@@ -35,10 +36,9 @@ def count_confusions(labels: Sequence[Any], answers: Sequence[Any]) -> tuple[Con
         >>> [(pair.label, pair.answer, pair.n) for pair in count_confusions(["a", "b", "a"], ["a", "a", "a"])]
         [('a', 'a', 2), ('b', 'a', 1)]
     """
-    given = [answer if isinstance(answer, Hashable) else shown(answer) for answer in answers]
-    pairs = [(label_key(label), label_key(answer)) for label, answer in zip(labels, given, strict=True)]
-    first = dict(zip(reversed(pairs), reversed(list(zip(labels, given, strict=True))), strict=True))
-    return tuple(Confusion(label=first[key][0], answer=first[key][1], n=n) for key, n in Counter(pairs).items())
+    given = [answer if isinstance(answer, (str, int, float, NoneType)) else shown(answer) for answer in answers]
+    pairs = Counter((label_key(label), label_key(answer)) for label, answer in zip(labels, given, strict=True))
+    return tuple(Confusion(label=label[1], answer=answer[1], n=n) for (label, answer), n in pairs.items())
 
 
 def confusion_table(confusions: Sequence[Confusion], *, most: int) -> tuple[list[str], list[list[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -207,7 +207,7 @@ def _per_label(
     rows_of: dict[Any, list[int]] = {}
     for row, label in enumerate(true):
         rows_of.setdefault(label, []).append(row)
-    answered = Counter(label_key(answer) for answer in answers if isinstance(answer, Hashable))
+    answered = Counter(label_key(answer) for answer in answers if isinstance(answer, (str, int)))
     return tuple(
         LabelReport(
             label=label,

@@ -19,6 +19,7 @@ from dsplus_chains.evaluation.plots import (
 )
 from dsplus_chains.evaluation.report_page import Plot, Section, as_html, as_markdown
 from dsplus_chains.evaluation.terms import TERMS
+from dsplus_chains.schema import share, span
 
 ERRORS_SHOWN = 200
 """At most this many wrong answers are listed on the page. All of them are in the JSON."""
@@ -66,15 +67,17 @@ def write_report(evaluation: Evaluation, folder: str | Path, *, title: str = "Ev
     abouts = _abouts(evaluation)
     plots = [Plot(name=name, svg=as_svg(figure), about=abouts[name]) for name, figure in figures.items()]
     where = Path(folder)
-    where.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(html=where / "report.html", markdown=where / "report.md", json=where / "evaluation.json")
-    for plot in plots:
-        (where / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
     lead, sections = summary(evaluation), _sections(evaluation)
     points = [f"threshold {name}: asked {asked}, right {right}" for name, asked, right in _curve_rows(evaluation.curve)]
-    files.html.write_text(as_html(title, lead, plots, sections, points=points), encoding="utf-8")
-    files.markdown.write_text(as_markdown(title, lead, plots, sections), encoding="utf-8")
-    files.json.write_text(evaluation.to_json() + "\n", encoding="utf-8")
+    texts = {where / f"{plot.name}.svg": plot.svg for plot in plots} | {
+        files.html: as_html(title, lead, plots, sections, points=points),
+        files.markdown: as_markdown(title, lead, plots, sections),
+        files.json: evaluation.to_json() + "\n",
+    }
+    where.mkdir(parents=True, exist_ok=True)  # only now, so that nothing that fails leaves half a report
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8", errors="replace")
     return files
 
 
@@ -82,11 +85,11 @@ def summary(evaluation: Evaluation) -> str:
     """What the evaluation found, in a few plain sentences."""
     result = evaluation
     text = (
-        f"The chain was right on {_percent(result.accuracy)} of {result.n} inputs ({_range(result.accuracy_interval)})"
-        f" and sent {_percent(result.escalation_rate)} of them to the large model."
-        f" The small model alone was right on {_percent(result.small_accuracy)}"
+        f"The chain was right on {share(result.accuracy)} of {result.n} inputs ({_range(result.accuracy_interval)})"
+        f" and sent {share(result.escalation_rate)} of them to the large model."
+        f" The small model alone was right on {share(result.small_accuracy)}"
     )
-    text += "." if result.large_accuracy is None else f", the large model alone on {_percent(result.large_accuracy)}."
+    text += "." if result.large_accuracy is None else f", the large model alone on {share(result.large_accuracy)}."
     verdict = "more than chance explains" if result.sign_test_p < 0.05 else "which chance can explain"
     return (
         f"{text} The large model fixed {result.fixed} answers of the small one and broke {result.broke}, {verdict}"
@@ -99,7 +102,7 @@ def _abouts(result: Evaluation) -> dict[str, str]:
     error = _decimal(result.expected_calibration_error)
     return {
         "cost_accuracy": "Accuracy of the whole chain against the share of inputs sent to the large model. "
-        f"This chain is right on {_percent(result.accuracy)} and sends {_percent(result.escalation_rate)}.",
+        f"This chain is right on {share(result.accuracy)} and sends {share(result.escalation_rate)}.",
         "reliability": "How often the small model is right at each confidence. "
         f"Its expected calibration error is {error}.",
         "risk_coverage": "Share of wrong answers among those kept, against the share kept. "
@@ -109,7 +112,7 @@ def _abouts(result: Evaluation) -> dict[str, str]:
 
 def _curve_rows(points: Sequence[Mapping[str, float | None]]) -> list[list[str]]:
     return [
-        [threshold_name(point["threshold"]), _percent(point["escalation_rate"]), _percent(point["accuracy"])]
+        [threshold_name(point["threshold"]), share(point["escalation_rate"]), share(point["accuracy"])]
         for point in points
     ]
 
@@ -131,7 +134,7 @@ def _confusion_section(result: Evaluation) -> Section:
 
 def _sections(result: Evaluation) -> list[Section]:
     baselines = [
-        [name.replace("_", " "), _percent(baseline.accuracy), _percent(baseline.escalation_rate)]
+        [name.replace("_", " "), share(baseline.accuracy), share(baseline.escalation_rate)]
         for name, baseline in result.baselines.items()
     ]
     compared = [["against the small model alone", _range(result.gain_over_small)]]
@@ -143,20 +146,20 @@ def _sections(result: Evaluation) -> list[Section]:
         ["cost in US dollars", _usd(result.cost_usd), f"{_usd(result.large_only_cost_usd)}{estimated}"],
     ]
     quality = [
-        ["accuracy where the small answer was kept", _percent(result.kept_accuracy)],
-        ["accuracy where the large model was asked", _percent(result.deferred_accuracy)],
+        ["accuracy where the small answer was kept", share(result.kept_accuracy)],
+        ["accuracy where the large model was asked", share(result.deferred_accuracy)],
         ["expected calibration error", _decimal(result.expected_calibration_error)],
         ["adaptive calibration error", _decimal(result.adaptive_calibration_error)],
         ["Brier score", _decimal(result.brier_score)],
         ["negative log-likelihood", _decimal(result.negative_log_likelihood)],
         ["area under the risk-coverage curve", _decimal(result.aurc)],
         ["threshold", "none" if result.threshold is None else str(result.threshold)],
-        ["break-even escalation rate", _percent(result.break_even_escalation_rate)],
+        ["break-even escalation rate", share(result.break_even_escalation_rate)],
     ]
     if result.latency is not None:
         seconds = result.latency
         quality.append(["seconds an input", f"median {seconds.p50:.3g}, 95 % within {seconds.p95:.3g}"])
-    chain = [["this chain", _percent(result.accuracy), _percent(result.escalation_rate)]]
+    chain = [["this chain", share(result.accuracy), share(result.escalation_rate)]]
     sections = [
         Section(title="Against constants", header=["system", "accuracy", "escalation rate"], rows=chain + baselines),
         Section(title="Difference in accuracy", header=["the chain", "interval"], rows=compared),
@@ -170,10 +173,10 @@ def _sections(result: Evaluation) -> list[Section]:
                 [
                     str(row.label),
                     str(row.n),
-                    _percent(row.accuracy),
-                    _percent(row.precision),
-                    _percent(row.small_accuracy),
-                    _percent(row.escalation_rate),
+                    share(row.accuracy),
+                    share(row.precision),
+                    share(row.small_accuracy),
+                    share(row.escalation_rate),
                 ]
                 for row in sorted(result.per_label, key=lambda row: row.accuracy)
             ],
@@ -220,23 +223,17 @@ def _subtask_section(result: Evaluation) -> Section:
             _count(row.calls),
             _count(row.tokens),
             "unknown" if row.seconds is None else f"{row.seconds:.3g}",
-            _percent(row.escalation_rate),
-            _percent(row.skipped_rate),
-            _percent(row.failed_rate),
+            share(row.escalation_rate),
+            share(row.skipped_rate),
+            share(row.failed_rate),
         ]
         for row in result.subtasks
     ]
     return Section(title="Subtasks", header=header, rows=rows)
 
 
-def _percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.1f} %"
-
-
 def _range(interval: Interval) -> str:
-    return f"{interval.level:.0%} interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %".replace(
-        "%", " %", 1
-    )
+    return f"{100 * interval.level:.0f} % interval {span(interval.low, interval.high)}"
 
 
 def _decimal(value: float | None) -> str:

@@ -70,12 +70,25 @@ NOTES = (
 )
 """What may stand beside an answer."""
 
+ADJECTIVES = (
+    *("final", "correct", "best", "overall", "right", "appropriate", "suitable", "fitting", "main", "primary"),
+    *(
+        "general",
+        "dominant",
+        "predominant",
+        "underlying",
+        "chosen",
+        "selected",
+        "assigned",
+        "resulting",
+        "true",
+        "most",
+    ),
+)
+"""What an answer may be called."""
+
 _QUALIFIERS = frozenset(
-    (
-        *("final", "correct", "best", "overall", "right", "appropriate", "suitable", "fitting", "main", "primary"),
-        *("general", "dominant", "predominant", "underlying", "chosen", "selected", "assigned", "resulting", "true"),
-        *("most", "my", "the", "predicted", "requested", "output", "text", "review", "message", "sentiment"),
-    )
+    (*ADJECTIVES, "my", "the", "predicted", "requested", "output", "text", "review", "message", "sentiment")
 )
 _OWNERS = frozenset((*_QUALIFIERS, *INPUTS, *PEOPLE))
 _ASKED = frozenset((*ANSWERS, *ATTRIBUTES)) - {"score"}

@@ -53,7 +53,8 @@ _LOOSE = re.compile(
     r"(?:the|this|these|those|they|he|she|it|his|her|its|their|there|such|phrases?|words?|terms?|also|additionally"
     r"|moreover|furthermore|for (?:example|instance)|both|while|with|by|overall)\b|\""
 )
-_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
+ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
+"""How an item of a list begins."""
 _CLOSING = re.compile(
     r"(?:done|let me know|(?:i )?hope (?:this|that|it) helps|feel free|thanks?|thank you|would you like|do you want"
     r"|is there anything|if you (?:have|need|want))\b"
@@ -90,7 +91,7 @@ def explain(sentences: Sequence[str]) -> bool:
         if _HEADER.match(text):
             headed = True
         elif headed:
-            if not (_LOOSE.match(text) or _ITEM.match(sentence)):
+            if not (_LOOSE.match(text) or ITEM.match(sentence)):
                 return False
         elif not _SAYS.match(text):
             return False

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dsplus_chains.prompting.answer_words import ANSWERS, ATTRIBUTES, FOREIGN, INPUTS, PEOPLE, either
+from dsplus_chains.prompting.answer_words import ADJECTIVES, ANSWERS, ATTRIBUTES, FOREIGN, INPUTS, PEOPLE, either
 from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.matching import Forms, alike, asks, bare, plain
 
@@ -21,10 +21,7 @@ _OF = (
     r"(?: (?:expressed|conveyed|detected))?"
     rf"(?: (?:of|for|in|by|behind) (?:the |this |that |your )?{_INPUT}(?: above| here)?)?"
 )
-_BEST = (
-    "(?:(?:final|correct|best|overall|right|appropriate|suitable|fitting|best fitting|main|primary|general|dominant|"
-    "predominant|underlying|chosen|selected|assigned|resulting|true|most) )*"
-)
+_BEST = f"(?:(?:{either(('best fitting', *ADJECTIVES))}) )*"
 _THING = (
     rf"(?:(?:the|this|that|your) (?:{_INPUT}|{_PERSON})(?:'s (?:{_BEST}(?:{_NOUN}|{either(INPUTS)})))?"
     rf"|(?:the|its) {_BEST}(?:{_NOUN}){_OF}|it|this|that)"
@@ -117,6 +114,10 @@ class Statement(NamedTuple):
     own: bool = False
 
 
+LEVELS = 3
+"""Most names for the answer inside one another, as in "Answer: the label is: it is spam"."""
+
+
 def stated(sentence: str, forms: Forms) -> Statement | None:
     """The label that a line or a sentence states. None if it states none, or says more than that.
 
@@ -155,8 +156,15 @@ def _announces(text: str) -> bool:
     )
 
 
-def _told(text: str, forms: Forms, *, quoted: bool = False) -> Statement | None:
-    """What a sentence states behind an opener, and behind its name for the answer or its subject and verb."""
+def _told(text: str, forms: Forms, *, quoted: bool = False, levels: int = LEVELS) -> Statement | None:
+    """What a sentence states behind an opener, and behind its name for the answer or its subject and verb.
+
+    Args:
+        text: The sentence, in the form in which it is compared.
+        forms: The labels' forms.
+        quoted: Whether it begins with a quote.
+        levels: Most names for the answer that may still stand inside one another.
+    """
     start, concluded = 0, False
     while opener := _SO.match(text, start) or _LEAD.match(text, start):
         concluded |= opener.re is _SO
@@ -164,7 +172,7 @@ def _told(text: str, forms: Forms, *, quoted: bool = False) -> Statement | None:
     rest = text[start:]
     if start and not quoted and (form := _noted(rest, forms)):
         return Statement(form, own=True)
-    if marked := _marked(rest, forms):
+    if marked := _marked(rest, forms, levels):
         statement, signed = marked
         if not quoted or signed:
             return statement._replace(own=statement.own or concluded)
@@ -172,14 +180,14 @@ def _told(text: str, forms: Forms, *, quoted: bool = False) -> Statement | None:
         if head := pattern.match(rest):
             slot = rest[head.end() :]
             form = _noted(slot, forms, noun=pattern is _CARRIES)
-            if form is None and (marked := _marked(slot, forms)):
+            if form is None and (marked := _marked(slot, forms, levels - 1)):
                 form = marked[0].form
             if form is not None:
                 return Statement(form, own=concluded or pattern is _ACT)
     return None
 
 
-def _marked(text: str, forms: Forms) -> tuple[Statement, bool] | None:
+def _marked(text: str, forms: Forms, levels: int) -> tuple[Statement, bool] | None:
     """The statement behind a name for the answer, and whether a sign such as a colon stands between them."""
     marker = _MARKER.match(text)
     slot = text[marker.end() :] if marker else ""
@@ -189,7 +197,7 @@ def _marked(text: str, forms: Forms) -> tuple[Statement, bool] | None:
     if not signed and (marker["model"] or marker["noun"] == "prediction"):
         return None  # the small model's, perhaps
     form = _noted(slot, forms)
-    if form is None and signed and (inner := _told(slot, forms)):
+    if form is None and signed and levels > 0 and (inner := _told(slot, forms, levels=levels - 1)):
         form = inner.form
     if form is None and not _announces(text):
         return None

@@ -12,8 +12,7 @@ from typing import Any
 from dsplus_chains.schema import (
     InvalidInputError,
     Prediction,
-    as_cell,
-    column_of,
+    clean_answers,
     is_kept,
     read_predictions,
     same_label,
@@ -51,7 +50,7 @@ def strong_labels(
         >>> strong_labels([sure, sure, unsure, sure], ["spam", "spam", "ham", "ham"], threshold=0.9)
         ('spam',)
     """
-    predictions, truth = read_predictions(predictions), [as_cell(label) for label in column_of(labels, "labels")]
+    predictions, truth = read_predictions(predictions), clean_answers(labels, "labels")
     if len(predictions) != len(truth):
         msg = f"Got {len(predictions)} predictions and {len(truth)} labels but expected one of each a row"
         raise InvalidInputError(msg)

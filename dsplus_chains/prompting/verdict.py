@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 from dsplus_chains.prompting.answer_words import ANSWERS, ATTRIBUTES, INPUTS, either
 from dsplus_chains.prompting.matching import Forms
-from dsplus_chains.prompting.reasons import contradict, explain, simple
+from dsplus_chains.prompting.reasons import ITEM, contradict, explain, simple
 from dsplus_chains.prompting.statements import Statement, stated
 
 _STOP = r"[\"'”’»」』)\]*_`]{0,4}"
 _SENTENCE_END = re.compile(rf"(?:(?<!\.)\.(?!\.)|[!?;؟]){_STOP}\s+|[。！？；।]{_STOP}\s*")
 _LINE_END = re.compile(rf"[.!?;…。！？；।؟]{_STOP}$")
 _OPEN_END = re.compile(r"[:：,，、(\[—–-][\s*_`]{0,4}$")
-_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 _FIELD = re.compile(r"[\s*_]{0,4}\w[\w \-]{0,40}[*_]{0,2}[:：]")
 _INITIAL = re.compile(r"\s*(?:\d{1,3}|[^\W\d_])\.\s*")
 _COLON = re.compile(r"\s[-–—]+\s|[:：]")
@@ -143,13 +142,13 @@ def _goes_on(line: str, following: str, forms: Forms) -> bool:
         return False
     if forms.find(following) is not None:
         return not _introduces(line)
-    return following.lstrip()[:1].islower() and not _ITEM.match(line) and not _FIELD.match(line)
+    return following.lstrip()[:1].islower() and not ITEM.match(line) and not _FIELD.match(line)
 
 
 def _hangs(piece: _Piece) -> bool:
     """Whether a line is a heading, or is broken off. It may say what the next one is not, as "I rule out" does."""
     text = piece.text
-    if not piece.whole or _LINE_END.search(text[-8:].rstrip()) or _ITEM.match(text) or _FIELD.match(text):
+    if not piece.whole or _LINE_END.search(text[-8:].rstrip()) or ITEM.match(text) or _FIELD.match(text):
         return False
     return len(text.split()) <= LONGEST_HEADING and not _introduces(text)
 

@@ -8,6 +8,9 @@ from typing import Any
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 
+TIMEOUT = 60.0
+"""Seconds that a large model has for one row of a command, unless the user says otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_core.runnables import Runnable, RunnableConfig
+if TYPE_CHECKING:  # commands report progress, and must start quickly
+    from langchain_core.runnables import Runnable, RunnableConfig
 
 
 class Progress(Protocol):

@@ -59,8 +59,10 @@ def visible(text: str) -> str:
 
 
 def _is_obeyed(sign: str) -> bool:
-    """Whether a sign controls a terminal, or turns the direction of what follows."""
-    return unicodedata.bidirectional(sign) in _TURNING or (unicodedata.category(sign) == "Cc" and sign not in "\n\t")
+    """Whether a sign controls a terminal, turns the direction of what follows, or is half of a character."""
+    return unicodedata.bidirectional(sign) in _TURNING or (
+        unicodedata.category(sign) in {"Cc", "Cs"} and sign not in "\n\t"
+    )
 
 
 def percent(confidence: float | None) -> str:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
-from dsplus_chains.running.flow import Configs, Flow, Manager, Work
+from dsplus_chains.running.flow import Configs, Flow, Manager, Work, is_interrupt, raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.schema import (
@@ -79,8 +79,8 @@ class BaseScorer(BatchRunnable[Any, Any]):
         texts = [record["input"] for record in records]
         try:
             predictions: list[Any] = yield Work(self._predict, (texts,))
-        except Exception:
-            if self.on_error == "raise" or len(texts) == 1:
+        except Exception as error:
+            if self.on_error == "raise" or len(texts) == 1 or is_interrupt(error):
                 raise
             predictions = yield Work(self._one_by_one, (texts,))  # one text must not cost the others their prediction
         return predictions
@@ -121,9 +121,13 @@ class BaseScorer(BatchRunnable[Any, Any]):
         try:
             predictions = yield from self._predictions(records, managers, configs, kwargs)
         except Exception as error:
-            if self.on_error == "raise":
+            if self.on_error == "raise" or is_interrupt(error):
+                self._breaker.abandon()
                 raise
             predictions = [error] * len(records)
+        except BaseException:  # a cancellation, or nobody waits any more: it says nothing of the model
+            self._breaker.abandon()
+            raise
         if self.on_error == "defer":
             failed = [prediction for prediction in predictions if isinstance(prediction, Exception)]
             self._breaker.heard(failed[0] if len(failed) == len(predictions) else None)
@@ -155,6 +159,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
                 predictions += self._predict([text])
                 breaker.heard(None)
             except Exception as error:
+                raise_interrupts([error])
                 predictions.append(error)
                 breaker.heard(error)
         return predictions

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.utils import ConfigurableFieldSpec
 from typing_extensions import override
 
-from dsplus_chains.running.batch_runnable import by_row
-from dsplus_chains.running.flow import Ask, Configs, Manager
-from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import Prediction, WiringError, as_label, what_came
-from dsplus_chains.scoring.base_scorer import BaseScorer
+from dsplus_chains.scoring.asking import AskingScorer
 
 _QUESTION = "label"
 """The name of the one question that is asked."""
 
 
-class DecisionModelScorer(BaseScorer):
+class DecisionModelScorer(AskingScorer):
     """A decision model of LangChain (langchain-core 1.8) in the place of a small model.
 
     It is asked one question of each text. The answer to a `Choice` is the label, with the model's confidence and
@@ -30,7 +26,7 @@ class DecisionModelScorer(BaseScorer):
         question: The `Choice` or `Noul`.
 
     Raises:
-        WiringError: The model answers another kind of question.
+        WiringError: The model answers another kind of question, or with a label that the question does not have.
 
     Example:
         >>> from langchain_core.runnables import RunnableLambda
@@ -57,37 +53,28 @@ class DecisionModelScorer(BaseScorer):
 
     @property
     @override
-    def config_specs(self) -> list[ConfigurableFieldSpec]:
-        return self.decision_model.config_specs
+    def _asks(self) -> Runnable[Any, Any]:
+        return self.decision_model
+
+    @property
+    @override
+    def _known(self) -> Sequence[Any] | None:
+        return self.labels
 
     @override
-    def _predict(self, texts: list[str]) -> list[Prediction]:
-        return [_prediction(answer) for answer in self.decision_model.batch([self._asked(text) for text in texts])]
-
-    @override
-    def _predictions(
-        self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
-    ) -> Generator[Any, Any, list[Any]]:
-        children = [traced(config, manager, "small") for config, manager in zip(configs, managers, strict=True)]
-        asked = yield Ask(self.decision_model, [self._asked(record["input"]) for record in records], children)
-        return by_row(_prediction, asked.outputs)
-
     def _asked(self, text: str) -> dict[str, Any]:
         return {"state": text, "questions": {_QUESTION: self.question}}
 
-
-def _prediction(response: Any) -> Prediction:
-    """The prediction in a decision model's response."""
-    if isinstance(response, Exception):
-        raise response
-    answer = response.answers[_QUESTION]
-    if answer.type == "choice":
-        return Prediction(
-            label=as_label(answer.choice), confidence=answer.confidence, probabilities=answer.probabilities
-        )
-    if answer.type == "noul":
-        label = answer.noul >= 0.5
-        probabilities = {True: answer.noul, False: 1 - answer.noul}
-        return Prediction(label=label, confidence=probabilities[label], probabilities=probabilities)
-    msg = f"Got {what_came(answer)} but expected the answer to a Choice or a Noul. Ask the model one of them"
-    raise WiringError(msg)
+    @override
+    def _prediction(self, output: Any) -> Prediction:
+        answer = output.answers[_QUESTION]
+        if answer.type == "choice":
+            return Prediction(
+                label=as_label(answer.choice), confidence=answer.confidence, probabilities=answer.probabilities
+            )
+        if answer.type == "noul":
+            label = answer.noul >= 0.5
+            probabilities = {True: answer.noul, False: 1 - answer.noul}
+            return Prediction(label=label, confidence=probabilities[label], probabilities=probabilities)
+        msg = f"Got {what_came(answer)} but expected the answer to a Choice or a Noul. Ask the model one of them"
+        raise WiringError(msg)

@@ -154,7 +154,7 @@ class MultiLabelScorer(BaseScorer):
         )
 
 
-def _tags(row: int, given: Any) -> frozenset[str]:
+def _tags(row: int, given: Any) -> tuple[str, ...]:
     """The tags of one example.
 
     Raises:
@@ -166,7 +166,7 @@ def _tags(row: int, given: Any) -> frozenset[str]:
     if wrong := [tag for tag in given if not isinstance(tag, str) or not tag.strip()]:
         msg = f"Got tags[{row}] with {wrong[0]!r} but expected texts that are not empty"
         raise TrainingDataError(msg)
-    return frozenset(given)
+    return tuple(dict.fromkeys(given))
 
 
 def _joint(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -43,10 +44,10 @@ class SeenTexts:
         """The set that `hashes` gave."""
         return cls(packed=hashes.astype("<u8").tobytes())
 
-    @property
+    @cached_property
     def hashes(self) -> NDArray[np.uint64]:
         """The hashes, rising."""
-        return np.frombuffer(self.packed, dtype="<u8").astype(np.uint64)
+        return np.sort(np.frombuffer(self.packed, dtype="<u8").astype(np.uint64))
 
     def __len__(self) -> int:
         """Number of different inputs."""
@@ -55,7 +56,10 @@ class SeenTexts:
     def has(self, inputs: Iterable[Any]) -> list[bool]:
         """For each input, whether it or a copy of it is in the set."""
         asked = np.array([text_hash(value) for value in inputs], dtype=np.uint64)
-        found: list[bool] = np.isin(asked, self.hashes).tolist()
+        if not len(self):
+            return [False] * len(asked)
+        nearest = np.minimum(np.searchsorted(self.hashes, asked), len(self) - 1)
+        found: list[bool] = (self.hashes[nearest] == asked).tolist()
         return found
 
     def to_text(self) -> str:

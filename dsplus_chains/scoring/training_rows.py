@@ -94,6 +94,6 @@ class Copies:
                 f"Got {len(several)} of {len(given)} texts with several labels, such as {'; '.join(examples[:SHOWN])}. "
                 "All rows are kept. Mend the labels if only one can be right"
             )
-            warnings.warn(msg, TrainingDataWarning, stacklevel=4)
+            warnings.warn(msg, TrainingDataWarning, stacklevel=3)
         rows = TrainingRows(n=len(texts), texts=SeenTexts.of_hashes(hashes), conflicting=len(several))
         return cls(copy_of=np.array(copy_of, dtype=np.int64), rows=rows)

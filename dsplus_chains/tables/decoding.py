@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from dsplus_chains.tables.table_error import TableError
@@ -15,6 +16,9 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 """Byte order marks, and the encodings that they stand for."""
+
+LINE_END = re.compile(r"\r\n|\n|\r")
+"""What ends a line of a text file."""
 
 
 def check_encoding(name: str) -> str:

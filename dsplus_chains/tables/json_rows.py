@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dsplus_chains.running.messages import unique_keys
 from dsplus_chains.schema import shown
+from dsplus_chains.tables.decoding import LINE_END
 from dsplus_chains.tables.table import Row
 from dsplus_chains.tables.table_error import TableError, at_line
-
-_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def read_lines(path: Path, text: str) -> tuple[list[str], list[Row]]:
@@ -23,7 +21,7 @@ def read_lines(path: Path, text: str) -> tuple[list[str], list[Row]]:
         TableError: A line is no JSON object.
     """
     rows: list[Row] = []
-    for number, line in enumerate(_LINE_END.split(text), start=1):
+    for number, line in enumerate(LINE_END.split(text), start=1):
         if line.strip():
             place = at_line(path, len(rows) + 1, number)
             rows.append(_object(place, _parsed(place, line)))
@@ -64,8 +62,8 @@ def _from_columns(path: Path, columns: Mapping[str, Any]) -> list[Row]:
     Raises:
         TableError: A value is no column, or columns have different rows.
     """
-    if strange := next((name for name, column in columns.items() if not isinstance(column, (list, dict))), None):
-        got = f"got {shown(columns[strange])} under {strange!r}"
+    if strange := [name for name, column in columns.items() if not isinstance(column, (list, dict))]:
+        got = f"got {shown(columns[strange[0]])} under {strange[0]!r}"
         msg = f"{path}: {got} but expected a column: a list, or an object by row"
         raise TableError(msg)
     keys = [list(range(len(column))) if isinstance(column, list) else list(column) for column in columns.values()]

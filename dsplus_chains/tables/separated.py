@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
+from dsplus_chains.tables.decoding import LINE_END
 from dsplus_chains.tables.delimiters import DELIMITERS, name_of
 from dsplus_chains.tables.grid import filled_lines, from_grid
 from dsplus_chains.tables.table import Row
 from dsplus_chains.tables.table_error import TableError, at_line
 
+_LIMIT = Lock()
 _MOST_CHARACTERS = 2**31 - 1  # of one field; a long document exceeds the csv module's own bound of 131,072
-_LINE_END = re.compile(r"\r\n|\n|\r")
 _HEADER = 100_000
 """So many characters of a file are searched for its first line."""
 _TOLD = re.compile(r"sep=(.)(?:\r\n|\n|\r)")
@@ -60,7 +62,7 @@ def read_separated(path: Path, text: str, *, delimiter: str | None, usual: str) 
 
 def _delimiter_of(path: Path, text: str, usual: str) -> str:
     """The usual delimiter, or the only other one that the header has and that makes all rows complete."""
-    header = next((line for line in _LINE_END.split(text[:_HEADER]) if line), "")
+    header = next((line for line in LINE_END.split(text[:_HEADER]) if line), "")
     others = [each for each in DELIMITERS if usual not in header and each in header and _fits(path, text, each)]
     return others[0] if len(others) == 1 else usual
 
@@ -97,29 +99,27 @@ def _lines(path: Path, text: str, delimiter: str) -> list[_Line]:
     """The lines with something in them, the header first. A space behind each delimiter of the header is no text."""
     if delimiter == "\t":
         return _between_tabs(path, text)
-    header = next(_quoted(path, text, delimiter), None)
-    spaced = header is not None and len(header.fields) > 1 and all(name[:1] == " " for name in header.fields[1:])
-    return list(_quoted(path, text, delimiter, spaced=spaced))
+    header = _quoted(path, text, delimiter, most=1)
+    spaced = bool(header) and len(header[0].fields) > 1 and all(name[:1] == " " for name in header[0].fields[1:])
+    return _quoted(path, text, delimiter, spaced=spaced)
 
 
-def _quoted(path: Path, text: str, delimiter: str, *, spaced: bool = False) -> Iterator[_Line]:
-    """Lines with CSV's quotes."""
+def _quoted(path: Path, text: str, delimiter: str, *, spaced: bool = False, most: int | None = None) -> list[_Line]:
+    """Lines with CSV's quotes. At most so many with something in them, if that is said."""
     # Strict, since otherwise a quote that is never closed makes one cell of the rest of the file.
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced)
-    row = 0
-    bound = csv.field_size_limit(_MOST_CHARACTERS)
-    try:
-        for line in lines:
-            if line:
-                yield _Line(lines.line_num, line)
-                row += 1
-    except csv.Error as error:
-        msg = (
-            f"{at_line(path, max(row, 1), lines.line_num)}: unreadable ({error}); is a quote left open, or not doubled?"
-        )
-        raise TableError(msg) from error
-    finally:
-        csv.field_size_limit(bound)
+    found: list[_Line] = []
+    with _LIMIT:  # the bound is one for the whole process
+        bound = csv.field_size_limit(_MOST_CHARACTERS)
+        try:
+            found.extend(islice((_Line(lines.line_num, line) for line in lines if line), most))
+        except csv.Error as error:
+            place = at_line(path, max(len(found), 1), lines.line_num)
+            msg = f"{place}: unreadable ({error}); is a quote left open, or not doubled?"
+            raise TableError(msg) from error
+        finally:
+            csv.field_size_limit(bound)
+    return found
 
 
 def _between_tabs(path: Path, text: str) -> list[_Line]:
@@ -131,16 +131,16 @@ def _between_tabs(path: Path, text: str) -> list[_Line]:
     Raises:
         TableError: There is one column, so nothing tells whether quotes hold lines together.
     """
-    plain = [_Line(number, line.split("\t")) for number, line in enumerate(_LINE_END.split(text), start=1) if line]
+    plain = [_Line(number, line.split("\t")) for number, line in enumerate(LINE_END.split(text), start=1) if line]
     if not plain or '"' not in text:
         return plain
     width = len(plain[0].fields)
     is_complete = all(len(line.fields) == width for line in _without_blank_end(plain))
     if all(map(_is_quoted, plain[0].fields)):
-        return list(_quoted(path, text, "\t"))
+        return _quoted(path, text, "\t")
     if not is_complete or width == 1:
         try:
-            quoted = list(_quoted(path, text, "\t"))
+            quoted = _quoted(path, text, "\t")
         except TableError:
             quoted = []
         if not quoted or any(len(line.fields) != len(quoted[0].fields) for line in _without_blank_end(quoted)):

@@ -58,7 +58,7 @@ class Table:
             if empty == "keep" and is_missing(text):
                 texts.append("")
                 continue
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str) or is_missing(text):
                 got = "an empty cell" if is_missing(text) else f"{shown(text)} ({type(text).__name__})"
                 raise self._error(number, column, f"got {got} but expected a text; fix or drop the row")
             if not is_sound(text):

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableConfig
+from numpy.typing import NDArray
 
 from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode
 from dsplus_chains.running.limits import Limits
@@ -118,9 +119,12 @@ def tune_hints(
     if not all(isinstance(value, Mapping) and "prediction" in value for value in records):
         records = scorer.batch(records)
     counts = [0, 4] if task.examples is not None else [0]
+    origin = RowOrigin.of(records)
+    origin.check(guaranteed=False)
     return search_hints(
         records,
         list(labels),
+        copy_of=origin.copy_of,
         task=task,
         model=large_model,
         hints=hints,
@@ -139,6 +143,7 @@ def search_hints(
     records: Sequence[Mapping[str, Any]],
     labels: Sequence[Label],
     *,
+    copy_of: NDArray[np.int64],
     task: LabelTask,
     model: Runnable[LanguageModelInput, Any],
     hints: Sequence[HintMode],
@@ -153,14 +158,12 @@ def search_hints(
 ) -> HintSearch:
     """Search as `tune_hints` does, from records and for a task."""
     _check(hints, exemplars, task, fusion, max_rows=max_rows, max_tokens=max_tokens)
-    origin = RowOrigin.of(records)
-    origin.check(guaranteed=False)
     everything = read_rows(
         [record["prediction"] for record in records],
         labels,
         [None] * len(records),
         costs=np.ones(len(records)),
-        copy_of=origin.copy_of,
+        copy_of=copy_of,
     )
     asked = np.sort(least_sure(everything.predictions)[:max_rows])
     rows, chosen, untried = everything.part(asked), [records[row] for row in asked], []

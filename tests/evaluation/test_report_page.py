@@ -167,3 +167,15 @@ def test_the_matrix_tells_true_from_one():
     header, rows = confusion_table(count_confusions([True, 1, 1], [1, 1, True]), most=9)
     assert header == ["label", "True", "1"]
     assert rows == [["True", "0", "1"], ["1", "1", "1"]]
+
+
+def test_half_of_a_character_costs_no_report(tmp_path):
+    sure = Prediction(label="ham", confidence=0.9)
+    record = {"input": "x \ud83d", "prediction": sure, "answer": "ham", "source": "fallback", "error": "E: \ud83d"}
+    files = write_report(evaluate([record] * 4, ["spam"] * 4), tmp_path / "report")
+    assert "E: " in files.html.read_text(encoding="utf-8")
+
+
+def test_an_answer_that_holds_a_list_is_counted_as_it_is_shown():
+    found = count_confusions(["a", "a"], [("b", ["c"]), "a"])
+    assert [(pair.answer, pair.n) for pair in found] == [("('b', ['c'])", 1), ("a", 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import model_answers
@@ -446,3 +447,13 @@ def test_large_answers_of_other_shapes_are_too(answer):
     with pytest.raises(OutputParserException):
         TWO.parse(answer)
     assert time.perf_counter() - started < 1
+
+
+def test_names_inside_one_another_are_read_in_no_time():
+    parser = LabelParser(labels=["good", "bad"])
+    started = time.process_time()
+    for name in ("The tag is: ", "The tone is: the label is ", "Answer: "):
+        with contextlib.suppress(OutputParserException):
+            parser.parse(name * 30 + "good xyz")
+    assert time.process_time() - started < 1
+    assert parser.parse("Answer: the label is: the tone is good") == "good"

@@ -164,3 +164,16 @@ def test_a_set_of_texts_knows_its_own_and_comes_back_as_text(inside, others):
 def test_what_is_no_set_of_texts_is_refused(text):
     with pytest.raises(ValueError, match=r"bytes|base64|Only"):
         SeenTexts.from_text(text)
+
+
+def test_a_warning_points_at_the_call_of_fit(encoder):
+    with pytest.warns(TrainingDataWarning) as heard:
+        SmallModelScorer.fit(["a", "a", "b", "c"], ["x", "y", "x", "y"], encoder=encoder)
+    assert heard[0].filename == __file__
+
+
+def test_texts_are_found_in_hashes_of_any_order():
+    seen = SeenTexts.of(["one", "two", "three"])
+    falling = SeenTexts(packed=seen.hashes[::-1].astype("<u8").tobytes())
+    assert falling.has(["two", "four", "ONE"]) == [True, False, True]
+    assert SeenTexts.of([]).has(["one"]) == [False]

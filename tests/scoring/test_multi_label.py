@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fakes import StructuredChat, TinyEncoder
@@ -129,3 +134,25 @@ def test_an_apps_boolean_fields_are_answered_with_one_encode(scorer):
     assert scorer.encoder.calls == [2]
     with pytest.raises(ValueError, match="tags"):
         shunt(app, fields={"note": scorer}, threshold=0.6)
+
+
+def test_tags_keep_their_order_in_every_process(tmp_path):
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from fakes import TinyEncoder
+from dsplus_chains import MultiLabelScorer
+tags = [["zebra", "apple", "mango"], ["kiwi"], []] * 4
+print(*MultiLabelScorer.fit(["a", "b", "c"] * 4, tags, encoder=TinyEncoder(), model="linear").tags)
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, str(Path(__file__).parents[1])],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert said == {"zebra apple mango kiwi\n"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -220,3 +221,27 @@ def test_a_label_that_reads_like_a_known_one_is_told(tmp_path, known):
     table = read_table(put(tmp_path / "t.csv", "label,x\ncard  lost,1\n"))
     with pytest.raises(TableError, match=r"unseen in training.*it reads like"):
         table.labels("label", known=["other", known])
+
+
+def test_tables_can_be_read_in_threads(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("text,label\n" + f"{'x' * 200_000},a\n" * 20, encoding="utf-8")
+    before = csv.field_size_limit()
+    with ThreadPoolExecutor(8) as pool:
+        assert [len(table.rows) for table in pool.map(lambda _: read_table(path), range(32))] == [20] * 32
+    assert csv.field_size_limit() == before
+
+
+def test_a_column_without_a_name_is_checked_too(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text('{"": 5, "text": ["a"]}', encoding="utf-8")
+    with pytest.raises(TableError, match="expected a column"):
+        read_table(path)
+
+
+def test_a_text_that_nobody_can_see_is_an_empty_cell(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n\u200b,a\n", encoding="utf-8")
+    with pytest.raises(TableError, match="an empty cell"):
+        read_table(path).texts("text")
+    assert read_table(path).texts("text", empty="keep") == [""]
