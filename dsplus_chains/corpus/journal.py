@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
 from dsplus_chains.running.endings import is_whole
+from dsplus_chains.running.messages import answer_in
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import DSPlusError, describe_error, hash_of_text, labels_outside, shown
 
@@ -185,14 +186,16 @@ class Journal(BaseCache):
         if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
             return
         message = generation.message
-        if not message.text or not is_whole(message):  # what was refused or cut off is no answer
-            return
         tokens = 0 if message.usage_metadata is None else message.usage_metadata["total_tokens"]
-        text = _writable(str(message.text))
+        with self._lock:  # whatever came was paid for
+            self._counted["tokens"] += tokens
+        said = answer_in(message)
+        text = _writable(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+        if not text or not is_whole(message):  # what was refused or cut off is no answer
+            return
         try:
             with self._lock:
                 self._database.execute(_KEEP_REPLY, (hash_of_text(prompt), text, tokens))
-                self._counted["tokens"] += tokens
         except sqlite3.Error as error:  # the answer stands; a later run asks again
             tell_once(f"{self.path}: a reply cannot be kept ({describe_error(error)})", "journal", str(self.path))
 

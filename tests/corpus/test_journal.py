@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sqlite3
@@ -145,6 +146,29 @@ def test_a_refusal_is_no_reply_and_replies_before_the_last_batch_can_be_forgotte
     with Journal(path, OURS, forget=True) as journal:
         assert [journal.lookup(prompt, "") is not None for prompt in ("refused", "early", "late")] == [0, 0, 1]
         assert journal.counts.tokens == 20  # they were paid for all the same
+
+
+TOOL = {"name": "Answer", "args": {"label": "n\u00e9gative"}, "id": "1"}
+
+
+@pytest.mark.parametrize("text", ["It looks positive, but:", ""])
+def test_a_structured_reply_is_kept_as_its_arguments_and_not_as_the_text_beside_them(path, text):
+    usage = {"input_tokens": 9, "output_tokens": 1, "total_tokens": 10}
+    with Journal(path, OURS) as journal:
+        message = AIMessage(text, tool_calls=[TOOL], usage_metadata=usage)
+        journal.update("prompt", "", [ChatGeneration(message=message)])
+        assert journal.counts.tokens == 10
+    with Journal(path, OURS) as journal:
+        (found,) = journal.lookup("prompt", "")
+        assert json.loads(found.text) == TOOL["args"]
+        assert journal.counts.tokens == 10
+
+
+def test_what_is_no_reply_was_paid_for_all_the_same(path):
+    with Journal(path, OURS) as journal:
+        journal.update("refused", "", reply(""))
+        assert journal.lookup("refused", "") is None
+        assert journal.counts.tokens == 10
 
 
 @pytest.mark.parametrize("reason", ["length", "max_tokens", "content_filter", "SAFETY"])
