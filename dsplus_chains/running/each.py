@@ -233,16 +233,16 @@ class _Rows:
         """Take what came of a row, unless it has come too late, or its budget was held by others."""
         if self.running.pop(row, None) is None:
             return
-        raise_interrupts([output])
         budgeted = self._ask.budgeted_row(row)
         refused = budgeted.refused if budgeted is not None and isinstance(output, Exception) else None
+        if self._ask.breaker is not None:  # whatever the arm has made of a refusal
+            self._ask.breaker.heard(refused or output if isinstance(output, BaseException) else None)
+        raise_interrupts([output])
         if isinstance(refused, BudgetError) and refused.busy and self._again[row] < _AGAIN:
             self._again[row] += 1
             self._waiting.append(row)
             return
         self._outputs[row] = output
-        if self._ask.breaker is not None:
-            self._ask.breaker.heard(output if isinstance(output, Exception) else None)
 
     def expire(self) -> None:
         """Give up the rows that have taken too long."""
