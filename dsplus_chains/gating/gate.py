@@ -126,7 +126,7 @@ class Gate(BatchRunnable[Any, Any]):
             raise TimeoutError(msg) from error
         finally:
             if call.budgeted is not None:
-                call.budgeted.end()
+                call.budgeted.abandon()
 
     def _stand_in(self, call: LargeCall, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""

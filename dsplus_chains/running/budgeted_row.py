@@ -52,6 +52,7 @@ class BudgetedRow(BaseCallbackHandler):
         self.budget = budget
         self._collector = collector
         self._row: str | None = None
+        self._gone = False
         self._period = budget.period
         self._open: dict[UUID, Call] = {}
         self._reserved = Amount(0, 0.0)
@@ -89,6 +90,8 @@ class BudgetedRow(BaseCallbackHandler):
             raise self.budget.refusal()
         if told == "go":
             self._row, self._looked, self.refused = row, None, None
+            if self._gone:
+                self.end()
         return told == "go"
 
     def end(self) -> None:
@@ -98,6 +101,11 @@ class BudgetedRow(BaseCallbackHandler):
             with self.budget.writing(needed=False):
                 self.budget.ledger.leave(row, [str(run_id) for run_id in list(self._open)], self._reserved)
             self._reserved = Amount(0, 0.0)
+
+    def abandon(self) -> None:
+        """End the row for good. One that is only now beginning, in another thread, ends as soon as it has begun."""
+        self._gone = True
+        self.end()
 
     @override
     def on_chat_model_start(

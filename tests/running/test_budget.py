@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from fakes import CountingChat, DownChat
@@ -557,3 +558,32 @@ def test_a_models_tools_are_a_part_of_its_prompt():
 )
 def test_the_limit_of_an_answer_is_read_from_the_call(params, metadata, limit):
     assert answer_limit(params, metadata) == limit
+
+
+async def cancelled_at_its_beginning(work, path):
+    """Cancel some work while it waits for the budget's file, and leave the file only then."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("limits", [{}, {"breaker": True}], ids=["a budget alone", "with a breaker"])
+@pytest.mark.parametrize("way", [abatched, gathered, astreamed])
+def test_a_row_that_is_cancelled_while_it_begins_keeps_nothing_of_the_budget(tmp_path, way, limits):
+    path = tmp_path / "b.sqlite"
+    breaker = CircuitBreaker(failures=1, cooldown=0) if limits else None
+    budget = Budget(max_tokens=10_000, path=path)
+    run = chain(Slow(), budget, breaker=breaker)
+    run.invoke("one call shows what a row may cost")
+    if breaker is not None:
+        breaker.failed(ConnectionError("down"))
+    asyncio.run(cancelled_at_its_beginning(way(run, ["a"]), path))  # it waits for its threads
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT * FROM reserved").fetchall() == []
+    assert budget.report().tokens == PROMPT + ANSWER
+    assert breaker is None or breaker.refusal() is None
