@@ -29,6 +29,9 @@ _LOOK_AGAIN = 0.1
 _UNHEARD = ("timeout", "readerror", "remoteprotocolerror")
 """Parts of the names of errors after which a request was sent, and no answer was heard."""
 
+_UNSENT = ("connecttimeout", "connectiontimeout", "pooltimeout", "connecterror", "connectorerror")
+"""Parts of the names of errors after which no request was sent, though some of them are time-outs."""
+
 
 class BudgetedRow(BaseCallbackHandler):
     """One row under a budget, as a callback handler.
@@ -174,8 +177,8 @@ class BudgetedRow(BaseCallbackHandler):
 def _may_be_answered(error: BaseException) -> bool:
     """Whether a provider may have answered a call that failed, while nobody was there to hear it.
 
-    Clients raise an error of their own from that of the connection. A connection that belongs to another event loop
-    sends the request, and cannot read the answer.
+    Clients raise an error of their own from that of the connection. One that was never made has sent nothing. One that
+    belongs to another event loop sends the request, and cannot read the answer.
     """
     causes: list[BaseException] = []
     cause: BaseException | None = error
@@ -183,6 +186,8 @@ def _may_be_answered(error: BaseException) -> bool:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
     names = [kind.__name__.lower() for cause in causes for kind in type(cause).__mro__]
+    if any(signal in name for name in names for signal in _UNSENT):
+        return False
     lost = any(signal in name for name in names for signal in _UNHEARD)
     elsewhere = any(isinstance(cause, RuntimeError) and "loop" in str(cause) for cause in causes)
     return lost or elsewhere or not isinstance(error, Exception)

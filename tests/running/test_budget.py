@@ -13,6 +13,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import httpx
+import openai
 import pytest
 from fakes import CountingChat, DownChat
 from fault_server import fault_server
@@ -587,3 +589,28 @@ def test_a_row_that_is_cancelled_while_it_begins_keeps_nothing_of_the_budget(tmp
         assert database.execute("SELECT * FROM reserved").fetchall() == []
     assert budget.report().tokens == PROMPT + ANSWER
     assert breaker is None or breaker.refusal() is None
+
+
+@pytest.mark.parametrize(
+    ("lost", "costs"),
+    [
+        (httpx.ConnectTimeout, False),
+        (httpx.PoolTimeout, False),
+        (httpx.ConnectError, False),
+        (httpx.ReadTimeout, True),
+        (httpx.WriteTimeout, True),
+        (httpx.ReadError, True),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_request_that_was_never_sent_costs_nothing(lost, costs, wrapped):
+    class Failing(Slow):
+        def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+            request = httpx.Request("POST", "http://localhost")
+            if not wrapped:
+                raise lost("lost", request=request)
+            raise openai.APITimeoutError(request) from lost("lost", request=request)
+
+    budget = Budget(max_tokens=10_000)
+    assert chain(Failing(), budget).invoke("a")["source"] == "fallback"
+    assert (budget.report().tokens > 0) == costs
