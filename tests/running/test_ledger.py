@@ -124,6 +124,20 @@ def test_nobody_is_waited_for_longer_than_his_time():
     assert book.committed(RUN)[1].tokens == 30
 
 
+def test_what_is_forgotten_is_not_what_is_under_way_however_long_it_takes():
+    clock = Clock()
+    book = ledger(most=1000, clock=clock)
+    book.begin_row("a", RUN)
+    book.reserve("long", "a", RUN, call(10, 20))
+    book.reserve("left", "b", RUN, call(10, 20))
+    book.leave("b", ["left"], Amount(30, 0.0))
+    clock.now += 2 * PATIENCE
+    book.forget()
+    assert book.committed(RUN) == (Amount(0, 0.0), Amount(30, 0.0))
+    settled(book, "long", 10, 15)
+    assert book.committed(RUN)[0] == Amount(25, 0.0)
+
+
 def test_each_period_has_its_own():
     book = ledger(most=30)
     book.reserve("1", "", "monday", call())
