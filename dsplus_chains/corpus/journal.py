@@ -43,7 +43,8 @@ _FIRST_FALLBACK = """
 SELECT row, answer, source, confidence, error FROM answers WHERE source IN ('fallback', 'error') ORDER BY row LIMIT 1
 """
 _KEEP_REPLY = """
-INSERT OR REPLACE INTO replies VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM batches))
+INSERT INTO replies VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM batches))
+ON CONFLICT DO UPDATE SET text = excluded.text, tokens = tokens + excluded.tokens, batch = excluded.batch
 """
 _FORGET_REPLIES = """
 UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch < (SELECT coalesce(max(number), 0) FROM batches)
@@ -208,9 +209,18 @@ class Journal(BaseCache):
         # One process alone; a kill gives the file free again. A kill of the machine may lose the last replies.
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
             self._database.execute(f"PRAGMA {pragma}")
-        self._database.execute("BEGIN EXCLUSIVE")
-        self._database.execute("COMMIT")
-        self._database.executescript(_TABLES)
+        with self._database:
+            self._database.executescript(f"BEGIN EXCLUSIVE; {_TABLES}")
+            self._identify(identity)
+        (tokens,) = self._database.execute("SELECT coalesce(sum(tokens), 0) FROM replies").fetchone()
+        self._counted = {"kept": 0, "deferred": 0, "fallback": 0, "tokens": tokens}
+        for source, number in self._database.execute("SELECT source, count(*) FROM answers GROUP BY source"):
+            self._count(source, number)
+        if forget:
+            self._database.execute(_FORGET_REPLIES)
+
+    def _identify(self, identity: RunIdentity) -> None:
+        """Write whose journal it is into a new one. Check that of another."""
         wanted = {"format": str(FORMAT), **asdict(identity)}
         found = dict(self._database.execute("SELECT name, value FROM identity"))
         if not found:
@@ -221,12 +231,6 @@ class Journal(BaseCache):
                 "this one's; delete it to start anew, or choose another --out"
             )
             raise JournalError(msg)
-        (tokens,) = self._database.execute("SELECT coalesce(sum(tokens), 0) FROM replies").fetchone()
-        self._counted = {"kept": 0, "deferred": 0, "fallback": 0, "tokens": tokens}
-        for source, number in self._database.execute("SELECT source, count(*) FROM answers GROUP BY source"):
-            self._count(source, number)
-        if forget:
-            self._database.execute(_FORGET_REPLIES)
 
     def _count(self, source: str, number: int) -> None:
         self._counted["kept" if source == "small" else "deferred"] += number

@@ -105,6 +105,13 @@ def test_another_run_is_told_by_what_differs(path, name):
         assert len(journal) == 1
 
 
+def test_a_start_that_fails_halfway_leaves_no_half_of_an_identity(path):
+    with pytest.raises(JournalError):
+        Journal(path, replace(OURS, server=object()))
+    with Journal(path, OURS) as journal:
+        assert len(journal) == 0
+
+
 def test_one_process_at_a_time_and_a_closed_journal_is_free(path):
     with Journal(path, OURS), pytest.raises(JournalError, match="another dsplus run is writing"):
         Journal(path, OURS)
@@ -135,6 +142,16 @@ def test_a_reply_is_kept_before_its_row_and_is_asked_for_once(path):
         assert journal.counts.tokens == 10
         assert bool(journal)
         assert len(journal) == 0
+
+
+def test_a_prompt_that_was_asked_twice_was_paid_for_twice(path):
+    with Journal(path, OURS) as journal:
+        journal.update("prompt", "", reply("positive", tokens=10))
+        journal.update("prompt", "", reply("negative", tokens=7))
+        assert journal.counts.tokens == 17
+    with Journal(path, OURS) as journal:
+        assert journal.counts.tokens == 17
+        assert [generation.text for generation in journal.lookup("prompt", "")] == ["negative"]
 
 
 def test_a_refusal_is_no_reply_and_replies_before_the_last_batch_can_be_forgotten(path):
