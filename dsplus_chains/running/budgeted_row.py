@@ -21,7 +21,7 @@ from dsplus_chains.running.call_estimate import (
 )
 from dsplus_chains.running.ledger import Amount, Call
 from dsplus_chains.running.usage import UsageCollector
-from dsplus_chains.schema import DSPlusError
+from dsplus_chains.schema import DSPlusError, causes
 
 _LOOK_AGAIN = 0.1
 """Seconds after which a waiting row looks whether another process has given back."""
@@ -180,14 +180,10 @@ def _may_be_answered(error: BaseException) -> bool:
     Clients raise an error of their own from that of the connection. One that was never made has sent nothing. One that
     belongs to another event loop sends the request, and cannot read the answer.
     """
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    names = [kind.__name__.lower() for cause in causes for kind in type(cause).__mro__]
+    found = list(causes(error))
+    names = [kind.__name__.lower() for cause in found for kind in type(cause).__mro__]
     if any(signal in name for name in names for signal in _UNSENT):
         return False
     lost = any(signal in name for name in names for signal in _UNHEARD)
-    elsewhere = any(isinstance(cause, RuntimeError) and "loop" in str(cause) for cause in causes)
+    elsewhere = any(isinstance(cause, RuntimeError) and "loop" in str(cause) for cause in found)
     return lost or elsewhere or not isinstance(error, Exception)
