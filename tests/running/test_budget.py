@@ -8,6 +8,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -614,3 +615,31 @@ def test_a_request_that_was_never_sent_costs_nothing(lost, costs, wrapped):
     budget = Budget(max_tokens=10_000)
     assert chain(Failing(), budget).invoke("a")["source"] == "fallback"
     assert (budget.report().tokens > 0) == costs
+
+
+@pytest.mark.parametrize("fails", ["not at all", "at opening", "by the breaker", "by the time"])
+async def test_a_stream_never_ends_its_row_in_the_event_loop(fails):
+    """Its file may be held by another process, and the loop must not wait for it."""
+
+    class Ending(Slow):
+        async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+            if fails == "at opening":
+                raise ConnectionError("down")
+            await asyncio.sleep(30 if fails == "by the time" else 0)
+            return self._generate(messages)
+
+    threads, breaker = [], CircuitBreaker(failures=1)
+    if fails == "by the breaker":
+        breaker.failed(ConnectionError("down"))
+    budget = Budget(max_tokens=10_000)
+    leave = budget.ledger.leave
+
+    def recorded(*args):
+        threads.append(threading.get_ident())
+        leave(*args)
+
+    budget.ledger.leave = recorded
+    record = await streamed(chain(Ending(), budget, breaker=breaker, timeout=1.0), "a")
+    assert record["source"] == ("large" if fails == "not at all" else "fallback")
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
