@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.running.endings import spoken
 from dsplus_chains.running.flow import is_interrupt
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.outage import is_outage, why_hopeless
 from dsplus_chains.schema import DSPlusError, LargeModelError, describe_error
 
@@ -59,7 +59,7 @@ class CircuitBreaker:
         self.failures = failures
         self.cooldown = cooldown
         self._clock = clock
-        self._lock = Lock()
+        self._lock = ForkLock()
         self.reset()
 
     def reset(self) -> None:
