@@ -302,6 +302,22 @@ async def test_the_event_is_seen_and_the_record_is_the_output_where_it_is_asked_
     assert {**total, "large": None} == {**record, "large": None}
 
 
+RECORDS = {
+    "the small model": (lambda given: "shipping", "a refund"),
+    "the app": (lambda given: "shipping", "where?"),
+    "the small model in its place": (failing, "where?"),
+}
+
+
+@pytest.mark.parametrize(("app", "text"), RECORDS.values(), ids=RECORDS)
+def test_the_chunks_of_a_record_sum_to_the_record_whoever_answers(app, text):
+    shunted = around(app, with_record=True)
+    total: Any = None
+    for chunk in shunted.stream(text):
+        total = chunk if total is None else total + chunk
+    assert total == shunted.invoke(text)
+
+
 # --- shadow mode ------------------------------------------------------------------------------------------------------
 
 
