@@ -365,6 +365,24 @@ def test_small_models_that_contradict_each_other_are_not_believed(orders):
     assert fine["sources"] == {"kind": "small", "count": "small", "note": "default"}
 
 
+def test_a_validator_that_breaks_on_what_is_known_costs_one_row(model, server):
+    class Priced(BaseModel):
+        kind: str
+        urgent: bool
+
+        @model_validator(mode="after")
+        def _has_a_price(self) -> Priced:
+            return {"book": self}[self.kind]
+
+    server.taken()
+    app = PROMPT | model.with_structured_output(Priced)
+    sure = {"kind": kind, "urgent": lambda _: Prediction(label=True, confidence=0.99)}
+    broken, fine = shunt(app, fields=sure, threshold=0.9).batch(tickets("to call", "to read"), return_exceptions=True)
+    assert fine == Priced(kind="book", urgent=True)
+    assert asked_for(server) == [["kind", "urgent"]]
+    assert isinstance(broken, Exception)
+
+
 def test_what_is_known_wins_over_what_was_said():
     assert whole_of(SCHEMA, {"urgent": True}, {"urgent": False, "reply": "x"}) == {"urgent": True, "reply": "x"}
     with pytest.raises(ValidationError):
