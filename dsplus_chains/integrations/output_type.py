@@ -96,11 +96,11 @@ def output_fields(schema: Any) -> dict[str, OutputField] | None:
 
 def _of_json(schema: Mapping[str, Any]) -> dict[str, OutputField] | None:
     inner = _inside(schema)
-    if "properties" not in inner:
+    properties = inner.get("properties")
+    if not isinstance(properties, Mapping) or not all(isinstance(part, (Mapping, bool)) for part in properties.values()):
         return None
     needed, defined = set(inner.get("required", ())), inner.get("$defs", {})
-    parts = inner["properties"].items()
-    return {name: OutputField(_json_options(part, defined), name in needed) for name, part in parts}
+    return {name: OutputField(_json_options(part, defined), name in needed) for name, part in properties.items()}
 
 
 def _of_model(schema: type[BaseModel]) -> dict[str, OutputField]:
@@ -155,8 +155,10 @@ def options_of(hint: Any) -> tuple[Any, ...] | None:
     return options_of(inner) if inner is not None and hasattr(hint, "__metadata__") else None
 
 
-def _json_options(part: Mapping[str, Any], defined: Mapping[str, Any]) -> tuple[Any, ...] | None:
+def _json_options(part: Mapping[str, Any] | bool, defined: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """The values that a part of a JSON schema allows, if it says them."""
+    if isinstance(part, bool):  # true allows anything
+        return None
     if "$ref" in part:
         return _json_options(defined.get(str(part["$ref"]).rsplit("/", 1)[-1], {}), defined)
     if "enum" in part:

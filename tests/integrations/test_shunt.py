@@ -8,6 +8,7 @@ import threading
 from enum import Enum
 from typing import Any, Literal, TypedDict
 
+import pydantic.dataclasses
 import pytest
 from fakes import Recording
 from langchain_core.callbacks import BaseCallbackHandler
@@ -17,7 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableGenerator, RunnableLambda
-from pydantic import BaseModel
+from pydantic import AliasChoices, AliasPath, BaseModel, Field
 
 from dsplus_chains import (
     Budget,
@@ -160,6 +161,19 @@ class Flag(BaseModel):
     urgent: bool
 
 
+class Aliased(BaseModel):
+    kind: Literal["blue", "red"] = Field("blue", alias="Kind")
+
+
+@pydantic.dataclasses.dataclass
+class AliasedData:
+    kind: Literal["blue", "red"] = Field("blue", validation_alias=AliasChoices("Kind", "kind"))
+
+
+class Deeper(BaseModel):
+    kind: Literal["blue", "red"] = Field("blue", validation_alias=AliasPath("deep", "kind"))
+
+
 class Typed(TypedDict):
     kind: Literal["red", "blue"]
 
@@ -175,16 +189,24 @@ OUTPUTS = {
     "a class": (OneField, ["red", "blue"], OneField(kind="red")),
     "an enum field beside others": (OptionalRest, ["red", "blue"], OptionalRest(kind=Colour.RED)),
     "a yes or no": (Flag, [True, False], Flag(urgent=True)),
+    "an alias": (Aliased, ["red"], Aliased(Kind="red")),
+    "an alias of a dataclass": (AliasedData, ["red"], AliasedData(Kind="red")),
     "a TypedDict": (Typed, ["red", "blue"], {"kind": "red"}),
     "a dataclass": (Data, ["red", "blue"], Data(kind=Colour.RED)),
     "an enum": (Colour, ["red", "blue"], Colour.RED),
     "an enum's names": (Colour, ["RED", "BLUE"], Colour.RED),
     "a JSON schema": (SCHEMA, ["red", "blue"], {"kind": "red"}),
     "a tool": ({"type": "function", "function": {"parameters": SCHEMA}}, ["red", "blue"], {"kind": "red"}),
+    "a JSON schema with a field that may be anything": (
+        {**SCHEMA, "properties": {**SCHEMA["properties"], "more": True}},
+        ["red", "blue"],
+        {"kind": "red"},
+    ),
     "a text": (str, [1, 2], "1"),
     "a number": (int, ["1", "2"], 1),
     "a message": (AIMessage, ["red", "blue"], None),
     "by label": ({"red": "stop", "blue": "go"}, ["red", "blue"], "stop"),
+    "by labels that are words of JSON schemas": ({"red": "R", "properties": "P"}, ["red", "properties"], "R"),
     "a function": (lambda label: {"deep": {"kind": label}}, ["red", "blue"], {"deep": {"kind": "red"}}),
 }
 
@@ -215,6 +237,7 @@ WRONG = {
     "a label is missing": ({"output": {"red": 1, "blue": 2}}, "'green'"),
     "one output for two labels": ({"output": {"red": 1, "blue": 2, "green": 1}}, "'green'"),
     "no such field": ({"output": OptionalRest, "read": "colour"}, "colour|fields"),
+    "a field at a path": ({"output": Deeper, "labels": ["red"]}, "'kind'"),
     "a function that fails": ({"output": lambda label: 1 / 0}, "ZeroDivisionError"),
     "a reader that disagrees": ({"output": str, "read": lambda said: "red"}, "agree"),
     "no threshold": ({"output": str, "threshold": None}, "threshold"),
