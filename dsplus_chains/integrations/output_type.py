@@ -97,7 +97,9 @@ def output_fields(schema: Any) -> dict[str, OutputField] | None:
 def _of_json(schema: Mapping[str, Any]) -> dict[str, OutputField] | None:
     inner = _inside(schema)
     properties = inner.get("properties")
-    if not isinstance(properties, Mapping) or not all(isinstance(part, (Mapping, bool)) for part in properties.values()):
+    if not isinstance(properties, Mapping) or not all(
+        isinstance(part, (Mapping, bool)) for part in properties.values()
+    ):
         return None
     needed, defined = set(inner.get("required", ())), inner.get("$defs", {})
     return {name: OutputField(_json_options(part, defined), name in needed) for name, part in properties.items()}
