@@ -11,13 +11,14 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
 from dsplus_chains.integrations.app_output import SMALL_MODEL, small_message
 from dsplus_chains.integrations.app_shunt import AppShunt
+from dsplus_chains.integrations.app_steps import wrapped_by
 from dsplus_chains.running.flow import Ask, Configs
 from dsplus_chains.running.telling import tell_once
 
@@ -174,10 +175,9 @@ def wants_more(large: Runnable[Any, Any], kwargs: Mapping[str, Any]) -> bool:
 
     Any argument that is not known to be harmless counts. Those count too that the large model is bound to.
     """
-    while isinstance(large, (RunnableBindingBase, RunnableWithFallbacks)):
-        if isinstance(large, RunnableBindingBase):
-            kwargs = {**large.kwargs, **kwargs}
-        large = large.bound if isinstance(large, RunnableBindingBase) else large.runnable
+    while (inner := wrapped_by(large)) is not None:
+        kwargs = {**(large.kwargs if isinstance(large, RunnableBindingBase) else {}), **kwargs}
+        large = inner
     return any(value and name not in SAME_ANSWER for name, value in kwargs.items())
 
 

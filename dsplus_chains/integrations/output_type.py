@@ -16,11 +16,11 @@ from langchain_core.runnables import (
     RunnableBranch,
     RunnableGenerator,
     RunnableSequence,
-    RunnableWithFallbacks,
 )
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
+
+from dsplus_chains.integrations.app_steps import wrapped_by
 
 
 class OutputField(NamedTuple):
@@ -173,12 +173,9 @@ def _json_options(part: Mapping[str, Any] | bool, defined: Mapping[str, Any]) ->
 def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """The last step of an app, whatever is wrapped around it."""
     while True:
-        if isinstance(app, RunnableBindingBase):
-            app = app.bound
-        elif isinstance(app, RunnableWithFallbacks):
-            app = app.runnable
-        elif isinstance(app, DynamicRunnable):
-            app = app.default
+        inner = wrapped_by(app)
+        if inner is not None:
+            app = inner
         elif isinstance(app, RunnableSequence):
             app = app.last
         elif isinstance(app, RunnableBranch):
@@ -190,10 +187,9 @@ def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:
 def _bound_schema(app: Runnable[Any, Any]) -> Any:
     """The schema that a chat model in an app was bound to (``with_structured_output``), if any."""
     told = None
-    while isinstance(app, (RunnableBindingBase, RunnableWithFallbacks, DynamicRunnable)):
-        told = told or getattr(app, "kwargs", {}).get("ls_structured_output_format")
-        inner = getattr(app, "bound", None) or getattr(app, "runnable", None)
-        app = inner if inner is not None else app.default  # type: ignore[union-attr]
+    while (inner := wrapped_by(app)) is not None:
+        told = told or (app.kwargs if isinstance(app, RunnableBindingBase) else {}).get("ls_structured_output_format")
+        app = inner
     if told:
         return told.get("schema")
     for step in reversed(app.steps if isinstance(app, RunnableSequence) else []):

@@ -17,7 +17,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import ConfigurableField, RunnableGenerator, RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableGenerator, RunnableLambda
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
 
 from dsplus_chains import (
@@ -30,6 +30,7 @@ from dsplus_chains import (
     evaluate,
     shunt,
 )
+from dsplus_chains.integrations.app_hints import with_hints
 from dsplus_chains.integrations.app_text import NoText, text_reader
 
 LABELS = ["billing", "shipping"]
@@ -402,6 +403,79 @@ def test_a_system_message_tells_the_hint_where_the_prompt_has_no_place():
     assert shunted.invoke({"ticket": "where?"}, {"callbacks": [Listening()]}) == "shipping"
     assert [type(message) for message in seen] == [SystemMessage, SystemMessage, HumanMessage]
     assert "billing: 50 %" in seen[1].text
+
+
+class Sent(BaseCallbackHandler):
+    """What each chat model is sent."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def on_chat_model_start(self, _serialized: Any, messages: Any, **_kwargs: Any) -> None:
+        self.texts.append("|".join(message.text for message in messages[0]))
+
+
+def said(text: str = "shipping") -> FakeListChatModel:
+    return FakeListChatModel(responses=[text])
+
+
+HINTED, PLAIN = ChatPromptTemplate.from_template("{hints}|{ticket}"), ChatPromptTemplate.from_template("{ticket}")
+WHICH, NAME = ConfigurableField("which"), ConfigurableField("name")
+
+
+def rewriting(prompt: Any) -> Any:
+    return prompt | said("again") | (lambda message: {"ticket": message.text})
+
+
+def down(_given: Any) -> Any:
+    raise TimeoutError("slow")
+
+
+HINTED_APPS = {
+    "a prompt": ("soft", HINTED | said(), [1]),
+    "two prompts": ("soft", rewriting(HINTED) | HINTED | said(), [1, 1]),
+    "one of two prompts": ("soft", rewriting(PLAIN) | HINTED | said(), [0, 1]),
+    "a fallback alone": ("soft", (PLAIN | RunnableLambda(down)).with_fallbacks([HINTED | said()]), [1]),
+    "a bound prompt": ("soft", HINTED.with_config(tags=["t"]) | said(), [1]),
+    "a configurable prompt": ("soft", HINTED.configurable_fields(name=NAME) | said(), [1]),
+    "a configurable app": ("soft", (HINTED | said()).configurable_alternatives(WHICH, b=PLAIN | said()), [1]),
+    "another alternative": ("soft", (PLAIN | said()).configurable_alternatives(WHICH, it=lambda: HINTED | said()), [1]),
+    "steps side by side": (
+        "soft",
+        {"ticket": HINTED | said("one"), "hints": HINTED | said("two")} | HINTED | said(),
+        [1, 1, 1],
+    ),
+    "a branch": ("soft", RunnableBranch((lambda given: False, PLAIN | said()), HINTED | said()), [1]),
+    "a condition": ("soft", RunnableBranch((HINTED | said() | bool, PLAIN | said()), PLAIN | said()), [1, 0]),
+    "the model that answers": ("system", rewriting(PLAIN) | PLAIN | said(), [0, 1]),
+    "a model in a condition": ("system", RunnableBranch((PLAIN | said() | bool, PLAIN | said()), said()), [0, 1]),
+    "a fallback of the model": ("system", PLAIN | RunnableLambda(down).with_fallbacks([said()]), [1]),
+    "a bound model": ("system", PLAIN | said().bind(stop=["x"]).with_retry(), [1]),
+    "a configurable model": ("system", PLAIN | said().configurable_fields(responses=NAME), [1]),
+    "alternatives of a model": ("system", PLAIN | said().configurable_alternatives(WHICH, it=said()), [1]),
+}
+
+
+@pytest.mark.parametrize(("hints", "app", "told"), HINTED_APPS.values(), ids=HINTED_APPS)
+def test_a_hint_is_told_wherever_the_app_has_a_place_for_it(hints, app, told):
+    sent, values = Sent(), {"which": "it"} if "it" in getattr(app, "alternatives", {}) else {}
+    around(app, hints=hints).invoke({"ticket": "where?"}, {"callbacks": [sent], "configurable": values})
+    assert [text.count("- billing: 50 %") for text in sent.texts] == told
+
+
+def test_a_config_still_reaches_what_is_hinted_and_its_schemas_are_the_steps_own():
+    app = PLAIN | said().configurable_fields(responses=NAME) | StrOutputParser()
+    shunted = around(app, hints="system")
+    config: Any = {"configurable": {"name": ["billing"]}}
+    assert (shunted.invoke({"ticket": "where?"}), shunted.invoke({"ticket": "where?"}, config)) == tuple(LABELS[::-1])
+    hinted = HINTED.configurable_fields(name=NAME)
+    for place, step in {"soft": hinted, "system": said().configurable_fields(responses=NAME)}.items():
+        found = with_hints(step, place)
+        assert found is not step
+        assert found.get_input_jsonschema() == step.get_input_jsonschema()
+        assert found.get_output_jsonschema() == step.get_output_jsonschema()
+        assert (found.InputType, found.OutputType) == (step.InputType, step.OutputType)
+        assert found.config_specs == step.config_specs != []
 
 
 # --- as the app's -----------------------------------------------------------------------------------------------------

@@ -187,6 +187,21 @@ def test_a_prompt_with_a_place_for_what_is_known_tells_it_there(prompt, server, 
     assert known.count("- category: billing (97 % sure)") == 1
 
 
+def test_what_is_known_is_told_to_the_model_that_is_asked_for_the_rest(server, model):
+    rewriting = PROMPT | model | RunnableLambda(lambda message: {"ticket": message.text})
+    server.taken()
+    around(rewriting | PROMPT | model.with_structured_output(Ticket)).invoke({"ticket": "refund now"})
+    assert {("refund now" in text, "<known>" in text) for text in said_to(server)} == {(True, False), (False, True)}
+
+
+def test_a_configurable_app_can_be_asked_in_part(server, model):
+    app = PROMPT | model.with_structured_output(Ticket)
+    server.taken()
+    around(app.configurable_alternatives(ConfigurableField("which"), other=app)).invoke({"ticket": "refund now"})
+    (told,) = said_to(server)
+    assert "- category: billing (97 % sure)" in told
+
+
 def test_a_quote_from_the_input_cannot_leave_the_fence(server, model):
     class Quoted(BaseModel):
         quote: str
