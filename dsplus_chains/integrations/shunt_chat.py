@@ -164,6 +164,17 @@ class ShuntChatModel(ChainChatModel):
         self._shunt  # noqa: B018  builds it now, so that what is wrong is told now
         return self
 
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy. With other fields it is made anew, since the large model and the shunt follow from them."""
+        copied = super().model_copy(deep=deep)
+        if not update:
+            return copied
+        held = {name: getattr(copied, name) for name in copied.model_fields_set}
+        if held.get("profile") == getattr(copied.large, "profile", None):
+            held.pop("profile", None)  # it follows from the large model too
+        return type(self)(**{**held, **update})
+
     @cached_property
     def _shunt(self) -> ChatShunt:
         """The shunt around the large model."""
