@@ -139,10 +139,14 @@ def small_message(said: Any) -> AIMessage:
     )
 
 
-def _parsed_text(label: Any) -> str:
-    """The text of a label, of the very type that LangChain's parser of texts gives."""
-    text: str = StrOutputParser().parse_result([ChatGeneration(message=small_message(label))])
+def text_of(message: AIMessage) -> str:
+    """The text of a message, of the very type that LangChain's parser of texts gives."""
+    text: str = StrOutputParser().parse_result([ChatGeneration(message=message)])
     return text
+
+
+def _parsed_text(label: Any) -> str:
+    return text_of(small_message(label))
 
 
 def _looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:

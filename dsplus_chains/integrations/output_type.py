@@ -56,6 +56,11 @@ def output_type(app: Runnable[Any, Any]) -> Any:
     return Any if told is object or dict in {told, get_origin(told)} or list in {told, get_origin(told)} else told
 
 
+def ends_in_chat_model(app: Runnable[Any, Any]) -> bool:
+    """Whether an app's last step is a chat model."""
+    return isinstance(_last_step(app), BaseChatModel)
+
+
 def ends_in_text_parser(app: Runnable[Any, Any]) -> bool:
     """Whether an app's last step is LangChain's parser of texts."""
     return type(_last_step(app)) is StrOutputParser

@@ -180,7 +180,8 @@ class ShuntChatModel(ChainChatModel):
         """The shunt around the large model."""
         settings = {name: getattr(self, name) for name in SHUNT_SETTINGS}
         made = shunt(self.large, self.scorer, text=self._conversation, output=_replies(self.reply), **settings)
-        return ChatShunt(**_parts(made), small=SmallReply(write=made.write, output_version=self.output_version))
+        small = SmallReply(write=made.write, output_version=self.output_version)
+        return ChatShunt(**{**_parts(made), "small": small})
 
     @cached_property
     def _large_alone(self) -> ChatShunt:

@@ -13,6 +13,7 @@ from dsplus_chains.integrations.app_hints import HintPlace, with_hints
 from dsplus_chains.integrations.app_output import app_output
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import When, text_reader
+from dsplus_chains.integrations.chat_arms import heard_shunt
 from dsplus_chains.integrations.output_type import output_type
 from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
@@ -132,13 +133,14 @@ def shunt(
     first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
     names = list(labels if labels is not None else getattr(inner, "labels", None) or ())
     told = app_output(run, names, output=output, read=read)
-    return AppShunt(
-        name="shunt",
-        large=with_hints(run, hints),
-        scorer=first,
-        write=told.write,
-        read=told.read,
-        hint=None if hints == "none" else partial(soft_hint, labels=names, top_k=top_k),
-        threshold=threshold,
+    parts = {
+        "name": "shunt",
+        "large": with_hints(run, hints),
+        "scorer": first,
+        "write": told.write,
+        "read": told.read,
+        "hint": None if hints == "none" else partial(soft_hint, labels=names, top_k=top_k),
+        "threshold": threshold,
         **settings,
-    )
+    }
+    return heard_shunt(run, names, parts)
