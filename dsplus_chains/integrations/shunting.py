@@ -66,7 +66,9 @@ def shunt(
             apps that answer with a string, a message, an enum, or an object with one field for the label.
         read: Which label an output of the app stands for: the path of a field, a parser, or a function.
         labels: The labels. By default they are the scorer's own.
-        when: Whether the small model may answer every turn of a conversation, or only the first one.
+        when: Whether the small model may answer every turn of a conversation, or only the first one. A conversation
+            that holds an image or a file, or in which a tool is at work, is left to the app. So it is where it stands
+            beside the text, as a history, or in a template.
         hints: With "soft" the app is told the small model's view, by the variable or placeholder `hints` of its own
             prompt. With "system" it is told by a system message of ours. With "none" its requests stay the same bytes.
         top_k: Largest number of labels in a hint.

@@ -478,6 +478,59 @@ def test_a_config_still_reaches_what_is_hinted_and_its_schemas_are_the_steps_own
         assert found.config_specs == step.config_specs != []
 
 
+# --- what a template or a path leads to -------------------------------------------------------------------------------
+
+TURNS = [HumanMessage("hi"), AI, HUMAN]
+CALL = AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": "1"}])
+SHOWN = [HumanMessage(IMAGE), AI, HUMAN]
+TALK = [{"type": "text", "text": "a refund"}]
+
+FOUND = {
+    "a conversation in a template": ("{lang}: {chat}", {"lang": "en", "chat": [HUMAN]}, "en: a refund", "en: a refund"),
+    "a later turn in a template": ("{chat}", {"chat": TURNS}, "hi\nyes?\na refund", None),
+    "pairs in a template": ("{chat}!", {"chat": [("human", "a refund")]}, "a refund!", "a refund!"),
+    "a history": ("{past}\n{question}", {"past": TURNS[:2], "question": "and?"}, "hi\nyes?\nand?", None),
+    "an empty history": ("{past}{question}", {"past": [], "question": "and?"}, "and?", "and?"),
+    "an answer last": ("{chat}", {"chat": [HUMAN, AI]}, None, None),
+    "a call of a tool": ("{lang} {chat}", {"lang": "en", "chat": [HUMAN, CALL]}, None, None),
+    "a tool's result": (
+        "{lang} {chat}",
+        {"lang": "en", "chat": [HUMAN, ToolMessage("7", tool_call_id="1")]},
+        None,
+        None,
+    ),
+    "an image in a template": ("{lang}: {chat}", {"lang": "en", "chat": [HumanMessage(IMAGE)]}, None, None),
+    "an image before": ("{chat}", {"chat": SHOWN}, None, None),
+    "an image in a history": ("{past} {question}", {"past": SHOWN[:2], "question": "and?"}, None, None),
+    "a message's text": ("{chat.-1.text}!", {"chat": TURNS}, "a refund!", None),
+    "a message's blocks": ("{chat.0.content}!", {"chat": [HumanMessage(TALK)]}, "a refund!", "a refund!"),
+    "a text beside an image": ("{chat.0.text}", {"chat": [HumanMessage(IMAGE)]}, None, None),
+    "a path to a text": ("chat.-1.text", {"chat": TURNS}, "a refund", None),
+    "a path to the first text": ("chat.0.text", {"chat": [HUMAN]}, "a refund", "a refund"),
+    "a path past an image": ("chat.-1.text", {"chat": SHOWN}, None, None),
+    "a path to a text by an image": ("chat.0.text", {"chat": [HumanMessage(IMAGE)]}, None, None),
+    "a path to blocks": ("chat.0.content", {"chat": [HumanMessage(TALK)]}, "a refund", "a refund"),
+    "a path to an image": ("chat.0.content", {"chat": [HumanMessage(IMAGE)]}, None, None),
+    "blocks without a message": ("said", {"said": IMAGE}, None, None),
+    "a function to blocks": (lambda given: given["said"], {"said": IMAGE}, None, None),
+    "a function to a later turn": (lambda given: given["chat"], {"chat": TURNS}, "a refund", None),
+    "an input beside a history": ("auto", {"input": "and?", "chat_history": TURNS[:2]}, "and?", None),
+    "an input beside an image": ("auto", {"input": "and?", "chat_history": SHOWN[:2]}, None, None),
+    "an input while a tool is at work": ("auto", {"input": "add it", "agent_scratchpad": [CALL]}, None, None),
+    "an input beside other lists": ("auto", {"input": "x", "only": [{"type": "date"}], "ids": [("a", "b")]}, "x", "x"),
+}
+
+
+@pytest.mark.parametrize(("text", "given", "each", "single"), FOUND.values(), ids=FOUND)
+def test_the_rules_of_turns_and_images_hold_however_the_text_is_found(text, given, each, single):
+    found = [text_reader(text, when=when)(given) for when in ("each_turn", "single_turn")]
+    assert [None if isinstance(said, NoText) else said for said in found] == [each, single]
+    app = Recording(lambda _: "shipping")
+    settings: Any = {"threshold": 0.9, "labels": LABELS, "text": text, "output": str}
+    answer = shunt(app, lambda _: Prediction(label="billing", confidence=1), **settings).invoke(given)
+    assert (answer, app.inputs) == (("shipping", [given]) if each is None else ("billing", []))
+
+
 # --- as the app's -----------------------------------------------------------------------------------------------------
 
 
