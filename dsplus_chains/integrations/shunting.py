@@ -19,7 +19,7 @@ from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
-from dsplus_chains.scoring.coercing import as_scorer
+from dsplus_chains.scoring.coercing import app_scorer
 
 
 def shunt(
@@ -132,8 +132,7 @@ def shunt(
     if scorer is None or optional or rest_prompt is not None:
         msg = "Got no fields= and no scorer, or optional= or rest_prompt= without fields=, but expected one of the two"
         raise ValueError(msg)
-    first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
-    names = list(labels if labels is not None else getattr(inner, "labels", None) or ())
+    first, names = app_scorer(scorer, labels=labels)
     told = app_output(run, names, output=output, read=read)
     parts = {
         "name": "shunt",

@@ -1,4 +1,4 @@
-"""`as_scorer` makes a scorer of whatever predicts."""
+"""A scorer made of whatever predicts."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def as_scorer(
     named = labels if labels is not None else _labels_of(scorer)
     made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error)
     return made, made
+
+
+def app_scorer(scorer: Any, *, labels: Sequence[Any] | None) -> tuple[Any, list[Any]]:
+    """The small model before an app, and its labels.
+
+    Args:
+        scorer: The small model, as in `as_scorer`. A text that it fails at is left to the app.
+        labels: The labels. None: the scorer's own, if it names some.
+    """
+    first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
+    return first, list(labels if labels is not None else getattr(inner, "labels", None) or ())
 
 
 def _labels_of(scorer: Any) -> Any:
