@@ -16,9 +16,10 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
+from dsplus_chains.running.recorder import Recorder, RecordingStep, marked
 from dsplus_chains.schema import brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.coercing import as_scorer
+from dsplus_chains.scoring.coercing import as_scorer, model_hash_of
 from dsplus_chains.task import LabelTask
 
 
@@ -52,6 +53,7 @@ def data_shunt(
     budget: Budget | None = None,
     fusion: AnswerFusion | None = None,
     input_key: str | None = None,
+    experience: Recorder | None = None,
 ) -> RunnableSerializable[Any, Any]:
     """The whole chain, in which the small model answers where it is sure, and the large model elsewhere.
 
@@ -100,6 +102,8 @@ def data_shunt(
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
+        experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record, with hashes of
+            the task and, of a `SmallModelScorer`, of the model.
 
     Raises:
         ValueError: No labels are known, parts speak of different labels, or a value is out of bounds.
@@ -175,6 +179,9 @@ def data_shunt(
         chain = first | ConfidenceBranch(
             large=chain, threshold=level, on_large_error=on_large_error, on_arm_bug=on_arm_bug, tier=tier
         )
+    if experience is not None:
+        marks = {"model_hash": model_hash_of(last), "task_hash": task.task_hash}
+        chain = chain | RecordingStep(recorder=marked(experience, **marks))
     return chain
 
 

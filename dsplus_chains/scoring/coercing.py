@@ -1,4 +1,4 @@
-"""`as_scorer` makes a scorer of whatever predicts."""
+"""`as_scorer` makes a scorer of whatever predicts, and `model_hash_of` tells which model it is."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ def as_scorer(
     own = {} if input_key is None else {"input_key": input_key}
     copied = scorer.model_copy(update={**own, "on_error": on_error})
     return copied, copied
+
+
+def model_hash_of(scorer: Any) -> str | None:
+    """The hash of a small model, where it has one; see `SmallModelScorer.model_hash`."""
+    found = getattr(scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer, "model_hash", None)
+    return found if isinstance(found, str) else None
