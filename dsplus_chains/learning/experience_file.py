@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from time import time
@@ -58,10 +58,10 @@ class ExperienceFile:
         self._counting = Lock()
         self._purged = 0.0
 
-    def write(self, decisions: list[Decision]) -> None:
-        """Write decisions, in one transaction. What cannot be written is counted and told once. Nothing is raised."""
-        rows = by_row(self._packed, decisions)
+    def write(self, records: list[tuple[float, Mapping[str, Any]]]) -> None:
+        """Write records, each with its time, in one transaction. What cannot be written is counted and told once."""
         try:
+            rows = by_row(lambda told: self._packed(Decision.of(told[1], told[0])), records)
             unfit = [row for row in rows if isinstance(row, Exception)]
             with self._database.transaction() as connection:
                 for row in rows:
@@ -74,7 +74,7 @@ class ExperienceFile:
                 self.lose(len(unfit), f"not fit to be kept: {describe_error(unfit[0])}")
             self._purge()
         except Exception as error:
-            self.lose(len(decisions), describe_error(error))
+            self.lose(len(records), describe_error(error))
 
     def lose(self, n: int, why: str) -> None:
         """Count decisions that are not kept, and tell the first time."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_jsonable_python
 
 from dsplus_chains.learning.experience import Experience, hash_of_input
-from dsplus_chains.schema import LargeAnswer, Prediction, answered_label, check_answered, label_key
+from dsplus_chains.schema import LargeAnswer, Prediction, answered_label, label_key
 
 COLUMNS = (
     "time",
@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 class Decision(NamedTuple):
-    """What is kept of a record until it is written. Taking it costs no more than a few look-ups."""
+    """What is kept of a record."""
 
     time: float
     input: Any
@@ -43,23 +43,11 @@ class Decision(NamedTuple):
 
     @classmethod
     def of(cls, record: Mapping[str, Any], time: float) -> Decision:
-        """The decision in a record.
-
-        Raises:
-            InvalidInputError: It is no record.
-        """
-        record, get = check_answered(record, place="store.record(record)"), record.get
-        return cls(
-            time,
-            get("input"),
-            get("prediction"),
-            get("large"),
-            get("fused"),
-            answered_label(record),
-            record["source"],
-            get("model_hash"),
-            get("task_hash"),
-        )
+        """The decision in a record, made at a time."""
+        get = record.get
+        answer, source = answered_label(record), record["source"]
+        told = get("prediction"), get("large"), get("fused"), answer, source, get("model_hash"), get("task_hash")
+        return cls(time, get("input"), *told)
 
 
 def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | None]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from dsplus_chains.learning.write_behind import WriteBehind
 from dsplus_chains.schema import (
     InvalidInputError,
     LargeAnswer,
+    check_answered,
     clean_answers,
     clean_labels,
     column_of,
@@ -92,7 +93,9 @@ class ExperienceStore:
         Raises:
             InvalidInputError: It is no record.
         """
-        if not self._queue.put(Decision.of(record, time())):
+        if not isinstance(record, dict) or "answer" not in record or "source" not in record:
+            check_answered(record, place="store.record(record)")
+        if not self._queue.put((time(), {**record})):  # a copy, because the caller may go on with the record
             self._file.lose(1, f"the store is closed, or {MOST_WAITING:,} decisions wait to be written")
 
     def handler(self) -> BaseCallbackHandler:

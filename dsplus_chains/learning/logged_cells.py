@@ -82,8 +82,8 @@ def output_of(value: Any) -> Any:
 
     Example:
         >>> said = {"role": "assistant", "content": "negative"}
-        >>> output_of(said), output_of({"choices": [{"message": said}]}), output_of({"generations": [[{"text": "bad"}]]})
-        ('negative', 'negative', 'bad')
+        >>> output_of(said), output_of({"choices": [{"message": said}]}), output_of({"generations": [[{"text": "ok"}]]})
+        ('negative', 'negative', 'ok')
         >>> output_of({"kind": "bug", "urgent": True})
         {'kind': 'bug', 'urgent': True}
     """
@@ -111,7 +111,7 @@ def _in_object(value: Mapping[str, Any]) -> Any:
         return told
     if isinstance(value.get("output"), list):  # of OpenAI's Responses: thoughts, calls and messages
         return [part for part in value["output"] if isinstance(part, Mapping) and part.get("content")]
-    key = next(iter(value)) if len(value) == 1 else next((name for name in _OUTPUT_KEYS if name in value), None)
+    key = next((name for name in (_OUTPUT_KEYS if len(value) > 1 else value) if name in value), None)
     return value if key is None else value[key]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from os import getpid
 from threading import Event, Thread
 from typing import Any
 
-from dsplus_chains.running.forking import ForkLock
+from dsplus_chains.running.forking import ForkLock, free_after_fork
 
 
 class WriteBehind:
@@ -26,30 +25,31 @@ class WriteBehind:
         self._write = write
         self._most = most
         self._pause = pause
-        self._waiting: deque[Any] = deque()
         self._writing = ForkLock()
         self._beginning = ForkLock()
         self._closed = False
-        self._process = 0
+        self.free()
+        free_after_fork(self)
         self._begin()
+
+    def free(self) -> None:
+        """Begin with an empty queue and without a thread, as a forked process does."""
+        self._waiting: deque[Any] = deque()
+        self._has_thread = False
+        self._wake, self._end = Event(), Event()
 
     def put(self, thing: Any) -> bool:
         """Put a thing in. False if the queue is full or closed."""
-        if self._closed:
-            return False
-        if self._process != getpid():
-            self._begin()
-        if len(self._waiting) >= self._most:
+        if self._closed or len(self._waiting) >= self._most:
             return False
         self._waiting.append(thing)  # a deque's append is atomic
-        if not self._wake.is_set():
+        if not self._wake.is_set():  # the thread is idle, or not there
+            self._begin()
             self._wake.set()
         return True
 
     def flush(self) -> None:
         """Write all that waits now."""
-        if self._process != getpid():
-            return  # what waits is the parent's
         with self._writing:
             things = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if things:
@@ -63,18 +63,18 @@ class WriteBehind:
         self.flush()
 
     def _begin(self) -> None:
-        """Start the thread of this process."""
+        """Start the thread, if this process has none."""
         with self._beginning:
-            if self._process == getpid():
-                return
-            self._waiting.clear()
-            self._wake, self._end = Event(), Event()  # a fork may have copied one that is being set
-            Thread(target=self._run, args=(self._wake, self._end), name="dsplus-experience", daemon=True).start()
-            self._process = getpid()
+            if not self._has_thread:
+                Thread(target=self._run, args=(self._wake, self._end), name="dsplus-experience", daemon=True).start()
+                self._has_thread = True
 
     def _run(self, wake: Event, end: Event) -> None:
         while not end.is_set():
-            wake.wait()
             end.wait(self._pause)
+            if self._waiting:
+                self.flush()
+                continue
             wake.clear()
-            self.flush()
+            if not self._waiting:  # else something came before the event was cleared
+                wake.wait()
