@@ -57,11 +57,13 @@ from dsplus_chains import (
     SubtaskPlanner,
     SubtaskResult,
     data_shunt,
+    record_answers,
     shunt,
     shunt_node,
 )
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
+from dsplus_chains.running import RecordingStep
 from dsplus_chains.subtasks import ResultTemplate
 
 SENTIMENTS = ["positive", "negative"]
@@ -194,6 +196,26 @@ def make_fusion():
     return AnswerFusion.fit(views * 3, LABELS * 3, LABELS * 3), []
 
 
+class Kept:
+    """A recorder that keeps what it gets."""
+
+    def __init__(self):
+        self.records = []
+
+    def record(self, record):
+        self.records.append(record)
+
+
+def make_recording_step():
+    return RecordingStep(recorder=Kept()), []
+
+
+def make_recorded_shunt():
+    small, large = Recording(predict), Recording(large_model)
+    settings = {"labels": SENTIMENTS, "instruction": "Which sentiment?", "threshold": 0.9}
+    return data_shunt(small, large, **settings, experience=Kept()), [small, large]
+
+
 def make_builder():
     return HintPromptBuilder(labels=SENTIMENTS, instruction="Which sentiment?"), []
 
@@ -272,6 +294,11 @@ def make_app_shunt():
     return shunted, [small, app]
 
 
+def make_recorded_app():
+    app = Recording(answer_text)
+    return record_answers(app, Kept()), [app]
+
+
 class Opinion(BaseModel):
     """What a review says."""
 
@@ -348,6 +375,15 @@ CASES = {
         {"input": "x"},
         AnswerFusion,
     ),
+    "RecordingStep": Case(
+        make_recording_step,
+        [
+            {**record_of("so so?"), "answer": "negative", "source": "large", "large": LargeAnswer(value="negative")},
+            {**record_of("good"), "answer": "positive", "source": "small"},
+        ],
+        {"input": "x"},
+        RecordingStep,
+    ),
     "HintPromptBuilder": Case(make_builder, [record_of("good?"), record_of("bad?")], {"input": "x"}, HintPromptBuilder),
     "LabelAsker": Case(make_asker, ["good?", "bad?", "so so"], "outage", LabelAsker),
     "LabelMask": Case(make_mask, [record_of("good?"), predict("bad")], {"input": "x"}, LabelMask),
@@ -401,6 +437,8 @@ CASES = {
         SubtaskPlanner,
     ),
     "data_shunt": Case(make_shunt, TEXT_INPUTS, 7, SmallModelScorer),
+    "recorded data_shunt": Case(make_recorded_shunt, TEXT_INPUTS, 7, RecordingStep),
+    "record_answers": Case(make_recorded_app, ["good", "bad?", "so so?", "bad"], "poison", AppShunt),
 }
 
 

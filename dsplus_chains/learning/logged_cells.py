@@ -14,7 +14,7 @@ _ROLES = {"human": "user", "HumanMessage": "user", "ai": "assistant", "AIMessage
 _ROLES |= {"SystemMessage": "system", "ToolMessage": "tool"}
 _OUTPUT_KEYS = ("answer", "output", "label", "content", "text", "message", "output_text")
 """Where an output of several fields has its answer."""
-_JSON = re.compile(r'\s*[\[{"]')
+_JSON = re.compile(r'\s*([\[{"]|null\s*$)')
 
 
 def decoded(cell: Any) -> Any:

@@ -72,7 +72,8 @@ def _labels_of(app: Runnable[Any, Any], read: Any) -> list[Any]:
     if options is None:
         fields = output_fields(schema) or {}
         named = [read] if isinstance(read, str) and read in fields else list(fields)
-        told = [fields[name].options for name in named if fields[name].options is not None]
+        told = [fields[name].options or () for name in named]
+        told = [values for values in told if len(values) > 1]  # one value alone is the name of the type
         options = told[0] if len(told) == 1 else None
     return [option.value if isinstance(option, Enum) else option for option in options or ()]
 

@@ -70,11 +70,10 @@ class WriteBehind:
                 self._has_thread = True
 
     def _run(self, wake: Event, end: Event) -> None:
-        while not end.is_set():
-            end.wait(self._pause)
+        while not end.wait(self._pause):
             if self._waiting:
                 self.flush()
                 continue
             wake.clear()
-            if not self._waiting:  # else something came before the event was cleared
+            if not self._waiting and not end.is_set():  # neither has come before the event was cleared
                 wake.wait()

@@ -67,7 +67,7 @@ def hand_over(recorder: Recorder, record: Mapping[str, Any]) -> None:
         recorder.record(record)
     except Exception as error:
         told = f"A decision could not be recorded, and the answer is not changed: {describe_error(error)}"
-        tell_once(told, "recorder", type(recorder).__name__, type(error).__name__)
+        tell_once(told, "recorder", type(error).__name__)
 
 
 class RecordingStep(BatchRunnable[Any, Any]):
