@@ -16,7 +16,7 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
-from dsplus_chains.running.recorder import Recorder, RecordingStep, marked
+from dsplus_chains.running.recorder import Recorder, marked
 from dsplus_chains.schema import brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.coercing import as_scorer, model_hash_of
@@ -159,6 +159,8 @@ def data_shunt(
     task = LabelTask(**{**settings, "labels": list(names)}) if task is None else task
     task = task.for_scorer(inner)
     _check_parts(inner, task.labels, level, fusion, max_ood_score)
+    if experience is not None:
+        experience = marked(experience, model_hash=model_hash_of(last), task_hash=task.task_hash)
     branch = ConfidenceBranch(
         large=task.arm(large_model),
         threshold=level,
@@ -170,18 +172,23 @@ def data_shunt(
         breaker=breaker,
         budget=budget,
         tier=tier,
+        experience=None if fusion is not None or earlier else experience,
     )
     chain: RunnableSerializable[Any, Any] = scorer | branch
     if fusion is not None:
-        chain = chain | fusion
+        chain = chain | (
+            fusion if experience is None or earlier else fusion.model_copy(update={"experience": experience})
+        )
     for number, (tier, small, level) in reversed(list(enumerate(earlier))):
         first, _ = as_scorer(small, labels=named, input_key="input" if number else input_key, on_error=on_error)
         chain = first | ConfidenceBranch(
-            large=chain, threshold=level, on_large_error=on_large_error, on_arm_bug=on_arm_bug, tier=tier
+            large=chain,
+            threshold=level,
+            on_large_error=on_large_error,
+            on_arm_bug=on_arm_bug,
+            tier=tier,
+            experience=None if number else experience,
         )
-    if experience is not None:
-        marks = {"model_hash": model_hash_of(last), "task_hash": task.task_hash}
-        chain = chain | RecordingStep(recorder=marked(experience, **marks))
     return chain
 
 

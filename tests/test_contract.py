@@ -63,7 +63,6 @@ from dsplus_chains import (
 )
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
-from dsplus_chains.running import RecordingStep
 from dsplus_chains.subtasks import ResultTemplate
 
 SENTIMENTS = ["positive", "negative"]
@@ -204,10 +203,6 @@ class Kept:
 
     def record(self, record):
         self.records.append(record)
-
-
-def make_recording_step():
-    return RecordingStep(recorder=Kept()), []
 
 
 def make_recorded_shunt():
@@ -375,15 +370,6 @@ CASES = {
         {"input": "x"},
         AnswerFusion,
     ),
-    "RecordingStep": Case(
-        make_recording_step,
-        [
-            {**record_of("so so?"), "answer": "negative", "source": "large", "large": LargeAnswer(value="negative")},
-            {**record_of("good"), "answer": "positive", "source": "small"},
-        ],
-        {"input": "x"},
-        RecordingStep,
-    ),
     "HintPromptBuilder": Case(make_builder, [record_of("good?"), record_of("bad?")], {"input": "x"}, HintPromptBuilder),
     "LabelAsker": Case(make_asker, ["good?", "bad?", "so so"], "outage", LabelAsker),
     "LabelMask": Case(make_mask, [record_of("good?"), predict("bad")], {"input": "x"}, LabelMask),
@@ -437,7 +423,7 @@ CASES = {
         SubtaskPlanner,
     ),
     "data_shunt": Case(make_shunt, TEXT_INPUTS, 7, SmallModelScorer),
-    "recorded data_shunt": Case(make_recorded_shunt, TEXT_INPUTS, 7, RecordingStep),
+    "recorded data_shunt": Case(make_recorded_shunt, TEXT_INPUTS, 7, SmallModelScorer),
     "record_answers": Case(make_recorded_app, ["good", "bad?", "so so?", "bad"], "poison", AppShunt),
 }
 

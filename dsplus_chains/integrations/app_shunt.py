@@ -20,7 +20,7 @@ from dsplus_chains.integrations.small_answer import SmallAnswer
 from dsplus_chains.running.batch_runnable import add_chunks, by_row
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, StreamFlow, Tell
 from dsplus_chains.running.pulled_stream import END
-from dsplus_chains.running.recorder import MaybeRecorder, hand_over
+from dsplus_chains.running.recorder import hand_over
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
@@ -56,7 +56,6 @@ class AppShunt(Gate):
     hint: Callable[[Prediction], str] | None = None
     shadow: bool = False
     with_record: bool = Field(default=False)
-    experience: MaybeRecorder = None
 
     @property
     def _app(self) -> Runnable[Any, Any]:

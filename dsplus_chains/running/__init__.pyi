@@ -22,5 +22,4 @@ from .progress import Progress as Progress
 from .progress import in_batches as in_batches
 from .recorder import MarkedRecorder as MarkedRecorder
 from .recorder import Recorder as Recorder
-from .recorder import RecordingStep as RecordingStep
 from .usage import UsageCollector as UsageCollector

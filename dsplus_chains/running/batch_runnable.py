@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
@@ -39,9 +39,6 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
 
     takes_record: ClassVar[bool] = True
     """Whether it works on the record of a chain. In a large arm it then gets the record."""
-
-    passes: ClassVar[bool] = False
-    """Whether its output is its input. The chunks of a stream then go on as they come."""
 
     input_type: ClassVar[Any] = None
     """The input type for schemas. None means the class's own type parameter."""
@@ -181,14 +178,8 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         value: Any = _NOTHING
         for chunk in chunks:
             value = add_chunks(value, chunk)
-            if self.passes:
-                yield cast("Output", chunk)
         if value is not _NOTHING:
-            flow = self._stream_flow(value, run_manager, config, **kwargs)
-            if self.passes:
-                drive(flow)
-            else:
-                yield from drive_stream(flow)
+            yield from drive_stream(self._stream_flow(value, run_manager, config, **kwargs))
 
     async def _atransform(
         self,
@@ -200,13 +191,10 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
         value: Any = _NOTHING
         async for chunk in chunks:
             value = add_chunks(value, chunk)
-            if self.passes:
-                yield cast("Output", chunk)
         if value is not _NOTHING:
             async with aclosing(adrive_stream(self._stream_flow(value, run_manager, config, **kwargs))) as pieces:
                 async for piece in pieces:
-                    if not self.passes:
-                        yield piece
+                    yield piece
 
     @override
     def configurable_fields(self, **kwargs: AnyConfigurableField) -> BatchConfigurableFields[Input, Output]:

@@ -1,18 +1,17 @@
-"""A `Recorder` keeps the decisions of a chain, and `RecordingStep` hands them to one."""
+"""A `Recorder` keeps the decisions of a chain, as its last Runnable hands them over."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import BeforeValidator
-from typing_extensions import override
 
-from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.flow import Configs, Flow, Manager
+from dsplus_chains.running.batch_runnable import add_chunks
+from dsplus_chains.running.flow import Chunk, Flow, StreamFlow
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import InvalidInputError, ShuntRecord, check_answered, describe_error, what_came
+from dsplus_chains.schema import describe_error, what_came
 
 
 @runtime_checkable
@@ -70,42 +69,33 @@ def hand_over(recorder: Recorder, record: Mapping[str, Any]) -> None:
         tell_once(told, "recorder", type(error).__name__)
 
 
-class RecordingStep(BatchRunnable[Any, Any]):
-    """Hands each finished record to a recorder, and returns the very record.
+def recorded(recorder: Recorder | None, flow: Flow) -> Flow:
+    """A flow of which each result, but for errors, is handed to a recorder. None hears nothing."""
+    results = yield from flow
+    if recorder is not None:
+        for result in results:
+            if not isinstance(result, Exception):
+                hand_over(recorder, result)
+    return results
 
-    ``data_shunt(..., experience=store)`` puts it at the end of a chain. The chunks of a stream go on as they come, and
-    their sum is recorded at the end. A stream that the caller does not read to its end is not recorded.
 
-    Args:
-        recorder: What keeps the records.
-
-    Raises:
-        InvalidInputError: An input is no record of a branch.
-
-    Example:
-        >>> class Kept(list):
-        ...     def record(self, record):
-        ...         self.append(record["answer"])
-        >>> kept = Kept()
-        >>> record = RecordingStep(recorder=kept).invoke({"input": "hi", "answer": "ham", "source": "small"})
-        >>> kept
-        ['ham']
-    """
-
-    input_type: ClassVar[Any] = dict[str, Any]
-    output_type: ClassVar[Any] = ShuntRecord
-    passes: ClassVar[bool] = True
-
-    recorder: MaybeRecorder
-
-    @override
-    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        yield from ()  # a recorder comes back at once, so there is nothing to wait for
-        results: list[Any] = []
-        for value in inputs:
+def recorded_stream(recorder: Recorder | None, flow: StreamFlow) -> StreamFlow:
+    """A flow of a stream. The sum of its chunks is handed to a recorder, once all of them have been taken."""
+    total: Any = {}
+    reply: Any = None
+    error: Exception | None = None
+    try:
+        while True:
+            wanted = flow.send(reply) if error is None else flow.throw(error)
+            if recorder is not None and type(wanted) is Chunk:
+                total = add_chunks(total, wanted.value) if total else wanted.value
+            reply = error = None
             try:
-                hand_over(self.recorder, check_answered(value, place="scorer | branch | recording step"))
-                results.append(value)
-            except InvalidInputError as error:
-                results.append(error)
-        return results
+                reply = yield wanted
+            except Exception as failure:
+                error = failure
+    except StopIteration:
+        if recorder is not None and total:
+            hand_over(recorder, total)
+    finally:
+        flow.close()

@@ -20,13 +20,12 @@ from dsplus_chains import (
     Bundle,
     ConfidenceBranch,
     ExperienceStore,
-    InvalidInputError,
     SmallModelScorer,
     data_shunt,
     record_answers,
     shunt,
 )
-from dsplus_chains.running import RecordingStep, telling
+from dsplus_chains.running import telling
 
 SENTIMENTS = ["positive", "negative"]
 TASK = {"labels": SENTIMENTS, "instruction": "Which sentiment?"}
@@ -138,11 +137,9 @@ def test_what_is_no_recorder_is_refused():
         data_shunt(predict, large_model, threshold=0.9, **TASK, experience="store.sqlite")
     with pytest.raises(ValueError, match="record\\(\\)"):
         shunt(lambda text: "a", predict, threshold=0.9, labels=SENTIMENTS, output=str, experience=7)
-    with pytest.raises(InvalidInputError, match="recording step"):
-        RecordingStep(recorder=Kept()).invoke({"input": "x"})
 
 
-def test_chunks_go_through_a_recording_step_as_they_come():
+def test_a_recorded_stream_goes_on_as_it_comes():
     kept, seen = Kept(), []
 
     def pieces(chunks):
@@ -151,7 +148,7 @@ def test_chunks_go_through_a_recording_step_as_they_come():
                 seen.append((word, len(kept.records)))
                 yield word
 
-    chain = ConfidenceBranch(large=RunnableGenerator(pieces), threshold=None) | RecordingStep(recorder=kept)
+    chain = ConfidenceBranch(large=RunnableGenerator(pieces), threshold=None, experience=kept)
     seen.extend(chunk.get("answer") for chunk in chain.stream({"input": "x", "prediction": predict("so?")}))
     assert [one for one in seen if one is not None] == [("so ", 0), "so ", ("be ", 0), "be ", ("it", 0), "it"]
     assert [record["answer"] for record in kept.records] == ["so be it"]
