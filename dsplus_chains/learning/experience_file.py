@@ -60,6 +60,7 @@ class ExperienceFile:
 
     def write(self, records: list[tuple[float, Mapping[str, Any]]]) -> None:
         """Write records, each with its time, in one transaction. What cannot be written is counted and told once."""
+        self._purge()
         try:
             rows = by_row(lambda told: self._packed(Decision.of(told[1], told[0])), records)
             unfit = [row for row in rows if isinstance(row, Exception)]
@@ -72,7 +73,6 @@ class ExperienceFile:
                             unfit.append(error)
             if unfit:
                 self.lose(len(unfit), f"not fit to be kept: {describe_error(unfit[0])}")
-            self._purge()
         except Exception as error:
             self.lose(len(records), describe_error(error))
 
@@ -84,7 +84,7 @@ class ExperienceFile:
         tell_once(told, "experience", self._name)
 
     def add(self, decisions: Sequence[Decision], labels: Sequence[Any], origin: str) -> None:
-        """Attach true labels. A text that was not seen so far, or comes with a large answer, gets a row of its own."""
+        """Attach true labels. A text that is new, or comes with a large answer, gets a row of its own."""
         with self._database.transaction() as connection:
             for decision, label in zip(decisions, labels, strict=True):
                 hashed = hash_of_input(decision.input)
@@ -146,4 +146,8 @@ class ExperienceFile:
         now = time()
         if self._keep_days is not None and now - self._purged > _PURGE_EVERY:
             self._purged = now
-            self.forget(now - self._keep_days * DAY)
+            try:
+                self.forget(now - self._keep_days * DAY)
+            except Exception as error:
+                told = f"The experience store {self._name} could not delete what is too old: {describe_error(error)}"
+                tell_once(told, "retention", self._name)

@@ -78,10 +78,10 @@ def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | N
         None if large is None else large.confidence,
         None if fused is None else _json(list(fused.items())),
         told(decision.answer),
-        decision.source,
+        _word(decision.source),
         _tokens(large),
-        decision.model_hash,
-        decision.task_hash,
+        _word(decision.model_hash),
+        _word(decision.task_hash),
     )
 
 
@@ -125,6 +125,11 @@ def _redacted(value: Any, known: set[Any], redact: Callable[[str], str | None]) 
 def _sound(text: str | None) -> str | None:
     """A text without halves of characters, which SQLite cannot hold."""
     return None if text is None else text.encode("utf-8", "replace").decode()
+
+
+def _word(value: Any) -> str | None:
+    """A text. A caller's own key may have the name of one of ours."""
+    return _sound(value) if isinstance(value, str) else None
 
 
 def _tokens(large: LargeAnswer | None) -> int | None:

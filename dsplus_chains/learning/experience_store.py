@@ -38,17 +38,17 @@ class ExperienceStore:
 
     Give it to a chain as ``data_shunt(..., experience=store)`` or ``shunt(..., experience=store)``. `record_answers`
     puts it around an app that has no small model yet. `handler` is for any other chain. To record costs the caller some
-    microseconds. One thread writes, so a kill loses what was decided in the last half second, and never more than
-    10,000 decisions. Several threads and processes may share a file, forked ones too.
+    microseconds. One thread writes. A kill loses what was decided in the last half second. No more than 10,000
+    decisions wait. Several threads and processes may share a file, forked ones too.
 
     The store never costs an answer. What it cannot keep, because the disk is full or too much waits, is counted as
     `lost`. The first time it is told, as a warning of the logger "dsplus_chains".
 
     Args:
         path: The file. It is made if it is missing. ":memory:" keeps the decisions as long as the store lives.
-        redact: What makes a text fit to be kept, as a function from text to text. It is called before anything is
-            written, with the input, and with each text of an answer that is no label of the small model. If it fails,
-            the text is not kept.
+        redact: What makes a text fit to be kept, as a function from text to text. Nothing is written before. It gets
+            the input, and each text in an answer, unless that is a label of the small model. If it fails, the text is
+            not kept.
         keep_text: Whether texts of inputs are kept. Their hashes always are. Somebody who guesses a text can tell by
             its hash that it was there.
         keep_days: Days after which rows are deleted. None keeps them.

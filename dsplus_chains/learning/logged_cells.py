@@ -1,4 +1,4 @@
-"""What stands in the cells of a log: JSON in a text, messages in the forms of several tools, and outputs of models."""
+"""Cells of a log: JSON in a text, messages as several tools write them, and outputs of models."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _in_list(value: list[Any]) -> Any:
 
 
 def _in_object(value: Mapping[str, Any]) -> Any:
-    """What an object holds: the content of a message, what a model has generated, or the field with the answer."""
+    """What an object holds. It is the content of a message, a model's output, or the field with the answer."""
     if (message := _message(value)) is not None:
         return message["content"]
     if told := value.get("generations") or value.get("choices"):

@@ -25,7 +25,6 @@ _TIME_KEYS = ("time", "start_time", "startTime", "timestamp", "created_at", "cre
 _PARENT_KEYS = ("parent_run_id", "parentObservationId", "parent_observation_id")
 _INPUTS = {"langsmith": "inputs", "langfuse": "input", "openai_batch": "input"}
 _OUTPUTS = {"langsmith": "outputs", "langfuse": "output", "openai_batch": "output"}
-_MOST_NAMED = 20
 
 
 @brief_repr
@@ -38,7 +37,7 @@ class Logs:
         answers: The answers, None where there is none.
         confidences: How sure the app's model was, where the log tells.
         times: When it was asked, in seconds since 1970, where the log tells.
-        skipped: Rows that were left out, and why. Of many, the first twenty.
+        skipped: Rows that were left out, and why.
     """
 
     texts: tuple[str, ...]
@@ -66,8 +65,8 @@ def read_logs(
 
     Args:
         path: A file, or several. OpenAI's batches need both of theirs.
-        text: Where the text is. In a table it is a column. In the other formats it is a key, a path, a template or a
-            function, as in `shunt`, over what the app was called with.
+        text: Where the text is. In a table it is a column. In the other formats it is a place in what the app was
+            called with: a key, a path, a template or a function, as in `shunt`.
         answer: Where the answer is: a column, or a path or a function over the app's output.
         labels: The labels, by which answers are read as a chain reads them. Without them an answer stands as it is.
         format: "table" for CSV, JSONL, Parquet and the like, with a column each. "langsmith" for exported runs or
@@ -146,7 +145,7 @@ def _column(table: Table, column: str | None, usual: Sequence[str], name: str) -
 
 
 def _outermost(table: Table) -> list[tuple[str, Row]]:
-    """The rows of an export that are no part of another run, or all rows if each is a part."""
+    """The rows of an export that are no part of another run. All rows, if each is a part."""
     rows = [(f"{table.path}, row {number}", row) for number, row in enumerate(table.rows, start=1)]
     outer = [(place, row) for place, row in rows if is_missing(_first(row, _PARENT_KEYS))]
     return outer or rows
@@ -201,9 +200,7 @@ def _logs(
         msg = f"got no row with a text; {skipped[0] if skipped else 'there is no row'}"
         raise TableError(msg)
     texts, answers, confidences, times = zip(*kept, strict=True)
-    return Logs(
-        texts=texts, answers=answers, confidences=confidences, times=times, skipped=tuple(skipped[:_MOST_NAMED])
-    )
+    return Logs(texts=texts, answers=answers, confidences=confidences, times=times, skipped=tuple(skipped))
 
 
 def _text(found: Any) -> str:

@@ -282,6 +282,14 @@ def test_a_number_that_sqlite_cannot_hold_loses_its_row_alone(store):
     assert store.lost == 1
 
 
+def test_a_callers_own_keys_do_no_harm(store):
+    store.record(small(model_hash={"mine": 1}, task_hash=3, fused="mine", large=["mine"], prediction="mine"))
+    store.record(small())
+    one, _ = store.rows()
+    assert (one.model_hash, one.task_hash, one.fused, one.large, one.prediction) == (None,) * 5
+    assert store.lost == 0
+
+
 def test_the_caller_may_go_on_with_the_record(store):
     record = small()
     store.record(record)

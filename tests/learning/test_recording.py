@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import pickle
 from enum import Enum
 from typing import Any, Literal
 
 import pytest
+from blockbuster import blockbuster_ctx
 from conftest import LABELS, TEXTS
 from fakes import Recording, TinyEncoder, predict
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
@@ -79,6 +84,25 @@ async def test_a_chain_is_recorded_in_whatever_way_it_is_called(store):
     assert {row.prediction.label for row in rows} == {"negative"}
     assert len({row.task_hash for row in rows}) == 1
     assert rows[0].task_hash is not None
+
+
+async def test_recording_does_not_block_the_loop(store):
+    chain = data_shunt(predict, Recording(large_model), threshold=0.9, **TASK, experience=store)
+    await chain.ainvoke("bad?")  # imports that happen on first use read files
+    for pause in (0.0, 0.5):  # the store's thread is idle the second time
+        await asyncio.sleep(pause)
+        with blockbuster_ctx():
+            await chain.ainvoke("bad?")
+    assert len(store) == 3
+
+
+def test_a_chain_with_a_store_can_be_pickled_and_serialised(tmp_path):
+    with ExperienceStore(tmp_path / "store.sqlite") as made:
+        chain = data_shunt(predict, Recording(large_model), threshold=0.9, **TASK, experience=made)
+        pickle.loads(pickle.dumps(chain)).invoke("bad")
+        gc.collect()  # writes what the copy has recorded
+        assert [row.source for row in made.rows()] == ["small"]
+        assert "ExperienceStore" in dumps(chain.last)
 
 
 def test_what_is_recorded_is_behind_the_fusion(store):
