@@ -120,7 +120,7 @@ def shunt(
         "deadline": deadline,
         "breaker": breaker,
         "budget": budget,
-        "experience": marked(experience, model_hash=model_hash_of(scorer)),
+        "experience": None if experience is None else marked(experience, model_hash=model_hash_of(scorer)),
     }
     if fields is not None:
         if scorer is not None or labels is not None or hints != "none" or read != "auto":

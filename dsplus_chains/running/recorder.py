@@ -50,20 +50,21 @@ class MarkedRecorder:
         self.recorder.record({**record, **self.marks})
 
 
-def marked(recorder: Any, **marks: str | None) -> Any:
-    """The recorder with the marks that are known. None stays None.
+def marked(recorder: Recorder, **marks: str | None) -> Recorder:
+    """The recorder with the marks that are known.
 
     Raises:
         ValueError: It is no recorder.
     """
     known = {name: value for name, value in marks.items() if value is not None}
-    return MarkedRecorder(recorder, known) if _recorder(recorder) is not None and known else recorder
+    _recorder(recorder)
+    return MarkedRecorder(recorder, known) if known else recorder
 
 
 def hand_over(recorder: Recorder, record: Mapping[str, Any]) -> None:
-    """Give a record to a recorder. If that fails, it is told once, and the answer stands."""
+    """Give a copy of a record to a recorder. If that fails, it is told once, and the answer stands."""
     try:
-        recorder.record(record)
+        recorder.record({**record})
     except Exception as error:
         told = f"A decision could not be recorded, and the answer is not changed: {describe_error(error)}"
         tell_once(told, "recorder", type(error).__name__)

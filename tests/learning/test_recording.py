@@ -156,6 +156,21 @@ def test_a_recorder_that_fails_costs_no_answer_and_is_told_once(way, caplog, mon
     assert caplog.text.count("could not be recorded") == 1
 
 
+class Meddler:
+    """A recorder that changes what it gets."""
+
+    def record(self, record):
+        record.clear()
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_a_recorder_changes_no_answer(way):
+    chain = data_shunt(predict, large_model, threshold=0.9, **TASK, experience=Meddler())
+    app = shunt(lambda text: "positive", predict, threshold=0.9, labels=SENTIMENTS, output=str, experience=Meddler())
+    for run in (chain.pick("answer"), app):
+        assert (run.invoke("bad") if way == "invoke" else "".join(run.stream("bad"))) == "negative"
+
+
 def test_what_is_no_recorder_is_refused():
     with pytest.raises(ValueError, match="record\\(\\)"):
         data_shunt(predict, large_model, threshold=0.9, **TASK, experience="store.sqlite")
