@@ -327,15 +327,14 @@ def test_copies_share_the_store_and_pickles_open_its_file(store):
 
 
 def test_a_store_that_nobody_holds_is_written_and_its_thread_ends(tmp_path):
-    before = threading.active_count()
+    before = set(threading.enumerate())
     store = ExperienceStore(tmp_path / "store.sqlite")
+    (thread,) = [new for new in set(threading.enumerate()) - before if new.name == "dsplus-experience"]
     store.record(small())
     del store
     gc.collect()
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    thread.join(5)
+    assert not thread.is_alive()
     with ExperienceStore(tmp_path / "store.sqlite") as store:
         assert len(store) == 1
 
