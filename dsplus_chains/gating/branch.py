@@ -117,17 +117,6 @@ class ConfidenceBranch(Gate):
             raise ValueError(msg)
         return tier
 
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
-
-    @property
-    @override
-    def lc_attributes(self) -> dict[str, Any]:
-        # A JSON object cannot have numbers as keys, so the dict becomes pairs.
-        return {"threshold": [[k, v] for k, v in self.threshold.items()]} if isinstance(self.threshold, dict) else {}
-
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:
