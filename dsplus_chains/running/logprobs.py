@@ -13,10 +13,10 @@ def told_confidence(message: Any) -> float | None:
     """The probability of a whole message, from its log-probabilities. None if it has none.
 
     Args:
-        message: Message whose `response_metadata` has the tokens' log-probabilities as its provider gives them. OpenAI's
-            protocol (`ChatOpenAI(logprobs=True)`, the server of llama.cpp), `ChatOllama(logprobs=True)`, and
-            llama.cpp's own forms are known. It may have `choice_logprobs` instead, as from a `LocalChatModel` that
-            chose among labels.
+        message: Message whose `response_metadata` has the tokens' log-probabilities as its provider gives them. Known
+            forms are those of OpenAI (`ChatOpenAI(logprobs=True)`, the server of llama.cpp), of Ollama
+            (`ChatOllama(logprobs=True)`), of llama-cpp-python, and of llama.cpp's own completions. It may have
+            `choice_logprobs` instead, as from a `LocalChatModel` that chose among labels.
 
     Example:
         >>> from langchain_core.messages import AIMessage
@@ -43,9 +43,9 @@ def _tokens(told: Mapping[str, Any]) -> Any:
     """What the provider says of each token: OpenAI, a completion of llama-cpp-python, Ollama, or llama.cpp's own."""
     logprobs = told.get("logprobs")
     if isinstance(logprobs, Mapping):
-        return (
-            logprobs["content"] if "content" in logprobs else [{"logprob": log} for log in logprobs["token_logprobs"]]
-        )
+        if "content" in logprobs:
+            return logprobs["content"]
+        return [{"logprob": logprob} for logprob in logprobs["token_logprobs"]]
     return told.get("completion_probabilities") if logprobs is None else logprobs
 
 
@@ -55,6 +55,5 @@ def _log_of(token: Any) -> float:
         return float(token["logprob"])
     if "prob" in token:  # llama.cpp with post_sampling_probs
         return math.log(token["prob"])
-    return math.log(
-        {one["tok_str"]: one["prob"] for one in token["probs"]}[token["content"]]
-    )  # its servers before 2025
+    by_token = {one["tok_str"]: one["prob"] for one in token["probs"]}  # its servers before 2025
+    return math.log(by_token[token["content"]])
