@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 import pytest
 
 from dsplus_chains.cli.large_options import large_model
 from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
 
+NEEDS_LANGCHAIN = pytest.mark.skipif(find_spec("langchain") is None, reason="langchain is an extra")
 
+
+@NEEDS_LANGCHAIN
 def test_a_name_that_langchain_knows_makes_its_client(tmp_path):
     model = large_model("ollama:llama3", "http://localhost:9", tmp_path / "answers.sqlite", timeout=7)
     assert (type(model).__name__, model.model, model.base_url) == ("ChatOllama", "llama3", "http://localhost:9")
@@ -17,10 +21,12 @@ def test_a_name_that_langchain_knows_makes_its_client(tmp_path):
     assert isinstance(model.cache, SQLiteAnswerCache)
 
 
+@NEEDS_LANGCHAIN
 def test_the_name_of_a_model_may_hold_colons():
     assert large_model("ollama:llama3:8b", None).model == "llama3:8b"
 
 
+@NEEDS_LANGCHAIN
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -44,6 +50,7 @@ def test_without_langchain_the_error_names_it(monkeypatch):
         large_model("ollama:llama3", None)
 
 
+@NEEDS_LANGCHAIN
 def test_a_command_says_it_in_a_line(dsplus, tmp_path):
     code, said = dsplus("demo", "--large", "anthropic:claude")
     assert code != 0
