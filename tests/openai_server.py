@@ -17,12 +17,16 @@ class OpenAIServer:
     Args:
         answer: From the text of the last message to the text of the answer.
         calls: From that text to whether a tool is called, where the caller leaves it open.
+        counts: Whether the usage is counted, four characters a token. Else each call tells the same one.
         fields: The values of the fields of a structured answer. A text gets `answer`, and a number the first one in the
             question.
     """
 
-    def __init__(self, answer: Callable[[str], str], calls: Callable[[str], bool], **fields: Any) -> None:
+    def __init__(
+        self, answer: Callable[[str], str], calls: Callable[[str], bool], *, counts: bool = False, **fields: Any
+    ) -> None:
         self.answer = answer
+        self.counts = counts
         self.calls = calls
         self.fields = fields
         self.bodies: list[bytes] = []
@@ -36,6 +40,12 @@ class OpenAIServer:
         """The bodies since the last time, in the order of their bytes."""
         bodies, self.bodies = self.bodies, []
         return sorted(bodies)
+
+    def usage(self, asked: dict[str, Any], message: dict[str, Any]) -> dict[str, int]:
+        if not self.counts:
+            return USAGE
+        prompt, said = len(json.dumps(asked)) // 4, len(json.dumps(message)) // 4
+        return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
 
     def message(self, asked: dict[str, Any]) -> dict[str, Any]:
         last = asked["messages"][-1]
@@ -75,7 +85,7 @@ class OpenAIServer:
         }
 
 
-def _chunks(message: dict[str, Any], asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _chunks(message: dict[str, Any], asked: dict[str, Any], usage: dict[str, int]) -> Iterator[dict[str, Any]]:
     same = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": asked["model"]}
     text = message["content"] or ""
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
@@ -91,7 +101,7 @@ def _chunks(message: dict[str, Any], asked: dict[str, Any]) -> Iterator[dict[str
         yield {**same, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
     yield {**same, "choices": [{"index": 0, "delta": {}, "finish_reason": _finish(message)}]}
     if (asked.get("stream_options") or {}).get("include_usage"):
-        yield {**same, "choices": [], "usage": USAGE}
+        yield {**same, "choices": [], "usage": usage}
 
 
 def _finish(message: dict[str, Any]) -> str:
@@ -119,13 +129,14 @@ def openai_server(
             server.bodies.append(body)
             asked = json.loads(body)
             message = server.message(asked)
+            usage = server.usage(asked, message)
             if asked.get("stream"):
-                lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in _chunks(message, asked)]
+                lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in _chunks(message, asked, usage)]
                 self._send("".join([*lines, "data: [DONE]\n\n"]), "text/event-stream")
                 return
             choice = {"index": 0, "message": message, "finish_reason": _finish(message)}
             answer = {"id": "x", "object": "chat.completion", "created": 0, "model": asked["model"]}
-            self._send(json.dumps({**answer, "choices": [choice], "usage": USAGE}), "application/json")
+            self._send(json.dumps({**answer, "choices": [choice], "usage": usage}), "application/json")
 
         def _send(self, text: str, kind: str) -> None:
             data = text.encode()

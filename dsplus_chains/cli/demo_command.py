@@ -17,7 +17,10 @@ from dsplus_chains.cli.large_options import BaseUrl, large_model
 
 def demo(
     large: Annotated[
-        str, typer.Option(help='The large model: "smollm2" (embedded, no key needed) or "openai:NAME".')
+        str,
+        typer.Option(
+            help='The large model: "smollm2" (embedded, no key needed), "openai:NAME", or a name that LangChain knows.'
+        ),
     ] = "smollm2",
     base_url: BaseUrl = None,
     encoder: Annotated[str, typer.Option(help='The small model\'s encoder: "auto", a hub name, or a folder.')] = "auto",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from dsplus_chains.cli.console import say
-from dsplus_chains.schema import hide_secrets
+from dsplus_chains.schema import describe_error, hide_secrets, shorten
 
 if TYPE_CHECKING:
     from dsplus_chains.running.call_counter import CallCounter
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 Large: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="openai:NAME", help='The large model: "openai:NAME", or the embedded "smollm2".'),
+    typer.Option(
+        metavar="openai:NAME",
+        help='The large model: "openai:NAME", the embedded "smollm2", or a name that LangChain knows, such as '
+        '"ollama:NAME" or "anthropic:NAME".',
+    ),
 ]
 BaseUrl: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server, for --large openai:NAME.")
+    str | None,
+    typer.Option(metavar="URL", help="A server of your own, OpenAI-compatible for --large openai:NAME."),
 ]
 Timeout: TypeAlias = Annotated[
     float,
@@ -66,8 +71,8 @@ def large_or_plan(
     """The large model. With a plan, it is a stand-in that counts the calls that a command would make.
 
     Args:
-        name: "smollm2" or "openai:NAME". None if no model is asked.
-        base_url: An OpenAI-compatible server.
+        name: The name of a model, as for `large_model`. None if no model is asked.
+        base_url: The server, if it is not the provider's own.
         answers: The file in which its answers are kept.
         timeout: Seconds that one request may take.
         plan_for: What would be asked, if there is only to be a plan.
@@ -98,11 +103,12 @@ def check_name(name: str) -> None:
     """Refuse the name of a large model that no command knows.
 
     Raises:
-        ValueError: It is neither "smollm2" nor "openai:NAME".
+        ValueError: It is neither "smollm2" nor a provider with a name.
     """
     provider, _, model = name.partition(":")
-    if name != "smollm2" and (provider != "openai" or not model):
-        msg = f'Got --large {name!r} but expected "smollm2" or "openai:NAME"'
+    if name != "smollm2" and not (provider and model):
+        others = 'or another provider of LangChain ("ollama:NAME", "anthropic:NAME")'
+        msg = f'Got --large {name!r} but expected "smollm2" or "openai:NAME", {others}'
         raise ValueError(msg)
 
 
@@ -110,8 +116,8 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None, *,
     """The chat model of this name.
 
     Args:
-        name: "smollm2" or "openai:NAME".
-        base_url: An OpenAI-compatible server.
+        name: "smollm2", "openai:NAME", or a name for LangChain's `init_chat_model`, such as "ollama:NAME".
+        base_url: The server, if it is not the provider's own.
         answers: The file in which its answers are kept.
         timeout: Seconds that one request may take. None: as long as the client waits by itself.
 
@@ -126,6 +132,15 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None, *,
         from dsplus_chains.demo.weights import load_smollm2
 
         return load_smollm2()
+    settings: dict[str, Any] = {"temperature": 0, "timeout": timeout}
+    if base_url is not None:
+        settings["base_url"] = base_url
+    if answers is not None:
+        from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
+
+        settings["cache"] = SQLiteAnswerCache(answers)
+    if not name.startswith("openai:"):
+        return _any_model(name, settings)
     # A server of the user's own usually needs no key, but the client requires one.
     key = os.environ.get("OPENAI_API_KEY") or ("none" if base_url else None)
     if key is None:
@@ -133,13 +148,25 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None, *,
         raise ValueError(msg)
     from langchain_openai import ChatOpenAI
 
-    settings: dict[str, Any] = {"model": name.partition(":")[2], "base_url": base_url, "api_key": key, "temperature": 0}
-    settings["timeout"] = timeout
-    if answers is not None:
-        from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
+    return ChatOpenAI(model=name.partition(":")[2], api_key=key, **settings)
 
-        settings["cache"] = SQLiteAnswerCache(answers)
-    return ChatOpenAI(**settings)
+
+def _any_model(name: str, settings: dict[str, Any]) -> Any:
+    """The chat model that LangChain makes of a name.
+
+    Raises:
+        ValueError: A package is missing, there is no such provider, or its client refuses the settings.
+    """
+    if name.startswith("ollama:"):  # its client takes the timeout elsewhere
+        settings = {**settings, "client_kwargs": {"timeout": settings["timeout"]}}
+        del settings["timeout"]
+    try:
+        from langchain.chat_models import init_chat_model
+
+        return init_chat_model(name, **settings)
+    except Exception as error:  # a package is missing, and the error names it, or the client refuses a setting
+        msg = f"Got --large {name!r}, which cannot be made: {shorten(hide_secrets(describe_error(error)), 400)}"
+        raise ValueError(msg) from error
 
 
 def check_answered(records: Sequence[dict[str, Any]]) -> None:

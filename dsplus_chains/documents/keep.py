@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from dsplus_chains.schema import (
     InvalidInputError,
@@ -14,6 +14,7 @@ from dsplus_chains.schema import (
     Passage,
     Prediction,
     SubtaskResult,
+    Value,
     as_label,
     same_label,
     what_came,
@@ -35,7 +36,7 @@ class PartResult:
     relevance: float | None = None
 
 
-class Keep(BaseModel):
+class Keep(Value):
     """The rule that decides which parts are kept. Without settings, all parts are kept.
 
     `drop` removes a part only where the step is confident enough. A part without a confidence is never dropped. The
@@ -69,8 +70,6 @@ class Keep(BaseModel):
         >>> [part.passage.number for part in keep.choose(parts)]
         [2, 3, 4]
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     drop: frozenset[Label] = frozenset()
     threshold: float | None = Field(default=None, ge=0, le=1)

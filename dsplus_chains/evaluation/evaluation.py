@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from dsplus_chains.calibration.intervals import Interval
 from dsplus_chains.evaluation.label_confusion import Confusion
@@ -205,6 +205,39 @@ class Evaluation:
                 "notes": "; ".join(self.notes),
             },
         )
+
+    def to_frame(self, of: Literal["chains", "curve", "labels", "errors"] = "chains") -> Any:
+        """A data frame of pandas.
+
+        Args:
+            of: "chains" has this chain and what it is compared with, one a row. "curve" has the thresholds. "labels"
+                has how the chain did on each label. "errors" has the wrong answers.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from dsplus_chains.evaluation.frames import as_frame
+
+        if of == "chains":
+            own = {"chain": "this_chain", "accuracy": self.accuracy, "escalation_rate": self.escalation_rate}
+            rows = [own, *({"chain": name, **asdict(one)} for name, one in self.baselines.items())]
+            return as_frame(rows, columns=["chain", "accuracy", "escalation_rate"], index="chain")
+        if of == "curve":
+            return as_frame(self.curve, columns=["threshold", "escalation_rate", "accuracy"])
+        parts: tuple[Any, ...] = self.per_label if of == "labels" else self.errors
+        kind: Any = LabelReport if of == "labels" else ErrorRow
+        names = [field.name for field in fields(kind)]
+        return as_frame([asdict(part) for part in parts], columns=names, index="label" if of == "labels" else "row")
+
+    def plot(self) -> Any:
+        """The figure of `cost_accuracy_plot`, by matplotlib.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from dsplus_chains.evaluation.plots import cost_accuracy_plot
+
+        return cost_accuracy_plot(self)
 
     def to_json(self) -> str:
         """JSON text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import import_module
 from typing import Any
@@ -31,30 +31,38 @@ def cost_accuracy_plot(evaluation: Evaluation) -> Any:
         ImportError: matplotlib is not installed.
     """
     figure, axes = _axes("Share of inputs sent to the large model", "Accuracy")
-    if evaluation.curve:
-        share = [point["escalation_rate"] for point in evaluation.curve]
-        accuracy = [point["accuracy"] for point in evaluation.curve]
-        (line,) = axes.plot(share, accuracy, ".-", color=_BLUE, markersize=3, label="every threshold")
-        line.set_gid(_POINTS)
-        for point in _spread(evaluation.curve):
-            where = (point["escalation_rate"], point["accuracy"])
-            text = "ask always" if point["threshold"] is None else f"{point['threshold']:.2g}"  # short, to find room
-            axes.annotate(text, where, xytext=(0, 5), textcoords="offset points", fontsize=7, ha="center", color=_BLUE)
+    _draw_curve(axes, evaluation.curve)
     for name, marker in (("always_small", "s"), ("always_large", "^"), ("random_at_equal_cost", "x"), ("oracle", "*")):
         if name in evaluation.baselines:
             baseline = evaluation.baselines[name]
             label = name.replace("_", " ")
             axes.plot(baseline.escalation_rate, baseline.accuracy, marker, color=_GREY, markersize=8, label=label)
     interval = evaluation.accuracy_interval
-    axes.errorbar(
-        evaluation.escalation_rate,
-        evaluation.accuracy,
-        yerr=[[max(evaluation.accuracy - interval.low, 0)], [max(interval.high - evaluation.accuracy, 0)]],
-        fmt="o",
-        color=_RED,
-        capsize=4,
-        label=f"this chain ({interval.level:.0%} interval)",
-    )
+    around = (interval.low, interval.high)
+    label = f"this chain ({interval.level:.0%} interval)"
+    _draw_choice(axes, evaluation.escalation_rate, evaluation.accuracy, around, label)
+    axes.set_xlim(-0.03, 1.03)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def tuning_plot(
+    curve: Sequence[Mapping[str, Any]], escalation_rate: float, accuracy: float, around: tuple[float, float]
+) -> Any:
+    """Accuracy on the tuning rows against the share of them that is deferred, at each threshold.
+
+    Args:
+        curve: The points, each with `threshold`, `escalation_rate` and `accuracy`.
+        escalation_rate: That of the chosen point.
+        accuracy: The same.
+        around: The ends of the interval of its accuracy.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = _axes("Share of tuning rows sent to the large model", "Accuracy")
+    _draw_curve(axes, curve)
+    _draw_choice(axes, escalation_rate, accuracy, around, "the chosen threshold")
     axes.set_xlim(-0.03, 1.03)
     axes.legend(fontsize=8)
     return figure
@@ -143,6 +151,26 @@ def for_page(svg: str, *, name: str, title: str, description: str, points: Seque
         return use[0] if text is None else f"<use{use[1]}><title>{escape(text)}</title></use>"
 
     return before + found + re.sub(r"<use([^>]*)/>", told_under_the_pointer, curve)
+
+
+def _draw_curve(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
+    """The accuracy at every threshold, some of which are named."""
+    if not curve:
+        return
+    share, accuracy = ([point[name] for point in curve] for name in ("escalation_rate", "accuracy"))
+    (line,) = axes.plot(share, accuracy, ".-", color=_BLUE, markersize=3, label="every threshold")
+    line.set_gid(_POINTS)
+    for point in _spread(curve):
+        where = (point["escalation_rate"], point["accuracy"])
+        text = "ask always" if point["threshold"] is None else f"{point['threshold']:.2g}"  # short, to find room
+        axes.annotate(text, where, xytext=(0, 5), textcoords="offset points", fontsize=7, ha="center", color=_BLUE)
+
+
+def _draw_choice(axes: Any, share: float, accuracy: float, around: tuple[float, float], label: str) -> None:
+    """The point in use, with the interval of its accuracy."""
+    low, high = around
+    ends = [[max(accuracy - low, 0)], [max(high - accuracy, 0)]]
+    axes.errorbar(share, accuracy, yerr=ends, fmt="o", color=_RED, capsize=4, label=label)
 
 
 def _spread(curve: Sequence[Any]) -> list[Any]:

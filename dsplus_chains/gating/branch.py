@@ -55,7 +55,9 @@ class ConfidenceBranch(Gate):
 
     For each answered input the branch sends a custom event "dsplus_decision" to the callbacks. It holds `source`,
     `confidence`, `threshold` and `label`. The confidence and the label are the small model's. The threshold is the one
-    that was applied. With `max_ood_score` the event also holds `ood_score`.
+    that was applied. With `max_ood_score` the event also holds `ood_score`. Where the process uses OpenTelemetry, the
+    current span gets `dsplus.source` and `dsplus.confidence` as attributes, and the counters `dsplus.decisions` and
+    `dsplus.tokens` go up.
 
     Args:
         large: Runnable that answers the deferred inputs. Usually it is
@@ -118,17 +120,6 @@ class ConfidenceBranch(Gate):
             raise ValueError(msg)
         return tier
 
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
-
-    @property
-    @override
-    def lc_attributes(self) -> dict[str, Any]:
-        # A JSON object cannot have numbers as keys, so the dict becomes pairs.
-        return {"threshold": [[k, v] for k, v in self.threshold.items()]} if isinstance(self.threshold, dict) else {}
-
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -174,7 +165,7 @@ class ConfidenceBranch(Gate):
         else:
             yield Chunk(AddableDict(answer=result["answer"], source=result["source"]))
             source = result["source"]
-        yield from self._count([run_manager], calls, [{"source": source}])
+        yield from self._count([run_manager], calls, [{**value, "source": source}])
         if run_manager.handlers:
             yield Tell(run_manager, DECISION_EVENT, self._event(value["prediction"], source))
 

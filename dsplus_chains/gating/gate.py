@@ -21,6 +21,7 @@ from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Wor
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.recorder import MaybeRecorder
+from dsplus_chains.running.telemetry import RowUsage, count_decisions, is_nested, is_traced, trace_decisions
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import (
@@ -76,7 +77,7 @@ class Gate(BatchRunnable[Any, Any]):
         self, row: int, record: dict[str, Any], arm_input: Any, config: RunnableConfig, manager: Manager, tag: str
     ) -> LargeCall:
         """One row's call of the large arm, whose tokens are counted."""
-        collector = UsageCollector()
+        collector = RowUsage()
         budgeted = BudgetedRow(self.budget, collector) if self.budget is not None and self._counts(manager) else None
         more = () if budgeted is None else (budgeted,)
         return LargeCall(row, record, arm_input, watched(config, manager, tag, collector, *more), collector, budgeted)
@@ -170,7 +171,8 @@ class Gate(BatchRunnable[Any, Any]):
         return ""
 
     def _count(self, managers: Sequence[Manager], calls: list[LargeCall], results: Sequence[Any]) -> Flow:
-        """Tell the budget who answered each row, and what it has cost."""
+        """Tell OpenTelemetry and the budget who answered each row, and what it has cost."""
+        self._trace(managers, calls, results)
         if self.budget is None:
             return
         budgeted = {call.row: call.budgeted for call in calls if call.budgeted is not None}
@@ -183,6 +185,23 @@ class Gate(BatchRunnable[Any, Any]):
             counted.append((source, False, 0, 0.0) if paid is None else (source, paid.asked, paid.tokens, paid.usd))
         if counted:
             yield Work(self.budget.count, (counted,))
+
+    def _trace(self, managers: Sequence[Manager], calls: list[LargeCall], results: Sequence[Any]) -> None:
+        """Set the decisions on the current span, and count them, where OpenTelemetry is used."""
+        if not is_traced():
+            return
+        asked = {call.row: call for call in calls}
+        decided = {}
+        for row, result in enumerate(results):
+            if not isinstance(result, Exception):
+                record = asked[row].record if row in asked else result  # an arm may have put in another prediction
+                decided[row] = self._event(record["prediction"], result.get("source", "large"))
+        trace_decisions(list(decided.values()))
+        own = {row for row, manager in enumerate(managers) if not is_nested(manager.handlers)}
+        count_decisions(
+            [event["source"] for row, event in decided.items() if row in own],
+            [call.collector.usage for row, call in asked.items() if row in own],
+        )
 
     def _warn(self, errors: list[str], asked: int) -> None:
         """Say that the small model stood in, and why first."""

@@ -47,6 +47,8 @@ class DecidingShunt(AppShunt):
                 yield from self._tell(run_manager[row], results[row])
         for call in calls:
             results[call.row] = call.record
+        self._trace(run_manager, calls, results)
+        for call in calls:
             if run_manager[call.row].handlers:
                 yield Tell(run_manager[call.row], DECISION_EVENT, self.decision(call.record))
         return results

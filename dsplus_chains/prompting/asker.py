@@ -97,11 +97,6 @@ class LabelAsker(BatchRunnable[Any, Any]):
         self._addressed([None])
         return self
 
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
-
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:

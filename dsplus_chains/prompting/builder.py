@@ -26,7 +26,6 @@ from dsplus_chains.schema import (
     Prediction,
     SubtaskResults,
     WiringError,
-    as_pairs,
     as_record,
     brief,
     fence,
@@ -167,21 +166,6 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
             )
             raise ValueError(msg)
         return self
-
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
-
-    @property
-    @override
-    def lc_attributes(self) -> dict[str, Any]:
-        plain: dict[str, Any] = {}
-        if self.descriptions is not None:
-            plain["descriptions"] = as_pairs(self.descriptions)
-        if self.track_record is not None:
-            plain["track_record"] = self.track_record.to_dict()
-        return plain
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:

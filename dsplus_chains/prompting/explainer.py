@@ -84,11 +84,6 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
     labels: Labels
     instruction: str = Field(min_length=1)
 
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
-
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:

@@ -23,7 +23,6 @@ from dsplus_chains.schema import (
     Label,
     Labels,
     as_label,
-    as_pairs,
     brief,
     describe_error,
     from_pairs,
@@ -99,17 +98,6 @@ class LabelParser(ComputingRunnable[Any, Any]):
             msg = f"Got aliases={brief(unknown)} of labels that are not among {brief(list(self.labels))}"
             raise ValueError(msg)
         return self
-
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
-
-    @property
-    @override
-    def lc_attributes(self) -> dict[str, Any]:
-        # A JSON object cannot have numbers as keys, so the dict becomes pairs.
-        return {} if self.descriptions is None else {"descriptions": as_pairs(self.descriptions)}
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:

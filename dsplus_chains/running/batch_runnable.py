@@ -17,12 +17,12 @@ from dsplus_chains.running.configurable import BatchConfigurableFields
 from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work
 from dsplus_chains.running.interrupts import raise_interrupts
-from dsplus_chains.schema import brief_args, shown_record
+from dsplus_chains.schema import Dumpable, shown_record
 
 _NOTHING = object()
 
 
-class BatchRunnable(RunnableSerializable[Input, Output]):
+class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
     """A Runnable that is written once, over a batch. Every other way to call it follows from that.
 
     A subclass says in `_flow` what is done with a batch. That is a generator, which yields requests and gets back their
@@ -31,6 +31,8 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     Each row of a batch has a config and a run manager of its own. The run manager is for child runs and events. A row
     that fails is returned as the exception, so that it fails alone. LangChain then raises the first exception. With
     `return_exceptions=True` it returns all of them.
+
+    LangChain's `dumps` writes it by value; see `Dumpable`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -45,11 +47,6 @@ class BatchRunnable(RunnableSerializable[Input, Output]):
     """The input type for schemas. None means the class's own type parameter."""
     output_type: ClassVar[Any] = None
     """The output type for schemas. None means the class's own type parameter."""
-
-    @override
-    def __repr_args__(self) -> Any:
-        """The fields, briefly."""
-        return brief_args(super().__repr_args__())
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -90,6 +90,8 @@ from dsplus_chains.schema.threshold import as_threshold as as_threshold
 from dsplus_chains.schema.threshold import deciding_confidence as deciding_confidence
 from dsplus_chains.schema.threshold import is_kept as is_kept
 from dsplus_chains.schema.threshold import threshold_for as threshold_for
+from dsplus_chains.schema.value import Dumpable as Dumpable
+from dsplus_chains.schema.value import Value as Value
 from dsplus_chains.schema.wording import percent as percent
 from dsplus_chains.schema.wording import share as share
 from dsplus_chains.schema.wording import shorten as shorten

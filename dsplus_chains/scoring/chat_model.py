@@ -45,7 +45,8 @@ class ChatModelScorer(BaseScorer):
 
     * ``"logprobs"`` is the probability of the whole answer. It is the exponential of the sum of the tokens'
       log-probabilities. It suits labels. A long answer is improbable, however good it is. The chat model must
-      send the log-probabilities, as `ChatOpenAI(logprobs=True)` does. Without them the confidence is None. A
+      send the log-probabilities, as `ChatOpenAI(logprobs=True)` and `ChatOllama(logprobs=True)` do. The server of
+      llama.cpp and llama-cpp-python send them in forms that are read too. Without them the confidence is None. A
       `LocalChatModel` with bound `choices` sends the probability of each choice, which is then used.
     * ``"agreement"`` is the share of `samples` answers that agree, and also serves answers that are no labels. A tie
       goes to the answer that came first. A sample that failed or cannot be read agrees with nothing. The samples must

@@ -68,6 +68,14 @@ class MemberReport:
     accuracy: float | None = None
     log_loss: float | None = None
 
+    @property
+    def line(self) -> str:
+        """The worth in a line of text."""
+        worth = "too few examples to say what it is worth"
+        if self.accuracy is not None and self.log_loss is not None:
+            worth = f"right on {self.accuracy:.1%} out of fold, log loss {self.log_loss:.3f}".replace("%", " %")
+        return f"{self.name}: {worth}, weight {self.weight:.2f}"
+
 
 @brief_repr
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -64,11 +64,6 @@ class LabelMask(ComputingRunnable[Any, Any]):
 
     labels: Labels
 
-    @classmethod
-    @override
-    def is_lc_serializable(cls) -> bool:
-        return True
-
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:
         return by_row(self._masked, inputs)

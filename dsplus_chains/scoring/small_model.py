@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
-from pydantic import InstanceOf
+from pydantic import Field, InstanceOf, model_validator
 from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
@@ -20,6 +20,7 @@ from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.restoring import restore
+from dsplus_chains.scoring.saved_place import NOT_SAVED, SavedPlace
 from dsplus_chains.scoring.state import pack_state, read_state, write_state
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
@@ -44,6 +45,8 @@ class SmallModelScorer(BaseScorer):
             `HintPromptBuilder` shows it to the large model. None with fewer than 100 different examples.
         training_rows: What it was fitted on. Predictions for these texts are marked (`Prediction.training`). None if
             that is not known.
+        saved: Where it was read from. None for one that was fitted in this process. LangChain's `dumps` writes this
+            in place of the weights.
         input_key: The key of a dict under which the text is.
 
     Raises:
@@ -60,6 +63,22 @@ class SmallModelScorer(BaseScorer):
     classifier: InstanceOf[EnsembleClassifier]
     track_record: InstanceOf[TrackRecord] | None = None
     training_rows: InstanceOf[TrainingRows] | None = None
+    saved: SavedPlace | None = Field(default=None, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_what_was_saved(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "classifier" in data or data.get("saved") is None:
+            return data
+        return {**SavedPlace.model_validate(data["saved"]).read(), **data}
+
+    @override
+    def to_json(self) -> Any:
+        if self.saved is None:
+            raise BundleError(NOT_SAVED)
+        dumped: Any = super().to_json()
+        named = {"saved", "input_key", "on_error"} & set(dumped["kwargs"])
+        return {**dumped, "kwargs": {name: dumped["kwargs"][name] for name in named}}
 
     @classmethod
     def fit(
@@ -212,13 +231,8 @@ class SmallModelScorer(BaseScorer):
         Accuracy and log loss are those of the member alone, on training examples that it had not seen (five folds). If
         examples are copies of others, the last line tells how many.
         """
-        lines = []
-        for report in self.classifier.reports:
-            worth = "too few examples to say what it is worth"
-            if report.accuracy is not None and report.log_loss is not None:
-                worth = f"right on {report.accuracy:.1%} out of fold, log loss {report.log_loss:.3f}".replace("%", " %")
-            lines.append(f"{report.name}: {worth}, weight {report.weight:.2f}")
-        return "\n".join([*lines, *([] if self.training_rows is None else self.training_rows.summary)])
+        copies = [] if self.training_rows is None else self.training_rows.summary
+        return "\n".join([*(report.line for report in self.classifier.reports), *copies])
 
     def save(self, path: str | Path) -> None:
         """Write the scorer into a folder, with settings as JSON and arrays as safetensors, without pickle.
@@ -273,8 +287,11 @@ class SmallModelScorer(BaseScorer):
             BundleError: The folder holds no scorer, is damaged, or comes from an incompatible version. Or the encoder
                 is another one, or would have to be fetched.
         """
-        files = read_state(Path(path))
-        return cls(**restore(*files, place=Path(path), encoder=encoder, device=device, allow_download=allow_download))
+        settings, arrays = read_state(Path(path))
+        parts = restore(
+            settings, arrays, place=Path(path), encoder=encoder, device=device, allow_download=allow_download
+        )
+        return cls(**parts, saved=SavedPlace.of(Path(path), settings))
 
 
 def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) -> TrackRecord | None:

@@ -14,7 +14,7 @@ def from_logprobs(message: Any, answer: Any, *, labels: Sequence[Any] | None = N
     """A prediction whose confidence is the probability of the whole answer, as its message reports it.
 
     Args:
-        message: The chat model's message, with `response_metadata["logprobs"]` as OpenAI sends it, or
+        message: The chat model's message, with log-probabilities that `told_confidence` reads, or with
             `choice_logprobs`.
         answer: The answer read from it. None if there was nothing to read.
         labels: The labels, if they are known.

@@ -18,9 +18,11 @@ from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
 from dsplus_chains.scoring.restoring import restore
+from dsplus_chains.scoring.saved_place import SavedPlace
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage import bundle_files as files
 from dsplus_chains.storage.bundle_examples import read_examples, write_examples
+from dsplus_chains.storage.hub import OnHub
 from dsplus_chains.storage.origin import library_versions, provenance
 from dsplus_chains.storage.stored_settings import StoredManifest
 from dsplus_chains.task import LabelTask
@@ -29,7 +31,7 @@ from dsplus_chains.tuning.tuned import TunedThreshold
 
 @brief_repr
 @dataclass(frozen=True, kw_only=True, init=False)
-class Bundle:
+class Bundle(OnHub):
     """A small model, its tuned threshold, and what the large model is asked. Only the large model is missing.
 
     Args:
@@ -265,7 +267,7 @@ class Bundle:
             parts = restore(
                 settings_file, arrays_file, place=folder, encoder=encoder, device=device, allow_download=allow_download
             )
-            scorer = SmallModelScorer(**parts)
+            scorer = SmallModelScorer(**parts, saved=SavedPlace.of(folder, settings_file))
             tuned_text = contents.get(files.TUNED)
             tuned = None if tuned_text is None else TunedThreshold.from_dict(read_json(tuned_text))
             settings = dict(manifest.content["settings"])

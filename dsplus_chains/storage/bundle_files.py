@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -24,15 +25,19 @@ from dsplus_chains.schema import (
     read_regular,
     shown,
 )
+from dsplus_chains.scoring.saved_place import INNER
 from dsplus_chains.scoring.state import ARRAYS, SETTINGS
 from dsplus_chains.storage.files import check_place, earlier_folder, replacing_folder
 
 FORMAT = 1
-MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", "scorer", "examples", "tuned.json"
+MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", INNER, "examples", "tuned.json"
 SCORER_FILES = (f"{SCORER}/{SETTINGS}", f"{SCORER}/{ARRAYS}")
 ROWS, VECTORS = f"{EXAMPLES}/examples.json", f"{EXAMPLES}/vectors.safetensors"
 OTHERS = frozenset({*SCORER_FILES, ROWS, VECTORS, TUNED})
 """All files that a bundle may have beside its manifest."""
+CARD = "README.md"
+HUB_FILES = (CARD, ".gitattributes")
+"""What a repository of the hub holds beside a bundle. It is never read. A save leaves it where it is."""
 LARGEST = 1 << 33
 """Most bytes of one file."""
 PATIENCE = 1.0
@@ -231,10 +236,13 @@ def replacing(path: Path) -> Iterator[Path]:
     check_target(target)
     with replacing_folder(target) as partial:
         yield partial
+        for name in HUB_FILES:
+            if (target / name).is_file():
+                shutil.copyfile(target / name, partial / name)
 
 
 def _names(folder: Path) -> list[str]:
-    """The files of a bundle but for the manifest. Hidden files, such as a file browser makes, are never read.
+    """The files of a bundle but for the manifest and the model card. Hidden files, as of a file browser, do not count.
 
     Raises:
         BundleError: Something is neither a file nor a folder, be it hidden.
@@ -248,4 +256,4 @@ def _names(folder: Path) -> list[str]:
                 raise BundleError(msg)
         folders[:] = [name for name in folders if not name.startswith(".")]
         names += [(Path(place) / name).relative_to(folder).as_posix() for name in inside if not name.startswith(".")]
-    return sorted(name for name in names if name != MANIFEST)
+    return sorted(name for name in names if name not in {MANIFEST, CARD})

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from dsplus_chains.schema import ASKED_LARGE, InvalidInputError, SubtaskResult
+from dsplus_chains.schema import ASKED_LARGE, InvalidInputError, SubtaskResult, Value
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 """Pattern of a subtask's name, which a prompt template must be able to hold."""
 
 
-class Subtask(BaseModel):
+class Subtask(Value):
     """One declared step of a plan: a Runnable over the record, and the subtasks whose results it needs.
 
     Args:
@@ -35,8 +35,6 @@ class Subtask(BaseModel):
         >>> Subtask(name="length", run=len, select="input").view({"input": "broke at once", "id": 7})
         'broke at once'
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: str = Field(pattern=NAME)
     run: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from pydantic import ValidationError
 
 from dsplus_chains.calibration.intervals import Interval, wilson_interval
+from dsplus_chains.evaluation.frames import as_frame
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.schema import brief_repr, first_fault, html_box, shown
 from dsplus_chains.scoring.seen_texts import SeenTexts
@@ -215,6 +216,27 @@ class TunedThreshold:
             },
             lead=self.meaning,
         )
+
+    def to_frame(self) -> Any:
+        """The curve as a data frame of pandas, one threshold a row.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        names = [field.name for field in fields(OperatingPoint)]
+        return as_frame([asdict(point) for point in self.curve], columns=names)
+
+    def plot(self) -> Any:
+        """The curve and the chosen point, as a figure of matplotlib.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from dsplus_chains.evaluation.plots import tuning_plot
+
+        right, asked = self.chain_accuracy, self.escalation_rate
+        points = [asdict(point) for point in self.curve]
+        return tuning_plot(points, asked.value or 0.0, right.value or 0.0, (right.low, right.high))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

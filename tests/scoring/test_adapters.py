@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -381,6 +384,82 @@ def test_without_log_probabilities_there_is_no_confidence(message):
     assert predictions(scorer, ["good"]) == [Prediction(label="positive", confidence=None)]
     large = Recording(lambda record: "negative")
     assert (scorer | ConfidenceBranch(large=large, threshold=0.0)).invoke("good")["source"] == "large"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {
+            "logprobs": [{"token": "pos", "logprob": math.log(0.9)}, {"token": "itive", "logprob": math.log(0.8)}]
+        },  # Ollama
+        {
+            "logprobs": {
+                "tokens": ["pos", "itive"],
+                "token_logprobs": [math.log(0.9), math.log(0.8)],
+                "top_logprobs": [],
+            }
+        },
+        {"completion_probabilities": [{"token": "pos", "logprob": math.log(0.9)}, {"logprob": math.log(0.8)}]},
+        {"completion_probabilities": [{"token": "pos", "prob": 0.9}, {"token": "itive", "prob": 0.8}]},
+        {
+            "completion_probabilities": [
+                {"content": "pos", "probs": [{"tok_str": "neg", "prob": 0.1}, {"tok_str": "pos", "prob": 0.9}]},
+                {"content": "itive", "probs": [{"tok_str": "itive", "prob": 0.8}]},
+            ]
+        },
+    ],
+)
+def test_log_probabilities_are_read_in_every_providers_form(told):
+    scorer, _ = by_logprobs(AIMessage("positive", response_metadata=told))
+    (found,) = predictions(scorer, ["good"])
+    assert (found.label, found.confidence) == ("positive", pytest.approx(0.72))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"logprobs": {"token_logprobs": [None, -0.1]}},
+        {"logprobs": {"token_logprobs": []}},
+        {"completion_probabilities": [{"content": "pos", "probs": [{"tok_str": "neg", "prob": 0.1}]}]},
+        {"completion_probabilities": [{"token": "pos", "prob": 0.0}]},
+        {"completion_probabilities": [{"token": "pos", "prob": 1.2}]},
+        {"logprobs": [{"token": "pos"}]},
+    ],
+)
+def test_a_token_without_a_probability_leaves_the_answer_without_a_confidence(told):
+    scorer, _ = by_logprobs(AIMessage("positive", response_metadata=told))
+    assert predictions(scorer, ["good"]) == [Prediction(label="positive", confidence=None)]
+
+
+async def test_ollamas_own_client_tells_how_sure_its_model_is():
+    from langchain_ollama import ChatOllama
+
+    part = {"model": "tiny", "message": {"role": "assistant", "content": "pos"}, "done": False}
+    lines = [
+        {**part, "logprobs": [{"token": "pos", "logprob": math.log(0.9)}]},
+        {**part, "message": {**part["message"], "content": "itive"}, "logprobs": [{"token": "itive", "logprob": -0.1}]},
+        {**part, "message": {**part["message"], "content": ""}, "done": True, "done_reason": "stop", "eval_count": 2},
+    ]
+
+    class Ollama(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write("\n".join(json.dumps(line) for line in lines).encode())
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ollama) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        model = ChatOllama(model="tiny", logprobs=True, base_url=f"http://127.0.0.1:{server.server_port}")
+        scorer = ChatModelScorer(chat_model=model, prompt=PROMPT, parser=PARSER, confidence="logprobs")
+        (found,) = predictions(scorer, ["good"])
+        awaited = (await scorer.ainvoke("good"))["prediction"]
+        server.shutdown()
+    assert (found.label, found.confidence) == ("positive", pytest.approx(0.9 * math.exp(-0.1)))
+    assert awaited == found
 
 
 @pytest.mark.parametrize("parser", [PARSER, None])
