@@ -18,14 +18,13 @@ from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.schema import Labels, Prediction, Training
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
+from dsplus_chains.scoring.held_out import HeldOut
+from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.restoring import restore
+from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.scoring.state import read_state, write_state
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
-
-ENOUGH_TO_TELL = 100
-"""Smallest number of different examples for a track record. With fewer, one or two bins would say the same of all
-inputs."""
 
 
 class SmallModelScorer(BaseScorer):
@@ -43,6 +42,7 @@ class SmallModelScorer(BaseScorer):
             `HintPromptBuilder` shows it to the large model. None with fewer than 100 different examples.
         training_rows: What it was fitted on. Predictions for these texts are marked (`Prediction.training`). None if
             that is not known.
+        held_out: What it said of the training examples out of fold. A successor is compared with it by that.
         input_key: The key of a dict under which the text is.
 
     Raises:
@@ -59,6 +59,7 @@ class SmallModelScorer(BaseScorer):
     classifier: InstanceOf[EnsembleClassifier]
     track_record: InstanceOf[TrackRecord] | None = None
     training_rows: InstanceOf[TrainingRows] | None = None
+    held_out: InstanceOf[HeldOut] | None = None
 
     @classmethod
     def fit(
@@ -72,6 +73,8 @@ class SmallModelScorer(BaseScorer):
         seed: int = 0,
         device: str | None = None,
         input_key: str = "input",
+        soft: SoftRows | None = None,
+        vectors: NDArray[np.float32] | None = None,
     ) -> Self:
         """Fit a small model on labelled examples.
 
@@ -93,6 +96,8 @@ class SmallModelScorer(BaseScorer):
             seed: Seed of all random draws.
             device: Device of the encoder: "cpu", "cuda", "mps", and so on. None takes the best one available.
             input_key: The key of a dict under which the text will be.
+            soft: Texts without a label that are learned too, by what is believed of them. `learn` makes them.
+            vectors: The vectors of the texts, and then those of the soft rows, if this encoder has made them already.
 
         Returns:
             A scorer that is ready for use, and frozen.
@@ -105,20 +110,33 @@ class SmallModelScorer(BaseScorer):
             TrainingDataWarning: A text comes with several labels.
         """
         rows, names, targets = check_examples(texts, labels)
-        copies = Copies.find(rows, [names[number] for number in targets])
+        further = [] if soft is None else list(soft.texts)
+        copies = Copies.find(rows, [names[number] for number in targets], further=further)
+        batch = TextBatch([*rows, *further], as_encoder(encoder, device=device))
+        if vectors is not None:
+            batch.vectors = vectors
         classifier = EnsembleClassifier.fit(
             rows,
             targets,
             len(names),
-            encoder=as_encoder(encoder, device=device),
+            encoder=batch.encoder,
             model=model,
             calibration=calibration,
             seed=seed,
             copy_of=copies.copy_of,
+            soft=soft,
+            batch=batch,
         )
-        record = _track_record(classifier, targets)
+        held_out = None
+        if classifier.out_of_fold is not None and classifier.judged is not None:
+            held_out = HeldOut.of(rows, targets, classifier.out_of_fold, judged=classifier.judged)
         return cls(
-            labels=names, classifier=classifier, track_record=record, training_rows=copies.rows, input_key=input_key
+            labels=names,
+            classifier=classifier,
+            track_record=None if held_out is None else held_out.track_record(),
+            training_rows=copies.rows,
+            held_out=held_out,
+            input_key=input_key,
         )
 
     @override
@@ -227,6 +245,7 @@ class SmallModelScorer(BaseScorer):
         """
         settings, arrays = self.classifier.state()
         rows = None if self.training_rows is None else self.training_rows.state()
+        held_out = {} if self.held_out is None else self.held_out.arrays()
         write_state(
             Path(path),
             {
@@ -236,7 +255,7 @@ class SmallModelScorer(BaseScorer):
                 "training_rows": None if rows is None else rows[0],
                 "classifier": settings,
             },
-            {**arrays, **({} if rows is None else rows[1])},
+            {**arrays, **({} if rows is None else rows[1]), **held_out},
         )
 
     @classmethod
@@ -262,16 +281,3 @@ class SmallModelScorer(BaseScorer):
         """
         files = read_state(Path(path))
         return cls(**restore(*files, place=Path(path), encoder=encoder, device=device, allow_download=allow_download))
-
-
-def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) -> TrackRecord | None:
-    """The track record from the calibrated predictions for the training examples.
-
-    Each prediction comes from members that had not seen the example or a copy of it. Each text counts once.
-    """
-    if classifier.out_of_fold is None:
-        return None
-    logs, known = classifier.out_of_fold[classifier.judged], targets[classifier.judged]
-    if np.isfinite(logs).all(axis=1).sum() < ENOUGH_TO_TELL:
-        return None
-    return TrackRecord.fit(np.exp(logs.max(axis=1)), logs.argmax(axis=1) == known)

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
+Targets = NDArray[np.int64] | NDArray[np.float64]
+"""What rows are to teach: a class number a row, or a distribution over the classes a row, of shape [n, classes]."""
 
 
 def fit_head(
     features: Floats,
-    targets: NDArray[np.int64],
+    targets: Targets,
     n_classes: int,
     *,
     c: float,
@@ -25,7 +27,7 @@ def fit_head(
 
     Args:
         features: Features of shape [n, dimensions].
-        targets: The class number of each row, in [0, n_classes).
+        targets: The class number of each row, in [0, n_classes), or its distribution over the classes.
         n_classes: Number of classes.
         c: The inverse strength of the penalty. A larger value leaves the weights more freedom.
 
@@ -33,7 +35,7 @@ def fit_head(
         A layer from features to logits.
     """
     x = torch.as_tensor(features, dtype=torch.float64)
-    y = torch.as_tensor(targets)
+    y = target_tensor(targets, x.dtype)
     head = nn.Linear(x.shape[1], n_classes, dtype=x.dtype)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -50,6 +52,11 @@ def fit_head(
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return head.requires_grad_(False).eval()
+
+
+def target_tensor(targets: Targets, dtype: torch.dtype) -> torch.Tensor:
+    """Targets as torch's cross-entropy takes them: class numbers as they are, distributions in the type of logits."""
+    return torch.as_tensor(targets) if targets.ndim == 1 else torch.as_tensor(targets, dtype=dtype)
 
 
 def logits(net: nn.Module, features: Floats) -> Floats:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from dsplus_chains.schema import Stored, brief_repr
-from dsplus_chains.scoring.members.head import logits
+from dsplus_chains.scoring.members.head import Targets, logits, target_tensor
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -43,19 +43,19 @@ class MlpMember:
     scale: float
 
     @classmethod
-    def fit(cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int, *, seed: int = 0) -> Self:
+    def fit(cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int, *, seed: int = 0) -> Self:
         """Train with AdamW on a one-cycle schedule, with 720 steps for few examples and up to 1,800 for many.
 
         Args:
             vectors: Vectors of shape [n, dimensions].
-            targets: The class number of each row.
+            targets: The class number of each row, or its distribution.
             n_classes: Number of classes.
             seed: Seed of weights, dropout and batches. The global random state stays as it was.
         """
         center = vectors.mean(axis=0)
         scale = float((vectors - center).std()) or 1.0
         x = torch.as_tensor((vectors - center) / scale, dtype=torch.float32)
-        y = torch.as_tensor(targets)
+        y = target_tensor(targets, x.dtype)
         steps = int(min(1800, max(720, 20 * len(y) / BATCH)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
