@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
 from dsplus_chains.running.endings import is_whole
+from dsplus_chains.running.messages import answer_in
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import DSPlusError, describe_error, hash_of_text, labels_outside, shown
 
@@ -42,7 +43,8 @@ _FIRST_FALLBACK = """
 SELECT row, answer, source, confidence, error FROM answers WHERE source IN ('fallback', 'error') ORDER BY row LIMIT 1
 """
 _KEEP_REPLY = """
-INSERT OR REPLACE INTO replies VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM batches))
+INSERT INTO replies VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM batches))
+ON CONFLICT DO UPDATE SET text = excluded.text, tokens = tokens + excluded.tokens, batch = excluded.batch
 """
 _FORGET_REPLIES = """
 UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch < (SELECT coalesce(max(number), 0) FROM batches)
@@ -185,14 +187,16 @@ class Journal(BaseCache):
         if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
             return
         message = generation.message
-        if not message.text or not is_whole(message):  # what was refused or cut off is no answer
-            return
         tokens = 0 if message.usage_metadata is None else message.usage_metadata["total_tokens"]
-        text = _writable(str(message.text))
+        with self._lock:  # whatever came was paid for
+            self._counted["tokens"] += tokens
+        said = answer_in(message)
+        text = _writable(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+        if not text or not is_whole(message):  # what was refused or cut off is no answer
+            return
         try:
             with self._lock:
                 self._database.execute(_KEEP_REPLY, (hash_of_text(prompt), text, tokens))
-                self._counted["tokens"] += tokens
         except sqlite3.Error as error:  # the answer stands; a later run asks again
             tell_once(f"{self.path}: a reply cannot be kept ({describe_error(error)})", "journal", str(self.path))
 
@@ -205,9 +209,18 @@ class Journal(BaseCache):
         # One process alone; a kill gives the file free again. A kill of the machine may lose the last replies.
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
             self._database.execute(f"PRAGMA {pragma}")
-        self._database.execute("BEGIN EXCLUSIVE")
-        self._database.execute("COMMIT")
-        self._database.executescript(_TABLES)
+        with self._database:
+            self._database.executescript(f"BEGIN EXCLUSIVE; {_TABLES}")
+            self._identify(identity)
+        (tokens,) = self._database.execute("SELECT coalesce(sum(tokens), 0) FROM replies").fetchone()
+        self._counted = {"kept": 0, "deferred": 0, "fallback": 0, "tokens": tokens}
+        for source, number in self._database.execute("SELECT source, count(*) FROM answers GROUP BY source"):
+            self._count(source, number)
+        if forget:
+            self._database.execute(_FORGET_REPLIES)
+
+    def _identify(self, identity: RunIdentity) -> None:
+        """Write whose journal it is into a new one. Check that of another."""
         wanted = {"format": str(FORMAT), **asdict(identity)}
         found = dict(self._database.execute("SELECT name, value FROM identity"))
         if not found:
@@ -218,12 +231,6 @@ class Journal(BaseCache):
                 "this one's; delete it to start anew, or choose another --out"
             )
             raise JournalError(msg)
-        (tokens,) = self._database.execute("SELECT coalesce(sum(tokens), 0) FROM replies").fetchone()
-        self._counted = {"kept": 0, "deferred": 0, "fallback": 0, "tokens": tokens}
-        for source, number in self._database.execute("SELECT source, count(*) FROM answers GROUP BY source"):
-            self._count(source, number)
-        if forget:
-            self._database.execute(_FORGET_REPLIES)
 
     def _count(self, source: str, number: int) -> None:
         self._counted["kept" if source == "small" else "deferred"] += number

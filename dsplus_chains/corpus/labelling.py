@@ -157,6 +157,8 @@ def plan_table(
     server: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    expected_sha256: str | None = None,
+    allow_download: bool = False,
     retry_fallbacks: bool = False,
     progress: Progress | None = None,
 ) -> CallCounter:
@@ -171,7 +173,16 @@ def plan_table(
     """
     out = Path(out)
     loaded, _, texts, identity = prepare_run(
-        Path(bundle), Path(data), text, out, delimiter=delimiter, encoding=encoding, large=large_name, server=server
+        Path(bundle),
+        Path(data),
+        text,
+        out,
+        delimiter=delimiter,
+        encoding=encoding,
+        large=large_name,
+        server=server,
+        expected_sha256=expected_sha256,
+        allow_download=allow_download,
     )
     rows = list(range(len(texts)))
     if journal_path(out).exists():

@@ -117,16 +117,22 @@ class Gate(BatchRunnable[Any, Any]):
             with nullcontext() if self.breaker is None else self.breaker.watching():
                 stream = yield Open(self.large, call.arm_input, call.config, kwargs, timed=until is not None)
                 yield from pieces(stream, until)
-            if call.budgeted is not None:
-                yield Work(call.budgeted.end, ())
-        except TimeoutError as error:
-            if str(error) or not limits:
+        except Exception as error:
+            yield from self._ended(call)
+            if not isinstance(error, TimeoutError) or str(error) or not limits:
                 raise
             msg = f"no answer in {min(limits):g} s"
             raise TimeoutError(msg) from error
-        finally:
+        else:
+            yield from self._ended(call)
+        finally:  # a row that was cancelled can wait for nothing more
             if call.budgeted is not None:
-                call.budgeted.end()
+                call.budgeted.abandon()
+
+    def _ended(self, call: LargeCall) -> Flow:
+        """End a row, which gives the rest of its budget back."""
+        if call.budgeted is not None:
+            yield Work(call.budgeted.end, ())
 
     def _stand_in(self, call: LargeCall, error: Exception, *, started: bool = False) -> dict[str, Any]:
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""

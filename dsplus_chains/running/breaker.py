@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 
+from langchain_core.exceptions import OutputParserException
+
+from dsplus_chains.running.endings import spoken
+from dsplus_chains.running.flow import is_interrupt
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.outage import is_outage, why_hopeless
 from dsplus_chains.schema import DSPlusError, LargeModelError, describe_error
 
@@ -55,7 +59,7 @@ class CircuitBreaker:
         self.failures = failures
         self.cooldown = cooldown
         self._clock = clock
-        self._lock = Lock()
+        self._lock = ForkLock()
         self.reset()
 
     def reset(self) -> None:
@@ -83,12 +87,19 @@ class CircuitBreaker:
                 return None
             return self._refuse()
 
-    def heard(self, error: Exception | None) -> None:
-        """Take what came of a call: an error, or None where it was answered."""
-        if error is not None and is_outage(error):
-            self.failed(error)
-        else:
+    def heard(self, error: BaseException | None) -> None:
+        """Take what came of a call: an error, or None where it was answered.
+
+        What the model has said means that it is there. An outage means that it is not. Any other error tells neither.
+        """
+        failure = error if isinstance(error, Exception) and not is_interrupt(error) else None
+        said = isinstance(error, OutputParserException) or (failure is not None and spoken(failure) is not None)
+        if error is None or said:
             self.succeeded()
+        elif failure is not None and is_outage(failure):
+            self.failed(failure)
+        else:
+            self.abandon()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -101,11 +112,8 @@ class CircuitBreaker:
             raise refusal
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             self.heard(error)
-            raise
-        except BaseException:
-            self.abandon()
             raise
         self.heard(None)
 
@@ -138,7 +146,7 @@ class CircuitBreaker:
             raise LargeModelError(msg) from self.hopeless
 
     def abandon(self) -> None:
-        """A call was begun, and nobody will say what came of it."""
+        """A call was begun, and what came of it says nothing of the model."""
         with self._lock:
             self._probing = False
 

@@ -21,13 +21,16 @@ from dsplus_chains.running.call_estimate import (
 )
 from dsplus_chains.running.ledger import Amount, Call
 from dsplus_chains.running.usage import UsageCollector
-from dsplus_chains.schema import DSPlusError
+from dsplus_chains.schema import DSPlusError, causes
 
 _LOOK_AGAIN = 0.1
 """Seconds after which a waiting row looks whether another process has given back."""
 
 _UNHEARD = ("timeout", "readerror", "remoteprotocolerror")
 """Parts of the names of errors after which a request was sent, and no answer was heard."""
+
+_UNSENT = ("connecttimeout", "connectiontimeout", "pooltimeout", "connecterror", "connectorerror")
+"""Parts of the names of errors after which no request was sent, though some of them are time-outs."""
 
 
 class BudgetedRow(BaseCallbackHandler):
@@ -52,6 +55,7 @@ class BudgetedRow(BaseCallbackHandler):
         self.budget = budget
         self._collector = collector
         self._row: str | None = None
+        self._gone = False
         self._period = budget.period
         self._open: dict[UUID, Call] = {}
         self._reserved = Amount(0, 0.0)
@@ -89,6 +93,8 @@ class BudgetedRow(BaseCallbackHandler):
             raise self.budget.refusal()
         if told == "go":
             self._row, self._looked, self.refused = row, None, None
+            if self._gone:
+                self.end()
         return told == "go"
 
     def end(self) -> None:
@@ -98,6 +104,11 @@ class BudgetedRow(BaseCallbackHandler):
             with self.budget.writing(needed=False):
                 self.budget.ledger.leave(row, [str(run_id) for run_id in list(self._open)], self._reserved)
             self._reserved = Amount(0, 0.0)
+
+    def abandon(self) -> None:
+        """End the row for good. One that is only now beginning, in another thread, ends as soon as it has begun."""
+        self._gone = True
+        self.end()
 
     @override
     def on_chat_model_start(
@@ -166,15 +177,13 @@ class BudgetedRow(BaseCallbackHandler):
 def _may_be_answered(error: BaseException) -> bool:
     """Whether a provider may have answered a call that failed, while nobody was there to hear it.
 
-    Clients raise an error of their own from that of the connection. A connection that belongs to another event loop
-    sends the request, and cannot read the answer.
+    Clients raise an error of their own from that of the connection. One that was never made has sent nothing. One that
+    belongs to another event loop sends the request, and cannot read the answer.
     """
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    names = [kind.__name__.lower() for cause in causes for kind in type(cause).__mro__]
+    found = list(causes(error))
+    names = [kind.__name__.lower() for cause in found for kind in type(cause).__mro__]
+    if any(signal in name for name in names for signal in _UNSENT):
+        return False
     lost = any(signal in name for name in names for signal in _UNHEARD)
-    elsewhere = any(isinstance(cause, RuntimeError) and "loop" in str(cause) for cause in causes)
+    elsewhere = any(isinstance(cause, RuntimeError) and "loop" in str(cause) for cause in found)
     return lost or elsewhere or not isinstance(error, Exception)

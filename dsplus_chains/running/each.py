@@ -113,6 +113,8 @@ class AskEach(Request):
                 task.cancel()
             rows.abandon()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if any(self.budgeted):
+                await asyncio.shield(run_in_executor(None, self._abandon))
         return rows.outcome()
 
     async def _row(self, row: int) -> Any:
@@ -127,6 +129,11 @@ class AskEach(Request):
         finally:
             if (budgeted := self.budgeted_row(row)) is not None:
                 await asyncio.shield(run_in_executor(None, budgeted.end))
+
+    def _abandon(self) -> None:
+        """End the rows that nobody has ended, since they were cancelled at their very beginning."""
+        for budgeted in filter(None, self.budgeted):
+            budgeted.abandon()
 
     def budgeted_row(self, row: int) -> BudgetedRow | None:
         """A row under its budget, if it has one."""
@@ -178,6 +185,7 @@ class _Rows:
         config: RunnableConfig = ask.configs[0] if ask.configs else {}
         self._most = config.get("max_concurrency") or MOST
         self._again = [0] * len(ask.inputs)
+        self._gone = False
         self.running: dict[int, float] = {}
         """When each row that is under way was begun."""
 
@@ -199,7 +207,7 @@ class _Rows:
         """The rows to begin now; those that need not be asked about have their error."""
         begun = []
         breaker = self._ask.breaker
-        while self._waiting:
+        while self._waiting and not self._gone:
             if breaker is not None and len(self.running) >= min(self._most, breaker.window):
                 break
             if len(self.running) >= self._most:
@@ -219,6 +227,8 @@ class _Rows:
             else:
                 self.running[row] = now
                 begun.append(row)
+        if self._gone:  # meanwhile, in another thread
+            self.abandon()
         return begun
 
     def _admitted(self, row: int) -> bool | BudgetError | None:
@@ -233,16 +243,16 @@ class _Rows:
         """Take what came of a row, unless it has come too late, or its budget was held by others."""
         if self.running.pop(row, None) is None:
             return
-        raise_interrupts([output])
         budgeted = self._ask.budgeted_row(row)
         refused = budgeted.refused if budgeted is not None and isinstance(output, Exception) else None
+        if self._ask.breaker is not None:  # whatever the arm has made of a refusal
+            self._ask.breaker.heard(refused or output if isinstance(output, BaseException) else None)
+        raise_interrupts([output])
         if isinstance(refused, BudgetError) and refused.busy and self._again[row] < _AGAIN:
             self._again[row] += 1
             self._waiting.append(row)
             return
         self._outputs[row] = output
-        if self._ask.breaker is not None:
-            self._ask.breaker.heard(output if isinstance(output, Exception) else None)
 
     def expire(self) -> None:
         """Give up the rows that have taken too long."""
@@ -257,6 +267,7 @@ class _Rows:
 
     def abandon(self) -> None:
         """Nobody waits for the rows that are under way."""
+        self._gone = True
         if self.running and self._ask.breaker is not None:
             self._ask.breaker.abandon()
 

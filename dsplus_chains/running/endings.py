@@ -15,6 +15,8 @@ from typing import Any, Literal
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, BaseMessage
 
+from dsplus_chains.schema import causes
+
 _REASONS = {"finishreason", "stopreason", "donereason", "completionreason", "incompletedetails", "stoptype"}
 _BLOCKS = {"blockreason", "promptfeedback"}
 _TELLING = {*_REASONS, *_BLOCKS, "status", "truncated", "isblocked"}
@@ -104,7 +106,7 @@ def spoken(error: Exception) -> BaseMessage | None:
     Example:
         >>> spoken(TimeoutError("no answer"))
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         names = {kind.__name__ for kind in type(cause).__mro__}
         code = getattr(cause, "code", None)
         if names & _REFUSALS or (isinstance(code, str) and _kind(code, "reason") == "refused"):
@@ -191,13 +193,3 @@ def _came(error: BaseException) -> str:
     """What had come of an answer before its client raised."""
     choices = getattr(getattr(error, "completion", None), "choices", None) or [None]
     return getattr(getattr(choices[0], "message", None), "content", None) or ""
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what it was raised from."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__

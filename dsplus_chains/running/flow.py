@@ -22,7 +22,7 @@ from langchain_core.runnables.config import run_in_executor
 from typing_extensions import override
 
 from dsplus_chains.running.pulled_stream import END, PulledStream
-from dsplus_chains.schema import DSPlusError
+from dsplus_chains.schema import DSPlusError, causes
 
 Manager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
 """The run manager of one row."""
@@ -244,12 +244,8 @@ def is_stale(output: Any) -> bool:
     Chat models keep their connections, and hand them to the next loop. Each one that fails is dropped. An app without
     a shunt fails there.
     """
-    error = output if isinstance(output, Exception) else None
-    while error is not None:  # a provider's client may have wrapped it
-        if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
-            return True
-        error = error.__cause__ if isinstance(error.__cause__, Exception) else None
-    return False
+    found = causes(output) if isinstance(output, Exception) else ()  # a provider's client may have wrapped it
+    return any(isinstance(error, RuntimeError) and str(error) == "Event loop is closed" for error in found)
 
 
 def raise_interrupts(outputs: Iterable[Any]) -> None:

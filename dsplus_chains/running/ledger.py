@@ -229,11 +229,11 @@ class Ledger:
             return [dict(zip(columns, row, strict=True)) for row in found]
 
     def forget(self) -> None:
-        """Forget what is spent. Calls under way stay reserved, and what was learned of the models stays."""
+        """Forget what is spent, and calls that nobody waits for. What was learned of the models stays."""
         with self._database.transaction() as database:
             database.execute("DELETE FROM spent")
             database.execute("DELETE FROM arms")
-            database.execute("DELETE FROM reserved WHERE until <= ?", (self._clock(),))
+            database.execute("DELETE FROM reserved WHERE until = 0")  # one that takes long may still be settled
             self.changes += 1
 
     def _fits(self, used: Amount, tokens: float, usd: float) -> bool:

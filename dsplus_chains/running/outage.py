@@ -12,7 +12,7 @@ from types import TracebackType
 from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.running.endings import spoken
-from dsplus_chains.schema import DSPlusError, InvalidInputError, budget_error
+from dsplus_chains.schema import DSPlusError, InvalidInputError, budget_error, causes
 
 BUGS = (AttributeError, ImportError, LookupError, NameError, TypeError)
 """Errors that mean a bug where the caller's own code has raised them."""
@@ -44,8 +44,7 @@ def is_callers_bug(error: BaseException) -> bool:
         ...     print(is_callers_bug(error), is_callers_bug(TimeoutError("no answer")))
         True False
     """
-    while isinstance(error, DSPlusError) and error.__cause__ is not None:
-        error = error.__cause__
+    error = next((cause for cause in causes(error) if not isinstance(cause, DSPlusError)), error)
     if not isinstance(error, BUGS):
         return False
     for path in _raised_in(error.__traceback__):
@@ -76,16 +75,22 @@ def why_hopeless(error: BaseException) -> str | None:
     """Why a request would fail again however often it is sent; None if it might succeed.
 
     Args:
-        error: What a provider's client has raised.
+        error: What a provider's client has raised, or what somebody has made of it.
 
     Example:
         >>> why_hopeless(TimeoutError("no answer")) is None
         True
     """
-    status = getattr(error, "status_code", None)
-    if status is None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    return HOPELESS.get(status) if isinstance(status, int) else None
+    status = next((status for cause in causes(error) if (status := _status(cause)) is not None), None)
+    return None if status is None else HOPELESS.get(status)
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that a client's error tells, if it does."""
+    told = getattr(error, "status_code", None)
+    if told is None:
+        told = getattr(getattr(error, "response", None), "status_code", None)
+    return told if isinstance(told, int) else None
 
 
 def _raised_in(trace: TracebackType | None) -> Iterator[Path]:

@@ -81,8 +81,8 @@ class SharedDatabase:
 
 
 def this_process() -> str:
-    """The name of this process, by which `is_gone` finds it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """The name of this process, by which `is_gone` finds it. It tells when it began, since numbers come again."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_begun(os.getpid())}"
 
 
 def is_gone(owner: str) -> bool:
@@ -92,7 +92,7 @@ def is_gone(owner: str) -> bool:
         >>> is_gone(this_process())
         False
     """
-    host, _, process = owner.rpartition(":")
+    host, process, begun = (*owner.rsplit(":", 2), "")[:3]
     if host != socket.gethostname() or sys.platform == "win32":  # there, a signal 0 ends a process
         return False
     try:
@@ -100,5 +100,15 @@ def is_gone(owner: str) -> bool:
     except ProcessLookupError:
         return True
     except OSError:  # it is another user's
-        return False
-    return False
+        pass
+    return bool(begun) and _begun(int(process)) not in {"", begun}
+
+
+def _begun(process: int) -> str:
+    """When a process began, as Linux tells it, which no other with its number can have. Empty where it is not known."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    return f"{boot}/{fields[19]}"  # the 22nd field of proc(5), in ticks since the boot

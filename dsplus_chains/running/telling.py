@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from threading import Lock
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import hide_secrets, visible
 
 LOGGER = logging.getLogger("dsplus_chains")
@@ -12,7 +12,7 @@ LOGGER = logging.getLogger("dsplus_chains")
 
 _MOST = 1000
 _told: set[tuple[str, ...]] = set()
-_lock = Lock()
+_lock = ForkLock()
 
 
 def tell_once(message: str, *key: str) -> None:

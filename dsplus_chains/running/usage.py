@@ -6,7 +6,6 @@ It also shows how sure the last call was, and whether any call was answered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
 from typing import Any, cast
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 from typing_extensions import override
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.logprobs import told_confidence
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import describe_error
@@ -46,7 +46,7 @@ class UsageCollector(BaseCallbackHandler):
         """The number of calls that were begun, failed ones included."""
         self.confidence: float | None = None
         """The probability of the last call's message. None if its provider does not report it."""
-        self._lock = Lock()
+        self._lock = ForkLock()
 
     @property
     def usage(self) -> UsageMetadata | None:

@@ -26,6 +26,7 @@ from dsplus_chains.schema.errors import TrainingDataError as TrainingDataError
 from dsplus_chains.schema.errors import TrainingDataWarning as TrainingDataWarning
 from dsplus_chains.schema.errors import WiringError as WiringError
 from dsplus_chains.schema.errors import budget_error as budget_error
+from dsplus_chains.schema.errors import causes as causes
 from dsplus_chains.schema.errors import describe_error as describe_error
 from dsplus_chains.schema.fences import fence as fence
 from dsplus_chains.schema.hashing import hash_of as hash_of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from traceback import walk_tb
 from typing import Any, Literal
 
 from dsplus_chains.schema.secrets import hide_secrets
@@ -83,13 +85,44 @@ class OverlapWarning(DSPlusWarning):
     """Rows to tune or evaluate on were fitted or tuned on before, so the figures are too good."""
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what has caused it, from the last to the first.
+
+    An error that was raised while another was handled counts as caused by it, with or without ``from``. It has to have
+    left the handler. So what a caller was handling when he called us has caused nothing here.
+
+    Args:
+        error: Any error. None has no causes.
+
+    Example:
+        >>> try:
+        ...     try:
+        ...         {}["a"]
+        ...     except KeyError:
+        ...         raise ValueError("no a")
+        ... except ValueError as error:
+        ...     print([type(cause).__name__ for cause in causes(error)])
+        ['ValueError', 'KeyError']
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = _handled(error) if error.__cause__ is None else error.__cause__
+
+
+def _handled(error: BaseException) -> BaseException | None:
+    """The error whose handler has raised this one, or has called what raised it without catching it."""
+    context = error.__context__
+    if context is None or context.__traceback__ is None:
+        return None
+    handler = context.__traceback__.tb_frame
+    return context if any(frame is handler for frame, _ in walk_tb(error.__traceback__)) else None
+
+
 def budget_error(error: BaseException | None) -> BudgetError | None:
     """The `BudgetError` that an error is, or that has caused it. None if there is none."""
-    seen: set[int] = set()
-    while error is not None and not isinstance(error, BudgetError) and id(error) not in seen:
-        seen.add(id(error))
-        error = error.__cause__
-    return error if isinstance(error, BudgetError) else None
+    return next((cause for cause in causes(error) if isinstance(cause, BudgetError)), None)
 
 
 def describe_error(error: BaseException) -> str:

@@ -152,3 +152,23 @@ def test_a_plan_keeps_to_the_budget(fitted, live, dsplus, server):
     assert some[0] < everything[0]
     assert some[1] <= budget
     assert not server.asked
+
+
+@pytest.mark.parametrize("command", ["tune", "evaluate", "run"])
+def test_a_plan_takes_a_pin_and_fetches_only_what_may_be_fetched(tuned, live, dsplus, tmp_path, monkeypatch, command):
+    from dsplus_chains.encoding import sentence
+
+    bundle, load, local = tuned("good phone", "hm well"), sentence.SentenceEncoder.from_pretrained, []
+
+    def recording(*args, local_files_only, **kwargs):
+        local.append(local_files_only)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(sentence.SentenceEncoder, "from_pretrained", staticmethod(recording))
+    places = ("--text", "text", "--out", tmp_path / "out.csv") if command == "run" else COLUMNS
+    given = (command, bundle, *live, *places, "--plan")
+    code, said = dsplus(*given, "--sha256", "0" * 64)
+    assert (code, "do not use it" in said) == (2, True), said
+    for options in ((), ("--allow-download",)):
+        assert dsplus(*given, *options)[0] == 0
+    assert local == [True, False]

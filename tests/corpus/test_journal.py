@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sqlite3
@@ -104,6 +105,13 @@ def test_another_run_is_told_by_what_differs(path, name):
         assert len(journal) == 1
 
 
+def test_a_start_that_fails_halfway_leaves_no_half_of_an_identity(path):
+    with pytest.raises(JournalError):
+        Journal(path, replace(OURS, server=object()))
+    with Journal(path, OURS) as journal:
+        assert len(journal) == 0
+
+
 def test_one_process_at_a_time_and_a_closed_journal_is_free(path):
     with Journal(path, OURS), pytest.raises(JournalError, match="another dsplus run is writing"):
         Journal(path, OURS)
@@ -136,6 +144,16 @@ def test_a_reply_is_kept_before_its_row_and_is_asked_for_once(path):
         assert len(journal) == 0
 
 
+def test_a_prompt_that_was_asked_twice_was_paid_for_twice(path):
+    with Journal(path, OURS) as journal:
+        journal.update("prompt", "", reply("positive", tokens=10))
+        journal.update("prompt", "", reply("negative", tokens=7))
+        assert journal.counts.tokens == 17
+    with Journal(path, OURS) as journal:
+        assert journal.counts.tokens == 17
+        assert [generation.text for generation in journal.lookup("prompt", "")] == ["negative"]
+
+
 def test_a_refusal_is_no_reply_and_replies_before_the_last_batch_can_be_forgotten(path):
     with Journal(path, OURS) as journal:
         journal.update("refused", "", reply(""))
@@ -145,6 +163,29 @@ def test_a_refusal_is_no_reply_and_replies_before_the_last_batch_can_be_forgotte
     with Journal(path, OURS, forget=True) as journal:
         assert [journal.lookup(prompt, "") is not None for prompt in ("refused", "early", "late")] == [0, 0, 1]
         assert journal.counts.tokens == 20  # they were paid for all the same
+
+
+TOOL = {"name": "Answer", "args": {"label": "n\u00e9gative"}, "id": "1"}
+
+
+@pytest.mark.parametrize("text", ["It looks positive, but:", ""])
+def test_a_structured_reply_is_kept_as_its_arguments_and_not_as_the_text_beside_them(path, text):
+    usage = {"input_tokens": 9, "output_tokens": 1, "total_tokens": 10}
+    with Journal(path, OURS) as journal:
+        message = AIMessage(text, tool_calls=[TOOL], usage_metadata=usage)
+        journal.update("prompt", "", [ChatGeneration(message=message)])
+        assert journal.counts.tokens == 10
+    with Journal(path, OURS) as journal:
+        (found,) = journal.lookup("prompt", "")
+        assert json.loads(found.text) == TOOL["args"]
+        assert journal.counts.tokens == 10
+
+
+def test_what_is_no_reply_was_paid_for_all_the_same(path):
+    with Journal(path, OURS) as journal:
+        journal.update("refused", "", reply(""))
+        assert journal.lookup("refused", "") is None
+        assert journal.counts.tokens == 10
 
 
 @pytest.mark.parametrize("reason", ["length", "max_tokens", "content_filter", "SAFETY"])
@@ -174,19 +215,21 @@ def test_half_of_a_character_stops_nothing(path):
 
 
 KILLED = """
-import sys
-from itertools import count
+import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_journal import OURS, Journal, reply, row
+def say(what, number):
+    "Write a line by one call, so that a kill cuts none."
+    os.write(1, f"{{what}} {{number}}\\n".encode())
 with Journal(Path(sys.argv[1]), OURS) as journal:
     for number in journal.pending(10**9, retry_fallbacks=False):
         if journal.lookup(str(number), "") is None:
-            print("asked", number, flush=True)
+            say("asked", number)
             journal.update(str(number), "", reply("positive"))
-            print("replied", number, flush=True)
+            say("replied", number)
         journal.commit([row(number)])
-        print("answered", number, flush=True)
+        say("answered", number)
 """
 
 
@@ -199,7 +242,8 @@ def test_a_kill_loses_nothing_and_nothing_is_asked_about_twice(path):
             first = run.stdout.readline()
             time.sleep(chance.uniform(0.0, 0.2))
             run.send_signal(signal.SIGKILL)
-            lines = [line.split() for line in (first + run.stdout.read()).splitlines()]
+            said = first + run.stdout.read()
+        lines = [line.split() for line in said.splitlines(keepends=True) if line.endswith("\n")]
         asked += [int(number) for what, number in lines if what == "asked"]
         replied = {int(number) for what, number in lines if what == "replied"}
         answered |= {int(number) for what, number in lines if what == "answered"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.running.breaker import FIRST, CircuitBreaker, CircuitOpenError
+from dsplus_chains.schema import BudgetError, InvalidInputError, SubtaskError
 
 
 class Clock:
@@ -25,6 +27,11 @@ class RefusedError(Exception):
 
 
 DOWN = ConnectionError("down")
+
+
+def chained(error, cause):
+    error.__cause__ = cause
+    return error
 
 
 def test_it_opens_after_failures_in_a_row_and_not_before():
@@ -90,6 +97,64 @@ def test_only_outages_count():
     breaker = CircuitBreaker(failures=1)
     breaker.heard(OutputParserException("no label"))
     assert breaker.refusal() is None
+
+
+NOTHING = {
+    "a refusal of the budget": BudgetError("not asked"),
+    "one that caused another error": chained(SubtaskError("failed"), BudgetError("not asked")),
+    "a wrong input": InvalidInputError("no text"),
+    "a cancellation": asyncio.CancelledError(),
+    "Ctrl-C": KeyboardInterrupt(),
+    "a closed stream": GeneratorExit(),
+}
+
+
+def open_breaker():
+    """One that has opened, and lets a row through."""
+    breaker = CircuitBreaker(failures=1, cooldown=0)
+    breaker.heard(DOWN)
+    return breaker
+
+
+def raising(breaker, error):
+    with pytest.raises(type(error)), breaker.watching():
+        raise error
+
+
+@pytest.mark.parametrize("tell", [CircuitBreaker.heard, raising])
+@pytest.mark.parametrize("error", NOTHING.values(), ids=NOTHING)
+def test_what_says_nothing_of_the_model_is_neither_a_success_nor_a_failure(error, tell):
+    breaker = CircuitBreaker(failures=2)
+    breaker.heard(DOWN)
+    tell(breaker, error)
+    assert (breaker.refusal(), breaker.window) == (None, FIRST)
+    breaker.heard(DOWN)
+    assert breaker.refusal() is not None, "two in a row"
+    breaker = open_breaker()
+    if tell is CircuitBreaker.heard:
+        assert breaker.refusal() is None
+    tell(breaker, error)
+    assert breaker.refusal() is None, "the next one is let through"
+    assert breaker.refusal() is not None, "one alone"
+
+
+def test_a_graph_that_waits_for_a_person_has_not_failed():
+    errors = pytest.importorskip("langgraph.errors")
+    breaker = CircuitBreaker(failures=1)
+    raising(breaker, errors.GraphInterrupt())
+    assert breaker.refusal() is None
+    breaker = open_breaker()
+    raising(breaker, errors.GraphInterrupt())
+    assert breaker.refusal() is None
+
+
+def test_a_refusal_that_a_client_raises_is_an_answer():
+    class ContentFilterFinishReasonError(Exception):
+        pass
+
+    breaker = open_breaker()
+    raising(breaker, ContentFilterFinishReasonError())
+    assert [breaker.refusal(), breaker.refusal()] == [None, None]
 
 
 def test_a_copy_has_failures_of_its_own():

@@ -8,10 +8,14 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
+import httpx
+import openai
 import pytest
 from fakes import CountingChat, DownChat
 from fault_server import fault_server
@@ -557,3 +561,85 @@ def test_a_models_tools_are_a_part_of_its_prompt():
 )
 def test_the_limit_of_an_answer_is_read_from_the_call(params, metadata, limit):
     assert answer_limit(params, metadata) == limit
+
+
+async def cancelled_at_its_beginning(work, path):
+    """Cancel some work while it waits for the budget's file, and leave the file only then."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("limits", [{}, {"breaker": True}], ids=["a budget alone", "with a breaker"])
+@pytest.mark.parametrize("way", [abatched, gathered, astreamed])
+def test_a_row_that_is_cancelled_while_it_begins_keeps_nothing_of_the_budget(tmp_path, way, limits):
+    path = tmp_path / "b.sqlite"
+    breaker = CircuitBreaker(failures=1, cooldown=0) if limits else None
+    budget = Budget(max_tokens=10_000, path=path)
+    run = chain(Slow(), budget, breaker=breaker)
+    run.invoke("one call shows what a row may cost")
+    if breaker is not None:
+        breaker.failed(ConnectionError("down"))
+    asyncio.run(cancelled_at_its_beginning(way(run, ["a"]), path))  # it waits for its threads
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT * FROM reserved").fetchall() == []
+    assert budget.report().tokens == PROMPT + ANSWER
+    assert breaker is None or breaker.refusal() is None
+
+
+@pytest.mark.parametrize(
+    ("lost", "costs"),
+    [
+        (httpx.ConnectTimeout, False),
+        (httpx.PoolTimeout, False),
+        (httpx.ConnectError, False),
+        (httpx.ReadTimeout, True),
+        (httpx.WriteTimeout, True),
+        (httpx.ReadError, True),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_request_that_was_never_sent_costs_nothing(lost, costs, wrapped):
+    class Failing(Slow):
+        def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+            request = httpx.Request("POST", "http://localhost")
+            if not wrapped:
+                raise lost("lost", request=request)
+            raise openai.APITimeoutError(request) from lost("lost", request=request)
+
+    budget = Budget(max_tokens=10_000)
+    assert chain(Failing(), budget).invoke("a")["source"] == "fallback"
+    assert (budget.report().tokens > 0) == costs
+
+
+@pytest.mark.parametrize("fails", ["not at all", "at opening", "by the breaker", "by the time"])
+async def test_a_stream_never_ends_its_row_in_the_event_loop(fails):
+    """Its file may be held by another process, and the loop must not wait for it."""
+
+    class Ending(Slow):
+        async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+            if fails == "at opening":
+                raise ConnectionError("down")
+            await asyncio.sleep(30 if fails == "by the time" else 0)
+            return self._generate(messages)
+
+    threads, breaker = [], CircuitBreaker(failures=1)
+    if fails == "by the breaker":
+        breaker.failed(ConnectionError("down"))
+    budget = Budget(max_tokens=10_000)
+    leave = budget.ledger.leave
+
+    def recorded(*args):
+        threads.append(threading.get_ident())
+        leave(*args)
+
+    budget.ledger.leave = recorded
+    record = await streamed(chain(Ending(), budget, breaker=breaker, timeout=1.0), "a")
+    assert record["source"] == ("large" if fails == "not at all" else "fallback")
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()

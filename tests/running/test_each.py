@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableLambda
 
 from dsplus_chains.running.breaker import CircuitBreaker, CircuitOpenError
 from dsplus_chains.running.each import AskEach
+from dsplus_chains.schema import BudgetError
 
 
 def arm(function):
@@ -117,6 +118,53 @@ async def test_answers_that_are_no_labels_open_no_breaker():
 
     outputs = await both(each(unread, 50, breaker=CircuitBreaker(failures=2)))
     assert {type(output) for output in outputs} == {OutputParserException}
+
+
+def probed():
+    """A breaker that has opened, and lets a row through."""
+    breaker = CircuitBreaker(failures=1, cooldown=0)
+    breaker.heard(ConnectionError("down"))
+    return breaker
+
+
+async def test_an_interrupted_row_that_was_let_through_does_not_close_the_breaker_for_good():
+    graph = pytest.importorskip("langgraph.errors")
+    for way in ("call", "acall"):
+        breaker = probed()
+        request = each(lambda n: (0, graph.GraphInterrupt()), 1, breaker=breaker)()
+        with pytest.raises(graph.GraphInterrupt):
+            request.call() if way == "call" else await request.acall()
+        assert breaker.refusal() is None
+
+
+class Held:
+    """A row whose budget is held by others at its first call."""
+
+    refused = None
+
+    def begin(self):
+        return True
+
+    def end(self):
+        pass
+
+    abandon = end
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["as it is", "made another error by the arm"])
+async def test_a_row_that_was_let_through_and_refused_by_the_budget_is_let_through_again(hidden):
+    for way in ("call", "acall"):
+        row, asked = Held(), []
+
+        def ask(n, row=row, asked=asked):
+            asked.append(n)
+            row.refused = BudgetError("not asked", busy=True) if len(asked) == 1 else None
+            return 0, (RuntimeError("odd") if hidden else row.refused) if row.refused else n
+
+        request = each(ask, 1, breaker=probed(), budgeted=[row])()
+        outcome = request.call() if way == "call" else await request.acall()
+        assert outcome.outputs == [0]
+        assert asked == [0, 0]
 
 
 async def test_more_rows_go_at_once_the_more_have_been_answered():

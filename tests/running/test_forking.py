@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from dsplus_chains.running import telling
+from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.forking import ForkLock
+from dsplus_chains.running.telling import tell_once
+from dsplus_chains.running.usage import UsageCollector
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -168,3 +173,39 @@ def test_a_copy_has_a_lock_of_its_own():
             entering.start()
             entering.join(10)
             assert not entering.is_alive(), "the copy waits for the lock that it was copied from"
+
+
+LOCKED = {
+    "a warning": (telling, lambda _: tell_once("told in the child")),
+    "a breaker": (CircuitBreaker(), lambda breaker: breaker.heard(TimeoutError("no answer"))),
+    "a count of tokens": (UsageCollector(), lambda collector: collector.on_llm_error(TimeoutError("no answer"))),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # that of Python 3.12, of threads like this one
+@pytest.mark.parametrize("name", LOCKED)
+def test_what_another_thread_was_at_is_free_in_a_forked_process(name):
+    owner, use = LOCKED[name]
+    lock = owner._lock
+    held, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            leave.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    pid = os.fork()
+    if not pid:
+        signal.alarm(5)
+        try:
+            use(owner)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    ended = os.waitpid(pid, 0)[1]
+    leave.set()
+    holder.join()
+    assert os.waitstatus_to_exitcode(ended) == 0

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsplus_chains.running.ledger import PATIENCE, Amount, Call, Ledger
+from dsplus_chains.running.shared_database import is_gone, this_process
 from dsplus_chains.schema import InvalidInputError
 
 RUN = "run"
@@ -124,6 +128,20 @@ def test_nobody_is_waited_for_longer_than_his_time():
     assert book.committed(RUN)[1].tokens == 30
 
 
+def test_what_is_forgotten_is_not_what_is_under_way_however_long_it_takes():
+    clock = Clock()
+    book = ledger(most=1000, clock=clock)
+    book.begin_row("a", RUN)
+    book.reserve("long", "a", RUN, call(10, 20))
+    book.reserve("left", "b", RUN, call(10, 20))
+    book.leave("b", ["left"], Amount(30, 0.0))
+    clock.now += 2 * PATIENCE
+    book.forget()
+    assert book.committed(RUN) == (Amount(0, 0.0), Amount(30, 0.0))
+    settled(book, "long", 10, 15)
+    assert book.committed(RUN)[0] == Amount(25, 0.0)
+
+
 def test_each_period_has_its_own():
     book = ledger(most=30)
     book.reserve("1", "", "monday", call())
@@ -169,6 +187,27 @@ def test_a_call_of_a_killed_process_counts_at_its_estimate_and_is_not_waited_for
     assert book.begin_row("c", RUN) == "go"
     assert book.begin_row("d", RUN) == "wait"
     assert book.committed(RUN)[1].tokens == 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell when a process began")
+def test_a_process_that_has_the_number_of_one_that_is_gone_is_not_taken_for_it(tmp_path):
+    path = tmp_path / "b.sqlite"
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
+    with closing(sqlite3.connect(path)) as database, database:
+        (owner,) = database.execute("SELECT DISTINCT owner FROM reserved").fetchone()
+        host, number, *began = owner.split(":")
+        again = ":".join([host, str(os.getpid()), *began])
+        assert int(number) != os.getpid()
+        database.execute("UPDATE reserved SET owner = ?", (again,))
+    book = ledger(path=path)
+    assert book.begin_row("c", RUN) == "go"
+    assert book.committed(RUN)[1].tokens == 30
+
+
+def test_a_process_lives_until_its_own_machine_says_otherwise():
+    host, number, began = this_process().rsplit(":", 2)
+    living = [this_process(), f"{host}:{number}", f"{host}:{number}:", f"elsewhere:{number}:{began}0", f"{host}:1:"]
+    assert [is_gone(owner) for owner in living] == [False] * 5
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):

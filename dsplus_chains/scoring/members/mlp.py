@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -57,7 +59,7 @@ class MlpMember:
         x = torch.as_tensor((vectors - center) / scale, dtype=torch.float32)
         y = target_tensor(targets, x.dtype)
         steps = int(min(1800, max(720, 20 * len(y) / BATCH)))
-        with torch.random.fork_rng(devices=[]):
+        with _one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = _net(x.shape[1], n_classes)
             optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -91,6 +93,17 @@ class MlpMember:
         net.load_state_dict(weights)
         center = arrays.floats("center", (arrays.width,))
         return cls(net=net.requires_grad_(False).eval(), center=center, scale=_Settings.model_validate(settings).scale)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A step on `BATCH` rows is too little work to share. On a busy machine, threads then wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Settings(Stored):
