@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -10,10 +10,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import BasePromptTemplate, ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, RunnableWithFallbacks
-from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.utils import ConfigurableFieldSpec
 from typing_extensions import override
 
+from dsplus_chains.integrations.app_steps import bare, replaced
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, Open, StreamFlow
 from dsplus_chains.running.pulled_stream import END
@@ -44,6 +45,29 @@ class HintedStep(BatchRunnable[Any, Any]):
     key: str = HINTS_KEY
     variable: str = VARIABLE
 
+    @property
+    @override
+    def InputType(self) -> Any:
+        return self.step.InputType
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        return self.step.OutputType
+
+    @override
+    def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
+        return self.step.get_input_schema(config)
+
+    @override
+    def get_output_schema(self, config: RunnableConfig | None = None) -> Any:
+        return self.step.get_output_schema(config)
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return self.step.config_specs
+
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         shown = [self._shown(value, each) for value, each in zip(inputs, config, strict=True)]
@@ -60,20 +84,22 @@ class HintedStep(BatchRunnable[Any, Any]):
     def _shown(self, value: Any, config: RunnableConfig) -> Any:
         """The step's input with the row's hint in it."""
         hint = config.get("configurable", {}).get(self.key, "")
-        if isinstance(self.step, BasePromptTemplate):
-            return _in_prompt(self.step, self.variable, value, hint)
+        prompt = bare(self.step)
+        if isinstance(prompt, BasePromptTemplate):
+            return _in_prompt(prompt, self.variable, value, hint)
         return _in_system(value, hint)
 
 
 def with_hints(
     app: Runnable[Any, Any], place: HintPlace, *, key: str = HINTS_KEY, variable: str = VARIABLE
 ) -> Runnable[Any, Any]:
-    """The app with a place for the hint.
+    """The app with a place for the hint, and else as it was.
 
     Args:
         app: The app.
-        place: "soft" uses the variable or the placeholder `hints` of a prompt in the app. "system" sends a system
-            message of its own, before the app's messages.
+        place: "soft" uses the variable or the placeholder `hints` of each prompt in the app. "system" sends a system
+            message of its own, before the app's messages. It goes to the model that answers, which is the last chat
+            model of a sequence. A model before it, such as one that rewrites the question, is not told.
         key: The configurable value that holds the hint.
         variable: The variable of the prompt that takes it.
 
@@ -83,8 +109,9 @@ def with_hints(
     if place == "none":
         return app
     wanted = partial(_takes, variable) if place == "soft" else is_chat_model
-    changed, found = _replaced(app, wanted, partial(HintedStep, key=key, variable=variable))
-    if not found:
+    into = partial(HintedStep, key=key, variable=variable)
+    changed = replaced(app, wanted, into, only_last=place == "system")
+    if changed is app:
         told = (
             f"prompt with the variable {{{variable}}}. Add it to the prompt, or ask for a system message with "
             "hints='system'"
@@ -98,40 +125,17 @@ def with_hints(
 
 def takes_variable(app: Runnable[Any, Any], variable: str) -> bool:
     """Whether a prompt in an app has a variable."""
-    return _replaced(app, partial(_takes, variable), lambda step: step)[1]
+    return replaced(app, partial(_takes, variable), HintedStep) is not app
 
 
 def _takes(variable: str, step: Runnable[Any, Any]) -> bool:
-    return isinstance(step, BasePromptTemplate) and variable in {*step.input_variables, *step.optional_variables}
+    prompt = bare(step)
+    return isinstance(prompt, BasePromptTemplate) and variable in {*prompt.input_variables, *prompt.optional_variables}
 
 
 def is_chat_model(step: Runnable[Any, Any]) -> bool:
     """Whether a step is a chat model, whatever is bound to it."""
-    while isinstance(step, RunnableBindingBase):
-        step = step.bound
-    return isinstance(step, BaseChatModel)
-
-
-def _replaced(
-    app: Runnable[Any, Any], wanted: Callable[[Any], bool], into: Callable[..., Any]
-) -> tuple[Runnable[Any, Any], bool]:
-    """The app with its first wanted step turned into another, and whether there was one."""
-    if wanted(app):
-        return into(step=app), True
-    if isinstance(app, RunnableSequence):
-        for number, step in enumerate(app.steps):
-            changed, found = _replaced(step, wanted, into)
-            if found:
-                steps = [*app.steps[:number], changed, *app.steps[number + 1 :]]
-                return RunnableSequence(*steps, name=app.name), True
-    if isinstance(app, RunnableBindingBase):
-        changed, found = _replaced(app.bound, wanted, into)
-        return (app.model_copy(update={"bound": changed}) if found else app), found
-    if isinstance(app, RunnableWithFallbacks):
-        changed, found = _replaced(app.runnable, wanted, into)
-        others = [_replaced(other, wanted, into)[0] for other in app.fallbacks]  # a hint must not be lost with a model
-        return (app.model_copy(update={"runnable": changed, "fallbacks": others}) if found else app), found
-    return app, False
+    return isinstance(bare(step), BaseChatModel)
 
 
 def _in_prompt(prompt: Any, variable: str, value: Any, hint: str) -> Any:

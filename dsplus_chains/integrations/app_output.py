@@ -22,6 +22,7 @@ from dsplus_chains.integrations.output_type import (
     output_fields,
     output_type,
 )
+from dsplus_chains.integrations.part_schema import key_of
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown
 
@@ -93,12 +94,14 @@ def _outputs(write: Callable[[Any], Any], labels: Sequence[Any]) -> list[Any]:
 
 def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[Any], Any]:
     """The function from a label to an output of a type."""
-    fields, options = output_fields(schema), options_of(schema)
     if isinstance(schema, type) and schema in _PLAIN:
         return _PLAIN[schema]
+    options = options_of(schema)
     if options is not None:
         return partial(option_of, options)
-    if isinstance(schema, Mapping) and (fields is None or (labels and all(label in schema for label in labels))):
+    names_labels = isinstance(schema, Mapping) and bool(labels) and all(label in schema for label in labels)
+    fields = None if names_labels else output_fields(schema)
+    if isinstance(schema, Mapping) and fields is None:
         return partial(_looked_up, [(as_label(label), output) for label, output in schema.items()])
     if fields is not None:
         name = _label_field(fields, field, schema)
@@ -113,8 +116,18 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
 
 
 def _built(kind: Any, name: str, options: tuple[Any, ...] | None, label: Any) -> Any:
-    """The object whose field stands for the label."""
-    return kind(**{name: option_of(options, label)})
+    """The object whose field stands for the label.
+
+    Raises:
+        InvalidInputError: The class takes the field under another name, and so would leave the label out.
+    """
+    declared = getattr(kind, "model_fields", None) or getattr(kind, "__pydantic_fields__", {})
+    key = key_of(name, declared[name]) if name in declared else name
+    made = kind(**{key: option_of(options, label)})
+    if name not in getattr(made, "model_fields_set", {name}):
+        msg = f"{kind.__name__} does not take {name!r} under {key!r}; give output= as a function"
+        raise InvalidInputError(msg)
+    return made
 
 
 def small_message(said: Any) -> AIMessage:
@@ -126,10 +139,14 @@ def small_message(said: Any) -> AIMessage:
     )
 
 
-def _parsed_text(label: Any) -> str:
-    """The text of a label, of the very type that LangChain's parser of texts gives."""
-    text: str = StrOutputParser().parse_result([ChatGeneration(message=small_message(label))])
+def text_of(message: AIMessage) -> str:
+    """The text of a message, of the very type that LangChain's parser of texts gives."""
+    text: str = StrOutputParser().parse_result([ChatGeneration(message=message)])
     return text
+
+
+def _parsed_text(label: Any) -> str:
+    return text_of(small_message(label))
 
 
 def _looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:

@@ -16,6 +16,7 @@ from dsplus_chains.gating.branch_graph import branch_graph
 from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
 from dsplus_chains.integrations.app_hints import HINTS_KEY
 from dsplus_chains.integrations.app_text import NoText
+from dsplus_chains.running.arm import ANSWER_KEYS, without_answer
 from dsplus_chains.running.batch_runnable import ComputingRunnable, add_chunks, by_row
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, StreamFlow, Tell
 from dsplus_chains.running.pulled_stream import END
@@ -121,7 +122,7 @@ class AppShunt(Gate):
         if isinstance(results[0], Exception):
             raise results[0]
         if self.with_record:
-            yield Chunk(AddableDict(results[0]))
+            yield Chunk(AddableDict(without_answer(results[0])))
         if calls:
             pieces = _Pieces(wrapped=self.with_record)
             try:
@@ -135,7 +136,7 @@ class AppShunt(Gate):
                 self._warn([results[0]["error"]], 1)
                 kept = [0]
         if kept:
-            known = {*results[0]} - {"answer", "source", "error", "large"}
+            known = {*results[0]} - {*ANSWER_KEYS}
             yield from self._small(results, kept, [run_manager], [config])
             if isinstance(results[0], Exception):
                 raise results[0]

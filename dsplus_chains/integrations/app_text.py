@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 
 from dsplus_chains.schema import InvalidInputError, what_came
@@ -20,6 +20,7 @@ When: TypeAlias = Literal["each_turn", "single_turn"]
 USUAL_KEYS = ("input", "question", "text", "query")
 """The keys under which apps of LangChain take their text."""
 
+_NO_HUMAN_TURN = "the conversation does not end with a human turn"
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HOW = (
     'Say where it is with text=: a key ("ticket"), a path ("request.body"), a template '
@@ -60,16 +61,30 @@ def text_reader(text: str | Callable[[Any], Any], *, when: When = "each_turn") -
         return partial(_by_function, text, when)
     if text == "auto":
         return partial(_found, when=when)
-    return partial(_filled, text) if _FIELD.search(text) else partial(_by_function, partial(at_path, path=text), when)
+    return partial(_filled if _FIELD.search(text) else _at, text, when)
 
 
 def _by_function(function: Callable[[Any], Any], when: When, value: Any) -> str | NoText:
     return _as_text(function(value), when)
 
 
-def _filled(template: str, value: Any) -> str:
-    """A template with the texts in it."""
-    return _FIELD.sub(lambda field: _plain(at_path(value, field[1])), template)
+def _at(path: str, when: When, value: Any) -> str | NoText:
+    """The text at a path. What the path leads through must be fit for the small model too."""
+    *through, found = _along(value, path)
+    return _unfit(through, when) or _as_text(found, when)
+
+
+def _filled(template: str, when: When, value: Any) -> str | NoText:
+    """A template with the texts in it. A conversation that ends with no human turn may stand beside another text."""
+    ways = [_along(value, path) for path in _FIELD.findall(template)]
+    ends = [_as_message(way[-1]) for way in ways]
+    unfit = _unfit([*(step for way in ways for step in way[:-1]), *ends], when)
+    if unfit is not None:
+        return unfit
+    if all(said and not isinstance(said[-1], HumanMessage) for said in map(_messages, ends)):
+        return NoText(_NO_HUMAN_TURN)
+    parts = iter(ends)
+    return _FIELD.sub(lambda _: _plain(next(parts)), template)
 
 
 def _plain(found: Any) -> str:
@@ -80,8 +95,9 @@ def _plain(found: Any) -> str:
     """
     if isinstance(found, (str, int, float)):
         return str(found)
-    if isinstance(found, BaseMessage):
-        return str(found.text)
+    messages = _messages(found)
+    if messages is not None:
+        return "\n".join(str(message.text) for message in messages)
     if isinstance(found, Document):
         return found.page_content
     if isinstance(found, (list, tuple)):
@@ -100,27 +116,33 @@ def at_path(value: Any, path: str) -> Any:
         >>> at_path({"pages": [{"body": "hello"}]}, "pages.0.body")
         'hello'
     """
+    return _along(value, path)[-1]
+
+
+def _along(value: Any, path: str) -> list[Any]:
+    """The value, and what stands at each step of a path. The last is what stands at its end."""
     if isinstance(value, Mapping) and path in value:  # a key with a dot in it
-        return value[path]
-    found = value
+        return [value, value[path]]
+    steps = [value]
     for name in path.split("."):
+        found = steps[-1]
         if isinstance(found, Mapping) and name in found:
-            found = found[name]
+            steps.append(found[name])
         elif isinstance(found, (list, tuple)) and name.lstrip("-").isdigit() and -len(found) <= int(name) < len(found):
-            found = found[int(name)]
+            steps.append(found[int(name)])
         elif not isinstance(found, Mapping) and not name.startswith("_") and hasattr(found, name):
-            found = getattr(found, name)
+            steps.append(getattr(found, name))
         else:
             msg = f"Got {what_came(value)} but expected a text at {path!r}, where {name!r} is missing. {_HOW}"
             raise InvalidInputError(msg)
-    return found
+    return steps
 
 
 def _as_text(found: Any, when: When) -> str | NoText:
     """A text, or the text of a conversation."""
     if isinstance(found, (str, NoText)):
         return found
-    messages = _messages(found)
+    messages = _messages(_as_message(found))
     if messages is not None:
         return _last_turn(messages, when)
     msg = f"Got {what_came(found)} where the text should be, but expected a string, or messages. {_HOW}"
@@ -146,7 +168,7 @@ def _found(value: Any, when: When) -> str | NoText:
         texts = [key for key, held in fields.items() if isinstance(held, str)]
         usual = [key for key in USUAL_KEYS if key in texts]
         if len(usual) == 1 or len(texts) == 1:
-            return str(fields[(usual if len(usual) == 1 else texts)[0]])
+            return _unfit(fields.values(), when) or str(fields[(usual if len(usual) == 1 else texts)[0]])
         if texts:
             msg = f"Got {what_came(value)} with texts under {texts}, and cannot tell which one is meant. {_HOW}"
             raise InvalidInputError(msg)
@@ -181,14 +203,34 @@ def _last_turn(messages: list[BaseMessage], when: When) -> str | NoText:
 
     A turn may speak of an image or a file that came before it. So none may be in the conversation.
     """
-    turns = [message for message in messages if isinstance(message, HumanMessage)]
-    if not turns or messages[-1] is not turns[-1]:
-        return NoText("the conversation does not end with a human turn")
-    if when == "single_turn" and len(turns) > 1:
-        return NoText(f"the conversation has {len(turns)} human turns")
-    if any(_holds_more(message) for message in messages):
-        return NoText("the conversation holds more than text")
-    return str(turns[-1].text)
+    if not messages or not isinstance(messages[-1], HumanMessage):
+        return NoText(_NO_HUMAN_TURN)
+    return _unfit([messages], when) or str(messages[-1].text)
+
+
+def _unfit(held: Iterable[Any], when: When) -> NoText | None:
+    """Why the small model must not judge a text that stands beside other things, or comes out of them.
+
+    The conversations among them must hold nothing but text. They may have no earlier turn, if it reads first turns
+    alone, and no tool may be at work.
+    """
+    for messages in filter(None, map(_messages, held)):
+        turns = [message for message in messages if isinstance(message, HumanMessage)]
+        if isinstance(messages[-1], ToolMessage) or getattr(messages[-1], "tool_calls", None):
+            return NoText(_NO_HUMAN_TURN)
+        if when == "single_turn" and turns and turns[0] is not messages[-1]:
+            return NoText("the conversation has an earlier human turn")
+        if any(_holds_more(message) for message in messages):
+            return NoText("the conversation holds more than text")
+    return None
+
+
+def _as_message(found: Any) -> Any:
+    """The message whose content, in blocks, stands in a place for a text. Anything else is left as it is."""
+    is_content = isinstance(found, list) and any(isinstance(part, dict) for part in found)
+    if is_content and all(isinstance(part, str) or ("type" in part and "content" not in part) for part in found):
+        return HumanMessage(found)
+    return found
 
 
 def _holds_more(message: BaseMessage) -> bool:

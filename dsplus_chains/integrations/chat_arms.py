@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -11,14 +12,16 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import get_config_list
 from typing_extensions import override
 
-from dsplus_chains.integrations.app_output import SMALL_MODEL, small_message
+from dsplus_chains.integrations.app_output import SMALL_MODEL, small_message, text_of
 from dsplus_chains.integrations.app_shunt import AppShunt
-from dsplus_chains.running.flow import Ask, Configs
+from dsplus_chains.integrations.app_steps import wrapped_by
+from dsplus_chains.integrations.output_type import ends_in_chat_model, ends_in_text_parser
+from dsplus_chains.running.flow import Ask, Configs, Flow
 from dsplus_chains.running.telling import tell_once
 
 SAME_ANSWER = frozenset(
@@ -136,8 +139,8 @@ class SmallReply(BaseChatModel):
         return self._message(judged.label).model_copy(update={"id": f"lc_run--{uuid4()}"})
 
 
-class ChatShunt(AppShunt):
-    """A shunt around a chat model. Both arms are chat models.
+class SaidShunt(AppShunt):
+    """A shunt around an app whose answers a chat model says. Another one says the small model's.
 
     Args:
         small: The chat model that says the small model's answers.
@@ -149,9 +152,46 @@ class ChatShunt(AppShunt):
     def _writing(self, records: list[dict[str, Any]], configs: Configs) -> Ask:
         return Ask(self.small, [Judged(record["input"], record["answer"]) for record in records], configs)
 
+
+class ChatShunt(SaidShunt):
+    """A shunt around a chat model, whose stream has chunks alone."""
+
     @override
     def _piece(self, output: Any) -> Any:
         return as_chunk(output) if isinstance(output, AIMessage) else output
+
+
+class TextShunt(SaidShunt):
+    """A shunt around an app whose last step takes the text out of a message. The small model's message is heard too."""
+
+    @override
+    def _small(self, results: list[Any], rows: list[int], run_manager: Any, config: Configs) -> Flow:
+        yield from super()._small(results, rows, run_manager, config)
+        for row in rows:
+            if not isinstance(results[row], Exception):
+                results[row]["answer"] = text_of(results[row]["answer"])
+
+
+def heard_shunt(app: Runnable[Any, Any], labels: Sequence[Any], parts: Mapping[str, Any]) -> AppShunt:
+    """The shunt around an app. Where a chat model says the app's answers, one says the small model's too.
+
+    So whoever listens to chat models hears both, such as ``stream_mode="messages"`` of a graph.
+
+    Args:
+        app: The app, without a place for hints.
+        labels: The labels. Without them, what `write` makes is not known.
+        parts: The fields of the shunt.
+    """
+    made = [parts["write"](label) for label in labels]
+    if made and ends_in_chat_model(app) and all(isinstance(said, AIMessage) for said in made):
+        return SaidShunt(**parts, small=SmallReply(write=parts["write"]))
+    if made and ends_in_text_parser(app) and all(isinstance(said, str) for said in made):
+        return TextShunt(**parts, small=SmallReply(write=partial(_message_of, parts["write"])))
+    return AppShunt(**parts)
+
+
+def _message_of(write: Callable[[Any], Any], label: Any) -> AIMessage:
+    return small_message(write(label))
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
@@ -174,10 +214,9 @@ def wants_more(large: Runnable[Any, Any], kwargs: Mapping[str, Any]) -> bool:
 
     Any argument that is not known to be harmless counts. Those count too that the large model is bound to.
     """
-    while isinstance(large, (RunnableBindingBase, RunnableWithFallbacks)):
-        if isinstance(large, RunnableBindingBase):
-            kwargs = {**large.kwargs, **kwargs}
-        large = large.bound if isinstance(large, RunnableBindingBase) else large.runnable
+    while (inner := wrapped_by(large)) is not None:
+        kwargs = {**(large.kwargs if isinstance(large, RunnableBindingBase) else {}), **kwargs}
+        large = inner
     return any(value and name not in SAME_ANSWER for name, value in kwargs.items())
 
 

@@ -16,7 +16,7 @@ from dsplus_chains.integrations.app_text import When, text_reader
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow, Tell
 from dsplus_chains.schema import ShuntRecord, as_label
-from dsplus_chains.scoring.coercing import as_scorer
+from dsplus_chains.scoring.coercing import app_scorer
 
 
 class DecidingShunt(AppShunt):
@@ -81,8 +81,7 @@ def deciding(
         labels: The labels. By default they are the scorer's own.
         max_ood_score: Largest distance from the training examples at which an answer is kept.
     """
-    first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
-    names = list(labels if labels is not None else getattr(inner, "labels", None) or ())
+    first, names = app_scorer(scorer, labels=labels)
     decider = DecidingShunt(
         name="shunt",
         scorer=first,

@@ -16,11 +16,11 @@ from langchain_core.runnables import (
     RunnableBranch,
     RunnableGenerator,
     RunnableSequence,
-    RunnableWithFallbacks,
 )
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.configurable import DynamicRunnable
 from pydantic import BaseModel
+
+from dsplus_chains.integrations.app_steps import wrapped_by
 
 
 class OutputField(NamedTuple):
@@ -54,6 +54,11 @@ def output_type(app: Runnable[Any, Any]) -> Any:
         schema = _bound_schema(app)
         return Any if schema is None else schema
     return Any if told is object or dict in {told, get_origin(told)} or list in {told, get_origin(told)} else told
+
+
+def ends_in_chat_model(app: Runnable[Any, Any]) -> bool:
+    """Whether an app's last step is a chat model."""
+    return isinstance(_last_step(app), BaseChatModel)
 
 
 def ends_in_text_parser(app: Runnable[Any, Any]) -> bool:
@@ -96,11 +101,13 @@ def output_fields(schema: Any) -> dict[str, OutputField] | None:
 
 def _of_json(schema: Mapping[str, Any]) -> dict[str, OutputField] | None:
     inner = _inside(schema)
-    if "properties" not in inner:
+    properties = inner.get("properties")
+    if not isinstance(properties, Mapping) or not all(
+        isinstance(part, (Mapping, bool)) for part in properties.values()
+    ):
         return None
     needed, defined = set(inner.get("required", ())), inner.get("$defs", {})
-    parts = inner["properties"].items()
-    return {name: OutputField(_json_options(part, defined), name in needed) for name, part in parts}
+    return {name: OutputField(_json_options(part, defined), name in needed) for name, part in properties.items()}
 
 
 def _of_model(schema: type[BaseModel]) -> dict[str, OutputField]:
@@ -155,8 +162,10 @@ def options_of(hint: Any) -> tuple[Any, ...] | None:
     return options_of(inner) if inner is not None and hasattr(hint, "__metadata__") else None
 
 
-def _json_options(part: Mapping[str, Any], defined: Mapping[str, Any]) -> tuple[Any, ...] | None:
+def _json_options(part: Mapping[str, Any] | bool, defined: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """The values that a part of a JSON schema allows, if it says them."""
+    if isinstance(part, bool):  # true allows anything
+        return None
     if "$ref" in part:
         return _json_options(defined.get(str(part["$ref"]).rsplit("/", 1)[-1], {}), defined)
     if "enum" in part:
@@ -169,12 +178,9 @@ def _json_options(part: Mapping[str, Any], defined: Mapping[str, Any]) -> tuple[
 def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """The last step of an app, whatever is wrapped around it."""
     while True:
-        if isinstance(app, RunnableBindingBase):
-            app = app.bound
-        elif isinstance(app, RunnableWithFallbacks):
-            app = app.runnable
-        elif isinstance(app, DynamicRunnable):
-            app = app.default
+        inner = wrapped_by(app)
+        if inner is not None:
+            app = inner
         elif isinstance(app, RunnableSequence):
             app = app.last
         elif isinstance(app, RunnableBranch):
@@ -186,10 +192,9 @@ def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:
 def _bound_schema(app: Runnable[Any, Any]) -> Any:
     """The schema that a chat model in an app was bound to (``with_structured_output``), if any."""
     told = None
-    while isinstance(app, (RunnableBindingBase, RunnableWithFallbacks, DynamicRunnable)):
-        told = told or getattr(app, "kwargs", {}).get("ls_structured_output_format")
-        inner = getattr(app, "bound", None) or getattr(app, "runnable", None)
-        app = inner if inner is not None else app.default  # type: ignore[union-attr]
+    while (inner := wrapped_by(app)) is not None:
+        told = told or (app.kwargs if isinstance(app, RunnableBindingBase) else {}).get("ls_structured_output_format")
+        app = inner
     if told:
         return told.get("schema")
     for step in reversed(app.steps if isinstance(app, RunnableSequence) else []):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, NamedTuple
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec
-from pydantic import PrivateAttr, ValidationError
+from pydantic import ValidationError
 from typing_extensions import override
 
 from dsplus_chains.integrations.app_hints import takes_variable, with_hints
@@ -76,7 +76,9 @@ class PartAsker(BatchRunnable[Any, Any]):
     names: tuple[str, ...]
     rest_prompt: Runnable[Any, Any] | None = None
 
-    _arms: _Arms = PrivateAttr(default_factory=_Arms)
+    @cached_property
+    def _arms(self) -> _Arms:
+        return _Arms()
 
     @property
     @override

@@ -80,7 +80,7 @@ def whole_of(schema: Any, known: Mapping[str, Any], said: Any = None) -> Any:
     """
     told = {} if said is None else _as_json(said)
     if _is_model(schema):
-        named = {_key(name, schema.model_fields[name]): value for name, value in known.items()}
+        named = {key_of(name, schema.model_fields[name]): value for name, value in known.items()}
         return schema.model_validate_json(json.dumps({**told, **named}))
     merged = {**told, **known}
     order = [name for name in output_fields(schema) or () if name in merged]
@@ -112,7 +112,7 @@ def _as_json(said: Any) -> Mapping[str, Any]:
     raise OutputParserException(msg)
 
 
-def _key(name: str, info: FieldInfo) -> str:
+def key_of(name: str, info: FieldInfo) -> str:
     """The name of a field in JSON."""
     alias = info.validation_alias if info.validation_alias is not None else info.alias
     if isinstance(alias, AliasChoices):

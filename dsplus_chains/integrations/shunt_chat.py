@@ -164,12 +164,24 @@ class ShuntChatModel(ChainChatModel):
         self._shunt  # noqa: B018  builds it now, so that what is wrong is told now
         return self
 
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy. With other fields it is made anew, since the large model and the shunt follow from them."""
+        copied = super().model_copy(deep=deep)
+        if not update:
+            return copied
+        held = {name: getattr(copied, name) for name in copied.model_fields_set}
+        if held.get("profile") == getattr(copied.large, "profile", None):
+            held.pop("profile", None)  # it follows from the large model too
+        return type(self)(**{**held, **update})
+
     @cached_property
     def _shunt(self) -> ChatShunt:
         """The shunt around the large model."""
         settings = {name: getattr(self, name) for name in SHUNT_SETTINGS}
         made = shunt(self.large, self.scorer, text=self._conversation, output=_replies(self.reply), **settings)
-        return ChatShunt(**_parts(made), small=SmallReply(write=made.write, output_version=self.output_version))
+        small = SmallReply(write=made.write, output_version=self.output_version)
+        return ChatShunt(**{**_parts(made), "small": small})
 
     @cached_property
     def _large_alone(self) -> ChatShunt:

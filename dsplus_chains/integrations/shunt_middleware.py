@@ -33,7 +33,10 @@ class ShuntMiddleware(AgentMiddleware):
     It decides once a turn, before the first call of the model, and in the order of the middleware. Put it behind
     `PIIMiddleware`, and it reads only what that leaves. Put it before a limit of calls, and it answers even when the
     limit is reached. Its own answers are no calls of the model, so no limit counts them. Where it is not sure, the
-    agent's model is told its view. So it is in each call of this turn, also after a tool call.
+    agent's model is told its view, unless ``hints="none"``. So it is in each call of this turn, also after a tool call.
+
+    It leaves the turn to the agent without a view where it fails, or where there is nothing that it may judge. That is
+    a state that ends with no human turn, or a conversation with an image or a file.
 
     The decision is told by the event "dsplus_decision", by `decisions`, and in ``stream_mode="custom"``. Requests of
     an agent with ``hints="none"`` stay the same bytes.
@@ -46,8 +49,9 @@ class ShuntMiddleware(AgentMiddleware):
         reply: How a label becomes the message: a dict of texts or messages by label, or a function. None: the label is
             the text.
         structured: How a label becomes the agent's `structured_response`: the class of its `response_format`, a dict by
-            label, or a function. An agent with a `response_format` needs it. With "defer" the agent answers each turn,
-            and is only told the small model's view.
+            label, or a function. An agent with a `response_format` needs it. A middleware does not see that format
+            before the agent calls its model. So an answer of the small model before that lacks the structure. With
+            "defer" the agent answers each turn, and is only told the small model's view.
         hints: With "soft" the system message ends with the small model's view. With "none" the agent is told nothing.
         text: Where the text is in the state. "auto" takes the last human turn.
         when: Whether the small model may answer every turn of a conversation, or only the first one.
@@ -57,9 +61,10 @@ class ShuntMiddleware(AgentMiddleware):
 
     Raises:
         ImportError: LangChain's agents are not installed.
-        ValueError: A threshold is outside [0, 1], or a label becomes no message or no structured response. All labels
-            are checked here.
-        WiringError: The agent has a `response_format`, and `structured` is not given.
+        ValueError: A threshold is outside [0, 1], `hints` is unknown, or a label becomes no message or no structured
+            response. All labels that are known are checked here.
+        WiringError: The agent has a `response_format`, and `structured` is not given. The agent raises it when it calls
+            its model.
 
     Source: Data Shunt+ (arXiv 2406.15471), routing by the small model's confidence, and its soft prompts.
 

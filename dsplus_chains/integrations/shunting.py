@@ -13,12 +13,13 @@ from dsplus_chains.integrations.app_hints import HintPlace, with_hints
 from dsplus_chains.integrations.app_output import app_output
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import When, text_reader
+from dsplus_chains.integrations.chat_arms import heard_shunt
 from dsplus_chains.integrations.output_type import output_type
 from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
-from dsplus_chains.scoring.coercing import as_scorer
+from dsplus_chains.scoring.coercing import app_scorer
 
 
 def shunt(
@@ -65,7 +66,9 @@ def shunt(
             apps that answer with a string, a message, an enum, or an object with one field for the label.
         read: Which label an output of the app stands for: the path of a field, a parser, or a function.
         labels: The labels. By default they are the scorer's own.
-        when: Whether the small model may answer every turn of a conversation, or only the first one.
+        when: Whether the small model may answer every turn of a conversation, or only the first one. A conversation
+            that holds an image or a file, or in which a tool is at work, is left to the app. So it is where it stands
+            beside the text, as a history, or in a template.
         hints: With "soft" the app is told the small model's view, by the variable or placeholder `hints` of its own
             prompt. With "system" it is told by a system message of ours. With "none" its requests stay the same bytes.
         top_k: Largest number of labels in a hint.
@@ -129,16 +132,16 @@ def shunt(
     if scorer is None or optional or rest_prompt is not None:
         msg = "Got no fields= and no scorer, or optional= or rest_prompt= without fields=, but expected one of the two"
         raise ValueError(msg)
-    first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
-    names = list(labels if labels is not None else getattr(inner, "labels", None) or ())
+    first, names = app_scorer(scorer, labels=labels)
     told = app_output(run, names, output=output, read=read)
-    return AppShunt(
-        name="shunt",
-        large=with_hints(run, hints),
-        scorer=first,
-        write=told.write,
-        read=told.read,
-        hint=None if hints == "none" else partial(soft_hint, labels=names, top_k=top_k),
-        threshold=threshold,
+    parts = {
+        "name": "shunt",
+        "large": with_hints(run, hints),
+        "scorer": first,
+        "write": told.write,
+        "read": told.read,
+        "hint": None if hints == "none" else partial(soft_hint, labels=names, top_k=top_k),
+        "threshold": threshold,
         **settings,
-    )
+    }
+    return heard_shunt(run, names, parts)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator
 from typing_extensions import override
 
 from dsplus_chains.gating.gate import LargeCall
@@ -93,7 +93,7 @@ class StructuredShunt(AppShunt):
         """Whether the small models' answers make a valid whole."""
         try:
             self.write(values)
-        except ValidationError:
+        except Exception:  # a validator of the user's may raise anything
             return False
         return True
 

@@ -1,10 +1,11 @@
-"""`as_scorer` makes a scorer of whatever predicts."""
+"""A scorer made of whatever predicts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from langchain_core.runnables import RunnableBinding
 from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.scoring.base_scorer import BaseScorer
@@ -17,19 +18,36 @@ def as_scorer(
     """The first part of a chain, and the scorer inside of it.
 
     Args:
-        scorer: A scorer, one with a config of its own (``with_config``), or a Runnable or function that predicts.
+        scorer: A scorer, also one with a config or arguments of its own (``with_config``, ``bind``). Or a Runnable or
+            function that predicts, such as a scorer that is tried again (``with_retry``).
         labels: The labels, for what is no scorer yet.
         input_key: The key of a dict under which the text is. None keeps the scorer's own.
         on_error: What happens to a text that the scorer fails at; see `BaseScorer`.
     """
-    inner = scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer
-    if isinstance(inner, BaseScorer) and inner is not scorer and input_key is None:
-        inner = inner.model_copy(update={"on_error": on_error})  # a copy keeps the lock of what is not copied
-        return scorer.model_copy(update={"bound": inner}), inner
-    if not isinstance(scorer, BaseScorer):
-        named = labels if labels is not None else getattr(inner, "labels", None)
-        made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error)
-        return made, made
-    own = {} if input_key is None else {"input_key": input_key}
-    copied = scorer.model_copy(update={**own, "on_error": on_error})
-    return copied, copied
+    is_bound = isinstance(scorer, RunnableBinding)  # a retry is another kind: it must see the errors
+    inner = scorer.bound if is_bound else scorer
+    if isinstance(inner, BaseScorer):
+        own = {} if input_key is None else {"input_key": input_key}
+        ours = inner.model_copy(update={**own, "on_error": on_error})  # a copy shares the locks of what it holds
+        return (scorer.model_copy(update={"bound": ours}) if is_bound else ours), ours
+    named = labels if labels is not None else _labels_of(scorer)
+    made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error)
+    return made, made
+
+
+def app_scorer(scorer: Any, *, labels: Sequence[Any] | None) -> tuple[Any, list[Any]]:
+    """The small model before an app, and its labels.
+
+    Args:
+        scorer: The small model, as in `as_scorer`. A text that it fails at is left to the app.
+        labels: The labels. None: the scorer's own, if it names some.
+    """
+    first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
+    return first, list(labels if labels is not None else getattr(inner, "labels", None) or ())
+
+
+def _labels_of(scorer: Any) -> Any:
+    """The labels of what is inside of all bindings."""
+    while isinstance(scorer, RunnableBindingBase):
+        scorer = scorer.bound
+    return getattr(scorer, "labels", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 from langchain_core.runnables import Runnable
@@ -52,7 +51,7 @@ class MapSubtask(Subtask):
     reduce: Step = Field(default=numbered, validate_default=True)
     max_parts: int = Field(default=MOST_PARTS, ge=1)
 
-    @cached_property
+    @property
     def _parts(self) -> MapParts:
         return MapParts(split=self.split, run=self.run, keep=self.keep, reduce=self.reduce, max_parts=self.max_parts)
 

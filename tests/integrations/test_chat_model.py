@@ -387,6 +387,37 @@ def test_the_threshold_is_configurable_and_rows_of_one_value_share_a_batch():
     assert inner.sizes == [2]
 
 
+COPIED = {
+    "threshold": (0.4, [REPLY["refund"], REPLY["refund"]]),
+    "large": (fake("else"), [REPLY["refund"], "else"]),
+    "scorer": (lambda text: Prediction(label="delivery", confidence=1), [REPLY["delivery"]] * 2),
+    "reply": (None, ["refund", "where?"]),
+    "shadow": (True, ["where?", "where?"]),
+    "nothing": (None, [REPLY["refund"], "where?"]),
+}
+
+
+@pytest.mark.parametrize(("name", "said"), [(name, said) for name, (_, said) in COPIED.items()], ids=COPIED)
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_copy_decides_by_its_own_fields(name, said, deep):
+    model = around(fake())
+    copied = model.model_copy(update={name: COPIED[name][0]} if name in type(model).model_fields else None, deep=deep)
+    assert [message.text for message in copied.batch([SURE, UNSURE])] == said
+    assert [message.text for message in model.batch([SURE, UNSURE])] == [REPLY["refund"], "where?"]
+    assert copied.bind(tools=[add]).invoke(SURE).text == ("else" if name == "large" else "where?")
+
+
+def test_a_copy_hands_its_settings_to_the_large_model_and_is_checked(large):
+    model = around(large, max_tokens=7)
+    copied = model.model_copy(update={"temperature": 0})
+    assert (copied.large.temperature, copied.large.max_tokens, model.large.temperature) == (0, 7, None)
+    other = model.model_copy(update={"large": fake()})
+    assert (other.profile, model.profile) == (None, large.profile)
+    assert (copied.metadata, copied.model_fields_set) == (model.metadata, model.model_fields_set | {"temperature"})
+    with pytest.raises(ValueError, match="threshold"):
+        model.model_copy(update={"threshold": 7})
+
+
 def test_its_own_tags_and_metadata_reach_all_runs():
     heard = Heard()
     around(fake(), tags=["mine"], metadata={"user": "u"}, callbacks=[heard]).invoke(UNSURE)

@@ -182,6 +182,51 @@ async def test_each_decision_is_heard_and_is_once_in_the_stream_of_the_graph_and
     assert [chunk for _, chunk in streamed] == expected
 
 
+def told_by(node: Any, given: dict[str, Any]) -> dict[str, list[Any]]:
+    """What the stream of a graph with this node tells, by its mode."""
+    streamed = one_node(Plain, node).stream(given, stream_mode=["messages", "updates", "values", "custom"])
+    told: dict[str, list[Any]] = {}
+    for mode, piece in streamed:
+        told.setdefault(mode, []).append(piece)
+    return told
+
+
+PARSED = {"a message": None, "a text": StrOutputParser()}
+
+
+@pytest.mark.parametrize("parser", PARSED.values(), ids=PARSED)
+@pytest.mark.parametrize("output", ["auto", {"positive": "Thanks!", "negative": "Sorry!"}])
+async def test_both_arms_are_alike_in_each_mode_of_the_stream_of_a_graph(parser, output):
+    model = ChatPromptTemplate.from_template("{ticket}") | CountingChat(function=lambda _: "negative")
+    app = model if parser is None else model | parser
+    said = (
+        output if output == "auto" else {label: text if parser else AIMessage(text) for label, text in output.items()}
+    )
+    node = shunt_node(predict, threshold=0.9, large=app, labels=LABELS, output=said)
+    small, large = (told_by(node, {"ticket": text}) for text in (SURE, UNSURE))
+    expected = "positive" if output == "auto" else "Thanks!"
+    for told, source, text in ((small, "small", expected), (large, "large", "negative")):
+        ((message, metadata),) = [piece for piece in told["messages"] if piece[0].text]
+        assert (message.text, metadata["langgraph_node"], metadata["dsplus_source"]) == (text, "shunt", source)
+        (update,) = told["updates"]
+        assert told["values"][1:] == [{"ticket": told["values"][0]["ticket"], **update["shunt"]}]
+        answer = update["shunt"]["answer"]
+        assert (answer if parser else answer.text, update["shunt"]["source"]) == (text, source)
+        assert parser is not None or answer.id == message.id
+        assert [piece["dsplus_decision"]["source"] for piece in told["custom"]] == [source]
+    assert {mode: len(pieces) for mode, pieces in small.items() if mode != "messages"} == {
+        mode: len(pieces) for mode, pieces in large.items() if mode != "messages"
+    }
+    assert type(small["updates"][0]["shunt"]["answer"]) is type(large["updates"][0]["shunt"]["answer"])
+    stream = one_node(Plain, node).astream({"ticket": SURE}, stream_mode="messages")
+    assert [message.text async for message, _ in stream] == [expected]
+
+
+def test_an_app_that_no_chat_model_answers_tells_no_message():
+    node = shunt_node(predict, threshold=0.9, large=lambda state: "negative", labels=LABELS, output=str)
+    assert ["messages" in told_by(node, {"ticket": text}) for text in (SURE, UNSURE)] == [False, False]
+
+
 # --- who answers next -------------------------------------------------------------------------------------------------
 
 

@@ -238,6 +238,15 @@ def test_structured_output_can_be_left_to_the_agent_and_is_never_left_out():
         shunted(model, agent={"response_format": ToolStrategy(Ticket)}).invoke(said(UNSURE))
 
 
+def test_what_its_docstring_says_of_a_format_and_of_hints():
+    early = shunted(Scripted(script=[FILLS]), agent={"response_format": ToolStrategy(Ticket)}).invoke(said(SURE))
+    assert (last(early), "structured_response" in early) == ("billing", False)
+    for settings, text, count in (({}, UNSURE, 1), ({"hints": "none"}, UNSURE, 0), ({}, "", 0)):
+        model = Scripted(script=["hm"])
+        shunted(model, **settings).invoke(said(text))
+        assert [system(sent).count(HINT) for sent in model.sent] == [count]
+
+
 # --- beside other middleware ------------------------------------------------------------------------------------------
 
 

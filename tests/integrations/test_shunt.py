@@ -8,6 +8,7 @@ import threading
 from enum import Enum
 from typing import Any, Literal, TypedDict
 
+import pydantic.dataclasses
 import pytest
 from fakes import Recording
 from langchain_core.callbacks import BaseCallbackHandler
@@ -16,8 +17,8 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import ConfigurableField, RunnableGenerator, RunnableLambda
-from pydantic import BaseModel
+from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableGenerator, RunnableLambda
+from pydantic import AliasChoices, AliasPath, BaseModel, Field
 
 from dsplus_chains import (
     Budget,
@@ -29,6 +30,7 @@ from dsplus_chains import (
     evaluate,
     shunt,
 )
+from dsplus_chains.integrations.app_hints import with_hints
 from dsplus_chains.integrations.app_text import NoText, text_reader
 
 LABELS = ["billing", "shipping"]
@@ -160,6 +162,19 @@ class Flag(BaseModel):
     urgent: bool
 
 
+class Aliased(BaseModel):
+    kind: Literal["blue", "red"] = Field("blue", alias="Kind")
+
+
+@pydantic.dataclasses.dataclass
+class AliasedData:
+    kind: Literal["blue", "red"] = Field("blue", validation_alias=AliasChoices("Kind", "kind"))
+
+
+class Deeper(BaseModel):
+    kind: Literal["blue", "red"] = Field("blue", validation_alias=AliasPath("deep", "kind"))
+
+
 class Typed(TypedDict):
     kind: Literal["red", "blue"]
 
@@ -175,16 +190,24 @@ OUTPUTS = {
     "a class": (OneField, ["red", "blue"], OneField(kind="red")),
     "an enum field beside others": (OptionalRest, ["red", "blue"], OptionalRest(kind=Colour.RED)),
     "a yes or no": (Flag, [True, False], Flag(urgent=True)),
+    "an alias": (Aliased, ["red"], Aliased(Kind="red")),
+    "an alias of a dataclass": (AliasedData, ["red"], AliasedData(Kind="red")),
     "a TypedDict": (Typed, ["red", "blue"], {"kind": "red"}),
     "a dataclass": (Data, ["red", "blue"], Data(kind=Colour.RED)),
     "an enum": (Colour, ["red", "blue"], Colour.RED),
     "an enum's names": (Colour, ["RED", "BLUE"], Colour.RED),
     "a JSON schema": (SCHEMA, ["red", "blue"], {"kind": "red"}),
     "a tool": ({"type": "function", "function": {"parameters": SCHEMA}}, ["red", "blue"], {"kind": "red"}),
+    "a JSON schema with a field that may be anything": (
+        {**SCHEMA, "properties": {**SCHEMA["properties"], "more": True}},
+        ["red", "blue"],
+        {"kind": "red"},
+    ),
     "a text": (str, [1, 2], "1"),
     "a number": (int, ["1", "2"], 1),
     "a message": (AIMessage, ["red", "blue"], None),
     "by label": ({"red": "stop", "blue": "go"}, ["red", "blue"], "stop"),
+    "by labels that are words of JSON schemas": ({"red": "R", "properties": "P"}, ["red", "properties"], "R"),
     "a function": (lambda label: {"deep": {"kind": label}}, ["red", "blue"], {"deep": {"kind": "red"}}),
 }
 
@@ -215,6 +238,7 @@ WRONG = {
     "a label is missing": ({"output": {"red": 1, "blue": 2}}, "'green'"),
     "one output for two labels": ({"output": {"red": 1, "blue": 2, "green": 1}}, "'green'"),
     "no such field": ({"output": OptionalRest, "read": "colour"}, "colour|fields"),
+    "a field at a path": ({"output": Deeper, "labels": ["red"]}, "'kind'"),
     "a function that fails": ({"output": lambda label: 1 / 0}, "ZeroDivisionError"),
     "a reader that disagrees": ({"output": str, "read": lambda said: "red"}, "agree"),
     "no threshold": ({"output": str, "threshold": None}, "threshold"),
@@ -302,6 +326,22 @@ async def test_the_event_is_seen_and_the_record_is_the_output_where_it_is_asked_
     assert {**total, "large": None} == {**record, "large": None}
 
 
+RECORDS = {
+    "the small model": (lambda given: "shipping", "a refund"),
+    "the app": (lambda given: "shipping", "where?"),
+    "the small model in its place": (failing, "where?"),
+}
+
+
+@pytest.mark.parametrize(("app", "text"), RECORDS.values(), ids=RECORDS)
+def test_the_chunks_of_a_record_sum_to_the_record_whoever_answers(app, text):
+    shunted = around(app, with_record=True)
+    total: Any = None
+    for chunk in shunted.stream(text):
+        total = chunk if total is None else total + chunk
+    assert total == shunted.invoke(text)
+
+
 # --- shadow mode ------------------------------------------------------------------------------------------------------
 
 
@@ -363,6 +403,132 @@ def test_a_system_message_tells_the_hint_where_the_prompt_has_no_place():
     assert shunted.invoke({"ticket": "where?"}, {"callbacks": [Listening()]}) == "shipping"
     assert [type(message) for message in seen] == [SystemMessage, SystemMessage, HumanMessage]
     assert "billing: 50 %" in seen[1].text
+
+
+class Sent(BaseCallbackHandler):
+    """What each chat model is sent."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def on_chat_model_start(self, _serialized: Any, messages: Any, **_kwargs: Any) -> None:
+        self.texts.append("|".join(message.text for message in messages[0]))
+
+
+def said(text: str = "shipping") -> FakeListChatModel:
+    return FakeListChatModel(responses=[text])
+
+
+HINTED, PLAIN = ChatPromptTemplate.from_template("{hints}|{ticket}"), ChatPromptTemplate.from_template("{ticket}")
+WHICH, NAME = ConfigurableField("which"), ConfigurableField("name")
+
+
+def rewriting(prompt: Any) -> Any:
+    return prompt | said("again") | (lambda message: {"ticket": message.text})
+
+
+def down(_given: Any) -> Any:
+    raise TimeoutError("slow")
+
+
+HINTED_APPS = {
+    "a prompt": ("soft", HINTED | said(), [1]),
+    "two prompts": ("soft", rewriting(HINTED) | HINTED | said(), [1, 1]),
+    "one of two prompts": ("soft", rewriting(PLAIN) | HINTED | said(), [0, 1]),
+    "a fallback alone": ("soft", (PLAIN | RunnableLambda(down)).with_fallbacks([HINTED | said()]), [1]),
+    "a bound prompt": ("soft", HINTED.with_config(tags=["t"]) | said(), [1]),
+    "a configurable prompt": ("soft", HINTED.configurable_fields(name=NAME) | said(), [1]),
+    "a configurable app": ("soft", (HINTED | said()).configurable_alternatives(WHICH, b=PLAIN | said()), [1]),
+    "another alternative": ("soft", (PLAIN | said()).configurable_alternatives(WHICH, it=lambda: HINTED | said()), [1]),
+    "steps side by side": (
+        "soft",
+        {"ticket": HINTED | said("one"), "hints": HINTED | said("two")} | HINTED | said(),
+        [1, 1, 1],
+    ),
+    "a branch": ("soft", RunnableBranch((lambda given: False, PLAIN | said()), HINTED | said()), [1]),
+    "a condition": ("soft", RunnableBranch((HINTED | said() | bool, PLAIN | said()), PLAIN | said()), [1, 0]),
+    "the model that answers": ("system", rewriting(PLAIN) | PLAIN | said(), [0, 1]),
+    "a model in a condition": ("system", RunnableBranch((PLAIN | said() | bool, PLAIN | said()), said()), [0, 1]),
+    "a fallback of the model": ("system", PLAIN | RunnableLambda(down).with_fallbacks([said()]), [1]),
+    "a bound model": ("system", PLAIN | said().bind(stop=["x"]).with_retry(), [1]),
+    "a configurable model": ("system", PLAIN | said().configurable_fields(responses=NAME), [1]),
+    "alternatives of a model": ("system", PLAIN | said().configurable_alternatives(WHICH, it=said()), [1]),
+}
+
+
+@pytest.mark.parametrize(("hints", "app", "told"), HINTED_APPS.values(), ids=HINTED_APPS)
+def test_a_hint_is_told_wherever_the_app_has_a_place_for_it(hints, app, told):
+    sent, values = Sent(), {"which": "it"} if "it" in getattr(app, "alternatives", {}) else {}
+    around(app, hints=hints).invoke({"ticket": "where?"}, {"callbacks": [sent], "configurable": values})
+    assert [text.count("- billing: 50 %") for text in sent.texts] == told
+
+
+def test_a_config_still_reaches_what_is_hinted_and_its_schemas_are_the_steps_own():
+    app = PLAIN | said().configurable_fields(responses=NAME) | StrOutputParser()
+    shunted = around(app, hints="system")
+    config: Any = {"configurable": {"name": ["billing"]}}
+    assert (shunted.invoke({"ticket": "where?"}), shunted.invoke({"ticket": "where?"}, config)) == tuple(LABELS[::-1])
+    hinted = HINTED.configurable_fields(name=NAME)
+    for place, step in {"soft": hinted, "system": said().configurable_fields(responses=NAME)}.items():
+        found = with_hints(step, place)
+        assert found is not step
+        assert found.get_input_jsonschema() == step.get_input_jsonschema()
+        assert found.get_output_jsonschema() == step.get_output_jsonschema()
+        assert (found.InputType, found.OutputType) == (step.InputType, step.OutputType)
+        assert found.config_specs == step.config_specs != []
+
+
+# --- what a template or a path leads to -------------------------------------------------------------------------------
+
+TURNS = [HumanMessage("hi"), AI, HUMAN]
+CALL = AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": "1"}])
+SHOWN = [HumanMessage(IMAGE), AI, HUMAN]
+TALK = [{"type": "text", "text": "a refund"}]
+
+FOUND = {
+    "a conversation in a template": ("{lang}: {chat}", {"lang": "en", "chat": [HUMAN]}, "en: a refund", "en: a refund"),
+    "a later turn in a template": ("{chat}", {"chat": TURNS}, "hi\nyes?\na refund", None),
+    "pairs in a template": ("{chat}!", {"chat": [("human", "a refund")]}, "a refund!", "a refund!"),
+    "a history": ("{past}\n{question}", {"past": TURNS[:2], "question": "and?"}, "hi\nyes?\nand?", None),
+    "an empty history": ("{past}{question}", {"past": [], "question": "and?"}, "and?", "and?"),
+    "an answer last": ("{chat}", {"chat": [HUMAN, AI]}, None, None),
+    "a call of a tool": ("{lang} {chat}", {"lang": "en", "chat": [HUMAN, CALL]}, None, None),
+    "a tool's result": (
+        "{lang} {chat}",
+        {"lang": "en", "chat": [HUMAN, ToolMessage("7", tool_call_id="1")]},
+        None,
+        None,
+    ),
+    "an image in a template": ("{lang}: {chat}", {"lang": "en", "chat": [HumanMessage(IMAGE)]}, None, None),
+    "an image before": ("{chat}", {"chat": SHOWN}, None, None),
+    "an image in a history": ("{past} {question}", {"past": SHOWN[:2], "question": "and?"}, None, None),
+    "a message's text": ("{chat.-1.text}!", {"chat": TURNS}, "a refund!", None),
+    "a message's blocks": ("{chat.0.content}!", {"chat": [HumanMessage(TALK)]}, "a refund!", "a refund!"),
+    "a text beside an image": ("{chat.0.text}", {"chat": [HumanMessage(IMAGE)]}, None, None),
+    "a path to a text": ("chat.-1.text", {"chat": TURNS}, "a refund", None),
+    "a path to the first text": ("chat.0.text", {"chat": [HUMAN]}, "a refund", "a refund"),
+    "a path past an image": ("chat.-1.text", {"chat": SHOWN}, None, None),
+    "a path to a text by an image": ("chat.0.text", {"chat": [HumanMessage(IMAGE)]}, None, None),
+    "a path to blocks": ("chat.0.content", {"chat": [HumanMessage(TALK)]}, "a refund", "a refund"),
+    "a path to an image": ("chat.0.content", {"chat": [HumanMessage(IMAGE)]}, None, None),
+    "blocks without a message": ("said", {"said": IMAGE}, None, None),
+    "a function to blocks": (lambda given: given["said"], {"said": IMAGE}, None, None),
+    "a function to a later turn": (lambda given: given["chat"], {"chat": TURNS}, "a refund", None),
+    "an input beside a history": ("auto", {"input": "and?", "chat_history": TURNS[:2]}, "and?", None),
+    "an input beside an image": ("auto", {"input": "and?", "chat_history": SHOWN[:2]}, None, None),
+    "an input while a tool is at work": ("auto", {"input": "add it", "agent_scratchpad": [CALL]}, None, None),
+    "an input beside other lists": ("auto", {"input": "x", "only": [{"type": "date"}], "ids": [("a", "b")]}, "x", "x"),
+}
+
+
+@pytest.mark.parametrize(("text", "given", "each", "single"), FOUND.values(), ids=FOUND)
+def test_the_rules_of_turns_and_images_hold_however_the_text_is_found(text, given, each, single):
+    found = [text_reader(text, when=when)(given) for when in ("each_turn", "single_turn")]
+    assert [None if isinstance(said, NoText) else said for said in found] == [each, single]
+    app = Recording(lambda _: "shipping")
+    settings: Any = {"threshold": 0.9, "labels": LABELS, "text": text, "output": str}
+    answer = shunt(app, lambda _: Prediction(label="billing", confidence=1), **settings).invoke(given)
+    assert (answer, app.inputs) == (("shipping", [given]) if each is None else ("billing", []))
 
 
 # --- as the app's -----------------------------------------------------------------------------------------------------

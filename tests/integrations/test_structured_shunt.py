@@ -187,6 +187,21 @@ def test_a_prompt_with_a_place_for_what_is_known_tells_it_there(prompt, server, 
     assert known.count("- category: billing (97 % sure)") == 1
 
 
+def test_what_is_known_is_told_to_the_model_that_is_asked_for_the_rest(server, model):
+    rewriting = PROMPT | model | RunnableLambda(lambda message: {"ticket": message.text})
+    server.taken()
+    around(rewriting | PROMPT | model.with_structured_output(Ticket)).invoke({"ticket": "refund now"})
+    assert {("refund now" in text, "<known>" in text) for text in said_to(server)} == {(True, False), (False, True)}
+
+
+def test_a_configurable_app_can_be_asked_in_part(server, model):
+    app = PROMPT | model.with_structured_output(Ticket)
+    server.taken()
+    around(app.configurable_alternatives(ConfigurableField("which"), other=app)).invoke({"ticket": "refund now"})
+    (told,) = said_to(server)
+    assert "- category: billing (97 % sure)" in told
+
+
 def test_a_quote_from_the_input_cannot_leave_the_fence(server, model):
     class Quoted(BaseModel):
         quote: str
@@ -363,6 +378,24 @@ def test_small_models_that_contradict_each_other_are_not_believed(orders):
     assert (contradicted["source"], contradicted["answer"].kind) == ("large", "book")
     assert (fine["source"], fine["answer"].count, fine["answer"].note) == ("small", 8, "none")
     assert fine["sources"] == {"kind": "small", "count": "small", "note": "default"}
+
+
+def test_a_validator_that_breaks_on_what_is_known_costs_one_row(model, server):
+    class Priced(BaseModel):
+        kind: str
+        urgent: bool
+
+        @model_validator(mode="after")
+        def _has_a_price(self) -> Priced:
+            return {"book": self}[self.kind]
+
+    server.taken()
+    app = PROMPT | model.with_structured_output(Priced)
+    sure = {"kind": kind, "urgent": lambda _: Prediction(label=True, confidence=0.99)}
+    broken, fine = shunt(app, fields=sure, threshold=0.9).batch(tickets("to call", "to read"), return_exceptions=True)
+    assert fine == Priced(kind="book", urgent=True)
+    assert asked_for(server) == [["kind", "urgent"]]
+    assert isinstance(broken, Exception)
 
 
 def test_what_is_known_wins_over_what_was_said():
