@@ -1,0 +1,57 @@
+"""`Experience`: one decision of a chain, as it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dsplus_chains.schema import Label, Prediction, brief_repr, text_hash
+
+
+@brief_repr
+@dataclass(frozen=True, kw_only=True)
+class Experience:
+    """One decision, with what is known of the truth.
+
+    Args:
+        text: The input. None if it was no text, or is not kept.
+        text_hash: Hash of the input in hexadecimal, which copies of a text share. It is there without the text, too.
+        prediction: The small model's prediction. None if it said nothing.
+        large: The large model's label. None if it was not asked, failed, or gave no label.
+        large_confidence: The large model's own confidence, where its provider reports it.
+        fused: The probability of each label given both answers, where a fusion weighed them.
+        answer: The label of the final answer. None if the answer is no label.
+        source: Who gave the answer, as in the record of a chain. None for a row that only brings a gold label.
+        tokens: The large model's tokens. 0 if it was not asked, and None if its provider does not report them.
+        time: When it was decided, in seconds since 1970.
+        model_hash: Hash of the small model; see `SmallModelScorer.model_hash`.
+        task_hash: Hash of the task; see `LabelTask.task_hash`.
+        gold: The true label, where somebody has given it.
+        gold_origin: Where it comes from, such as "gold", "correction" or "audit".
+    """
+
+    text: str | None
+    text_hash: str
+    prediction: Prediction | None = None
+    large: Any = None
+    large_confidence: float | None = None
+    fused: Mapping[Any, float] | None = None
+    answer: Any = None
+    source: str | None = None
+    tokens: int | None = None
+    time: float
+    model_hash: str | None = None
+    task_hash: str | None = None
+    gold: Label | None = None
+    gold_origin: str | None = None
+
+
+def hash_of_input(value: Any) -> str:
+    """The hash of an input, as an `Experience` holds it.
+
+    Example:
+        >>> hash_of_input("Broke at once.") == hash_of_input("broke AT once")
+        True
+    """
+    return f"{text_hash(value):016x}"
