@@ -17,7 +17,8 @@ from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.budgeted_row import BudgetedRow
 from dsplus_chains.running.each import Admit, AskEach
 from dsplus_chains.running.endings import as_refusal
-from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work, raise_interrupts
+from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work
+from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched

@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from dsplus_chains.running.configurable import BatchConfigurableFields
 from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
-from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work, raise_interrupts
+from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work
+from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.schema import brief_args, shown_record
 
 _NOTHING = object()

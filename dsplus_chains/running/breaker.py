@@ -10,8 +10,8 @@ from typing import Any
 from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.running.endings import spoken
-from dsplus_chains.running.flow import is_interrupt
 from dsplus_chains.running.forking import ForkLock
+from dsplus_chains.running.interrupts import is_interrupt
 from dsplus_chains.running.outage import is_outage, why_hopeless
 from dsplus_chains.schema import DSPlusError, LargeModelError, describe_error
 

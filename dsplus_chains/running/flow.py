@@ -9,9 +9,8 @@ Source: the sans-IO pattern, as in httpx's `_auth.py`.
 from __future__ import annotations
 
 import asyncio
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeAlias
@@ -21,6 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 from typing_extensions import override
 
+from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.pulled_stream import END, PulledStream
 from dsplus_chains.schema import DSPlusError, causes
 
@@ -246,21 +246,3 @@ def is_stale(output: Any) -> bool:
     """
     found = causes(output) if isinstance(output, Exception) else ()  # a provider's client may have wrapped it
     return any(isinstance(error, RuntimeError) and str(error) == "Event loop is closed" for error in found)
-
-
-def raise_interrupts(outputs: Iterable[Any]) -> None:
-    """Raise an interrupt, such as a cancellation, Ctrl-C or an exit. It is neither an output nor a row's error.
-
-    LangChain's ``batch(return_exceptions=True)`` returns whatever was raised, interrupts too.
-    """
-    for output in outputs:
-        if is_interrupt(output):
-            raise output
-
-
-def is_interrupt(output: Any) -> bool:
-    """Whether an output is an interrupt. So is what a graph of LangGraph raises to wait for a person, or to go on."""
-    if not isinstance(output, Exception):
-        return isinstance(output, BaseException)
-    graph = sys.modules.get("langgraph.errors")  # who has not imported it cannot have raised it
-    return graph is not None and isinstance(output, graph.GraphBubbleUp)

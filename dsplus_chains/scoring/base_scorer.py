@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
-from dsplus_chains.running.flow import Configs, Flow, Manager, Work, is_interrupt, raise_interrupts
+from dsplus_chains.running.flow import Configs, Flow, Manager, Work
+from dsplus_chains.running.interrupts import is_interrupt, raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.schema import (
