@@ -135,9 +135,14 @@ def teach(bundle: Bundle, lesson: Lesson, *, seed: int = 0) -> Learned:
     asked = answers >= 0
     for rows in (np.flatnonzero(asked), np.flatnonzero(~asked)):  # what is kept, is believed by who has learned already
         if len(rows):
-            foreseen = _foreseen(after, soft, rows)
-            heard = {"confidences": confidences[rows], "frozen": frozen}
-            soft = soft.taught(rows, soft_targets(foreseen, answers[rows], fusion.posterior, **heard))
+            taught = soft_targets(
+                _foreseen(after, soft, rows),
+                answers[rows],
+                fusion.posterior,
+                confidences=confidences[rows],
+                frozen=frozen,
+            )
+            soft = soft.taught(rows, taught)
             after = fit(soft)
     stopped = tuple(name for name, is_frozen in zip(names, frozen, strict=True) if is_frozen)
     return Learned(scorer=after, before=before, lesson=lesson, fusion=fusion, frozen=stopped)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,8 +53,20 @@ def fit_head(
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with one_thread():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     return head.requires_grad_(False).eval()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Fit in one thread. The steps are too small to share: on a busy machine, threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def target_tensor(targets: Targets, dtype: torch.dtype) -> torch.Tensor:
