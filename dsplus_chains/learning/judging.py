@@ -62,7 +62,7 @@ class Judgement:
             told = f"from {percent(self.accuracy_before)} to {percent(self.accuracy_after)}"
             against.append(f"its accuracy falls {told}")
         if self.harmed:
-            against.append(f"it harms {len(self.harmed)} classes")
+            against.append(f"it does harm, by the number of classes that fall: {len(self.harmed)}")
         return tuple(against)
 
 

@@ -67,7 +67,8 @@ class Versions:
         """
         wanted = self.current if number is None else number
         if wanted is None or wanted not in self.numbers:
-            msg = f"Got version {wanted} but the folder {shown(str(self.path))} holds {self.numbers}; add(bundle) adds one"
+            place = shown(str(self.path))
+            msg = f"Got version {wanted} of {place} but it holds {self.numbers}; versions.add(bundle) adds one"
             raise BundleError(msg)
         known = {entry["version"]: entry["sha256"] for entry in self._used}
         return Bundle.load(self.path / str(wanted), **{"expected_sha256": known.get(wanted), **how})
