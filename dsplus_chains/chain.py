@@ -16,9 +16,10 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
+from dsplus_chains.running.recorder import Recorder, marked
 from dsplus_chains.schema import brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.coercing import as_scorer
+from dsplus_chains.scoring.coercing import as_scorer, model_hash_of
 from dsplus_chains.task import LabelTask
 
 
@@ -52,6 +53,7 @@ def data_shunt(
     budget: Budget | None = None,
     fusion: AnswerFusion | None = None,
     input_key: str | None = None,
+    experience: Recorder | None = None,
 ) -> RunnableSerializable[Any, Any]:
     """The whole chain, in which the small model answers where it is sure, and the large model elsewhere.
 
@@ -100,6 +102,8 @@ def data_shunt(
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
+        experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record, with hashes of
+            the task and, of a `SmallModelScorer`, of the model.
 
     Raises:
         ValueError: No labels are known, parts speak of different labels, or a value is out of bounds.
@@ -155,6 +159,8 @@ def data_shunt(
     task = LabelTask(**{**settings, "labels": list(names)}) if task is None else task
     task = task.for_scorer(inner)
     _check_parts(inner, task.labels, level, fusion, max_ood_score)
+    if experience is not None:
+        experience = marked(experience, model_hash=model_hash_of(last), task_hash=task.task_hash)
     branch = ConfidenceBranch(
         large=task.arm(large_model),
         threshold=level,
@@ -166,14 +172,22 @@ def data_shunt(
         breaker=breaker,
         budget=budget,
         tier=tier,
+        experience=None if fusion is not None or earlier else experience,
     )
     chain: RunnableSerializable[Any, Any] = scorer | branch
     if fusion is not None:
-        chain = chain | fusion
+        chain = chain | (
+            fusion if experience is None or earlier else fusion.model_copy(update={"experience": experience})
+        )
     for number, (tier, small, level) in reversed(list(enumerate(earlier))):
         first, _ = as_scorer(small, labels=named, input_key="input" if number else input_key, on_error=on_error)
         chain = first | ConfidenceBranch(
-            large=chain, threshold=level, on_large_error=on_large_error, on_arm_bug=on_arm_bug, tier=tier
+            large=chain,
+            threshold=level,
+            on_large_error=on_large_error,
+            on_arm_bug=on_arm_bug,
+            tier=tier,
+            experience=None if number else experience,
         )
     return chain
 

@@ -18,7 +18,16 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
 from dsplus_chains.prompting.template import Template, template_as_data
-from dsplus_chains.schema import Label, Labels, LabelWarning, as_pairs, brief_args, from_pairs
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Label,
+    Labels,
+    LabelWarning,
+    as_pairs,
+    brief_args,
+    from_pairs,
+    hash_of,
+)
 
 INSTRUCTION = "Decide which of the labels fits the input best."
 """The default instruction for the large model."""
@@ -196,6 +205,14 @@ class LabelTask(BaseModel):
         record = self.track_record
         plain["track_record"] = record.to_dict() if isinstance(record, TrackRecord) else record
         return plain
+
+    @property
+    def task_hash(self) -> str | None:
+        """SHA-256 of the task without its examples. None if it cannot be written as plain data."""
+        try:
+            return hash_of(self.to_dict())
+        except InvalidInputError:
+            return None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, examples: ExemplarSelector | None = None) -> Self:

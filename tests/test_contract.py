@@ -57,6 +57,7 @@ from dsplus_chains import (
     SubtaskPlanner,
     SubtaskResult,
     data_shunt,
+    record_answers,
     shunt,
     shunt_node,
 )
@@ -194,6 +195,22 @@ def make_fusion():
     return AnswerFusion.fit(views * 3, LABELS * 3, LABELS * 3), []
 
 
+class Kept:
+    """A recorder that keeps what it gets."""
+
+    def __init__(self):
+        self.records = []
+
+    def record(self, record):
+        self.records.append(record)
+
+
+def make_recorded_shunt():
+    small, large = Recording(predict), Recording(large_model)
+    settings = {"labels": SENTIMENTS, "instruction": "Which sentiment?", "threshold": 0.9}
+    return data_shunt(small, large, **settings, experience=Kept()), [small, large]
+
+
 def make_builder():
     return HintPromptBuilder(labels=SENTIMENTS, instruction="Which sentiment?"), []
 
@@ -270,6 +287,11 @@ def make_app_shunt():
     small, app = Recording(predict), Recording(answer_text)
     shunted = shunt(app, small, threshold=0.9, labels=SENTIMENTS, output=str, on_large_error="raise")
     return shunted, [small, app]
+
+
+def make_recorded_app():
+    app = Recording(answer_text)
+    return record_answers(app, Kept()), [app]
 
 
 class Opinion(BaseModel):
@@ -401,6 +423,8 @@ CASES = {
         SubtaskPlanner,
     ),
     "data_shunt": Case(make_shunt, TEXT_INPUTS, 7, SmallModelScorer),
+    "recorded data_shunt": Case(make_recorded_shunt, TEXT_INPUTS, 7, SmallModelScorer),
+    "record_answers": Case(make_recorded_app, ["good", "bad?", "so so?", "bad"], "poison", AppShunt),
 }
 
 

@@ -19,6 +19,7 @@ from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
 from dsplus_chains.running.answer_stream import AnswerStream, answer_flow
 from dsplus_chains.running.arm import input_of, leading_prompt, merge_answer, without_answer
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Tell
+from dsplus_chains.running.recorder import recorded, recorded_stream
 from dsplus_chains.schema import (
     ASKED_LARGE,
     InvalidInputError,
@@ -83,6 +84,8 @@ class ConfidenceBranch(Gate):
             chain was called with. With "auto", an arm that starts with a Runnable of this package gets the record. One
             that starts with a prompt gets its variables from the record; a prompt of one variable gets `input`. Any
             other arm gets the object that the chain was called with.
+        experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record. Give it to the
+            last Runnable of a chain alone.
         tier: The `source` of an answer that this branch keeps. The names "large", "fused" and "fallback" are taken.
 
     Raises:
@@ -137,6 +140,14 @@ class ConfidenceBranch(Gate):
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        return recorded(self.experience, self._answers(inputs, run_manager, config, **kwargs))
+
+    @override
+    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
+        return recorded_stream(self.experience, self._pieces(value, run_manager, config, **kwargs))
+
+    def _answers(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        """The finished record of each row, or its error."""
         results, calls = self._decide(inputs, run_manager, config)
         if calls:
             self._resolve(results, calls, (yield self._asked(calls, kwargs)).outputs)
@@ -146,8 +157,8 @@ class ConfidenceBranch(Gate):
                 yield Tell(manager, DECISION_EVENT, self._event(value["prediction"], result["source"]))
         return results
 
-    @override
-    def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
+    def _pieces(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
+        """The finished record, piece by piece."""
         (result,), calls = self._decide([value], [run_manager], [config])
         if isinstance(result, Exception):
             raise result

@@ -19,6 +19,8 @@ from dsplus_chains.gating.answer_table import (
     rows_heard,
 )
 from dsplus_chains.running.batch_runnable import ComputingRunnable
+from dsplus_chains.running.flow import Configs, Flow, Manager
+from dsplus_chains.running.recorder import MaybeRecorder, recorded
 from dsplus_chains.schema import (
     InvalidInputError,
     Labels,
@@ -68,6 +70,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
     Args:
         labels: The labels, in the order of the posterior's columns.
         posterior: Model of how the two answers combine.
+        experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record.
 
     Raises:
         pydantic.ValidationError: The posterior has another number of labels.
@@ -91,6 +94,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
 
     labels: Labels
     posterior: Annotated[Any, BeforeValidator(_posterior)]
+    experience: MaybeRecorder = None
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
@@ -228,6 +232,10 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         except (KeyError, TypeError, IndexError) as error:
             msg = f"Got a fusion that cannot be read ({error!r}) but expected what to_dict() writes"
             raise ValueError(msg) from error
+
+    @override
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        return recorded(self.experience, super()._flow(inputs, run_manager, config, **kwargs))
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from dsplus_chains.running.endings import as_refusal
 from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.recorder import MaybeRecorder
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import (
@@ -65,6 +66,7 @@ class Gate(BatchRunnable[Any, Any]):
     deadline: float | None = Field(default=None, gt=0)
     breaker: InstanceOf[CircuitBreaker] | None = None
     budget: InstanceOf[Budget] | None = None
+    experience: MaybeRecorder = None
 
     def _keeps(self, prediction: Prediction) -> bool:
         """Whether the small model's answer is the answer."""

@@ -66,6 +66,20 @@ def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, r
     return found
 
 
+def output_reader(app: Runnable[Any, Any], labels: Sequence[Any], *, read: Any) -> Callable[[Any], Any]:
+    """The function from an app's output to a label, where no label has to become an output.
+
+    Args:
+        app: The app.
+        labels: The labels. Without them a text is read as it is.
+        read: See `app_output`.
+    """
+    try:
+        return app_output(app, labels, output="auto", read=read).read
+    except ValueError:  # nobody can tell how to write a label, or how it would be read
+        return _reader(read, labels, ())
+
+
 def label_writer(output: Any, labels: Sequence[Any]) -> Callable[[Any], Any]:
     """The function from a label to an output, tried on every label.
 

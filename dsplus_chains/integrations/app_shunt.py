@@ -16,31 +16,17 @@ from dsplus_chains.gating.branch_graph import branch_graph
 from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
 from dsplus_chains.integrations.app_hints import HINTS_KEY
 from dsplus_chains.integrations.app_text import NoText
+from dsplus_chains.integrations.small_answer import SmallAnswer
 from dsplus_chains.running.arm import ANSWER_KEYS, without_answer
-from dsplus_chains.running.batch_runnable import ComputingRunnable, add_chunks, by_row
+from dsplus_chains.running.batch_runnable import add_chunks, by_row
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, StreamFlow, Tell
 from dsplus_chains.running.pulled_stream import END
+from dsplus_chains.running.recorder import hand_over
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
 
 _ABSENT = object()
-
-
-class SmallAnswer(ComputingRunnable[Any, Any]):
-    """The small model's answer as the app's output. It is a child run of its own, so that a trace shows who answered.
-
-    Args:
-        write: The function from a label to the app's output.
-    """
-
-    takes_record: ClassVar[bool] = False
-
-    write: Callable[[Any], Any]
-
-    @override
-    def _compute(self, inputs: list[Any]) -> list[Any]:
-        return by_row(self.write, inputs)
 
 
 class AppShunt(Gate):
@@ -59,6 +45,7 @@ class AppShunt(Gate):
         hint: The function from a prediction to a hint. None gives the app no hints.
         shadow: Whether the app always answers, and the small model is only listened to.
         with_record: Whether the output is the record. Its `answer` is the app's output.
+        experience: What keeps each decision, such as an `ExperienceStore`. It gets the record.
     """
 
     takes_record: ClassVar[bool] = False
@@ -256,7 +243,9 @@ class AppShunt(Gate):
         return output
 
     def _tell(self, manager: Any, record: dict[str, Any]) -> Flow:
-        """Send the row's decision, if anybody listens."""
+        """Have the row's decision recorded, and send it if anybody listens."""
+        if self.experience is not None:
+            hand_over(self.experience, record)
         if manager.handlers:
             shadow = {"shadow": True, "would_keep": self._is_sure(record)} if self.shadow else {}
             event = {**self._event(record["prediction"], record["source"]), **shadow, **self._details(record)}

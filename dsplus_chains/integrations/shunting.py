@@ -19,7 +19,8 @@ from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
-from dsplus_chains.scoring.coercing import app_scorer
+from dsplus_chains.running.recorder import Recorder, marked
+from dsplus_chains.scoring.coercing import app_scorer, model_hash_of
 
 
 def shunt(
@@ -46,6 +47,7 @@ def shunt(
     budget: Budget | None = None,
     optional: Collection[str] = (),
     rest_prompt: Runnable[Any, Any] | None = None,
+    experience: Recorder | None = None,
 ) -> AppShunt:
     r"""Put a small model before an app. What goes in and what comes out stay what they were.
 
@@ -84,6 +86,7 @@ def shunt(
         optional: With `fields`: the fields that nobody is asked for if all others are known. They keep their default.
         rest_prompt: With `fields`: the prompt for rows where only fields without a small model are left. It gets what
             the app gets, and the variable `known`. Without the text in it, it saves most of the tokens.
+        experience: What keeps each decision, such as an `ExperienceStore`. With `shadow`, it gets what both said.
 
     Raises:
         ValueError: No threshold is given, or it cannot be told how the app's input and output are meant. All labels are
@@ -120,6 +123,7 @@ def shunt(
         "deadline": deadline,
         "breaker": breaker,
         "budget": budget,
+        "experience": None if experience is None else marked(experience, model_hash=model_hash_of(scorer)),
     }
     if fields is not None:
         if scorer is not None or labels is not None or hints != "none" or read != "auto":

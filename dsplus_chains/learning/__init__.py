@@ -1,4 +1,4 @@
-"""Learning: what the large model answers is kept, and teaches the small one."""
+"""Learning: decisions are kept, logs are read, and what the large model answers teaches the small one."""
 
 import lazy_loader
 

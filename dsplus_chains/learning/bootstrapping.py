@@ -13,8 +13,10 @@ from langchain_core.exceptions import OutputParserException
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.learning.experience import Experience, hash_of_input
+from dsplus_chains.learning.experience_store import ExperienceStore
 from dsplus_chains.learning.lesson import Lesson
-from dsplus_chains.learning.student import teach, tuned_anew
+from dsplus_chains.learning.retuning import tuned_anew
+from dsplus_chains.learning.student import teach
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import Label, TrainingDataError, as_cell, column_of, each_once, is_missing, label_key
@@ -100,7 +102,7 @@ def decisions_in(source: Any, *, text: str = "text", answer: str = "answer") -> 
         >>> [row.large for row in decisions_in({"text": ["a", "b"], "answer": ["x", "y"]})]
         ['x', 'y']
     """
-    if hasattr(source, "rows"):
+    if isinstance(source, ExperienceStore):
         return list(source.rows())
     if hasattr(source, "answers"):
         texts, answers, confidences = source.texts, source.answers, source.confidences

@@ -7,12 +7,12 @@ from typing import Any
 
 from dsplus_chains.learning.bootstrapping import decisions_in
 from dsplus_chains.learning.lesson import Lesson
-from dsplus_chains.learning.student import Learned, teach, tuned_anew
+from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
+from dsplus_chains.learning.student import Learned, teach
 from dsplus_chains.schema import Label, TrainingDataError
 from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
-from dsplus_chains.tuning.tuned import TunedThreshold
 
 
 def learn(
@@ -20,7 +20,7 @@ def learn(
     experience: Any,
     *,
     gold: tuple[Sequence[str], Sequence[Label]] | None = None,
-    tune: bool = True,
+    aim: Aim = "calls",
     seed: int = 0,
 ) -> Bundle:
     """Teach a bundle's small model what the large one answered, and choose the threshold anew.
@@ -37,9 +37,10 @@ def learn(
         experience: An `ExperienceStore`, what `read_logs` returned, or decisions in the order of their time. True
             labels in it become labelled rows.
         gold: Labelled texts and their labels. By default they are the examples that the bundle keeps.
-        tune: Whether to choose the threshold and fit the fusion anew, for the objective that the bundle was tuned for.
-            It takes labelled rows that the large model has answered too. With fewer than 50, both stay as they are. A
-            certificate is about one small model, so a bundle tuned with `max_risk` comes back without a threshold.
+        aim: What the new threshold is for. "calls" takes the cheapest chain that is no less accurate than the first one
+            was. "accuracy" tunes for the same objective again. Both need labelled rows that the large model has
+            answered too. With fewer than 50, the threshold and the fusion stay as they are. A certificate is about one
+            small model, so a bundle tuned with `max_risk` comes back without a threshold.
         seed: Seed of all random draws.
 
     Returns:
@@ -69,16 +70,21 @@ def learn(
         input_key=bundle.scorer.input_key,
         seed=seed,
     )
-    tuned = tuned_anew(learned, bundle.tuned, seed=seed) if tune else bundle.tuned
-    return _with(bundle, learned, tuned, seed=seed)
+    return _with(bundle, learned, aim=aim, seed=seed)
 
 
-def _with(bundle: Bundle, learned: Learned, tuned: TunedThreshold | None, *, seed: int) -> Bundle:
-    """The bundle with the small model that has learned."""
+def _with(bundle: Bundle, learned: Learned, *, aim: Aim, seed: int) -> Bundle:
+    """The bundle with the small model that has learned, and its threshold."""
+    was = TunedFor.of(bundle)
+    tuned = tuned_anew(learned, was, aim=aim, seed=seed)
     kept = bundle.task.examples
     task = bundle.task if kept is None else bundle.task.replace(examples=learned.examples(kept))
     told = learned.provenance(seed=seed)
-    told["learned"]["from"] = bundle.metadata.get("data_sha256")
+    told["learned"] |= {"from": bundle.metadata.get("data_sha256"), "aim": aim}
+    if tuned is not None and was is not None:
+        told["learned"]["tuned_for"] = was.after(tuned)
+    if tuned is None and (was is None or "max_risk" not in was.constraints):
+        tuned = bundle.tuned  # too few rows to choose another one
     return Bundle(
         scorer=learned.scorer, tuned=tuned, task=task, large=bundle.large, metadata={**bundle.metadata, **told}
     )

@@ -19,8 +19,6 @@ from dsplus_chains.scoring.ensemble import FOLDS, CalibrationName, ModelName
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.storage.origin import provenance
-from dsplus_chains.tuning.threshold_tuning import tune_threshold
-from dsplus_chains.tuning.tuned import TunedThreshold
 
 FEWEST_TUNING_ROWS = 50
 """Smallest number of labelled rows with a large answer by which both models are weighed, or a threshold is chosen."""
@@ -137,39 +135,6 @@ def teach(
             after = fit(soft)
     stopped = tuple(name for name, is_frozen in zip(names, frozen, strict=True) if is_frozen)
     return Learned(scorer=after, before=before, lesson=lesson, fusion=fusion, frozen=stopped)
-
-
-def tuned_anew(
-    learned: Learned, was: TunedThreshold | None, *, min_gain: float = 0.05, seed: int = 0
-) -> TunedThreshold | None:
-    """The threshold for a small model that has learned, by the labelled rows that the large model has answered.
-
-    Args:
-        learned: What was learned.
-        was: How the chain was tuned before. The objective and the bounds are kept.
-        min_gain: What a call must gain for the objective "accuracy".
-        seed: Seed of the bootstrap and the folds.
-    """
-    lesson, views = learned.lesson, learned.scorer.out_of_fold
-    if was is not None and "max_risk" in was.constraints:
-        return None
-    rows = [row for row, answer in enumerate(lesson.gold_answers) if answer is not None]
-    if views is None or len(rows) < FEWEST_TUNING_ROWS:
-        return was
-    kept: dict[str, Any] = {}
-    if was is not None:
-        kept = {**was.constraints, "objective": was.objective, "set_coverage": was.set_coverage}
-    return tune_threshold(
-        [views[row] for row in rows],
-        [lesson.gold_labels[row] for row in rows],
-        [lesson.gold_answers[row] for row in rows],
-        texts=[lesson.gold_texts[row] for row in rows],
-        fusion="auto",
-        out_of_fold=True,
-        min_gain=min_gain,
-        seed=seed,
-        **kept,
-    )
 
 
 def _fusion(lesson: Lesson, before: SmallModelScorer, known: AnswerFusion | None) -> AnswerFusion:

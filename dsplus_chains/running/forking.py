@@ -13,7 +13,7 @@ import ctypes
 import os
 import sys
 from threading import Lock, local
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from typing_extensions import override
@@ -24,6 +24,13 @@ _SOFT = 1
 _QUIET = "TOKENIZERS_PARALLELISM"
 """tokenizers reads this in a forked process. If it is not set, it prints a warning and reads texts one by one. If it is
 "false", it does the same without the warning."""
+
+
+class Freed(Protocol):
+    """What must forget, in a forked process, the threads that are not there."""
+
+    def free(self) -> None:
+        """Forget them."""
 
 
 class ForkLock:
@@ -37,7 +44,7 @@ class ForkLock:
 
     def __init__(self) -> None:
         self.free()
-        _locks.add(self)
+        free_after_fork(self)
 
     def free(self) -> None:
         """Forget who holds it."""
@@ -72,9 +79,9 @@ class _Fork(local):
             os.environ.pop(_QUIET, None)
 
     def after_in_child(self) -> None:
-        """Free all locks. Compute with one thread if the helpers could not be ended."""
-        for lock in list(_locks):
-            lock.free()
+        """Free what threads held that are not here. Compute with one thread if the helpers could not be ended."""
+        for thing in list(_freed):
+            thing.free()
         if self.stuck:
             from threadpoolctl import threadpool_limits
 
@@ -97,7 +104,12 @@ def _end_helpers() -> bool:
     return ended
 
 
-_locks: WeakSet[ForkLock] = WeakSet()
+def free_after_fork(thing: Freed) -> None:
+    """Have `thing.free()` called in every forked process, as long as the thing is there."""
+    _freed.add(thing)
+
+
+_freed: WeakSet[Freed] = WeakSet()
 
 if hasattr(os, "register_at_fork"):  # Windows cannot fork
     _fork = _Fork()

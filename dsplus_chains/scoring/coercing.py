@@ -1,4 +1,4 @@
-"""A scorer made of whatever predicts."""
+"""A scorer made of whatever predicts, and which model it is."""
 
 from __future__ import annotations
 
@@ -51,3 +51,9 @@ def _labels_of(scorer: Any) -> Any:
     while isinstance(scorer, RunnableBindingBase):
         scorer = scorer.bound
     return getattr(scorer, "labels", None)
+
+
+def model_hash_of(scorer: Any) -> str | None:
+    """The hash of a small model, where it has one; see `SmallModelScorer.model_hash`."""
+    found = getattr(scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer, "model_hash", None)
+    return found if isinstance(found, str) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +16,14 @@ from typing_extensions import override
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
-from dsplus_chains.schema import Labels, Prediction, Training
+from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash_of_bytes
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.soft_rows import SoftRows
-from dsplus_chains.scoring.state import read_state, write_state
+from dsplus_chains.scoring.state import pack_state, read_state, write_state
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
@@ -243,20 +244,32 @@ class SmallModelScorer(BaseScorer):
         The encoder's weights are not written. The folder holds how to load the encoder (name, prompt), and a probe that
         tells it from another one.
         """
+        write_state(Path(path), *self._state())
+
+    @cached_property
+    def model_hash(self) -> str | None:
+        """SHA-256 of the file `scorer.json` that `save` writes, which holds a hash of the arrays.
+
+        It tells one small model from another. None if the scorer cannot be saved.
+        """
+        try:
+            return hash_of_bytes(pack_state(*self._state())[0])
+        except BundleError:
+            return None
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The settings and the arrays of the scorer."""
         settings, arrays = self.classifier.state()
         rows = None if self.training_rows is None else self.training_rows.state()
         held_out = {} if self.held_out is None else self.held_out.arrays()
-        write_state(
-            Path(path),
-            {
-                "labels": list(self.labels),
-                "input_key": self.input_key,
-                "track_record": None if self.track_record is None else self.track_record.to_dict(),
-                "training_rows": None if rows is None else rows[0],
-                "classifier": settings,
-            },
-            {**arrays, **({} if rows is None else rows[1]), **held_out},
-        )
+        told = {
+            "labels": list(self.labels),
+            "input_key": self.input_key,
+            "track_record": None if self.track_record is None else self.track_record.to_dict(),
+            "training_rows": None if rows is None else rows[0],
+            "classifier": settings,
+        }
+        return told, {**arrays, **({} if rows is None else rows[1]), **held_out}
 
     @classmethod
     def load(

@@ -76,11 +76,17 @@ def write_state(folder: Path, settings: dict[str, Any], arrays: dict[str, NDArra
 
     The settings come last and hold the hash of the arrays. So an interrupted write is noticed.
     """
+    written, packed = pack_state(settings, arrays)
     folder.mkdir(parents=True, exist_ok=True)
-    packed = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     _replace(folder / ARRAYS, packed)
+    _replace(folder / SETTINGS, written)
+
+
+def pack_state(settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[bytes, bytes]:
+    """The content of the two files of a scorer."""
+    packed = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     written = {"format": FORMAT, "sha256": hash_of_bytes(packed), **settings}
-    _replace(folder / SETTINGS, json.dumps(written, indent=2, ensure_ascii=False).encode())
+    return json.dumps(written, indent=2, ensure_ascii=False).encode(), packed
 
 
 def read_state(folder: Path) -> tuple[bytes, bytes]:

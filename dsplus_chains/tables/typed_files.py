@@ -1,15 +1,16 @@
-"""Reads files whose cells have types: Parquet with pyarrow, and workbooks of Excel with openpyxl."""
+"""Files whose cells have types: Parquet with pyarrow, and workbooks of Excel with openpyxl."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dsplus_chains.schema import is_missing
+from dsplus_chains.storage.files import replacing_file
 from dsplus_chains.tables.grid import filled_lines, from_grid
 from dsplus_chains.tables.table import Row
 from dsplus_chains.tables.table_error import TableError
@@ -26,6 +27,18 @@ def read_parquet(path: Path) -> tuple[list[str], list[Row]]:
         found = parquet.read_table(file)
         columns = [column.to_pylist() for column in found.columns]
         return from_grid(path, found.column_names, list(zip(*columns, strict=True)))
+
+
+def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns into a Parquet file, whole or not at all.
+
+    Raises:
+        TableError: pyarrow is not installed.
+    """
+    parquet = _library(path, "pyarrow.parquet", "Parquet", "pyarrow")
+    table = import_module("pyarrow").table(dict(columns))
+    with replacing_file(path) as partial:
+        parquet.write_table(table, partial)
 
 
 def read_workbook(path: Path) -> tuple[list[str], list[Row]]:
@@ -55,7 +68,7 @@ def _library(path: Path, module: str, kind: str, package: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        msg = f"{path}: reading {kind} needs {package}; run: pip install 'dsplus-chains[report]', or give a CSV file"
+        msg = f"{path}: {kind} needs {package}; run: pip install 'dsplus-chains[report]', or take a CSV file"
         raise TableError(msg) from error
 
 

@@ -1,0 +1,138 @@
+"""A decision as a row of a table, and back. Nothing in a row is code: it holds texts, numbers and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import to_jsonable_python
+
+from dsplus_chains.learning.experience import Experience, hash_of_input
+from dsplus_chains.schema import LargeAnswer, Prediction, answered_label, label_key
+
+COLUMNS = (
+    "time",
+    "text",
+    "text_hash",
+    "prediction",
+    "large",
+    "large_confidence",
+    "fused",
+    "answer",
+    "source",
+    "tokens",
+    "model_hash",
+    "task_hash",
+)
+"""The columns of a decision, in the order of `pack`."""
+
+
+class Decision(NamedTuple):
+    """What is kept of a record."""
+
+    time: float
+    input: Any
+    prediction: Any = None
+    large: Any = None
+    fused: Any = None
+    answer: Any = None
+    source: str | None = None
+    model_hash: str | None = None
+    task_hash: str | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], time: float) -> Decision:
+        """The decision in a record, made at a time."""
+        get = record.get
+        answer, source = answered_label(record), record["source"]
+        told = get("prediction"), get("large"), get("fused"), answer, source, get("model_hash"), get("task_hash")
+        return cls(time, get("input"), *told)
+
+
+def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | None]) -> tuple[Any, ...]:
+    """A decision as a row.
+
+    Args:
+        decision: The decision.
+        keep_text: Whether the row holds the text.
+        redact: What makes a text fit to be kept, or None of it. It gets the input, and each text of an answer that is
+            no label of the small model.
+    """
+    small = decision.prediction if isinstance(decision.prediction, Prediction) else None
+    small = None if small is None or small.label is None else small
+    fused = decision.fused.probabilities if isinstance(decision.fused, Prediction) else None
+    large = decision.large if isinstance(decision.large, LargeAnswer) else None
+    known = {label_key(label) for label in (*(small.probabilities or ()), small.label)} if small is not None else set()
+
+    def told(value: Any) -> str | None:
+        return None if value is None else _json(_redacted(_plain(value), known, redact))
+
+    text = decision.input if keep_text and isinstance(decision.input, str) else None
+    return (
+        decision.time,
+        None if text is None else _sound(redact(text)),
+        hash_of_input(decision.input),
+        None if small is None else small.model_dump_json(),
+        told(None if large is None or decision.source == "fallback" else large.value),  # there it is no label
+        None if large is None else large.confidence,
+        None if fused is None else _json(list(fused.items())),
+        told(decision.answer),
+        _word(decision.source),
+        _tokens(large),
+        _word(decision.model_hash),
+        _word(decision.task_hash),
+    )
+
+
+def unpack(row: Mapping[str, Any]) -> Experience:
+    """The experience in a row, which has the columns of a decision, `gold` and `gold_origin`."""
+    found = dict(row)
+    for name in ("large", "answer", "gold"):
+        found[name] = None if found[name] is None else json.loads(found[name])
+    if found["prediction"] is not None:
+        found["prediction"] = Prediction.model_validate_json(found["prediction"])
+    if found["fused"] is not None:
+        found["fused"] = {label: probability for label, probability in json.loads(found["fused"])}  # noqa: C416
+    return Experience(**found)
+
+
+def label_text(label: Any) -> str:
+    """A label as a row holds it, so that 1, "1" and True stay apart."""
+    return _json(label)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value)  # in ASCII, so that half of a character does no harm
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    return value if type(value) in {str, int, bool} else to_jsonable_python(value, serialize_unknown=True)
+
+
+def _redacted(value: Any, known: set[Any], redact: Callable[[str], str | None]) -> Any:
+    """An answer without what its texts must not tell."""
+    if isinstance(value, str):
+        return value if label_key(value) in known else redact(value)
+    if isinstance(value, list):
+        return [_redacted(part, known, redact) for part in value]
+    if isinstance(value, dict):
+        return {name: _redacted(part, known, redact) for name, part in value.items()}
+    return value
+
+
+def _sound(text: str | None) -> str | None:
+    """A text without halves of characters, which SQLite cannot hold."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
+
+
+def _word(value: Any) -> str | None:
+    """A text. A caller's own key may have the name of one of ours."""
+    return _sound(value) if isinstance(value, str) else None
+
+
+def _tokens(large: LargeAnswer | None) -> int | None:
+    if large is None:
+        return 0
+    return None if large.usage is None else large.usage["total_tokens"]

@@ -1,0 +1,131 @@
+"""Cells of a log: JSON in a text, messages as several tools write them, and outputs of models."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dsplus_chains.schema import is_missing
+
+_ROLES = {"human": "user", "HumanMessage": "user", "ai": "assistant", "AIMessage": "assistant"}
+_ROLES |= {"SystemMessage": "system", "ToolMessage": "tool"}
+_OUTPUT_KEYS = ("answer", "output", "label", "content", "text", "message", "output_text")
+"""Where an output of several fields has its answer."""
+_JSON = re.compile(r'\s*([\[{"]|null\s*$)')
+
+
+def decoded(cell: Any) -> Any:
+    """A cell whose text is JSON as what it means. Any other cell as it is.
+
+    Example:
+        >>> decoded('{"question": "Where?"}'), decoded("[sic] where?")
+        ({'question': 'Where?'}, '[sic] where?')
+    """
+    if isinstance(cell, str) and _JSON.match(cell):
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            return cell
+    return cell
+
+
+def with_messages(value: Any) -> Any:
+    """An input whose messages are written as ``{"role": ..., "content": ...}``.
+
+    It knows serialised messages of LangChain, in both of its forms, and a batch of one conversation.
+
+    Example:
+        >>> kwargs = {"content": "Where?", "type": "human"}
+        >>> one = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "HumanMessage"]}
+        >>> with_messages({"messages": [[{**one, "kwargs": kwargs}]]})
+        {'messages': [{'role': 'user', 'content': 'Where?'}]}
+    """
+    if isinstance(value, Mapping):
+        message = _message(value)
+        return {key: with_messages(part) for key, part in value.items()} if message is None else message
+    if isinstance(value, list):
+        inner = value[0] if len(value) == 1 and isinstance(value[0], list) else value
+        return [with_messages(part) for part in inner]
+    return value
+
+
+def _message(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A message, or None if it is none."""
+    if value.get("lc") and isinstance(value.get("kwargs"), Mapping):
+        held, name = value["kwargs"], str((value.get("id") or [""])[-1])
+        name = str(held.get("type") or name)
+    elif isinstance(value.get("data"), Mapping) and "content" in value["data"]:
+        held, name = value["data"], str(value.get("type"))
+    elif "content" in value and isinstance(value.get("role"), str):
+        held, name = value, value["role"]
+    else:
+        return None
+    return {"role": _ROLES.get(name.removesuffix("Chunk"), name), "content": held.get("content")}
+
+
+def input_of(value: Any) -> Any:
+    """An input as an app was called with it.
+
+    Example:
+        >>> input_of({"role": "user", "content": "Where?"})
+        [{'role': 'user', 'content': 'Where?'}]
+    """
+    found = with_messages(value)
+    return [found] if isinstance(found, dict) and "role" in found and "content" in found else found
+
+
+def output_of(value: Any) -> Any:
+    """The answer in a logged output: the text of a message, the only field of an object, or what is there.
+
+    Example:
+        >>> said = {"role": "assistant", "content": "negative"}
+        >>> output_of(said), output_of({"choices": [{"message": said}]}), output_of({"generations": [[{"text": "ok"}]]})
+        ('negative', 'negative', 'ok')
+        >>> output_of({"kind": "bug", "urgent": True})
+        {'kind': 'bug', 'urgent': True}
+    """
+    while isinstance(value, (Mapping, list)):
+        inner = _in_list(value) if isinstance(value, list) else _in_object(value)
+        if inner is value:
+            return value
+        value = inner
+    return None if is_missing(value) else value
+
+
+def _in_list(value: list[Any]) -> Any:
+    """What a list holds: its only item, or the text of the blocks of one message."""
+    if len(value) == 1:
+        return value[0]
+    is_message = value and all(isinstance(part, Mapping) and "text" in part for part in value)
+    return "".join(str(part["text"]) for part in value) if is_message else value
+
+
+def _in_object(value: Mapping[str, Any]) -> Any:
+    """What an object holds. It is the content of a message, a model's output, or the field with the answer."""
+    if (message := _message(value)) is not None:
+        return message["content"]
+    if told := value.get("generations") or value.get("choices"):
+        return told
+    if isinstance(value.get("output"), list):  # of OpenAI's Responses: thoughts, calls and messages
+        return [part for part in value["output"] if isinstance(part, Mapping) and part.get("content")]
+    key = next((name for name in (_OUTPUT_KEYS if len(value) > 1 else value) if name in value), None)
+    return value if key is None else value[key]
+
+
+def point_of_time(cell: Any) -> float | None:
+    """A point of time in seconds since 1970. None if the cell tells none.
+
+    Example:
+        >>> point_of_time("1970-01-01T00:01:00Z"), point_of_time(60), point_of_time("soon")
+        (60.0, 60.0, None)
+    """
+    if isinstance(cell, (int, float)) and not is_missing(cell):
+        return float(cell)
+    try:
+        found = cell if isinstance(cell, datetime) else datetime.fromisoformat(str(cell).strip())
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

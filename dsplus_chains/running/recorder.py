@@ -1,0 +1,102 @@
+"""A `Recorder` keeps the decisions of a chain, as its last Runnable hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+from pydantic import BeforeValidator
+
+from dsplus_chains.running.batch_runnable import add_chunks
+from dsplus_chains.running.flow import Chunk, Flow, StreamFlow
+from dsplus_chains.running.telling import tell_once
+from dsplus_chains.schema import describe_error, what_came
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """What keeps decisions, such as an `ExperienceStore`."""
+
+    def record(self, record: Mapping[str, Any], /) -> None:
+        """Keep the record of one answered input. It must come back at once, without waiting for a disk."""
+
+
+def _recorder(value: Any) -> Any:
+    if value is None or isinstance(value, Recorder):
+        return value
+    msg = f"Got experience={what_came(value)} but expected what has a method record(), such as an ExperienceStore"
+    raise ValueError(msg)
+
+
+MaybeRecorder = Annotated[Any, BeforeValidator(_recorder)]
+"""A field that holds a `Recorder`, or None."""
+
+
+@dataclass(frozen=True)
+class MarkedRecorder:
+    """Hands records on, with keys that say who decided.
+
+    Args:
+        recorder: What keeps the records.
+        marks: The keys and their values, such as a hash of the small model.
+    """
+
+    recorder: Recorder
+    marks: Mapping[str, Any]
+
+    def record(self, record: Mapping[str, Any], /) -> None:
+        """Keep a record with the marks."""
+        self.recorder.record({**record, **self.marks})
+
+
+def marked(recorder: Recorder, **marks: str | None) -> Recorder:
+    """The recorder with the marks that are known.
+
+    Raises:
+        ValueError: It is no recorder.
+    """
+    known = {name: value for name, value in marks.items() if value is not None}
+    _recorder(recorder)
+    return MarkedRecorder(recorder, known) if known else recorder
+
+
+def hand_over(recorder: Recorder, record: Mapping[str, Any]) -> None:
+    """Give a copy of a record to a recorder. If that fails, it is told once, and the answer stands."""
+    try:
+        recorder.record({**record})
+    except Exception as error:
+        told = f"A decision could not be recorded, and the answer is not changed: {describe_error(error)}"
+        tell_once(told, "recorder", type(error).__name__)
+
+
+def recorded(recorder: Recorder | None, flow: Flow) -> Flow:
+    """A flow of which each result, but for errors, is handed to a recorder. None hears nothing."""
+    results = yield from flow
+    if recorder is not None:
+        for result in results:
+            if not isinstance(result, Exception):
+                hand_over(recorder, result)
+    return results
+
+
+def recorded_stream(recorder: Recorder | None, flow: StreamFlow) -> StreamFlow:
+    """A flow of a stream. The sum of its chunks is handed to a recorder, once all of them have been taken."""
+    total: Any = {}
+    reply: Any = None
+    error: Exception | None = None
+    try:
+        while True:
+            wanted = flow.send(reply) if error is None else flow.throw(error)
+            if recorder is not None and type(wanted) is Chunk:
+                total = add_chunks(total, wanted.value) if total else wanted.value
+            reply = error = None
+            try:
+                reply = yield wanted
+            except Exception as failure:
+                error = failure
+    except StopIteration:
+        if recorder is not None and total:
+            hand_over(recorder, total)
+    finally:
+        flow.close()

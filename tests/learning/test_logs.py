@@ -1,0 +1,192 @@
+"""What users have: tables, and exports of LangSmith, Langfuse and OpenAI's batches."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+
+from dsplus_chains.learning import read_logs
+from dsplus_chains.tables import TableError
+
+
+def lines(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def table(path, columns, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+def lc_message(kind, content):
+    ids = ["langchain", "schema", "messages", f"{kind.capitalize()}Message"]
+    return {"lc": 1, "type": "constructor", "id": ids, "kwargs": {"content": content, "type": kind}}
+
+
+def test_a_table_with_usual_names(tmp_path):
+    path = table(
+        tmp_path / "a.csv",
+        ["id", "text", "answer", "confidence", "time"],
+        [[1, "it broke", " negative ", "0.9", "1970-01-01T00:00:05+00:00"], [2, '["x"]', "", "", ""]],
+    )
+    logs = read_logs(path)
+    assert logs.texts == ("it broke", '["x"]')  # a text that looks like JSON stays a text
+    assert logs.answers == ("negative", None)
+    assert logs.confidences == (0.9, None)
+    assert logs.times == (5.0, None)
+    assert logs.skipped == ()
+    assert len(logs) == 2
+
+
+def test_columns_are_named_and_answers_read(tmp_path):
+    path = lines(
+        tmp_path / "a.jsonl", [{"review": "it broke", "said": "It is negative."}, {"review": "ok", "said": "?"}]
+    )
+    logs = read_logs(path, text="review", answer="said", labels=["positive", "negative"])
+    assert logs.answers == ("negative", None)
+    with pytest.raises(TableError, match=r"which column holds the text.*'review'"):
+        read_logs(path)
+    with pytest.raises(TableError, match="no column 'stars'"):
+        read_logs(path, text="review", answer="stars")
+    with pytest.raises(TableError, match="as a function"):
+        read_logs(path, text=len)
+
+
+def test_parquet_and_several_files(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    pandas.DataFrame({"text": ["a b"], "label": [3.0]}).to_parquet(tmp_path / "a.parquet")
+    pandas.DataFrame({"text": ["c d"], "label": [4]}).to_parquet(tmp_path / "b.parquet")
+    logs = read_logs([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert (logs.texts, logs.answers) == (("a b", "c d"), (3, 4))
+
+
+def test_langsmith_runs(tmp_path):
+    chat = {"messages": [[lc_message("system", "Classify."), lc_message("human", "it broke")]]}
+    said = {"generations": [[{"text": "negative", "message": lc_message("ai", "negative")}]]}
+    runs = [
+        {
+            "id": 1,
+            "inputs": {"question": "it broke"},
+            "outputs": {"output": "negative"},
+            "start_time": "2024-05-01T10:00:00",
+        },
+        {"id": 2, "inputs": {"question": "child"}, "outputs": {"output": "no"}, "parent_run_id": "1"},
+        {"id": 3, "inputs": chat, "outputs": said, "error": None},
+        {"id": 4, "inputs": {"question": "it failed"}, "outputs": {}, "error": "TimeoutError()"},
+        {"id": 5, "inputs": {"number": 3}, "outputs": {"output": "negative"}},
+    ]
+    logs = read_logs(lines(tmp_path / "runs.jsonl", runs))
+    assert logs.texts == ("it broke", "it broke", "it failed")
+    assert logs.answers == ("negative", "negative", None)
+    assert logs.times == (1714557600.0, None, None)
+    (told,) = logs.skipped
+    assert "runs.jsonl, row 5: InvalidInputError" in told
+
+
+def test_langsmith_examples_as_csv_with_paths(tmp_path):
+    row = [
+        json.dumps({"ticket": {"body": "it broke"}, "id": "x", "lang": "en"}),
+        json.dumps({"kind": "bug", "why": "so"}),
+    ]
+    path = table(tmp_path / "examples.csv", ["inputs", "outputs"], [row])
+    logs = read_logs(path, text="ticket.body", answer="kind")
+    assert (logs.texts, logs.answers) == (("it broke",), ("bug",))
+    assert read_logs(path, text="{ticket.body} ({lang})", answer=lambda out: out["why"]).texts == ("it broke (en)",)
+    assert read_logs(path, text="ticket.body").answers == ({"kind": "bug", "why": "so"},)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_langfuse_observations(tmp_path, kind):
+    rows = [
+        {
+            "id": "a",
+            "traceId": "t1",
+            "type": "GENERATION",
+            "startTime": "1970-01-01T00:00:01.000Z",
+            "input": [{"role": "system", "content": "Classify."}, {"role": "user", "content": "it broke"}],
+            "output": {"role": "assistant", "content": "negative"},
+        },
+        {
+            "id": "b",
+            "traceId": "t2",
+            "type": "SPAN",
+            "input": {"role": "user", "content": "fine"},
+            "output": "positive",
+        },
+        {"id": "c", "traceId": "t2", "input": "child", "output": "x", "parentObservationId": "b"},
+        {"id": "d", "traceId": "t3", "input": "plain", "output": None},
+    ]
+    path = tmp_path / f"observations.{kind}"
+    if kind == "jsonl":
+        lines(path, rows)
+    else:
+        columns = ["id", "traceId", "type", "startTime", "input", "output", "parentObservationId"]
+        cells = [
+            [json.dumps(row.get(name)) if name in {"input", "output"} else row.get(name) for name in columns]
+            for row in rows
+        ]
+        table(path, columns, cells)
+    logs = read_logs(path)
+    assert logs.texts == ("it broke", "fine", "plain")
+    assert logs.answers == ("negative", "positive", None)
+    assert logs.times[0] == 1.0
+
+
+def test_openai_batches_are_joined(tmp_path):
+    def request(name, text):
+        messages = [{"role": "system", "content": "Classify."}, {"role": "user", "content": text}]
+        return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": {"messages": messages}}
+
+    tokens = {"content": [{"token": "neg", "logprob": math.log(0.9)}, {"token": "ative", "logprob": math.log(0.5)}]}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "negative"}, "logprobs": tokens}
+    answered = {"status_code": 200, "body": {"created": 7, "choices": [choice], "usage": {"total_tokens": 3}}}
+    refused = {"status_code": 429, "body": {"error": {"message": "slow down"}}}
+    responses = {"output": [{"type": "reasoning"}, {"type": "message", "content": [{"text": "positive"}]}]}
+    requests = lines(
+        tmp_path / "requests.jsonl",
+        [
+            request("1", "it broke"),
+            request("2", "too fast"),
+            request("3", "never answered"),
+            {"custom_id": "4", "body": {"input": "it works"}},
+        ],
+    )
+    answers = lines(
+        tmp_path / "responses.jsonl",
+        [
+            {"custom_id": "4", "response": {"status_code": 200, "body": responses}, "error": None},
+            {"custom_id": "2", "response": refused, "error": None},
+            {"custom_id": "1", "response": answered, "error": None},
+        ],
+    )
+    for paths in ([requests, answers], [answers, requests]):
+        logs = read_logs(paths)
+        assert logs.texts == ("it broke", "too fast", "never answered", "it works")
+        assert logs.answers == ("negative", None, None, "positive")
+        assert logs.confidences == (pytest.approx(0.45), None, None, None)
+        assert logs.times[0] == 7.0
+    with pytest.raises(TableError, match="both files of a batch"):
+        read_logs(requests)
+
+
+def test_what_is_wrong_is_named_with_its_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "answer": "b"}\n{"text": \n')
+    with pytest.raises(TableError, match=r"a\.jsonl, row 2 \(line 2\): unreadable as JSON"):
+        read_logs(path)
+    lines(path, [{"text": None, "answer": "b"}, {"text": " ", "answer": "c"}])
+    with pytest.raises(TableError, match=r"no row with a text; .*row 1, column 'text'"):
+        read_logs(path)
+    lines(path, [{"text": "fine", "answer": "b", "confidence": 7}, {"text": "fine", "answer": "c"}])
+    logs = read_logs(path)
+    assert logs.answers == ("c",)
+    assert "row 1" in logs.skipped[0]
+    assert "confidence" in logs.skipped[0]
+    with pytest.raises(TableError, match="no file"):
+        read_logs([])
