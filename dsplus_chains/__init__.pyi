@@ -27,7 +27,10 @@ from .integrations.shunt_chat import ShuntChatModel as ShuntChatModel
 from .integrations.shunt_middleware import ShuntMiddleware as ShuntMiddleware
 from .integrations.shunting import shunt as shunt
 from .integrations.structured_shunt import StructuredShunt as StructuredShunt
+from .learning.bootstrapping import bootstrap as bootstrap
 from .learning.experience_store import ExperienceStore as ExperienceStore
+from .learning.learner import learn as learn
+from .learning.promotion import promote as promote
 from .learning.recording import record_answers as record_answers
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError

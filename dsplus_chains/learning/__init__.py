@@ -1,4 +1,4 @@
-"""What a chain learns from its own traffic: decisions that are kept, and logs that users have."""
+"""Learning: decisions are kept, logs are read, and what the large model answers teaches the small one."""
 
 import lazy_loader
 

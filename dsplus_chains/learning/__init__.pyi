@@ -1,5 +1,11 @@
+from .bootstrapping import bootstrap as bootstrap
 from .experience import Experience as Experience
 from .experience_store import ExperienceStore as ExperienceStore
+from .judging import Judgement as Judgement
+from .learner import learn as learn
 from .logs import Logs as Logs
 from .logs import read_logs as read_logs
+from .promotion import Promotion as Promotion
+from .promotion import promote as promote
 from .recording import record_answers as record_answers
+from .versions import Versions as Versions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, Self, TypeAlias
 
@@ -14,12 +15,15 @@ from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.encoder import Encoder, recipe_of
 from dsplus_chains.schema import TrainingDataError, brief_repr
+from dsplus_chains.scoring.members.head import Targets
+from dsplus_chains.scoring.members.lessons import Lessons
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
 from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows, mix, mixing_weights
 from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.neighbors import NeighborMember
+from dsplus_chains.scoring.soft_rows import SoftRows
 
 MEMBERS: dict[str, type[Member]] = {
     member.kind: member for member in (LinearMember, MlpMember, LexicalMember, NeighborMember)
@@ -91,6 +95,8 @@ class EnsembleClassifier:
         out_of_fold: Log-probabilities of the training examples, of shape [n, classes]. They come from members that were
             not trained on the example or a copy of it. None for a loaded classifier, or if there were too few examples.
         judged: The numbers of the examples that these are judged by, one of each text. None likewise.
+        foreseen: Log-probabilities of the soft rows that were foreseen, of shape [folds + 1, n, classes]. They come
+            from each fold's members, and last from those of the fit on all rows. None without such rows.
         own_distances: Distances of the training examples from one another, rising, as `NeighborMember` measures them.
             None without such a member.
     """
@@ -102,6 +108,7 @@ class EnsembleClassifier:
     calibrator: Calibration | None = None
     out_of_fold: Logs | None = None
     judged: NDArray[np.int64] | None = None
+    foreseen: Logs | None = None
     own_distances: NDArray[np.float64] | None = None
 
     @classmethod
@@ -116,6 +123,7 @@ class EnsembleClassifier:
         calibration: CalibrationName = "temperature",
         seed: int = 0,
         copy_of: NDArray[np.int64] | None = None,
+        soft: SoftRows | None = None,
         batch: TextBatch | None = None,
     ) -> Self:
         """Fit the members, mix them and calibrate the mixture.
@@ -132,13 +140,13 @@ class EnsembleClassifier:
             calibration: Calibration of the out-of-fold predictions, on top of the mixture's temperature.
             seed: Seed of the folds and of a member's random draws.
             copy_of: For each example, the number of the first one with the same text. By default all texts differ.
-            batch: The examples with their vectors, where several classifiers share them.
+            soft: Texts without a label that are learned or foreseen too. Nothing is judged or calibrated by them.
+            batch: The examples, and then the soft rows, with their vectors, where several classifiers share them.
 
         Raises:
             TrainingDataError: The calibration has many parameters, and there are few examples.
         """
-        everything = np.arange(len(texts))
-        copy_of = everything if copy_of is None else copy_of
+        copy_of = np.arange(len(texts)) if copy_of is None else copy_of
         judged = judged_rows(targets, copy_of)
         if calibration != "temperature" and len(judged) < ENOUGH_TO_BEND:
             msg = (
@@ -146,26 +154,34 @@ class EnsembleClassifier:
                 f'{ENOUGH_TO_BEND}; leave it at "temperature"'
             )
             raise TrainingDataError(msg)
-        batch = TextBatch(texts, encoder) if batch is None else batch
+        further = [] if soft is None else list(soft.texts)
+        batch = TextBatch([*texts, *further], encoder) if batch is None else batch
         if len(judged) < ENOUGH:
+            if soft is not None:
+                msg = f"Got {len(judged)} different labelled examples but learning from others takes at least {ENOUGH}"
+                raise TrainingDataError(msg)
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
             report = MemberReport(name=only.kind, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         views = _views(encoder)
         plan = [(name, view) for name in MODELS[model] for view in (views if name == "linear" else (None,))]
-        features = LexicalFeatures.fit(texts, seed=seed) if "lexical" in MODELS[model] else None
-        folds = assign_folds(targets, FOLDS, seed=seed, copy_of=copy_of)
-        logs = []
-        for name, view in plan:
-            held_out = np.empty((len(texts), n_classes))
-            for fold in range(FOLDS):
-                inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-                member = _fit(name, batch, features, targets, n_classes, inside, seed, view)
-                held_out[outside] = member.log_proba(batch.part(outside))
-            logs.append(held_out)
+        features = LexicalFeatures.fit(batch.texts, seed=seed) if "lexical" in MODELS[model] else None
+        lessons = Lessons(
+            targets=targets,
+            folds=assign_folds(targets, FOLDS, seed=seed, copy_of=copy_of),
+            n_folds=FOLDS,
+            n_classes=n_classes,
+            soft=None if soft is None else soft.targets,
+            learned=None if soft is None else soft.learned,
+        )
+        unseen = np.empty(0, dtype=np.int64) if soft is None else len(texts) + soft.foreseen
+        fits = [
+            lessons.cross_fit(partial(_fit, name, batch, features, view, seed, n_classes), batch, unseen)
+            for name, view in plan
+        ]
+        logs, beliefs, members = zip(*fits, strict=True)
         known, fair = targets[judged], [log[judged] for log in logs]
         weights = mixing_weights(fair, known)
-        members = tuple(_fit(name, batch, features, targets, n_classes, everything, seed, view) for name, view in plan)
         reports = tuple(
             MemberReport(
                 name=name,
@@ -176,16 +192,20 @@ class EnsembleClassifier:
             for (name, _), weight, log in zip(plan, weights, fair, strict=True)
         )
         near = _near(members)
-        mixed = mix(logs, weights)
+        mixed, foreseen = mix(logs, weights), mix(beliefs, weights)
         calibrator = None if calibration == "temperature" else CALIBRATIONS[calibration](np.exp(mixed[judged]), known)
+        if calibrator is not None:
+            mixed = calibrator.apply_log(mixed)
+            foreseen = calibrator.apply_log(foreseen.reshape(-1, n_classes)).reshape(foreseen.shape)
         return cls(
             encoder=encoder,
             members=members,
             weights=weights,
             reports=reports,
             calibrator=calibrator,
-            out_of_fold=mixed if calibrator is None else calibrator.apply_log(mixed),
+            out_of_fold=mixed,
             judged=judged,
+            foreseen=foreseen if len(unseen) else None,
             own_distances=None if near is None else np.sort(near.own_distances()),
         )
 
@@ -245,14 +265,14 @@ def _fit(
     name: str,
     batch: TextBatch,
     features: LexicalFeatures | None,
-    targets: NDArray[np.int64],
+    view: slice | None,
+    seed: int,
     n_classes: int,
     rows: NDArray[np.int64],
-    seed: int,
-    view: slice | None,
+    known: Targets,
 ) -> Member:
     """One member, fitted on some rows of a batch, and on some columns of its vectors."""
-    vectors, known = batch.vectors[rows], targets[rows]
+    vectors = batch.vectors[rows]
     match name:
         case "linear" if view is not None:
             return LinearMember.fit(vectors[:, view], known, n_classes, c=VIEW_PENALTY, start=view.start)

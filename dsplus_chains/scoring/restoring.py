@@ -17,6 +17,7 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder, load_encoder
 from dsplus_chains.schema import BundleError, describe_error, first_fault, shown
 from dsplus_chains.scoring.ensemble import MEMBERS, EnsembleClassifier, MemberReport
+from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 from dsplus_chains.scoring.state import StoredClassifier, unpack_state
 from dsplus_chains.scoring.training_rows import TrainingRows
@@ -62,6 +63,7 @@ def restore(
     try:
         record = None if state.track_record is None else TrackRecord.from_dict(state.track_record)
         rows = None if state.training_rows is None else TrainingRows.from_state(dict(state.training_rows), tables)
+        held_out = HeldOut.from_arrays(tables, n_classes=len(state.labels))
         classifier = restore_classifier(told, tables, find_encoder, n_classes=len(state.labels))
     except BundleError:
         raise
@@ -74,6 +76,7 @@ def restore(
         "classifier": classifier,
         "track_record": record,
         "training_rows": rows,
+        "held_out": held_out,
         "input_key": state.input_key,
     }
 

@@ -1,13 +1,16 @@
-"""`SavedPlace` says where a scorer was read from, so that a dumped chain can name it instead of its weights."""
+"""`SavedPlace` says where a scorer was read from. A dumped chain names that instead of the weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import override
 
 from dsplus_chains.schema import BundleError, hash_of_bytes
+from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.state import SETTINGS, read_state
 
@@ -59,3 +62,28 @@ class SavedPlace(BaseModel):
             )
             raise BundleError(msg)
         return {**restore(settings, arrays, place=folder), "saved": self}
+
+
+class SavedScorer(BaseScorer):
+    """A scorer whose weights lie in a folder. LangChain's `dumps` writes the folder in place of the weights.
+
+    Args:
+        saved: Where it was read from. None for one that was fitted in this process.
+    """
+
+    saved: SavedPlace | None = Field(default=None, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_what_was_saved(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "classifier" in data or data.get("saved") is None:
+            return data
+        return {**SavedPlace.model_validate(data["saved"]).read(), **data}
+
+    @override
+    def to_json(self) -> Any:
+        if self.saved is None:
+            raise BundleError(NOT_SAVED)
+        dumped: Any = super().to_json()
+        named = {"saved", "input_key", "on_error"} & set(dumped["kwargs"])
+        return {**dumped, "kwargs": {name: dumped["kwargs"][name] for name in named}}

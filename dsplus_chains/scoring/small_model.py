@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -10,27 +10,25 @@ from typing import Any, Self
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import InstanceOf
 from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash_of_bytes
-from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
+from dsplus_chains.scoring.held_out import HeldOut
+from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.restoring import restore
-from dsplus_chains.scoring.saved_place import NOT_SAVED, SavedPlace
+from dsplus_chains.scoring.saved_place import SavedPlace, SavedScorer
+from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.scoring.state import pack_state, read_state, write_state
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
-ENOUGH_TO_TELL = 100
-"""Smallest number of different examples for a track record. With fewer, one or two bins would say the same of all
-inputs."""
 
-
-class SmallModelScorer(BaseScorer):
+class SmallModelScorer(SavedScorer):
     """Predicts a label with a confidence for each input. A whole batch is one encode and one pass of the head.
 
     It takes a text, or a dict that holds one under `input_key`. All keys of the dict are kept. It returns the record
@@ -45,8 +43,7 @@ class SmallModelScorer(BaseScorer):
             `HintPromptBuilder` shows it to the large model. None with fewer than 100 different examples.
         training_rows: What it was fitted on. Predictions for these texts are marked (`Prediction.training`). None if
             that is not known.
-        saved: Where it was read from. None for one that was fitted in this process. LangChain's `dumps` writes this
-            in place of the weights.
+        held_out: What it said of the training examples out of fold. A successor is compared with it by that.
         input_key: The key of a dict under which the text is.
 
     Raises:
@@ -63,22 +60,7 @@ class SmallModelScorer(BaseScorer):
     classifier: InstanceOf[EnsembleClassifier]
     track_record: InstanceOf[TrackRecord] | None = None
     training_rows: InstanceOf[TrainingRows] | None = None
-    saved: SavedPlace | None = Field(default=None, repr=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_what_was_saved(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or "classifier" in data or data.get("saved") is None:
-            return data
-        return {**SavedPlace.model_validate(data["saved"]).read(), **data}
-
-    @override
-    def to_json(self) -> Any:
-        if self.saved is None:
-            raise BundleError(NOT_SAVED)
-        dumped: Any = super().to_json()
-        named = {"saved", "input_key", "on_error"} & set(dumped["kwargs"])
-        return {**dumped, "kwargs": {name: dumped["kwargs"][name] for name in named}}
+    held_out: InstanceOf[HeldOut] | None = None
 
     @classmethod
     def fit(
@@ -92,6 +74,8 @@ class SmallModelScorer(BaseScorer):
         seed: int = 0,
         device: str | None = None,
         input_key: str = "input",
+        soft: SoftRows | None = None,
+        vectors: NDArray[np.float32] | None = None,
     ) -> Self:
         """Fit a small model on labelled examples.
 
@@ -113,6 +97,8 @@ class SmallModelScorer(BaseScorer):
             seed: Seed of all random draws.
             device: Device of the encoder: "cpu", "cuda", "mps", and so on. None takes the best one available.
             input_key: The key of a dict under which the text will be.
+            soft: Texts without a label that are learned too, by what is believed of them. `learn` makes them.
+            vectors: The vectors of the texts, and then those of the soft rows, if this encoder has made them already.
 
         Returns:
             A scorer that is ready for use, and frozen.
@@ -125,20 +111,33 @@ class SmallModelScorer(BaseScorer):
             TrainingDataWarning: A text comes with several labels.
         """
         rows, names, targets = check_examples(texts, labels)
-        copies = Copies.find(rows, [names[number] for number in targets])
+        further = [] if soft is None else list(soft.texts)
+        copies = Copies.find(rows, [names[number] for number in targets], further=further)
+        batch = TextBatch([*rows, *further], as_encoder(encoder, device=device))
+        if vectors is not None:
+            batch.vectors = vectors
         classifier = EnsembleClassifier.fit(
             rows,
             targets,
             len(names),
-            encoder=as_encoder(encoder, device=device),
+            encoder=batch.encoder,
             model=model,
             calibration=calibration,
             seed=seed,
             copy_of=copies.copy_of,
+            soft=soft,
+            batch=batch,
         )
-        record = _track_record(classifier, targets)
+        held_out = None
+        if classifier.out_of_fold is not None and classifier.judged is not None:
+            held_out = HeldOut.of(rows, targets, classifier.out_of_fold, judged=classifier.judged)
         return cls(
-            labels=names, classifier=classifier, track_record=record, training_rows=copies.rows, input_key=input_key
+            labels=names,
+            classifier=classifier,
+            track_record=None if held_out is None else held_out.track_record(),
+            training_rows=copies.rows,
+            held_out=held_out,
+            input_key=input_key,
         )
 
     @override
@@ -257,6 +256,7 @@ class SmallModelScorer(BaseScorer):
         """The settings and the arrays of the scorer."""
         settings, arrays = self.classifier.state()
         rows = None if self.training_rows is None else self.training_rows.state()
+        held_out = {} if self.held_out is None else self.held_out.arrays()
         told = {
             "labels": list(self.labels),
             "input_key": self.input_key,
@@ -264,7 +264,7 @@ class SmallModelScorer(BaseScorer):
             "training_rows": None if rows is None else rows[0],
             "classifier": settings,
         }
-        return told, {**arrays, **({} if rows is None else rows[1])}
+        return told, {**arrays, **({} if rows is None else rows[1]), **held_out}
 
     @classmethod
     def load(
@@ -292,16 +292,3 @@ class SmallModelScorer(BaseScorer):
             settings, arrays, place=Path(path), encoder=encoder, device=device, allow_download=allow_download
         )
         return cls(**parts, saved=SavedPlace.of(Path(path), settings))
-
-
-def _track_record(classifier: EnsembleClassifier, targets: NDArray[np.int64]) -> TrackRecord | None:
-    """The track record from the calibrated predictions for the training examples.
-
-    Each prediction comes from members that had not seen the example or a copy of it. Each text counts once.
-    """
-    if classifier.out_of_fold is None:
-        return None
-    logs, known = classifier.out_of_fold[classifier.judged], targets[classifier.judged]
-    if np.isfinite(logs).all(axis=1).sum() < ENOUGH_TO_TELL:
-        return None
-    return TrackRecord.fit(np.exp(logs.max(axis=1)), logs.argmax(axis=1) == known)

@@ -75,12 +75,13 @@ class Copies:
     rows: TrainingRows
 
     @classmethod
-    def find(cls, texts: Sequence[str], labels: Sequence[Any]) -> Self:
+    def find(cls, texts: Sequence[str], labels: Sequence[Any], *, further: Sequence[str] = ()) -> Self:
         """Find the copies among training rows, and warn of copies that contradict each other.
 
         Args:
             texts: The texts.
             labels: Their labels.
+            further: Texts without a label that the model sees too.
         """
         hashes = [text_hash(text) for text in texts]
         copy_of = first_copies(hashes)
@@ -95,5 +96,6 @@ class Copies:
                 "All rows are kept. Mend the labels if only one can be right"
             )
             warnings.warn(msg, TrainingDataWarning, stacklevel=3)
-        rows = TrainingRows(n=len(texts), texts=SeenTexts.of_hashes(hashes), conflicting=len(several))
+        seen = SeenTexts.of_hashes([*hashes, *map(text_hash, further)])
+        rows = TrainingRows(n=len(texts) + len(further), texts=seen, conflicting=len(several))
         return cls(copy_of=np.array(copy_of, dtype=np.int64), rows=rows)

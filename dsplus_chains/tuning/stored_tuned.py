@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
@@ -66,4 +66,5 @@ class StoredTuned(Stored, extra="forbid"):
     strange: int = Field(default=0, ge=0)
     tuned_on: str | None = None
     overlap: int = Field(default=0, ge=0)
+    against: Literal["labels", "large_answers"] = "labels"
     meaning: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 
@@ -118,6 +118,8 @@ class TunedThreshold:
         strange: Number of rows whose answer is no label, and counts as it stands. It is wrong.
         tuned_on: The texts of the tuning rows, as hashes. None if they were not known.
         overlap: Number of tuning rows that the small model was fitted on.
+        against: What counts as right. With "large_answers" it is what the large model answered. All accuracies are then
+            agreement with it, and say nothing of the truth.
     """
 
     threshold: float | Mapping[Any, float | None] | None
@@ -145,6 +147,7 @@ class TunedThreshold:
     strange: int = 0
     tuned_on: SeenTexts | None = None
     overlap: int = 0
+    against: Literal["labels", "large_answers"] = "labels"
 
     @property
     def meaning(self) -> str:
@@ -160,12 +163,14 @@ class TunedThreshold:
         if self.max_ood_score is not None:
             keeps += f" for inputs within {self.max_ood_score:g} of the training examples"
         shares = f"{self.escalation_rate} of {self.n} tuning rows went to the large model"
-        right = f"{self.chain_accuracy} of answers were right (95 % interval {self.chain_accuracy.span})"
+        told = "were right" if self.against == "labels" else "agree with the large model, which may be wrong"
+        right = f"{self.chain_accuracy} of answers {told} (95 % interval {self.chain_accuracy.span})"
         if self.fusion is not None:
             fitted = f" ({self.fusion_rows} others fitted the weights)" if self.fusion_rows else ""
             shares += f", whose answer was weighed with the small one's{fitted},"
         sentence = f"{keeps}: {shares} and {right}, against {self.small_accuracy} for the small model alone"
-        sentence += f" and {self.large_accuracy} for the large model alone"
+        if self.against == "labels":
+            sentence += f" and {self.large_accuracy} for the large model alone"
         if self.unanswered:
             unread = f", {self.unread} of them with no label," if self.unread else ""
             sentence += f" (the {self.unanswered} that it has not answered{unread} count as wrong)"
@@ -206,6 +211,7 @@ class TunedThreshold:
                 "threshold": self.threshold,
                 "objective": self.objective,
                 "constraints": dict(self.constraints),
+                "right means": "the true label" if self.against == "labels" else "what the large model answered",
                 "accuracy": f"{self.chain_accuracy} ({self.chain_accuracy.span})",
                 "escalation rate": f"{self.escalation_rate} ({self.escalation_rate.span})",
                 "small model alone": str(self.small_accuracy),

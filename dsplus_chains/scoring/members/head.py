@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
+Targets = NDArray[np.int64] | NDArray[np.float64]
+"""What rows are to teach: a class number a row, or a distribution over the classes a row, of shape [n, classes]."""
 
 
 def fit_head(
     features: Floats,
-    targets: NDArray[np.int64],
+    targets: Targets,
     n_classes: int,
     *,
     c: float,
@@ -25,7 +30,7 @@ def fit_head(
 
     Args:
         features: Features of shape [n, dimensions].
-        targets: The class number of each row, in [0, n_classes).
+        targets: The class number of each row, in [0, n_classes), or its distribution over the classes.
         n_classes: Number of classes.
         c: The inverse strength of the penalty. A larger value leaves the weights more freedom.
 
@@ -33,7 +38,7 @@ def fit_head(
         A layer from features to logits.
     """
     x = torch.as_tensor(features, dtype=torch.float64)
-    y = torch.as_tensor(targets)
+    y = target_tensor(targets, x.dtype)
     head = nn.Linear(x.shape[1], n_classes, dtype=x.dtype)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -48,8 +53,25 @@ def fit_head(
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with one_thread():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     return head.requires_grad_(False).eval()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Fit in one thread. The steps are too small to share: on a busy machine, threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def target_tensor(targets: Targets, dtype: torch.dtype) -> torch.Tensor:
+    """Targets as torch's cross-entropy takes them: class numbers as they are, distributions in the type of logits."""
+    return torch.as_tensor(targets) if targets.ndim == 1 else torch.as_tensor(targets, dtype=dtype)
 
 
 def logits(net: nn.Module, features: Floats) -> Floats:

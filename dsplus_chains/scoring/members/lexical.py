@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
 from dsplus_chains.schema import Stored, brief_repr
-from dsplus_chains.scoring.members.head import fit_head
+from dsplus_chains.scoring.members.head import Targets, fit_head
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -102,12 +102,12 @@ class LexicalMember:
     bias: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, features: LexicalFeatures, targets: NDArray[np.int64], n_classes: int, *, c: float = 10.0) -> Self:
+    def fit(cls, features: LexicalFeatures, targets: Targets, n_classes: int, *, c: float = 10.0) -> Self:
         """Fit the regression in the reduced coordinates, and write it in terms of the columns.
 
         Args:
             features: Features of the training texts.
-            targets: The class number of each text.
+            targets: The class number of each text, or its distribution.
             n_classes: Number of classes.
             c: The inverse strength of the L2 penalty.
         """

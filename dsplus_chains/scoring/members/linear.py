@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from dsplus_chains.schema import BundleError, Stored, brief_repr
-from dsplus_chains.scoring.members.head import fit_head, logits
+from dsplus_chains.scoring.members.head import Targets, fit_head, logits
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -34,13 +34,13 @@ class LinearMember:
 
     @classmethod
     def fit(
-        cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int, *, c: float = 0.1, start: int = 0
+        cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int, *, c: float = 0.1, start: int = 0
     ) -> Self:
         """Fit on vectors that are first centred and brought to unit scale. The head then takes over both steps.
 
         Args:
             vectors: The columns that it is to see, of shape [n, dimensions].
-            targets: The class number of each row.
+            targets: The class number of each row, or its distribution.
             n_classes: Number of classes.
             c: The inverse strength of the L2 penalty, on the scaled vectors.
             start: Start of these columns in the vectors that it will get.

@@ -73,6 +73,6 @@ class Member(Protocol):
 
 
 def log_softmax(scores: Floats) -> NDArray[np.float64]:
-    """Scores of shape [n, classes] as log-probabilities, in double precision."""
-    result: NDArray[np.float64] = special.log_softmax(np.asarray(scores, dtype=np.float64), axis=1)
+    """Scores of shape [..., classes] as log-probabilities, in double precision."""
+    result: NDArray[np.float64] = special.log_softmax(np.asarray(scores, dtype=np.float64), axis=-1)
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -84,7 +86,7 @@ def _classes(targets: NDArray[np.int64], copy_of: NDArray[np.int64]) -> dict[int
     return found
 
 
-def mixing_weights(logs: list[Logs], targets: NDArray[np.int64], *, pull: float = 1e-3) -> NDArray[np.float64]:
+def mixing_weights(logs: Sequence[Logs], targets: NDArray[np.int64], *, pull: float = 1e-3) -> NDArray[np.float64]:
     """The weights of a geometric mean of members.
 
     They minimise the log loss on rows that no member was trained on. They need not sum to one, because their sum is the
@@ -120,6 +122,6 @@ def mixing_weights(logs: list[Logs], targets: NDArray[np.int64], *, pull: float 
     return result
 
 
-def mix(logs: list[Logs], weights: NDArray[np.float64]) -> Logs:
-    """The weighted geometric mean of members, as log-probabilities of shape [n, classes]."""
+def mix(logs: Sequence[Logs], weights: NDArray[np.float64]) -> Logs:
+    """The weighted geometric mean of members, as log-probabilities of shape [n, classes], or [folds, n, classes]."""
     return log_softmax(np.tensordot(weights, np.stack(logs), 1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -14,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from dsplus_chains.schema import Stored, brief_repr
-from dsplus_chains.scoring.members.head import logits
+from dsplus_chains.scoring.members.head import Targets, logits, one_thread, target_tensor
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -45,21 +43,21 @@ class MlpMember:
     scale: float
 
     @classmethod
-    def fit(cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int, *, seed: int = 0) -> Self:
+    def fit(cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int, *, seed: int = 0) -> Self:
         """Train with AdamW on a one-cycle schedule, with 720 steps for few examples and up to 1,800 for many.
 
         Args:
             vectors: Vectors of shape [n, dimensions].
-            targets: The class number of each row.
+            targets: The class number of each row, or its distribution.
             n_classes: Number of classes.
             seed: Seed of weights, dropout and batches. The global random state stays as it was.
         """
         center = vectors.mean(axis=0)
         scale = float((vectors - center).std()) or 1.0
         x = torch.as_tensor((vectors - center) / scale, dtype=torch.float32)
-        y = torch.as_tensor(targets)
+        y = target_tensor(targets, x.dtype)
         steps = int(min(1800, max(720, 20 * len(y) / BATCH)))
-        with _one_thread(), torch.random.fork_rng(devices=[]):
+        with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = _net(x.shape[1], n_classes)
             optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -93,17 +91,6 @@ class MlpMember:
         net.load_state_dict(weights)
         center = arrays.floats("center", (arrays.width,))
         return cls(net=net.requires_grad_(False).eval(), center=center, scale=_Settings.model_validate(settings).scale)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A step on `BATCH` rows is too little work to share. On a busy machine, threads then wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Settings(Stored):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dsplus_chains.schema import BundleError, Stored, brief_repr
+from dsplus_chains.scoring.members.head import Targets
 from dsplus_chains.scoring.members.member import Arrays, TextBatch
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -27,7 +28,7 @@ class NeighborMember:
 
     Args:
         vectors: Vectors of the training examples, of shape [n, dimensions].
-        targets: Their class numbers.
+        targets: Their class numbers, or their distributions. An example shares its vote among its classes.
         n_classes: Number of classes.
         k: Number of neighbours that vote.
         sharpness: The weight of a neighbour is exp(sharpness * (its cosine similarity - the nearest one's)).
@@ -36,18 +37,18 @@ class NeighborMember:
     kind: ClassVar[str] = "neighbors"
 
     vectors: NDArray[np.float32]
-    targets: NDArray[np.int64]
+    targets: Targets
     n_classes: int
     k: int = 20
     sharpness: float = 20.0
 
     @classmethod
-    def fit(cls, vectors: NDArray[np.float32], targets: NDArray[np.int64], n_classes: int) -> Self:
+    def fit(cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int) -> Self:
         """Keep the examples.
 
         Args:
             vectors: Vectors of shape [n, dimensions].
-            targets: The class number of each row.
+            targets: The class number of each row, or its distribution.
             n_classes: Number of classes.
         """
         return cls(vectors=vectors, targets=targets, n_classes=n_classes)
@@ -63,7 +64,10 @@ class NeighborMember:
         similarities, rows = self._nearest(batch)
         weights = np.exp(self.sharpness * (similarities - similarities[:, :1]).astype(np.float64))
         votes = np.full((len(rows), self.n_classes), FLOOR)
-        np.add.at(votes, (np.arange(len(rows))[:, None], self.targets[rows]), weights)
+        if self.targets.ndim == 1:
+            np.add.at(votes, (np.arange(len(rows))[:, None], self.targets[rows]), weights)
+        else:
+            votes += np.einsum("nk,nkc->nc", weights, self.targets[rows])
         result: NDArray[np.float64] = np.log(votes / votes.sum(axis=1, keepdims=True))
         return result
 
@@ -91,7 +95,8 @@ class NeighborMember:
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything to keep, as settings of JSON values and as arrays."""
         settings = {"n_classes": self.n_classes, "k": self.k, "sharpness": self.sharpness}
-        return settings, {"vectors": self.vectors, "targets": self.targets}
+        taught = {"targets": self.targets} if self.targets.ndim == 1 else {"shares": self.targets}
+        return settings, {"vectors": self.vectors, **taught}
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
@@ -101,7 +106,10 @@ class NeighborMember:
             msg = f"Got neighbours of {told.n_classes} classes but {arrays.n_classes} labels; fit anew"
             raise BundleError(msg)
         vectors = arrays.floats("vectors", (None, arrays.width))
-        targets = arrays.numbers_below("targets", (len(vectors),), arrays.n_classes)
+        if arrays.has("shares"):
+            targets: Targets = arrays.floats("shares", (len(vectors), arrays.n_classes))
+        else:
+            targets = arrays.numbers_below("targets", (len(vectors),), arrays.n_classes)
         return cls(vectors=vectors, targets=targets, **dict(told))
 
     def __getstate__(self) -> dict[str, Any]:

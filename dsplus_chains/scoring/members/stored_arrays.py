@@ -71,6 +71,14 @@ class StoredArrays:
             raise self._fault(name, f"with numbers from {array.min()} to {array.max()}", f"numbers from 0 to {end - 1}")
         return array
 
+    def hashes(self, name: str, shape: Shape) -> NDArray[np.uint64]:
+        """An array of hashes.
+
+        Raises:
+            BundleError: It is missing, or another one.
+        """
+        return self._take(name, shape, ("uint64",))
+
     def _take(self, name: str, shape: Shape, types: tuple[str, ...]) -> NDArray[Any]:
         array = self.arrays.get(self.place + name)
         if array is None:

@@ -1,0 +1,107 @@
+"""`learn`: a bundle whose small model has learned from what the large one answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dsplus_chains.learning.bootstrapping import decisions_in
+from dsplus_chains.learning.lesson import Lesson
+from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
+from dsplus_chains.learning.student import Learned, teach
+from dsplus_chains.schema import Label, TrainingDataError
+from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
+from dsplus_chains.scoring.small_model import SmallModelScorer
+from dsplus_chains.storage.bundle import Bundle
+
+
+def learn(
+    bundle: Bundle,
+    experience: Any,
+    *,
+    gold: tuple[Sequence[str], Sequence[Label]] | None = None,
+    aim: Aim = "calls",
+    seed: int = 0,
+) -> Bundle:
+    """Teach a bundle's small model what the large one answered, and choose the threshold anew.
+
+    The small model is fitted anew on the labelled rows, and on the stream with soft targets. Where the large model
+    answered, the target is what both models together say. Elsewhere it is what the small model itself says. Each target
+    comes from a model that had not seen the row, and each fold has targets of its own. So the out-of-fold predictions
+    of the labelled rows stay honest, and calibrate and tune as before.
+
+    It does not say that the new bundle is better. `promote` does.
+
+    Args:
+        bundle: The bundle.
+        experience: An `ExperienceStore`, what `read_logs` returned, or decisions in the order of their time. True
+            labels in it become labelled rows.
+        gold: Labelled texts and their labels. By default they are the examples that the bundle keeps.
+        aim: What the new threshold is for. "calls" takes the cheapest chain that is no less accurate than the first one
+            was. "accuracy" tunes for the same objective again. Both need labelled rows that the large model has
+            answered too. With fewer than 50, the threshold and the fusion stay as they are. A certificate is about one
+            small model, so a bundle tuned with `max_risk` comes back without a threshold.
+        seed: Seed of all random draws.
+
+    Returns:
+        Another bundle. Its metadata tell what it learned from.
+
+    Raises:
+        TrainingDataError: There are too few labelled rows, or no rows to learn from. Or it is not known how often the
+            large model is right.
+
+    Source: two-stage confidence distillation of DS+ (arXiv 2406.15471, section 3), as a refit of every member on soft
+    rows instead of gradient steps on one network.
+    """
+    texts, labels = gold if gold is not None else _examples(bundle)
+    lesson = Lesson.of(decisions_in(experience), labels=bundle.scorer.labels, gold_texts=texts, gold_labels=labels)
+    if not lesson.asked:
+        msg = (
+            f"Got {len(lesson.texts)} decisions without a large answer to learn from but expected some; record more, "
+            "with data_shunt(..., experience=store)"
+        )
+        raise TrainingDataError(msg)
+    learned = teach(
+        lesson,
+        encoder=bundle.scorer.encoder,
+        fusion=bundle.fusion,
+        model=_model_of(bundle.scorer),
+        calibration=_calibration_of(bundle.scorer),
+        input_key=bundle.scorer.input_key,
+        seed=seed,
+    )
+    return _with(bundle, learned, aim=aim, seed=seed)
+
+
+def _with(bundle: Bundle, learned: Learned, *, aim: Aim, seed: int) -> Bundle:
+    """The bundle with the small model that has learned, and its threshold."""
+    was = TunedFor.of(bundle)
+    tuned = tuned_anew(learned, was, aim=aim, seed=seed)
+    kept = bundle.task.examples
+    task = bundle.task if kept is None else bundle.task.replace(examples=learned.examples(kept))
+    told = learned.provenance(seed=seed)
+    told["learned"] |= {"from": bundle.metadata.get("data_sha256"), "aim": aim}
+    if tuned is not None and was is not None:
+        told["learned"]["tuned_for"] = was.after(tuned)
+    if tuned is None and (was is None or "max_risk" not in was.constraints):
+        tuned = bundle.tuned  # too few rows to choose another one
+    return Bundle(
+        scorer=learned.scorer, tuned=tuned, task=task, large=bundle.large, metadata={**bundle.metadata, **told}
+    )
+
+
+def _examples(bundle: Bundle) -> tuple[list[str], list[Label]]:
+    """The labelled examples that a bundle keeps."""
+    kept = bundle.task.examples
+    rows = () if kept is None else kept.exemplars
+    return [row.input for row in rows], [row.label for row in rows]
+
+
+def _model_of(scorer: SmallModelScorer) -> ModelName:
+    return "linear" if {member.kind for member in scorer.classifier.members} == {"linear"} else "auto"
+
+
+def _calibration_of(scorer: SmallModelScorer) -> CalibrationName:
+    calibrator = scorer.classifier.calibrator
+    kind: CalibrationName = "temperature" if calibrator is None else calibrator.to_dict()["kind"]
+    return kind

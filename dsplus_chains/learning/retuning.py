@@ -1,0 +1,111 @@
+"""The threshold of a chain whose small model has learned: the same accuracy for fewer calls, or more accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self, TypeAlias
+
+from dsplus_chains.learning.student import FEWEST_TUNING_ROWS, Learned
+from dsplus_chains.schema import brief_repr
+from dsplus_chains.storage.bundle import Bundle
+from dsplus_chains.tuning.threshold_tuning import tune_threshold
+from dsplus_chains.tuning.tuned import TunedThreshold
+
+Aim: TypeAlias = Literal["calls", "accuracy"]
+"""What learning is spent on."""
+
+MARGIN = 0.005
+"""So much more accurate than before a point must be on the labelled rows. The cheapest of many looks better there than
+it is."""
+
+
+@brief_repr
+@dataclass(frozen=True, kw_only=True)
+class TunedFor:
+    """What a chain was tuned for before it learned anything. It is kept over all rounds of learning.
+
+    Args:
+        objective: What was optimised.
+        constraints: The bounds.
+        accuracy: Accuracy of the chain on its tuning rows. None if that is not known.
+        set_coverage: How often label pruning leaves the true label. None where it was not asked for.
+        data_hash: Hash of the rows of the last tuning. A bundle that was tuned otherwise since has another one.
+    """
+
+    objective: str
+    constraints: dict[str, float]
+    accuracy: float | None
+    set_coverage: float | None
+    data_hash: str
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self | None:
+        """What a bundle was tuned for. None for one that was never tuned by labels."""
+        tuned = bundle.tuned
+        if tuned is None or tuned.against != "labels":
+            return None
+        known = bundle.metadata.get("learned", {}).get("tuned_for")
+        if known is not None and known["data_hash"] == tuned.data_hash:
+            return cls(**known)
+        return cls(
+            objective=tuned.objective,
+            constraints=dict(tuned.constraints),
+            accuracy=tuned.chain_accuracy.value,
+            set_coverage=tuned.set_coverage,
+            data_hash=tuned.data_hash,
+        )
+
+    def after(self, tuned: TunedThreshold) -> dict[str, Any]:
+        """The same as plain data, for a bundle that was tuned anew."""
+        return {**asdict(self), "data_hash": tuned.data_hash}
+
+
+def tuned_anew(
+    learned: Learned,
+    was: TunedFor | None,
+    *,
+    aim: Aim = "calls",
+    min_gain: float = 0.05,
+    seed: int = 0,
+) -> TunedThreshold | None:
+    """The threshold for a small model that has learned, by the labelled rows that the large model has answered.
+
+    Args:
+        learned: What was learned.
+        was: What the chain was tuned for.
+        aim: With "accuracy" it is tuned for the same again. With "calls" it takes the cheapest point that is half a
+            percentage point more accurate on these rows than the chain was. If there is none that is cheaper, it is
+            tuned for the same.
+        min_gain: What a call must gain for the objective "accuracy".
+        seed: Seed of the bootstrap and the folds.
+
+    Returns:
+        None with fewer than 50 such rows, or if the chain was certified. A certificate is about one small model, and
+        cannot come from rows that trained it.
+    """
+    lesson, views = learned.lesson, learned.scorer.out_of_fold
+    rows = [row for row, answer in enumerate(lesson.gold_answers) if answer is not None]
+    if views is None or len(rows) < FEWEST_TUNING_ROWS or (was is not None and "max_risk" in was.constraints):
+        return None
+
+    def tune(**how: Any) -> TunedThreshold:
+        return tune_threshold(
+            [views[row] for row in rows],
+            [lesson.gold_labels[row] for row in rows],
+            [lesson.gold_answers[row] for row in rows],
+            texts=[lesson.gold_texts[row] for row in rows],
+            out_of_fold=True,
+            set_coverage=None if was is None else was.set_coverage,
+            seed=seed,
+            **how,
+        )
+
+    bounds: dict[str, Any] = {} if was is None else {**was.constraints, "objective": was.objective}
+    tuned = tune(fusion="auto", min_gain=min_gain, **bounds)
+    if aim == "accuracy" or was is None or was.accuracy is None:
+        return tuned
+    enough = [point.escalation_rate for point in tuned.curve if point.accuracy >= was.accuracy + MARGIN]
+    if not enough or tuned.escalation_rate.value is None or min(enough) >= tuned.escalation_rate.value:
+        return tuned
+    last_word = "replace" if tuned.fusion is None else "posterior"
+    return tune(fusion=last_word, objective="max_escalation", max_escalation=min(enough))

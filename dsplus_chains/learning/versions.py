@@ -1,0 +1,134 @@
+"""`Versions` are the bundles of one chain, in a folder. The current one may be replaced, and put back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dsplus_chains.learning.promotion import Promotion, promote
+from dsplus_chains.schema import BundleError, InvalidInputError, shown
+from dsplus_chains.storage.bundle import Bundle
+from dsplus_chains.storage.files import replacing_file
+
+_CURRENT = "current.json"
+_DECISIONS = "decisions.jsonl"
+
+
+class Versions:
+    """Bundles by number in a folder, which of them is in use, and every decision on a candidate.
+
+    Nothing is deleted. The current version changes in one step, so a reader finds the old one or the new one.
+
+    Args:
+        path: The folder. It is made if it is missing.
+
+    Example:
+        >>> versions = Versions("intents")  # doctest: +SKIP
+        >>> versions.add(bundle)  # doctest: +SKIP
+        1
+        >>> versions.promote(learn(versions.load(), store)).promoted  # doctest: +SKIP
+        True
+        >>> versions.rollback()  # doctest: +SKIP
+        1
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of all versions, rising."""
+        return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal())
+
+    @property
+    def current(self) -> int | None:
+        """The number of the version in use. None before the first."""
+        used = self._used
+        return used[-1]["version"] if used else None
+
+    @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """All decisions on candidates, as plain data, in the order in which they were made."""
+        file = self.path / _DECISIONS
+        return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+
+    def load(self, number: int | None = None, **how: Any) -> Bundle:
+        """Read a version.
+
+        Args:
+            number: Its number. None takes the one in use.
+            **how: How it is read. See `Bundle.load`. The hash of the one in use is checked in any case.
+
+        Raises:
+            BundleError: There is no such version, or it is damaged.
+        """
+        wanted = self.current if number is None else number
+        if wanted is None or wanted not in self.numbers:
+            place = shown(str(self.path))
+            msg = f"Got version {wanted} of {place} but it holds {self.numbers}; versions.add(bundle) adds one"
+            raise BundleError(msg)
+        known = {entry["version"]: entry["sha256"] for entry in self._used}
+        return Bundle.load(self.path / str(wanted), **{"expected_sha256": known.get(wanted), **how})
+
+    def add(self, bundle: Bundle, *, use: bool = True) -> int:
+        """Write a bundle as the next version.
+
+        Args:
+            bundle: The bundle.
+            use: Whether it comes into use.
+
+        Returns:
+            Its number.
+        """
+        number = max(self.numbers, default=0) + 1
+        pin = bundle.save(self.path / str(number))
+        if use:
+            self._write([*self._used, {"version": number, "sha256": pin}])
+        return number
+
+    def promote(self, candidate: Bundle, *, alpha: float = 0.05, **how: Any) -> Promotion:
+        """Decide on a candidate, write it and the decision, and use it if it is promoted. See `promote`.
+
+        Each look at the same labelled rows is counted, and makes the next one stricter.
+
+        Args:
+            candidate: The bundle that has learned.
+            alpha: Chance that in all looks together a candidate is promoted that is not better.
+            **how: How the version in use is read. See `Bundle.load`.
+        """
+        before = self.current
+        found = promote(candidate, self.load(**how), alpha=alpha, look=len(self.decisions) + 1)
+        number = self.add(candidate, use=found.promoted)
+        told = {"candidate": number, "incumbent": before, **found.to_dict()}
+        with (self.path / _DECISIONS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        return found
+
+    def rollback(self) -> int:
+        """Use the version again that was in use before this one.
+
+        Returns:
+            Its number.
+
+        Raises:
+            InvalidInputError: There was none before.
+        """
+        used = self._used
+        if len(used) < 2:
+            msg = f"Got a rollback of version {self.current} but expected an earlier one that was in use"
+            raise InvalidInputError(msg)
+        self._write(used[:-1])
+        return int(used[-2]["version"])
+
+    @property
+    def _used(self) -> list[dict[str, Any]]:
+        """The versions that came into use and were not put back, in their order."""
+        file = self.path / _CURRENT
+        return list(json.loads(file.read_text("utf-8"))) if file.exists() else []
+
+    def _write(self, used: Sequence[dict[str, Any]]) -> None:
+        with replacing_file(self.path / _CURRENT) as partial:
+            partial.write_text(json.dumps(list(used), indent=2), encoding="utf-8")

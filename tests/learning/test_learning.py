@@ -1,0 +1,212 @@
+"""Learning from what the large model answered: the small model gets better, and nothing is forgotten."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fakes import TinyEncoder
+
+from dsplus_chains import Bundle, SmallModelScorer, TrainingDataError, tune_threshold
+from dsplus_chains.learning import Versions, bootstrap, learn, promote
+from dsplus_chains.learning.experience import Experience, hash_of_input
+from dsplus_chains.learning.lesson import Lesson
+from dsplus_chains.schema import InvalidInputError
+
+WORDS = {label: [f"{label}{number}" for number in range(40)] for label in ("card", "loan", "rent")}
+LABELS = list(WORDS)
+
+
+def rows(n, seed):
+    """Texts of three telling words and one that may mislead, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = [LABELS[number] for number in rng.integers(0, 3, n)]
+    texts = [" ".join([*rng.choice(WORDS[label], 3), rng.choice(WORDS[LABELS[rng.integers(3)]])]) for label in labels]
+    return [f"{text} {number}{seed}" for number, text in enumerate(texts)], labels
+
+
+def answers(labels, seed, right=0.9):
+    """What a large model says that is right on most rows."""
+    rng = np.random.default_rng(seed)
+    return [label if rng.random() < right else LABELS[rng.integers(3)] for label in labels]
+
+
+def experience(texts, said, gold=None):
+    gold = [None] * len(texts) if gold is None else gold
+    return [
+        Experience(text=text, text_hash=hash_of_input(text), large=one, gold=true, time=0.0)
+        for text, one, true in zip(texts, said, gold, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def gold():
+    texts, labels = rows(60, seed=1)
+    return SimpleNamespace(texts=texts, labels=labels, answers=answers(labels, 1))
+
+
+@pytest.fixture(scope="module")
+def bundle(gold):
+    scorer = SmallModelScorer.fit(gold.texts, gold.labels, encoder=TinyEncoder(dimensions=256), model="linear")
+    tuned = tune_threshold(scorer.out_of_fold, gold.labels, gold.answers, texts=gold.texts, fusion="posterior")
+    return Bundle(scorer=scorer, tuned=tuned, instruction="Which?")
+
+
+@pytest.fixture(scope="module")
+def stream():
+    texts, labels = rows(300, seed=2)
+    return SimpleNamespace(texts=texts, labels=labels, answers=answers(labels, 2))
+
+
+@pytest.fixture(scope="module")
+def learned(bundle, gold, stream):
+    known = experience(stream.texts, stream.answers) + experience(gold.texts, gold.answers, gold.labels)
+    return learn(bundle, known, gold=(gold.texts, gold.labels))
+
+
+def accuracy(bundle, texts, labels):
+    return np.mean(
+        [row["prediction"].label == one for row, one in zip(bundle.scorer.batch(texts), labels, strict=True)]
+    )
+
+
+def test_the_small_model_gets_better(bundle, learned):
+    texts, labels = rows(400, seed=3)
+    assert accuracy(learned, texts, labels) > accuracy(bundle, texts, labels) + 0.02
+
+
+def test_what_it_learned_from_is_told_and_kept(learned, tmp_path):
+    assert learned.metadata["learned"]["large_answers"] == 300
+    assert learned.metadata["learned"]["stream"] == 300
+    learned.save(tmp_path / "b")
+    loaded = Bundle.load(tmp_path / "b", encoder=TinyEncoder(dimensions=256))
+    assert (
+        loaded.scorer.invoke("card1 card2")["prediction"].label
+        == learned.scorer.invoke("card1 card2")["prediction"].label
+    )
+    for name in ("texts", "targets"):
+        assert np.array_equal(getattr(loaded.scorer.held_out, name), getattr(learned.scorer.held_out, name))
+    assert np.allclose(loaded.scorer.held_out.logs, learned.scorer.held_out.logs, atol=1e-5)
+
+
+def test_texts_of_the_stream_count_as_seen(learned, stream):
+    assert learned.scorer.invoke(stream.texts[0])["prediction"].training == "seen"
+
+
+def test_the_order_of_the_labels_stays(bundle, gold, stream):
+    known = experience(stream.texts, stream.answers) + experience(gold.texts, gold.answers)
+    backwards = (gold.texts[::-1], gold.labels[::-1])
+    assert learn(bundle, known, gold=backwards).scorer.labels == bundle.scorer.labels
+
+
+def test_true_labels_in_the_experience_join_the_labelled_rows(gold, stream):
+    known = experience(stream.texts[:5], stream.answers[:5], ["card", None, "loan", None, None])
+    known += experience(stream.texts[:1], [None], ["rent"])  # mended later
+    lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+    assert len(lesson.gold_texts) == 62
+    told = dict(zip(lesson.gold_texts, lesson.gold_labels, strict=True))
+    assert (told[stream.texts[0]], told[stream.texts[2]]) == ("rent", "loan")
+    assert lesson.texts == (stream.texts[1], stream.texts[3], stream.texts[4])
+
+
+def test_a_text_is_once_in_the_lesson_and_its_last_answer_counts(gold):
+    known = experience(["Same text.", "same TEXT", gold.texts[0]], ["card", "loan", "rent"])
+    lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+    assert (len(lesson.texts), lesson.answers) == (1, ("loan",))
+    assert dict(zip(lesson.gold_texts, lesson.gold_answers, strict=True))[gold.texts[0]] == "rent"
+
+
+def test_an_answer_that_is_no_label_teaches_nothing(gold):
+    known = experience(["one", "two", "three"], ["no idea", ["card"], True])
+    lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+    assert lesson.columns(lesson.answers).tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("known", "gold_rows", "told"),
+    [
+        ([], None, "expected some; record more"),
+        (experience(["new one"], ["card"]), ([], []), "no labelled row of"),
+        (experience(["new one"], ["card"], ["taxi"]), None, "true labels \\['taxi'\\]"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused(bundle, gold, known, gold_rows, told):
+    with pytest.raises(TrainingDataError, match=told):
+        learn(bundle, known, gold=(gold.texts, gold.labels) if gold_rows is None else gold_rows)
+
+
+def test_nothing_is_learned_from_a_model_of_unknown_worth(bundle, gold, stream):
+    untuned = Bundle(scorer=bundle.scorer, instruction="Which?")
+    with pytest.raises(TrainingDataError, match="how often the large model is right"):
+        learn(untuned, experience(stream.texts, stream.answers), gold=(gold.texts, gold.labels))
+
+
+def test_a_certificate_is_not_handed_on(bundle, gold, stream):
+    fresh, labels = rows(400, seed=5)
+    views = [record["prediction"] for record in bundle.scorer.batch(fresh)]
+    tuned = tune_threshold(views, labels, labels, objective="max_risk", max_risk=0.3)
+    known = experience(stream.texts, stream.answers) + experience(gold.texts, gold.answers)
+    assert learn(bundle.with_tuned(tuned), known, gold=(gold.texts, gold.labels)).tuned is None
+
+
+def test_a_candidate_is_promoted_kept_and_put_back(bundle, learned, tmp_path):
+    found = promote(learned, bundle)
+    assert found.promoted == (not found.reasons)
+    assert found.bundle is (learned if found.promoted else bundle)
+    versions = Versions(tmp_path / "versions")
+    assert versions.current is None
+    assert versions.add(bundle) == 1
+    again = versions.promote(learned, encoder=TinyEncoder(dimensions=256))
+    assert again.promoted == found.promoted
+    assert versions.numbers == [1, 2]
+    assert versions.current == (2 if found.promoted else 1)
+    assert versions.decisions[0]["candidate"] == 2
+    second = versions.promote(learned, encoder=TinyEncoder(dimensions=256))
+    assert second.judgement.level < again.judgement.level
+    if found.promoted:
+        assert versions.rollback() == 1
+    assert versions.load(encoder=TinyEncoder(dimensions=256)).tuned.threshold == bundle.tuned.threshold
+    with pytest.raises(InvalidInputError, match="earlier one"):
+        versions.rollback()
+
+
+def test_models_of_other_rows_or_labels_are_not_compared(bundle):
+    texts, labels = rows(60, seed=9)
+    other = Bundle(
+        scorer=SmallModelScorer.fit(texts, labels, encoder=TinyEncoder(dimensions=256), model="linear"), instruction="?"
+    )
+    with pytest.raises(InvalidInputError, match=r"labelled texts that both models know|other labels"):
+        promote(other, bundle)
+
+
+def test_without_labels_a_bundle_is_judged_by_agreement_and_says_so(stream):
+    frame = {"text": stream.texts, "answer": stream.answers}
+    found = bootstrap(frame, instruction="Which?", encoder=TinyEncoder(dimensions=256))
+    assert found.tuned.against == "large_answers"
+    assert "agree with the large model, which may be wrong" in found.tuned.meaning
+    assert "were right" not in found.tuned.meaning
+    assert found.metadata["labelled_by"] == "the large model"
+    assert type(found.tuned).from_dict(found.tuned.to_dict()).against == "large_answers"
+
+
+def test_with_labels_a_bundle_is_judged_by_them(gold, stream):
+    logs = SimpleNamespace(
+        texts=stream.texts + gold.texts,
+        answers=[*(f"It is {one}." for one in stream.answers), *gold.answers],
+        confidences=[None] * 360,
+    )
+    found = bootstrap(
+        logs, (gold.texts, gold.labels), labels=LABELS, instruction="Which?", encoder=TinyEncoder(dimensions=256)
+    )
+    assert found.tuned.against == "labels"
+    assert found.metadata["learned"]["large_answers"] >= 299
+    texts, labels = rows(400, seed=3)
+    assert accuracy(found, texts, labels) > 0.8
+    assert len(found.task.examples.exemplars) == 60
+
+
+def test_free_text_is_no_label(stream):
+    frame = {"text": stream.texts[:4], "answer": ["one thing", "another thing", "a third", "a fourth"]}
+    with pytest.raises(TrainingDataError, match="free text"):
+        bootstrap(frame, instruction="Which?", encoder=TinyEncoder(dimensions=256))
