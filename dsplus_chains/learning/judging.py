@@ -20,6 +20,8 @@ MOST_LOST = 0.01
 """Largest loss of accuracy over all rows."""
 MOST_FALLEN = 0.1
 """Largest fall of the mean probability of a class's true label. A class that falls by 20 points falls by more."""
+BEYOND_CHANCE = 1.65
+"""By how many standard errors a class of few rows must fall at least. With many classes some fall a little by chance."""
 MOST_BROKEN = 0.2
 """Largest fall of the share of a class's rows that are right."""
 FEWEST_BROKEN = 3
@@ -121,9 +123,11 @@ def _harmed(before: Floats, after: Floats, targets: Integers) -> NDArray[np.bool
         return np.bincount(targets, weights=values, minlength=n_classes).astype(np.float64)
 
     held, holds = ((logs.argmax(axis=1) == targets).astype(np.float64) for logs in (before, after))
-    fallen = by_class(np.exp(before[rows, targets]) - np.exp(after[rows, targets])) / np.maximum(counts, 1)
+    falls = np.exp(before[rows, targets]) - np.exp(after[rows, targets])
+    fallen = by_class(falls) / np.maximum(counts, 1)
+    most = np.maximum(MOST_FALLEN, BEYOND_CHANCE * falls.std() / np.sqrt(np.maximum(counts, 1)))
     broken = by_class(held - holds)
     is_kept = (counts > 0) & (by_class(held) >= WORTH_KEEPING * counts)
     lost = (broken >= FEWEST_BROKEN) & (broken >= MOST_BROKEN * counts)
-    result: NDArray[np.bool_] = is_kept & ((fallen > MOST_FALLEN) | lost)
+    result: NDArray[np.bool_] = is_kept & ((fallen > most) | lost)
     return result

@@ -14,9 +14,8 @@ from dsplus_chains.tuning.tuned import TunedThreshold
 Aim: TypeAlias = Literal["calls", "accuracy"]
 """What learning is spent on."""
 
-MARGIN = 0.005
-"""So much more accurate than before a point must be on the labelled rows. The cheapest of many looks better there than
-it is."""
+MARGIN = 0.5
+"""By how many standard errors a cheaper point must be more accurate than the chain was."""
 
 
 @brief_repr
@@ -27,14 +26,16 @@ class TunedFor:
     Args:
         objective: What was optimised.
         constraints: The bounds.
-        accuracy: Accuracy of the chain on its tuning rows. None if that is not known.
+        accuracy: Accuracy of the chain on its tuning rows.
+        escalation_rate: Share of these rows that was deferred.
         set_coverage: How often label pruning leaves the true label. None where it was not asked for.
         data_hash: Hash of the rows of the last tuning. A bundle that was tuned otherwise since has another one.
     """
 
     objective: str
     constraints: dict[str, float]
-    accuracy: float | None
+    accuracy: float
+    escalation_rate: float
     set_coverage: float | None
     data_hash: str
 
@@ -44,13 +45,17 @@ class TunedFor:
         tuned = bundle.tuned
         if tuned is None or tuned.against != "labels":
             return None
+        accuracy, escalation_rate = tuned.chain_accuracy.value, tuned.escalation_rate.value
+        if accuracy is None or escalation_rate is None:
+            return None
         known = bundle.metadata.get("learned", {}).get("tuned_for")
         if known is not None and known["data_hash"] == tuned.data_hash:
             return cls(**known)
         return cls(
             objective=tuned.objective,
             constraints=dict(tuned.constraints),
-            accuracy=tuned.chain_accuracy.value,
+            accuracy=accuracy,
+            escalation_rate=escalation_rate,
             set_coverage=tuned.set_coverage,
             data_hash=tuned.data_hash,
         )
@@ -73,9 +78,10 @@ def tuned_anew(
     Args:
         learned: What was learned.
         was: What the chain was tuned for.
-        aim: With "accuracy" it is tuned for the same again. With "calls" it takes the cheapest point that is half a
-            percentage point more accurate on these rows than the chain was. If there is none that is cheaper, it is
-            tuned for the same.
+        aim: With "accuracy" it is tuned for the same again. With "calls" it takes the cheapest point that is more
+            accurate on these rows than the chain was, by half a standard error. The cheapest of many looks better there
+            than it is. If there is no such point, it takes the most accurate one that defers no more than the chain
+            did. So the bill does not rise.
         min_gain: What a call must gain for the objective "accuracy".
         seed: Seed of the bootstrap and the folds.
 
@@ -102,10 +108,12 @@ def tuned_anew(
 
     bounds: dict[str, Any] = {} if was is None else {**was.constraints, "objective": was.objective}
     tuned = tune(fusion="auto", min_gain=min_gain, **bounds)
-    if aim == "accuracy" or was is None or was.accuracy is None:
+    if aim == "accuracy" or was is None or tuned.escalation_rate.value is None:
         return tuned
-    enough = [point.escalation_rate for point in tuned.curve if point.accuracy >= was.accuracy + MARGIN]
-    if not enough or tuned.escalation_rate.value is None or min(enough) >= tuned.escalation_rate.value:
+    wanted = was.accuracy + MARGIN * (was.accuracy * (1 - was.accuracy) / len(rows)) ** 0.5
+    enough = [point.escalation_rate for point in tuned.curve if point.accuracy >= wanted]
+    most = min([*enough, was.escalation_rate])
+    if most >= tuned.escalation_rate.value:
         return tuned
     last_word = "replace" if tuned.fusion is None else "posterior"
-    return tune(fusion=last_word, objective="max_escalation", max_escalation=min(enough))
+    return tune(fusion=last_word, objective="max_escalation", max_escalation=most)

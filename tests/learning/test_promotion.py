@@ -57,6 +57,18 @@ def test_a_class_that_has_nothing_to_lose_stops_nobody():
     assert judge(before, after, targets, level=0.03).harmed == ()
 
 
+def test_a_class_of_few_rows_falls_only_beyond_chance():
+    """Of five rows one is lost and one is less sure, which is no more than the others move."""
+    rng = np.random.default_rng(0)
+    targets = np.concatenate([rng.integers(0, 4, 400), np.full(5, 4)])
+    before, after = logs(rng, targets, 0.75, n_classes=5), logs(rng, targets, 0.9, n_classes=5)
+    before[-5:] = after[-5:] = np.log([0.05, 0.05, 0.05, 0.05, 0.8])
+    after[-1] = np.log([0.8, 0.05, 0.05, 0.05, 0.05])
+    assert judge(before, after, targets, level=0.03).harmed == ()
+    after[-4:] = after[-1]
+    assert judge(before, after, targets, level=0.03).harmed == (4,)
+
+
 def test_a_fall_of_accuracy_stops_a_candidate_that_is_surer():
     targets = np.arange(100) % 2
     before, after = np.full((100, 2), np.log(0.5)), np.log(np.where(np.eye(2)[targets] == 1, 0.99, 0.01))
