@@ -64,9 +64,9 @@ class Watch:
             "escalation rate": self.escalation_rate,
             "mean confidence": self.confidence,
             "estimated error": self.error,
-            "disagreement of the models": self.disagreement,
-            "far from the training examples": self.far,
-            "further than the training examples": self.shift,
+            "disagreement": self.disagreement,
+            "far inputs": self.far,
+            "shift since training": self.shift,
         }
         return {name: change for name, change in named.items() if change is not None}
 
