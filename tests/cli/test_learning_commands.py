@@ -7,19 +7,25 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from fakes import TinyEncoder
 from typer.testing import CliRunner
 
 from dsplus_chains import Bundle, ExemplarSelector, ExperienceStore, SmallModelScorer, tune_threshold
-from dsplus_chains.encoding.sentence import SentenceEncoder
 from dsplus_chains.learning.retuning import Aim as AimName
 from dsplus_chains.schema import LargeAnswer
 
-WORDS = {"card": ["visa", "plastic", "chip", "pin"], "loan": ["credit", "debt", "rate"], "rent": ["flat", "room"]}
-LABELS = list(WORDS)
+LABELS = ["card", "loan", "rent"]
+WORDS = {label: [f"{label}{number}" for number in range(40)] for label in LABELS}
 QUIET = ("-q",)
 
 
-def rows(n, seed, right=0.9):
+class NamedEncoder(TinyEncoder):
+    """As the commands find it again."""
+
+    recipe = {"kind": "sentence", "name": "tiny"}  # noqa: RUF012
+
+
+def rows(n, seed, right=0.95):
     """Texts, their labels, and what a large model says that is mostly right."""
     rng = np.random.default_rng(seed)
     found = []
@@ -33,32 +39,44 @@ def rows(n, seed, right=0.9):
 
 @pytest.fixture
 def logs(table):
-    return table("logs.csv", ["body", "truth", "gpt"], [*rows(120, 1), ("", "card", "card"), ("pin what", "card", "")])
+    return table(
+        "logs.csv", ["body", "truth", "gpt"], [*rows(120, 1), ("", "card", "card"), ("card1 what", "card", "")]
+    )
 
 
-@pytest.fixture
-def start(tmp_path):
+@pytest.fixture(scope="module")
+def bundle():
     """A tuned bundle of 120 labelled rows. A linear model learns fastest."""
     texts, labels, said = (list(column) for column in zip(*rows(120, 1), strict=True))
-    encoder = SentenceEncoder.from_pretrained("tiny")
+    encoder = NamedEncoder()
     scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, model="linear")
     tuned = tune_threshold(scorer.out_of_fold, labels, said, texts=texts, out_of_fold=True, fusion="posterior")
     examples = ExemplarSelector.fit(texts, labels, encoder=encoder, predictions=scorer.out_of_fold)
-    Bundle(scorer=scorer, tuned=tuned, instruction="Which?", examples=examples).save(tmp_path / "start")
-    return tmp_path / "start"
+    return Bundle(scorer=scorer, tuned=tuned, instruction="Which?", examples=examples)
 
 
 @pytest.fixture
-def traffic(start, tmp_path):
-    """A file of what a chain has decided."""
-    bundle, path = Bundle.load(start), tmp_path / "e.sqlite"
-    own = bundle.scorer.model_hash
+def start(bundle, tmp_path):
+    bundle.save(tmp_path / "start")
+    return tmp_path / "start"
+
+
+def decide(bundle, path, texts, *, every=1, **view):
+    """Records decisions, of which the large model makes each second one, and so on."""
+    scored = bundle.scorer.batch([text for text, _, _ in texts])
     with ExperienceStore(path) as store:
-        for number, (text, _, said) in enumerate(rows(80, 2)):
-            record = {"input": text, "prediction": bundle.scorer.invoke(text)["prediction"], "model_hash": own}
+        for number, ((text, _, said), record) in enumerate(zip(texts, scored, strict=True)):
+            small = record["prediction"].model_copy(update=view)
+            told = {"input": text, "prediction": small, "model_hash": bundle.scorer.model_hash}
             large = {"large": LargeAnswer(value=said), "source": "large", "answer": said}
-            store.record({**record, **(large if number % 2 else {"source": "small", "answer": "card"})})
+            store.record({**told, **({"source": "small", "answer": "card"} if number % every else large)})
     return path
+
+
+@pytest.fixture
+def traffic(bundle, tmp_path):
+    """A file of 80 decisions, half of them the large model's."""
+    return decide(bundle, tmp_path / "e.sqlite", rows(80, 2), every=2)
 
 
 def labels_in(path):
@@ -115,28 +133,20 @@ def test_learn_writes_a_bundle_and_says_whether_it_may_be_used(start, traffic, d
     assert "Learned from" in strict
 
 
-def test_what_is_clearly_better_is_promoted(monkeypatch, start, traffic, dsplus, tmp_path):
-    """And what cannot be judged is written, but not promoted."""
-    import dsplus_chains.learning.promotion as promotion
-
-    real, seen = promotion.promote, []
-
-    def judged(candidate, incumbent, **how):
-        seen.append(how)
-        return real(candidate, incumbent, **how).__class__(
-            **{**vars(real(candidate, incumbent, **how)), "promoted": True, "reasons": (), "harmed": ()}
-        )
-
-    monkeypatch.setattr(promotion, "promote", judged)
-    given = ("learn", start, "--experience", traffic, "--out", tmp_path / "next", *QUIET)
-    code, said = dsplus(*given, "--look", "3")
+def test_what_is_better_beyond_chance_is_promoted(bundle, start, dsplus, tmp_path):
+    much = decide(bundle, tmp_path / "much.sqlite", rows(600, 2))
+    code, said = dsplus("learn", start, "--experience", much, "--out", tmp_path / "next", *QUIET)
     assert (code, "It is promoted: nothing speaks against it." in said) == (0, True), said
-    assert seen[0] == {"look": 3}
-    monkeypatch.setattr(promotion, "FEWEST_ROWS", 1000)
-    monkeypatch.setattr(promotion, "promote", real)
+    assert "On 120 labelled rows that neither model had seen, accuracy goes from" in said
+
+
+def test_what_cannot_be_judged_is_written_but_not_promoted(start, traffic, table, dsplus, tmp_path):
+    others = table("gold.csv", ["text", "label"], [(text, label) for text, label, _ in rows(100, 9)])
+    given = ("learn", start, "--experience", traffic, "--gold", others, "--out", tmp_path / "next", *QUIET)
     code, said = dsplus(*given)
-    assert (code, "cannot be judged: Got 120 labelled texts" in said) == (4, True), said
-    assert (tmp_path / "next" / "bundle.json").is_file()
+    assert (code, "cannot be judged: Got 0 labelled texts" in said) == (4, True), said
+    assert "The threshold stays. There are too few labelled rows for another one." in said
+    assert Bundle.load(tmp_path / "next").metadata["rows"] == 100
 
 
 def test_labelled_rows_may_come_from_a_file(start, traffic, table, dsplus, tmp_path):
@@ -196,7 +206,7 @@ def test_if_all_is_labelled_it_says_so(start, tmp_path, typed):
     assert (code, "waits for a true label" in said) == (0, True), said
 
 
-def test_watch_tells_what_has_changed(start, traffic, dsplus, tmp_path):
+def test_watch_tells_what_has_changed(bundle, start, traffic, dsplus, tmp_path):
     code, said = dsplus("watch", start, "--experience", traffic, "--json", tmp_path / "w.json")
     assert code == 0, said
     told = json.loads((tmp_path / "w.json").read_text())
@@ -204,12 +214,7 @@ def test_watch_tells_what_has_changed(start, traffic, dsplus, tmp_path):
     for name in ("escalation rate", "mean confidence", "estimated error", "disagreement"):
         assert name in said
     assert "Nothing has changed by more than chance explains." in said
-    bundle = Bundle.load(start)
-    with ExperienceStore(traffic) as store:
-        for text, _, said_by_large in rows(60, 3):
-            view = bundle.scorer.invoke(text)["prediction"].model_copy(update={"confidence": 0.4})
-            large = {"large": LargeAnswer(value=said_by_large), "source": "large", "answer": said_by_large}
-            store.record({"input": text, "prediction": view, **large})
+    decide(bundle, traffic, rows(60, 3), confidence=0.4)
     code, said = dsplus("watch", start, "--experience", traffic, "--window", "60")
     assert code == 0, said
     assert "The figure 'escalation rate' rises from 50.0 % to 100.0 %" in said
