@@ -49,8 +49,8 @@ def bootstrap(
     without labelled rows. All figures are then agreement with the large model, which may be wrong.
 
     [bold]dsplus bootstrap runs.jsonl --gold gold.csv --gold-text text --gold-label label --instruction "Which topic is
-    it?" --out topics[/bold]: an export of LangSmith, Langfuse or OpenAI's batches. 50 of the labelled texts or more
-    must be in it.
+    it?" --out topics[/bold]: an export of LangSmith, Langfuse or OpenAI's batches. It must hold 50
+    of the labelled texts or more.
 
     Without --gold-text and --gold-label, the columns of --gold are called what --text and --answer say.
     """

@@ -111,8 +111,9 @@ class Watch:
 def watch(bundle: Bundle, experience: Any, *, window: int = 500, alpha: float = 0.01) -> Watch:
     """Compare the last decisions of a chain with those before.
 
-    It needs no true labels. Where there are some, they check the confidence. Labels that a doubt brought (of the
-    origins "label" and "correction") are left out there, and so are inputs that the small model was fitted on.
+    It needs no true labels. Where there are some, they check the confidence. Labels that are there because
+    somebody doubted the answer do not. Their origins are "label" and "correction". Nor do inputs that the small model
+    was fitted on.
 
     The tests take decisions as independent of each other. Who looks every day will see an alarm by chance some day. The
     chance is `alpha` a look.
