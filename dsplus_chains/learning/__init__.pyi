@@ -1,4 +1,10 @@
+from .auditing import audit_weights as audit_weights
+from .auditing import audited_error as audited_error
 from .bootstrapping import bootstrap as bootstrap
+from .changes import Calibration as Calibration
+from .changes import Change as Change
+from .doubting import Doubt as Doubt
+from .doubting import least_sure as least_sure
 from .experience import Experience as Experience
 from .experience_store import ExperienceStore as ExperienceStore
 from .judging import Judgement as Judgement
@@ -9,3 +15,5 @@ from .promotion import Promotion as Promotion
 from .promotion import promote as promote
 from .recording import record_answers as record_answers
 from .versions import Versions as Versions
+from .watching import Watch as Watch
+from .watching import watch as watch

@@ -28,7 +28,7 @@ class Experience:
         model_hash: Hash of the small model; see `SmallModelScorer.model_hash`.
         task_hash: Hash of the task; see `LabelTask.task_hash`.
         gold: The true label, where somebody has given it.
-        gold_origin: Where it comes from, such as "gold", "correction" or "audit".
+        gold_origin: Where it comes from, such as "gold", "correction", "label" or "audit".
     """
 
     text: str | None

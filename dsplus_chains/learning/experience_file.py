@@ -92,6 +92,11 @@ class ExperienceFile:
                 if decision.large is not None or connection.execute(_SEEN, (hashed,)).fetchone() is None:
                     connection.execute(_INSERT, self._packed(decision))
 
+    def attach(self, hashed: str, label: Any, origin: str) -> None:
+        """Attach a true label to the text of a hash."""
+        with self._database.transaction() as connection:
+            connection.execute(_GOLD, (hashed, label_text(label), origin))
+
     def rows(self, since: float) -> Iterator[Experience]:
         """The rows from a time on, in the order in which they were written."""
         last, more = 0, True

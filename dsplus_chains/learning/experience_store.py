@@ -174,6 +174,23 @@ class ExperienceStore:
         """Attach the true label that somebody has given to a text; see `add_gold`."""
         self.add_gold([text], [label], origin="correction")
 
+    def attach(self, row: Experience, label: Any, *, origin: str = "gold") -> None:
+        """Attach a true label to a row that this store gave, and to the copies of its text.
+
+        It finds the text by its hash. So it also works where the text is kept in another form, or not at all.
+
+        Args:
+            row: The row.
+            label: The true label.
+            origin: Where the label comes from.
+
+        Raises:
+            InvalidInputError: The label is missing.
+            sqlite3.Error: The file is locked, damaged or full.
+        """
+        self.flush()
+        self._file.attach(row.text_hash, clean_labels([label])[0], origin)
+
     def forget(self, older_than_days: float) -> int:
         """Delete the rows that are older, and the true labels of texts of which no row is left.
 

@@ -21,7 +21,7 @@ MOST_LOST = 0.01
 MOST_FALLEN = 0.1
 """Largest fall of the mean probability of a class's true label. A class that falls by 20 points falls by more."""
 BEYOND_CHANCE = 1.65
-"""By how many standard errors a class of few rows must fall at least. With many classes some fall a little by chance."""
+"""By how many standard errors a class must fall at least. Of many classes with few rows, some fall by chance."""
 MOST_BROKEN = 0.2
 """Largest fall of the share of a class's rows that are right."""
 FEWEST_BROKEN = 3

@@ -1,0 +1,121 @@
+"""`dsplus bootstrap`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dsplus_chains.cli.console import Quiet, say, user_errors
+from dsplus_chains.cli.experience_options import Gold, GoldLabel, GoldText, read_gold
+
+if TYPE_CHECKING:
+    from dsplus_chains.learning.logs import Logs
+
+
+def bootstrap(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOGS", help="Tables or exports. OpenAI's batches need both.")],
+    instruction: Annotated[str, typer.Option(help="What the large model was asked to decide, in your own words.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle. It replaces an earlier bundle.")],
+    text: Annotated[
+        str | None, typer.Option(metavar="COL|PATH", help="Where the texts are. Default: a usual name.")
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option(metavar="COL|PATH", help="Where the large model's answers are. Default: a usual name.")
+    ] = None,
+    gold: Gold = None,
+    gold_text: GoldText = None,
+    gold_label: GoldLabel = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="The labels. Default: those of --gold, or all answers that come twice."),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
+    ] = "auto",
+    examples: Annotated[
+        bool, typer.Option(help="Keep texts in the bundle, to show some to the large model and to learn from.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Make a tuned bundle from what a large model has answered.
+
+    [bold]dsplus bootstrap answers.csv --text body --answer gpt --instruction "Which topic is it?" --out topics[/bold]:
+    without labelled rows. All figures are then agreement with the large model, which may be wrong.
+
+    [bold]dsplus bootstrap runs.jsonl --gold gold.csv --gold-text text --gold-label label --instruction "Which topic is
+    it?" --out topics[/bold]: an export of LangSmith, Langfuse or OpenAI's batches. It must hold 50
+    of the labelled texts or more.
+
+    Without --gold-text and --gold-label, the columns of --gold are called what --text and --answer say.
+    """
+    with user_errors():
+        from dsplus_chains.learning.bootstrapping import bootstrap as make
+        from dsplus_chains.learning.logs import read_logs
+        from dsplus_chains.schema import each_once
+        from dsplus_chains.storage.bundle_files import check_target
+
+        check_target(out.resolve())
+        labelled = read_gold(gold, gold_text or text, gold_label or answer)
+        known = None if labelled is None else each_once(labelled[1])
+        names = known if labels is None else _named(labels, known)
+        found = read_logs(logs, text=text, answer=answer, labels=names)
+        _tell(found)
+        where = Path(encoder)
+        with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(found)} rows"):
+            bundle = make(
+                found,
+                labelled,
+                instruction=instruction,
+                labels=names,
+                encoder=str(where.resolve()) if where.is_dir() else encoder,
+                keep_examples=examples,
+                seed=seed,
+            )
+            pin = bundle.save(out)
+        rows, n_labels = bundle.metadata["rows"], len(bundle.scorer.labels)
+        if labelled is None:
+            say(
+                f"Fitted on {rows} answers of the large model with {n_labels} labels. No row has a true label, so "
+                "every figure is agreement with the large model."
+            )
+        else:
+            learned = bundle.metadata["learned"]
+            say(
+                f"Fitted on {rows} labelled rows with {n_labels} labels, and on {learned['stream']} others, of which "
+                f"{learned['large_answers']} have an answer of the large model."
+            )
+        say("There are too few rows to choose a threshold." if bundle.tuned is None else bundle.tuned.meaning)
+        say(f"The bundle is {out} (SHA-256 of its manifest: {pin}).")
+
+
+def _named(option: str, known: Sequence[Any] | None) -> list[Any]:
+    """The labels of `--labels`. Labelled rows tell of what type they are.
+
+    Raises:
+        InvalidInputError: No labelled row has one of them.
+    """
+    from dsplus_chains.schema import InvalidInputError, brief, label_reader, spelling
+
+    names = [spelling(name) for name in option.split(",") if spelling(name)]
+    if known is None:
+        return names
+    read = label_reader(known)
+    if missing := [name for name in names if read(name) is None]:
+        msg = f"Got no labelled row of {missing[:5]} but expected some of each label; --gold has {brief(list(known))}"
+        raise InvalidInputError(msg)
+    return [read(name) for name in names]
+
+
+def _tell(logs: Logs) -> None:
+    """Say how much of the logs is used."""
+    unread = sum(answer is None for answer in logs.answers)
+    left_out = "none was left out"
+    if logs.skipped:
+        left_out = f"{len(logs.skipped)} others were left out, the first because of this: {logs.skipped[0]}"
+    say(f"{len(logs)} rows have a text; {left_out}. {unread} of them have no answer that can be read.")

@@ -1,0 +1,63 @@
+"""The experience of a chain, and labelled rows, as commands take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from dsplus_chains.learning.experience_store import ExperienceStore
+
+ExperienceFile: TypeAlias = Annotated[
+    Path, typer.Option("--experience", metavar="FILE", help="The experience of the chain, as ExperienceStore keeps it.")
+]
+Gold: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A table of labelled rows, in the formats of `dsplus fit --data`.")
+]
+GoldText: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the texts.")]
+GoldLabel: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the labels.")]
+
+
+def open_experience(path: Path) -> ExperienceStore:
+    """The store in a file. Unlike the store itself, it makes no file.
+
+    Raises:
+        InvalidInputError: There is no such file.
+    """
+    from dsplus_chains.learning.experience_store import ExperienceStore
+    from dsplus_chains.schema import InvalidInputError
+
+    if not path.is_file():
+        msg = f"Got --experience {path} but there is no such file; data_shunt(..., experience=store) records decisions"
+        raise InvalidInputError(msg)
+    return ExperienceStore(path)
+
+
+def read_gold(
+    path: Path | None, text: str | None, label: str | None, *, known: Sequence[Any] | None = None
+) -> tuple[list[str], list[Any]] | None:
+    """Labelled texts and their labels. None without a file.
+
+    Args:
+        path: The table.
+        text: The column with the texts.
+        label: The column with the labels.
+        known: The labels, if they are known already.
+
+    Raises:
+        InvalidInputError: There is a file, and a column is not named.
+        TableError: The file is unreadable, or holds no such column.
+    """
+    if path is None:
+        return None
+    from dsplus_chains.schema import InvalidInputError
+    from dsplus_chains.tables.reading import read_table
+
+    if text is None or label is None:
+        msg = f"Got --gold {path} without its columns but expected --gold-text and --gold-label"
+        raise InvalidInputError(msg)
+    table = read_table(path)
+    return table.texts(text), table.labels(label, known=known)

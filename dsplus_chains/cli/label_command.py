@@ -1,0 +1,93 @@
+"""`dsplus label`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dsplus_chains.cli.console import AllowDownload, BundleFolder, Pin, Quiet, say, user_errors
+from dsplus_chains.cli.experience_options import ExperienceFile, open_experience
+from dsplus_chains.schema import percent
+
+if TYPE_CHECKING:
+    from dsplus_chains.learning.doubting import Doubt
+
+QUIT = "q"
+SHOW = "?"
+
+
+def label(
+    bundle: BundleFolder,
+    experience: ExperienceFile,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many inputs are shown.")] = 100,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
+    quiet: Quiet = False,
+) -> None:
+    """Give true labels to the inputs of which both models together are least sure.
+
+    [bold]dsplus label intents --experience intents.sqlite --n 50[/bold]
+
+    Type the number of a label. Enter skips an input, ? shows the labels, and q ends. Each label is kept at once. So the
+    same command goes on where you ended. What the models said is shown after your answer, so that it does not sway you.
+    """
+    with user_errors():
+        from dsplus_chains.learning.doubting import LABELLED_BY_DOUBT, least_sure
+        from dsplus_chains.storage.bundle import Bundle
+
+        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
+        labels = loaded.scorer.labels
+        with open_experience(experience) as store:
+            with nullcontext() if quiet else Console(stderr=True).status("Looking for doubtful inputs"):
+                found = least_sure(loaded, store, n)
+            if not found:
+                say("No answer of the large model waits for a true label.")
+                return
+            _show(labels)
+            given = 0
+            for number, doubt in enumerate(found, start=1):
+                say(f"\n{number} of {len(found)}: {doubt.row.text}")
+                told = _answer(labels)
+                if told == QUIT:
+                    break
+                if told is not None:
+                    store.attach(doubt.row, labels[int(told) - 1], origin=LABELLED_BY_DOUBT)
+                    given += 1
+                    say(_views(labels[int(told) - 1], doubt))
+            say(f"{given} labels are in {experience}. `dsplus learn` learns from them.")
+
+
+def _show(labels: Sequence[Any]) -> None:
+    say("\n".join(f"{number}  {name}" for number, name in enumerate(labels, start=1)))
+    say(f"Type a number. Enter skips, {SHOW} shows this list, {QUIT} ends.")
+
+
+def _answer(labels: Sequence[Any]) -> str | None:
+    """The number of a label, the sign that ends, or None to skip. The end of the input ends, too."""
+    while True:
+        typer.echo("> ", nl=False)
+        line = typer.get_text_stream("stdin").readline()
+        told = line.strip()
+        if not line or told == QUIT:
+            return QUIT
+        if not told:
+            return None
+        if told.isdecimal() and 1 <= int(told) <= len(labels):
+            return told
+        if told == SHOW:
+            _show(labels)
+        else:
+            say(f"Got {told!r} but expected a number from 1 to {len(labels)}, Enter or {QUIT}.")
+
+
+def _views(label: Any, doubt: Doubt) -> str:
+    """What the models said, for somebody who has answered."""
+    both = f"{doubt.both.label} ({percent(doubt.both.confidence)})"
+    return (
+        f"{label}. The small model says {doubt.small.label} ({percent(doubt.small.confidence)}), the large one "
+        f"{doubt.large}, both together {both}."
+    )

@@ -1,0 +1,140 @@
+"""`dsplus learn`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dsplus_chains.cli.console import (
+    AllowDownload,
+    BundleFolder,
+    Json,
+    Pin,
+    Quiet,
+    say,
+    user_errors,
+    write_json,
+)
+from dsplus_chains.cli.experience_options import (
+    ExperienceFile,
+    Gold,
+    GoldLabel,
+    GoldText,
+    open_experience,
+    read_gold,
+)
+from dsplus_chains.schema import InvalidInputError, share
+
+if TYPE_CHECKING:
+    from dsplus_chains.learning.promotion import Promotion
+    from dsplus_chains.storage.bundle import Bundle
+
+NOT_PROMOTED = 4
+"""The exit code of `learn` if the new bundle was written, but should not replace the one before it."""
+
+
+class Aim(StrEnum):
+    """What learning is spent on."""
+
+    CALLS = "calls"
+    ACCURACY = "accuracy"
+
+
+def learn(
+    bundle: BundleFolder,
+    experience: ExperienceFile,
+    out: Annotated[Path, typer.Option(metavar="BUNDLE2", help="Another folder, for the bundle that has learned.")],
+    gold: Gold = None,
+    gold_text: GoldText = "text",
+    gold_label: GoldLabel = "label",
+    aim: Annotated[
+        Aim,
+        typer.Option(help="calls: no less accurate than before, for fewer calls. accuracy: the same objective again."),
+    ] = Aim.CALLS,
+    look: Annotated[
+        int, typer.Option(min=1, help="How often these labelled rows have judged a new bundle, this time included.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+    sha256: Pin = None,
+    allow_download: AllowDownload = False,
+    json: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Teach the small model what the large one answered, and judge the new bundle.
+
+    [bold]dsplus learn intents --experience intents.sqlite --out intents-2[/bold]: the labelled rows are the examples
+    that the bundle keeps, and the true labels in the experience.
+
+    [bold]dsplus learn intents --experience intents.sqlite --gold gold.csv --aim accuracy --out intents-2[/bold]
+
+    The new bundle is written in any case. The exit code is 0 if it should replace the old one, and 4 if not. Each look
+    at the same labelled rows makes it harder (--look).
+    """
+    with user_errors():
+        from dsplus_chains.learning.learner import learn as teach
+        from dsplus_chains.learning.promotion import promote
+        from dsplus_chains.storage.bundle import Bundle
+        from dsplus_chains.storage.bundle_files import check_outputs, check_target
+
+        if out.resolve() == bundle.resolve():
+            msg = f"Got --out {out}, the bundle itself, but expected another folder; the old bundle judges the new one"
+            raise InvalidInputError(msg)
+        check_outputs(bundle, json, folder=out)
+        check_target(out.resolve())
+        before = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
+        labelled = read_gold(gold, gold_text, gold_label, known=before.scorer.labels)
+        with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):
+            after = teach(before, store, gold=labelled, aim=aim.value, seed=seed)
+        pin = after.save(out)
+        _tell(before, after)
+        say(f"The new bundle is {out} (SHA-256 of its manifest: {pin}).")
+        try:
+            found = promote(after, before, look=look)
+        except InvalidInputError as error:
+            say(f"It is not promoted, because it cannot be judged: {error}")
+            raise typer.Exit(NOT_PROMOTED) from error
+        if json is not None:
+            write_json(json, found.to_dict())
+        _judge(found)
+        if not found.promoted:
+            raise typer.Exit(NOT_PROMOTED)
+
+
+def _tell(before: Bundle, after: Bundle) -> None:
+    """Say what was learned from, and what the threshold is now."""
+    learned: dict[str, Any] = after.metadata["learned"]
+    say(
+        f"Learned from {after.metadata['rows']} labelled rows, of which {learned['labelled_with_large_answer']} have "
+        f"an answer of the large model, and from {learned['stream']} others, of which {learned['large_answers']} "
+        "have one."
+    )
+    if learned["frozen"]:
+        names = ", ".join(map(repr, learned["frozen"]))
+        say(f"Its answers {names} taught nothing, because they are wrong too often on labelled rows.")
+    if after.tuned is None:
+        say("It has no threshold. A certificate holds for one small model only, so choose one with `dsplus tune`.")
+    elif after.tuned is before.tuned:
+        say(f"The threshold stays. There are too few labelled rows for another one. {after.tuned.meaning}")
+    else:
+        say(after.tuned.meaning)
+
+
+def _judge(found: Promotion) -> None:
+    """Say the verdict, with its numbers and reasons."""
+    told = found.judgement
+    say(
+        f"On {told.n} labelled rows that neither model had seen, accuracy goes from {share(told.accuracy_before)} to "
+        f"{share(told.accuracy_after)}. The log loss falls by {told.gain:.4f} nats (p = {told.p_value:.3g}; "
+        f"{told.level:.3g} or less is needed)."
+    )
+    if found.promoted:
+        say("It is promoted: nothing speaks against it.")
+        return
+    say(f"It is not promoted: {'; '.join(found.reasons)}.")
+    if found.harmed:
+        say(f"The labels that fall: {', '.join(map(repr, found.harmed))}.")

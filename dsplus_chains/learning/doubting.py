@@ -1,0 +1,65 @@
+"""`least_sure` finds the inputs whose true label is worth asking a person for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dsplus_chains.learning.bootstrapping import decisions_in
+from dsplus_chains.learning.experience import Experience
+from dsplus_chains.schema import Prediction, brief_repr
+from dsplus_chains.storage.bundle import Bundle
+
+LABELLED_BY_DOUBT = "label"
+"""The origin of true labels that people gave to inputs which `least_sure` chose."""
+
+
+@brief_repr
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """An input that both models together are not sure of.
+
+    Args:
+        row: The last decision on it.
+        small: What the bundle's small model says of it.
+        large: What the large model answered.
+        both: What both together say. It is what the small model says where the bundle weighs no answers.
+    """
+
+    row: Experience
+    small: Prediction
+    large: Any
+    both: Prediction
+
+
+def least_sure(bundle: Bundle, experience: Any, n: int = 100) -> list[Doubt]:
+    """Find the inputs that the large model has answered, and of which both models together are least sure.
+
+    An input that has a true label already, in the experience or among those of the bundle, is left out.
+
+    Args:
+        bundle: The bundle, whose small model looks at the inputs anew.
+        experience: An `ExperienceStore`, what `read_logs` returned, or decisions in the order of their time.
+        n: Number of inputs.
+
+    Returns:
+        The least sure first. Give their labels to `ExperienceStore.attach`, with the origin "label".
+    """
+    held_out = bundle.scorer.held_out
+    labelled = set() if held_out is None else {f"{known:016x}" for known in held_out.texts.tolist()}
+    asked: dict[str, Experience] = {}
+    for row in decisions_in(experience):
+        if row.gold is not None:
+            labelled.add(row.text_hash)
+        if row.text and row.large is not None:
+            asked[row.text_hash] = row  # the last answer counts
+    rows = [row for key, row in asked.items() if key not in labelled]
+    if not rows:
+        return []
+    views: list[Prediction] = [record["prediction"] for record in bundle.scorer.batch([str(row.text) for row in rows])]
+    answers, sure = [row.large for row in rows], [row.large_confidence for row in rows]
+    both = views if bundle.fusion is None else bundle.fusion.fuse(views, answers, sure)
+    order = np.argsort([view.confidence or 0.0 for view in both], kind="stable")[:n].tolist()
+    return [Doubt(row=rows[at], small=views[at], large=answers[at], both=both[at]) for at in order]

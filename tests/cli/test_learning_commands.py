@@ -1,0 +1,269 @@
+"""`dsplus bootstrap`, `learn`, `label` and `watch`: from logs to a bundle, and from its traffic to a better one."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import numpy as np
+import pytest
+from fakes import TinyEncoder
+from typer.testing import CliRunner
+
+from dsplus_chains import Bundle, ExemplarSelector, ExperienceStore, SmallModelScorer, tune_threshold
+from dsplus_chains.learning.retuning import Aim as AimName
+from dsplus_chains.schema import LargeAnswer
+
+LABELS = ["card", "loan", "rent"]
+WORDS = {label: [f"{label}{number}" for number in range(40)] for label in LABELS}
+QUIET = ("-q",)
+
+
+class NamedEncoder(TinyEncoder):
+    """As the commands find it again."""
+
+    recipe = {"kind": "sentence", "name": "tiny"}  # noqa: RUF012
+
+
+def rows(n, seed, right=0.95):
+    """Texts, their labels, and what a large model says that is mostly right."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(n):
+        label = LABELS[rng.integers(3)]
+        words = [*rng.choice(WORDS[label], 2), rng.choice(WORDS[LABELS[rng.integers(3)]])]
+        said = label if rng.random() < right else LABELS[rng.integers(3)]
+        found.append((f"{' '.join(words)} {seed}x{number}", label, said))
+    return found
+
+
+@pytest.fixture
+def logs(table):
+    return table(
+        "logs.csv", ["body", "truth", "gpt"], [*rows(120, 1), ("", "card", "card"), ("card1 what", "card", "")]
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    """A tuned bundle of 120 labelled rows. A linear model learns fastest."""
+    texts, labels, said = (list(column) for column in zip(*rows(120, 1), strict=True))
+    encoder = NamedEncoder()
+    scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, model="linear")
+    tuned = tune_threshold(scorer.out_of_fold, labels, said, texts=texts, out_of_fold=True, fusion="posterior")
+    examples = ExemplarSelector.fit(texts, labels, encoder=encoder, predictions=scorer.out_of_fold)
+    return Bundle(scorer=scorer, tuned=tuned, instruction="Which?", examples=examples)
+
+
+@pytest.fixture
+def start(bundle, tmp_path):
+    bundle.save(tmp_path / "start")
+    return tmp_path / "start"
+
+
+def decide(bundle, path, texts, *, every=1, **view):
+    """Records decisions, of which the large model makes each second one, and so on."""
+    scored = bundle.scorer.batch([text for text, _, _ in texts])
+    with ExperienceStore(path) as store:
+        for number, ((text, _, said), record) in enumerate(zip(texts, scored, strict=True)):
+            small = record["prediction"].model_copy(update=view)
+            told = {"input": text, "prediction": small, "model_hash": bundle.scorer.model_hash}
+            large = {"large": LargeAnswer(value=said), "source": "large", "answer": said}
+            store.record({**told, **({"source": "small", "answer": "card"} if number % every else large)})
+    return path
+
+
+@pytest.fixture
+def traffic(bundle, tmp_path):
+    """A file of 80 decisions, half of them the large model's."""
+    return decide(bundle, tmp_path / "e.sqlite", rows(80, 2), every=2)
+
+
+def labels_in(path):
+    with ExperienceStore(path) as store:
+        return {row.text: row.gold for row in store.rows() if row.gold_origin == "label"}
+
+
+def test_without_labels_all_figures_are_agreement(logs, dsplus, tmp_path):
+    out = tmp_path / "b"
+    given = ("--text", "body", "--answer", "gpt", "--instruction", "Which?", "--out", out, *QUIET)
+    code, said = dsplus("bootstrap", logs, *given)
+    assert code == 0, said
+    assert "121 rows have a text; 1 others were left out, the first because of this: " in said
+    assert "1 of them have no answer that can be read" in said
+    assert "Fitted on 120 answers of the large model with 3 labels" in said
+    assert "agree with the large model, which may be wrong" in said
+    assert "accura" not in said
+    bundle = Bundle.load(out)
+    assert bundle.tuned.against == "large_answers"
+    assert bundle.task.instruction == "Which?"
+    assert set(bundle.scorer.labels) == set(LABELS)
+
+
+def test_the_columns_of_the_labels_may_be_called_as_those_of_the_logs(table, dsplus, tmp_path):
+    numbers = {"card": 1, "loan": 2, "rent": 3}
+    told = [(text, numbers[label], numbers[said]) for text, label, said in rows(150, 1)]
+    log = table("log.csv", ["body", "topic"], [(text, said) for text, _, said in told])
+    gold = table("gold.csv", ["body", "topic"], [(text, label) for text, label, _ in told[:90]])
+    given = (log, "--text", "body", "--answer", "topic", "--gold", gold, "--instruction", "Which?", *QUIET)
+    code, said = dsplus("bootstrap", *given, "--out", tmp_path / "b", "--labels", "3,2,1")
+    assert code == 0, said
+    assert "Fitted on 90 labelled rows with 3 labels, and on 60 others, of which 60 have an answer" in said
+    bundle = Bundle.load(tmp_path / "b")
+    assert bundle.scorer.labels == (3, 2, 1)
+    assert bundle.tuned.against == "labels"
+    code, said = dsplus("bootstrap", *given, "--out", tmp_path / "b", "--labels", "1,2,3,4")
+    assert (code, "no labelled row of ['4']" in said) == (2, True), said
+
+
+def test_learn_writes_a_bundle_and_says_whether_it_may_be_used(start, traffic, dsplus, tmp_path):
+    given = ("learn", start, "--experience", traffic, "--json", tmp_path / "v.json", *QUIET)
+    code, said = dsplus(*given, "--out", tmp_path / "next")
+    verdict = json.loads((tmp_path / "v.json").read_text())
+    assert code == (0 if verdict["promoted"] else 4), said
+    assert ("It is promoted" if verdict["promoted"] else "It is not promoted: ") in said
+    assert all(reason in said for reason in verdict["reasons"])
+    assert "Learned from 120 labelled rows, of which 0 have an answer" in said
+    assert "from 80 others, of which 40 have one" in said
+    learned = Bundle.load(tmp_path / "next")
+    assert learned.metadata["learned"]["large_answers"] == 40
+    assert learned.tuned.meaning in said
+    _, strict = dsplus(*given, "--look", "50", "--out", tmp_path / "next")
+    assert json.loads((tmp_path / "v.json").read_text())["level"] < verdict["level"]
+    assert "Learned from" in strict
+
+
+def test_what_is_better_beyond_chance_is_promoted(bundle, start, dsplus, tmp_path):
+    much = decide(bundle, tmp_path / "much.sqlite", rows(600, 2))
+    code, said = dsplus("learn", start, "--experience", much, "--out", tmp_path / "next", *QUIET)
+    assert (code, "It is promoted: nothing speaks against it." in said) == (0, True), said
+    assert "On 120 labelled rows that neither model had seen, accuracy goes from" in said
+
+
+def test_what_cannot_be_judged_is_written_but_not_promoted(start, traffic, table, dsplus, tmp_path):
+    others = table("gold.csv", ["text", "label"], [(text, label) for text, label, _ in rows(100, 9)])
+    given = ("learn", start, "--experience", traffic, "--gold", others, "--out", tmp_path / "next", *QUIET)
+    code, said = dsplus(*given)
+    assert (code, "cannot be judged: Got 0 labelled texts" in said) == (4, True), said
+    assert "The threshold stays. There are too few labelled rows for another one." in said
+    assert Bundle.load(tmp_path / "next").metadata["rows"] == 100
+
+
+def test_labelled_rows_may_come_from_a_file(start, traffic, table, dsplus, tmp_path):
+    gold = table("gold.csv", ["text", "label"], [(text, label) for text, label, _ in rows(100, 1)])
+    given = ("learn", start, "--experience", traffic, "--gold", gold, "--aim", "accuracy", *QUIET)
+    code, said = dsplus(*given, "--out", tmp_path / "next")
+    assert code in (0, 4), said
+    assert "Learned from 100 labelled rows" in said
+    assert Bundle.load(tmp_path / "next").metadata["learned"]["aim"] == "accuracy"
+
+
+def test_the_aims_of_the_command_are_those_of_the_library():
+    from dsplus_chains.cli.learn_command import Aim
+
+    assert tuple(Aim) == get_args(AimName)
+
+
+def asked(said):
+    """The texts that were shown."""
+    return [line.partition(": ")[2] for line in said.splitlines() if " of 4: " in line]
+
+
+def test_labels_are_given_one_after_the_other_and_kept(start, traffic, typed):
+    given = ("label", start, "--experience", traffic, "--n", "4", *QUIET)
+    code, said = typed(given, "1\n\n9\nx\n2\nq\n")
+    assert code == 0, said
+    first = asked(said)
+    assert len(first) == 4
+    labels = Bundle.load(start).scorer.labels
+    assert labels_in(traffic) == {first[0]: labels[0], first[2]: labels[1]}
+    assert "2 labels are in" in said
+    assert "Got '9' but expected a number from 1 to 3" in said
+    assert "Got 'x' but" in said
+    before, _, after = said.partition(first[0])
+    assert "small model says" not in before  # no view is told before the answer
+    assert after.index("> ") < after.index("The small model says")
+    code, said = typed(given, "")  # the end of the input ends
+    assert code == 0, said
+    assert asked(said) == [first[1]]
+    code, said = typed((*given[:4], "--n", "1000", *QUIET), "\n" * 100)
+    assert not {first[0], first[2]} & {line.partition(": ")[2] for line in said.splitlines()}
+    assert len(labels_in(traffic)) == 2
+
+
+def test_a_skipped_input_shows_nothing_of_what_the_models_said(start, traffic, typed):
+    code, said = typed(("label", start, "--experience", traffic, "--n", "4", *QUIET), "\n?\n\n")
+    assert code == 0, said
+    assert "says" not in said
+    assert said.count("1  ") == 2  # at the start, and where it was asked for
+    assert labels_in(traffic) == {}
+
+
+def test_if_all_is_labelled_it_says_so(start, tmp_path, typed):
+    with ExperienceStore(tmp_path / "none.sqlite") as store:
+        store.record({"input": "visa", "prediction": None, "answer": "card", "source": "small"})
+    code, said = typed(("label", start, "--experience", tmp_path / "none.sqlite", *QUIET), "")
+    assert (code, "waits for a true label" in said) == (0, True), said
+
+
+def test_watch_tells_what_has_changed(bundle, start, traffic, dsplus, tmp_path):
+    code, said = dsplus("watch", start, "--experience", traffic, "--json", tmp_path / "w.json")
+    assert code == 0, said
+    told = json.loads((tmp_path / "w.json").read_text())
+    assert (told["recent"], told["before"]) == (40, 40)
+    for name in ("escalation rate", "mean confidence", "estimated error", "disagreement"):
+        assert name in said
+    assert "Nothing has changed by more than chance explains." in said
+    decide(bundle, traffic, rows(60, 3), confidence=0.4)
+    code, said = dsplus("watch", start, "--experience", traffic, "--window", "60")
+    assert code == 0, said
+    assert "The figure 'escalation rate' rises from 50.0 % to 100.0 %" in said
+    assert "The figure 'mean confidence' falls" in said
+
+
+@pytest.mark.parametrize("command", ["learn", "label", "watch"])
+def test_a_missing_file_is_one_line_and_none_is_made(start, dsplus, tmp_path, command):
+    more = ("--out", tmp_path / "next") if command == "learn" else ()
+    code, said = dsplus(command, start, "--experience", tmp_path / "none.sqlite", *more)
+    assert (code, "no such file" in said) == (2, True), said
+    assert not (tmp_path / "none.sqlite").exists()
+    pinned = dsplus(command, start, "--experience", tmp_path / "none.sqlite", *more, "--sha256", "0" * 64)
+    assert (pinned[0], "do not use it" in pinned[1]) == (2, True), pinned[1]
+
+
+def test_what_the_user_can_mend_is_one_line(start, traffic, logs, dsplus, tmp_path):
+    known, out = ("--experience", traffic), ("--out", tmp_path / "x", *QUIET)
+    asked_for = ("--instruction", "Which?", *out)
+    cases = [
+        (("learn", start, *known, "--out", start), "the old bundle judges the new one"),
+        (("learn", start, *known, "--gold", logs, *out), "'text'"),
+        (("watch", start, *known, "--alpha", "2"), "alpha in (0, 1)"),
+        (("bootstrap", logs, "--answer", "gpt", "--text", "nothing", *asked_for), "'nothing'"),
+        (("bootstrap", logs, "--gold", logs, *asked_for), "expected --gold-text and --gold-label"),
+        (("bootstrap", logs, "--text", "body", "--answer", "body", *asked_for), "free text"),
+        (("bootstrap", logs, "--text", "body", "--answer", "gpt", "--instruction", "?", "--out", logs), "for a bundle"),
+    ]
+    for given, told in cases:
+        code, said = dsplus(*given)
+        assert (code, told in said) == (2, True), (given, said)
+        assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("command", ["bootstrap", "learn", "label", "watch"])
+def test_help_has_examples(command, dsplus):
+    code, said = dsplus(command, "--help")
+    assert code == 0
+    assert f"dsplus {command} " in said.replace("Usage: dsplus", "")
+
+
+@pytest.fixture
+def typed():
+    """Runs a command with lines on its standard input."""
+    from dsplus_chains.cli import app
+
+    def run(arguments, lines):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=lines)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        return result.exit_code, result.output
+
+    return run
