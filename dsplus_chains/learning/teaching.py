@@ -44,7 +44,7 @@ def soft_targets(
         >>> sure, torn = np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])
         >>> posterior = fit_posterior(np.repeat(torn, 40, 0), np.tile([0, 1], 20), np.tile([0, 1], 20))
         >>> targets = soft_targets(np.stack([torn, sure]), np.array([1]), posterior)
-        >>> targets.shape, bool(targets[0, 0, 1] > 0.9 > targets[1, 0, 1])
+        >>> targets.shape, bool(targets[0, 0, 1] > targets[1, 0, 1] > 0.1)
         ((2, 1, 2), True)
     """
     targets: Floats = np.exp(foreseen)
