@@ -31,9 +31,9 @@ FEWEST_OF_LABEL = 2
 
 def bootstrap(
     source: Any,
-    gold: tuple[Sequence[str], Sequence[Label]] | None = None,
+    gold: Any = None,
     *,
-    instruction: str,
+    instruction: str = "Which of these labels fits the input?",
     labels: Sequence[Label] | None = None,
     text: str = "text",
     answer: str = "answer",
@@ -54,10 +54,11 @@ def bootstrap(
 
     Args:
         source: An `ExperienceStore`, what `read_logs` returned, a data frame, or decisions (`Experience`).
-        gold: Labelled texts and their labels. 50 of them or more must be among the logged texts.
+        gold: Labelled texts and their labels, as a pair of columns, or a data frame with the columns "text" and
+            "label". 50 of them or more must be among the logged texts.
         instruction: What the large model was asked to decide.
-        labels: The labels. Answers are read as a chain reads them, and what is none of them is left out. By default the
-            labels are all answers that come twice or more.
+        labels: The labels. By default they are those of the labelled texts. Without them, they are all answers that
+            come twice or more. What is none of the labels, as a chain reads it, is left out.
         text: Column of the texts, for a data frame.
         answer: Column of the answers, for a data frame.
         encoder: The encoder of the small model. See `SmallModelScorer.fit`.
@@ -73,13 +74,15 @@ def bootstrap(
     Raises:
         TrainingDataError: There are too few answers, or too few labelled rows.
     """
-    rows, names = _read(decisions_in(source, text=text, answer=answer), labels, () if gold is None else gold[1])
+    truth = None if gold is None else labelled_in(gold)
+    if labels is None and truth is not None:
+        labels = each_once(truth[1])
+    rows, names = _read(decisions_in(source, text=text, answer=answer), labels)
     encoder = as_encoder(encoder)
     settings = {**settings, "instruction": instruction}
-    if gold is None:
+    if truth is None:
         return _agreeing(rows, encoder, min_gain=min_gain, keep_examples=keep_examples, seed=seed, settings=settings)
-    texts, truth = column_of(gold[0], "texts"), column_of(gold[1], "labels")
-    lesson = Lesson.of(rows, labels=names, gold_texts=texts, gold_labels=truth)
+    lesson = Lesson.of(rows, labels=names, gold_texts=truth[0], gold_labels=truth[1])
     learned = teach(lesson, encoder=encoder, seed=seed)
     if keep_examples:
         settings["examples"] = learned.examples()
@@ -122,27 +125,50 @@ def decisions_in(source: Any, *, text: str = "text", answer: str = "answer") -> 
     ]
 
 
-def _read(
-    rows: Sequence[Experience], labels: Sequence[Label] | None, further: Sequence[Label]
-) -> tuple[list[Experience], tuple[Label, ...]]:
+def labelled_in(gold: Any) -> tuple[list[Any], list[Any]]:
+    """Labelled texts and their labels, as two columns.
+
+    Args:
+        gold: A pair of columns, or a data frame with the columns "text" and "label".
+
+    Raises:
+        TrainingDataError: It is neither.
+
+    Example:
+        >>> labelled_in({"text": ["a"], "label": ["x"]}), labelled_in((["a"], ["x"]))
+        ((['a'], ['x']), (['a'], ['x']))
+    """
+    if hasattr(gold, "columns") or isinstance(gold, Mapping):
+        gold = [gold[name] for name in ("text", "label") if name in gold]
+    if len(gold) != 2 or len(gold[0]) != len(gold[1]):
+        msg = 'Got no labelled texts but expected (texts, labels) of one length, or the columns "text" and "label"'
+        raise TrainingDataError(msg)
+    return list(column_of(gold[0], "texts")), [as_cell(label) for label in column_of(gold[1], "labels")]
+
+
+def _read(rows: Sequence[Experience], labels: Sequence[Label] | None) -> tuple[list[Experience], tuple[Label, ...]]:
     """The decisions with their answers as labels, and the labels. What is no label counts as no answer.
+
+    Args:
+        rows: The decisions.
+        labels: The labels. None takes every answer that comes often enough.
 
     Raises:
         TrainingDataError: No label has two answers.
     """
-    if labels is None:
-        counts = Counter(label_key(row.large) for row in rows if isinstance(row.large, (str, int)))
-        known = [label for (_, label), n in counts.items() if n >= FEWEST_OF_LABEL]
-        names: Sequence[Label] = each_once([*further, *known])
-        said = {label_key(label) for label in names}
-        read = [replace(row, large=row.large if label_key(row.large) in said else None) for row in rows]
+    names = tuple(labels or ())
+    if names:
+        parser = LabelParser(labels=names)
+        rows = [replace(row, large=_label_in(row.large, parser)) for row in rows]
     else:
-        parser = LabelParser(labels=list(labels))
-        names, read = parser.labels, [replace(row, large=_label_in(row.large, parser)) for row in rows]
+        given = [label_key(row.large) if isinstance(row.large, (str, int)) else None for row in rows]
+        often = {key for key, n in Counter(given).items() if key is not None and n >= FEWEST_OF_LABEL}
+        rows = [row if key in often else replace(row, large=None) for row, key in zip(rows, given, strict=True)]
+        names = tuple(each_once([row.large for row in rows if row.large is not None]))
     if not names:
         msg = f"Got {len(rows)} answers, none of them twice, but expected labels. Are they free text? Give labels=[...]"
         raise TrainingDataError(msg)
-    return [row for row in read if row.text], tuple(names)
+    return [row for row in rows if row.text], names
 
 
 def _label_in(answer: Any, parser: LabelParser) -> Any:

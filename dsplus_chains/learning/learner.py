@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from dsplus_chains.learning.bootstrapping import decisions_in
+from dsplus_chains.learning.bootstrapping import decisions_in, labelled_in
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
 from dsplus_chains.learning.student import Learned, teach
@@ -19,7 +18,7 @@ def learn(
     bundle: Bundle,
     experience: Any,
     *,
-    gold: tuple[Sequence[str], Sequence[Label]] | None = None,
+    gold: Any = None,
     aim: Aim = "calls",
     seed: int = 0,
 ) -> Bundle:
@@ -36,7 +35,8 @@ def learn(
         bundle: The bundle.
         experience: An `ExperienceStore`, what `read_logs` returned, or decisions in the order of their time. True
             labels in it become labelled rows.
-        gold: Labelled texts and their labels. By default they are the examples that the bundle keeps.
+        gold: Labelled texts and their labels, as a pair of columns, or a data frame with the columns "text" and
+            "label". By default they are the examples that the bundle keeps.
         aim: What the new threshold is for. "calls" takes the cheapest chain that is no less accurate than the first one
             was. "accuracy" tunes for the same objective again. Both need labelled rows that the large model has
             answered too. With fewer than 50, the threshold and the fusion stay as they are. A certificate is about one
@@ -53,7 +53,7 @@ def learn(
     Source: two-stage confidence distillation of DS+ (arXiv 2406.15471, section 3), as a refit of every member on soft
     rows instead of gradient steps on one network.
     """
-    texts, labels = gold if gold is not None else _examples(bundle)
+    texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
     lesson = Lesson.of(decisions_in(experience), labels=bundle.scorer.labels, gold_texts=texts, gold_labels=labels)
     if not lesson.asked:
         msg = (

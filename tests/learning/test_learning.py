@@ -210,3 +210,17 @@ def test_free_text_is_no_label(stream):
     frame = {"text": stream.texts[:4], "answer": ["one thing", "another thing", "a third", "a fourth"]}
     with pytest.raises(TrainingDataError, match="free text"):
         bootstrap(frame, instruction="Which?", encoder=TinyEncoder(dimensions=256))
+
+
+def test_answers_that_no_labelled_row_has_are_left_out(gold, stream):
+    said = ["taxi" if number % 10 == 0 else answer for number, answer in enumerate(stream.answers)]
+    frame = {"text": stream.texts + gold.texts, "answer": said + gold.answers}
+    known = {"text": gold.texts, "label": gold.labels}
+    found = bootstrap(frame, known, encoder=TinyEncoder(dimensions=256))
+    assert sorted(found.scorer.labels) == LABELS
+    assert found.metadata["learned"]["large_answers"] == 270
+
+
+def test_labelled_rows_that_are_no_columns_are_refused(bundle, gold):
+    with pytest.raises(TrainingDataError, match="one length"):
+        learn(bundle, [], gold=(gold.texts, gold.labels[:-1]))
