@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
-from dsplus_chains.schema import brief_repr, percent
+from dsplus_chains.schema import brief_repr, share
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -61,7 +61,7 @@ class Judgement:
             told = f"its log loss falls by {self.gain:.4f} nats, with p = {self.p_value:.3g} above {self.level:.3g}"
             against.append(f"it is not shown to be better: {told}")
         if self.accuracy_after < self.accuracy_before - MOST_LOST:
-            told = f"from {percent(self.accuracy_before)} to {percent(self.accuracy_after)}"
+            told = f"from {share(self.accuracy_before)} to {share(self.accuracy_after)}"
             against.append(f"its accuracy falls {told}")
         if self.harmed:
             against.append(f"it does harm, by the number of classes that fall: {len(self.harmed)}")

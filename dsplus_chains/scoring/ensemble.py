@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.encoder import Encoder, recipe_of
-from dsplus_chains.schema import TrainingDataError, brief_repr
+from dsplus_chains.schema import TrainingDataError, brief_repr, share
 from dsplus_chains.scoring.members.head import Targets
 from dsplus_chains.scoring.members.lessons import Lessons
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
@@ -77,7 +77,7 @@ class MemberReport:
         """The worth in a line of text."""
         worth = "too few examples to say what it is worth"
         if self.accuracy is not None and self.log_loss is not None:
-            worth = f"right on {self.accuracy:.1%} out of fold, log loss {self.log_loss:.3f}".replace("%", " %")
+            worth = f"right on {share(self.accuracy)} out of fold, log loss {self.log_loss:.3f}"
         return f"{self.name}: {worth}, weight {self.weight:.2f}"
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dsplus_chains.evaluation.answers import number
 from dsplus_chains.evaluation.curve import OperatingCurve
-from dsplus_chains.schema import InfeasibleTargetError
+from dsplus_chains.schema import InfeasibleTargetError, share
 from dsplus_chains.tuning.certify import Risk, smallest_certifiable
 from dsplus_chains.tuning.select import cheapest, most_accurate
 from dsplus_chains.tuning.tuned import OperatingPoint
@@ -42,13 +42,13 @@ def infeasible(
         point = operating_points(curve, None)[nearest]
         reason = (
             f"no point that these allow is as accurate as the large model on these rows; the most accurate one of all "
-            f"is right on {point.accuracy:.1%} at {point.escalation_rate:.1%} escalated"
+            f"is right on {share(point.accuracy)} at {share(point.escalation_rate)} escalated"
         )
         return InfeasibleTargetError(f"Got {wanted}, but {reason}", target=bounds, nearest=point)
     if not allowed.any():
         nearest = cheapest(curve, np.ones_like(allowed))
         point = operating_points(curve, None)[nearest]
-        reason = f"the cheapest point escalates {point.escalation_rate:.1%} at a cost of {point.cost:g} an input"
+        reason = f"the cheapest point escalates {share(point.escalation_rate)} at a cost of {point.cost:g} an input"
         return InfeasibleTargetError(f"Got {wanted}, but {reason}", target=bounds, nearest=point)
     found = smallest_certifiable(curve, allowed, risk=risk, delta=delta, replacing=replacing)
     if found is None:

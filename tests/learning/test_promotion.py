@@ -76,7 +76,7 @@ def test_a_fall_of_accuracy_stops_a_candidate_that_is_surer():
     after[:2] = after[:2, ::-1]
     found = judge(before, after, targets, level=0.03)
     assert found.p_value < 0.03
-    assert found.reasons == ("its accuracy falls from 100 % to 98 %",)
+    assert found.reasons == ("its accuracy falls from 100.0 % to 98.0 %",)
 
 
 def test_all_looks_together_spend_alpha():
