@@ -36,7 +36,8 @@ def label(
     same command goes on where you ended. What the models said is shown after your answer, so that it does not sway you.
     """
     with user_errors():
-        from dsplus_chains.learning.doubting import LABELLED_BY_DOUBT, least_sure
+        from dsplus_chains.learning.doubting import least_sure
+        from dsplus_chains.learning.experience import LABELLED_BY_DOUBT
         from dsplus_chains.storage.bundle import Bundle
 
         loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)

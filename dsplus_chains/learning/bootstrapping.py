@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,14 +13,23 @@ from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
-from dsplus_chains.learning.experience import Experience, hash_of_input
+from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience, hash_of_input
 from dsplus_chains.learning.experience_store import ExperienceStore
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import tuned_anew
-from dsplus_chains.learning.student import teach
+from dsplus_chains.learning.student import FEWEST_TUNING_ROWS, teach
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import Label, TrainingDataError, as_cell, column_of, each_once, is_missing, label_key
+from dsplus_chains.schema import (
+    Label,
+    TrainingDataError,
+    TrainingDataWarning,
+    as_cell,
+    column_of,
+    each_once,
+    is_missing,
+    label_key,
+)
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.origin import provenance
@@ -27,6 +37,15 @@ from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
 FEWEST_OF_LABEL = 2
 """Labels with fewer answers cannot be learned."""
+
+
+LABELLED_BY, LARGE_MODEL = "labelled_by", "the large model"
+"""What the metadata of a bundle say whose labels are no truth."""
+
+
+def is_labelled_by_large(bundle: Bundle) -> bool:
+    """Whether a bundle's labels are what the large model answered. Then they are no truth."""
+    return bundle.metadata.get(LABELLED_BY) == LARGE_MODEL
 
 
 def bootstrap(
@@ -55,7 +74,8 @@ def bootstrap(
     Args:
         source: An `ExperienceStore`, what `read_logs` returned, a data frame, or decisions (`Experience`).
         gold: Labelled texts and their labels, as a pair of columns, or a data frame with the columns "text" and
-            "label". 50 of them or more must be among the logged texts.
+            "label". 50 of them or more must be among the logged texts. By default they are those of a store, if it
+            holds as many.
         instruction: What the large model was asked to decide.
         labels: The labels. By default they are those of the labelled texts. Without them, they are all answers that
             come twice or more. What is none of the labels, as a chain reads it, is left out.
@@ -74,14 +94,17 @@ def bootstrap(
     Raises:
         TrainingDataError: There are too few answers, or too few labelled rows.
     """
-    truth = None if gold is None else labelled_in(gold)
+    found = decisions_in(source, text=text, answer=answer)
+    truth = _truth(found) if gold is None else labelled_in(gold)
     if labels is None and truth is not None:
-        labels = each_once(truth[1])
-    rows, names = _read(decisions_in(source, text=text, answer=answer), labels)
+        labels = each_once([*truth[1], *(row.gold for row in found if row.gold is not None)])
+    rows, names = _read(found, labels)
     encoder = as_encoder(encoder)
     settings = {**settings, "instruction": instruction}
     if truth is None:
-        return _agreeing(rows, encoder, min_gain=min_gain, keep_examples=keep_examples, seed=seed, settings=settings)
+        return _agreeing(
+            rows, names, encoder, min_gain=min_gain, keep_examples=keep_examples, seed=seed, settings=settings
+        )
     lesson = Lesson.of(rows, labels=names, gold_texts=truth[0], gold_labels=truth[1])
     learned = teach(lesson, encoder=encoder, seed=seed)
     if keep_examples:
@@ -168,19 +191,26 @@ def _read(rows: Sequence[Experience], labels: Sequence[Label] | None) -> tuple[l
     if not names:
         msg = f"Got {len(rows)} answers, none of them twice, but expected labels. Are they free text? Give labels=[...]"
         raise TrainingDataError(msg)
-    return [row for row in rows if row.text], names
+    return rows, names
 
 
 def _label_in(answer: Any, parser: LabelParser) -> Any:
     """The label that an answer is, None if it is none."""
     try:
-        return None if answer is None else parser.invoke(answer)
+        return None if answer is None else parser.parse(answer)
     except OutputParserException:
         return None
 
 
+def _truth(rows: Sequence[Experience]) -> tuple[list[Any], list[Any]] | None:
+    """No labelled rows beside those of a store, if it holds enough of them. None if it does not."""
+    known = {row.text_hash for row in rows if row.gold is not None and row.gold_origin not in CHOSEN_BY_ERRORS}
+    return ([], []) if len(known) >= FEWEST_TUNING_ROWS else None
+
+
 def _agreeing(
     rows: Sequence[Experience],
+    names: Sequence[Label],
     encoder: Encoder,
     *,
     min_gain: float,
@@ -189,8 +219,15 @@ def _agreeing(
     settings: dict[str, Any],
 ) -> Bundle:
     """A bundle that agrees with the large model. Nothing else is known."""
-    last = {row.text_hash: row for row in rows if row.large is not None}
-    texts, answers = [str(row.text) for row in last.values()], [row.large for row in last.values()]
+    last = {row.text_hash: row for row in rows if row.text and row.large is not None}
+    counts = Counter(label_key(row.large) for row in last.values())
+    rank = {label_key(name): number for number, name in enumerate(names)}
+    often = [row for row in last.values() if counts[label_key(row.large)] >= FEWEST_OF_LABEL]
+    if rare := [name for name in names if counts[label_key(name)] < FEWEST_OF_LABEL]:
+        msg = f"Got fewer than {FEWEST_OF_LABEL} answers of {rare[:5]}, so the small model does not know these labels"
+        warnings.warn(msg, TrainingDataWarning, stacklevel=3)
+    often.sort(key=lambda row: rank[label_key(row.large)])  # so the labels keep their order
+    texts, answers = [str(row.text) for row in often], [row.large for row in often]
     scorer = SmallModelScorer.fit(texts, answers, encoder=encoder, seed=seed)
     views, tuned = scorer.out_of_fold, None
     if views is not None:
@@ -199,5 +236,5 @@ def _agreeing(
     if keep_examples:
         vectors = scorer.example_vectors
         settings["examples"] = ExemplarSelector.fit(texts, answers, encoder=encoder, predictions=views, vectors=vectors)
-    told = provenance(texts, answers, seed=seed, labelled_by="the large model")
+    told = provenance(texts, answers, seed=seed, **{LABELLED_BY: LARGE_MODEL})
     return Bundle(scorer=scorer, tuned=tuned, metadata=told, **settings)

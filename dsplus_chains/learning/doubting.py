@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dsplus_chains.learning.bootstrapping import decisions_in
+from dsplus_chains.learning.bootstrapping import decisions_in, is_labelled_by_large
 from dsplus_chains.learning.experience import Experience
 from dsplus_chains.schema import Prediction, brief_repr
 from dsplus_chains.storage.bundle import Bundle
-
-LABELLED_BY_DOUBT = "label"
-"""The origin of true labels that people gave to inputs which `least_sure` chose."""
 
 
 @brief_repr
@@ -47,7 +44,7 @@ def least_sure(bundle: Bundle, experience: Any, n: int = 100) -> list[Doubt]:
     Returns:
         The least sure first. Give their labels to `ExperienceStore.attach`, with the origin "label".
     """
-    held_out = bundle.scorer.held_out
+    held_out = None if is_labelled_by_large(bundle) else bundle.scorer.held_out
     labelled = set() if held_out is None else {f"{known:016x}" for known in held_out.texts.tolist()}
     asked: dict[str, Experience] = {}
     for row in decisions_in(experience):

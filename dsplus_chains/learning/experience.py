@@ -8,6 +8,11 @@ from typing import Any
 
 from dsplus_chains.schema import Label, Prediction, brief_repr, text_hash
 
+LABELLED_BY_DOUBT = "label"
+"""Origin of true labels that were asked for because the models were not sure."""
+CHOSEN_BY_ERRORS = (LABELLED_BY_DOUBT, "correction")
+"""Origins of true labels that are there because somebody doubted the answer. They say nothing of the other inputs."""
+
 
 @brief_repr
 @dataclass(frozen=True, kw_only=True)

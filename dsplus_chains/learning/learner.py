@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from dsplus_chains.learning.bootstrapping import decisions_in, labelled_in
+from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
 from dsplus_chains.learning.student import Learned, teach
@@ -12,6 +13,7 @@ from dsplus_chains.schema import Label, TrainingDataError
 from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
+from dsplus_chains.tuning.tuned import TunedThreshold
 
 
 def learn(
@@ -55,9 +57,9 @@ def learn(
     """
     texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
     lesson = Lesson.of(decisions_in(experience), labels=bundle.scorer.labels, gold_texts=texts, gold_labels=labels)
-    if not lesson.asked:
+    if not lesson.asked and all(row.label is None for row in lesson.stream):
         msg = (
-            f"Got {len(lesson.texts)} decisions without a large answer to learn from but expected some; record more, "
+            f"Got {len(lesson.stream)} decisions without a large answer to learn from but expected some; record more, "
             "with data_shunt(..., experience=store)"
         )
         raise TrainingDataError(msg)
@@ -85,20 +87,33 @@ def _with(bundle: Bundle, learned: Learned, *, aim: Aim, seed: int) -> Bundle:
         told["learned"]["tuned_for"] = was.after(tuned)
     if tuned is None and (was is None or "max_risk" not in was.constraints):
         tuned = bundle.tuned  # too few rows to choose another one
-    return Bundle(
-        scorer=learned.scorer, tuned=tuned, task=task, large=bundle.large, metadata={**bundle.metadata, **told}
-    )
+    elif tuned is not None:
+        tuned = _within(tuned, bundle, learned.scorer)
+    metadata = {name: value for name, value in bundle.metadata.items() if name != LABELLED_BY} | told
+    return Bundle(scorer=learned.scorer, tuned=tuned, task=task, large=bundle.large, metadata=metadata)
+
+
+def _within(tuned: TunedThreshold, bundle: Bundle, scorer: SmallModelScorer) -> TunedThreshold:
+    """The threshold with a bound on the distance, if the bundle had one, for the same share of training examples."""
+    limit = None if bundle.tuned is None else bundle.tuned.max_ood_score
+    known, new = bundle.scorer.classifier.own_distances, scorer.classifier.own_distances
+    if limit is None or known is None or new is None:
+        return tuned
+    share = float((known <= limit).mean())
+    return replace(tuned, max_ood_score=scorer.ood_limit(share or 0.99))
 
 
 def _examples(bundle: Bundle) -> tuple[list[str], list[Label]]:
     """The labelled examples that a bundle keeps."""
-    kept = bundle.task.examples
+    kept = None if is_labelled_by_large(bundle) else bundle.task.examples
     rows = () if kept is None else kept.exemplars
     return [row.input for row in rows], [row.label for row in rows]
 
 
 def _model_of(scorer: SmallModelScorer) -> ModelName:
-    return "linear" if {member.kind for member in scorer.classifier.members} == {"linear"} else "auto"
+    """The members of a small model. One of few examples is linear, but need not stay so."""
+    alone = {member.kind for member in scorer.classifier.members} == {"linear"}
+    return "linear" if alone and scorer.held_out is not None else "auto"
 
 
 def _calibration_of(scorer: SmallModelScorer) -> CalibrationName:

@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.learning.experience import Experience, hash_of_input
+from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience, hash_of_input
 from dsplus_chains.schema import Label, TrainingDataError, brief, brief_repr, label_key, labels_outside
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonRow:
+    """All that is known of a text.
+
+    Args:
+        text: The text.
+        label: Its true label. None if it has none.
+        answer: The large model's last answer. None if it was not asked.
+        confidence: The large model's own confidence in it. None if that is not known.
+    """
+
+    text: str
+    label: Any = None
+    answer: Any = None
+    confidence: float | None = None
 
 
 @brief_repr
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """Labelled rows, and a stream of rows without a label. No text is in both, and none is twice in the stream.
+    """Labelled rows that judge, and a stream of others. No text is in both, and none is twice in the stream.
 
     Args:
         labels: The labels, in the order of the small model's probabilities.
-        gold_texts: The labelled texts.
-        gold_labels: Their labels.
-        gold_answers: What the large model says of them, None where that is not known.
-        texts: The texts of the stream.
-        answers: The large model's answers. None where the small model answered alone.
-        confidences: The large model's own confidence, None where it is not known.
+        gold: The labelled rows. They calibrate, tune and judge.
+        stream: The other rows. Some may have a true label and yet judge nothing, because they were chosen for being
+            hard. See `CHOSEN_BY_ERRORS`.
     """
 
     labels: tuple[Label, ...]
-    gold_texts: tuple[str, ...]
-    gold_labels: tuple[Label, ...]
-    gold_answers: tuple[Any, ...]
-    texts: tuple[str, ...]
-    answers: tuple[Any, ...]
-    confidences: tuple[float | None, ...]
+    gold: tuple[LessonRow, ...]
+    stream: tuple[LessonRow, ...]
 
     @classmethod
     def of(
@@ -47,8 +57,9 @@ class Lesson:
     ) -> Self:
         """Sort what is known.
 
-        A text with a true label in the experience joins the labelled rows. If a text has several true labels there, the
-        last one counts, as the last answer of the large model does.
+        A text with a true label in the experience joins the labelled rows, unless the label was asked for because the
+        row was hard. If a text has several true labels, the last one in the experience counts. So does the last answer
+        of the large model.
 
         Args:
             experience: Decisions of the chain, in the order of their time. Those without a text teach nothing.
@@ -59,70 +70,79 @@ class Lesson:
         Raises:
             TrainingDataError: A true label is none of the labels, or there is none of some label.
         """
-        told: dict[str, _Told] = {}
+        told: dict[str, Experience] = {}
         for row in experience:
-            known = told.setdefault(row.text_hash, _Told())
-            known.text = row.text or known.text
-            if row.large is not None:
-                known.answer, known.confidence = row.large, row.large_confidence
-            if row.gold is not None:
-                known.gold = row.gold
-        keys = [hash_of_input(text) for text in gold_texts]
-        given = [
-            (text, label, told[key].answer if key in told else None)
-            for text, label, key in zip(gold_texts, gold_labels, keys, strict=True)
+            told[row.text_hash] = _joined(told.get(row.text_hash), row)
+        kept: dict[str, str] = {}  # a text may have been redacted, and then has another hash than the input
+        for key, known in told.items():
+            if known.text:
+                kept.setdefault(hash_of_input(known.text), key)
+        keys = [key if key in told else kept.get(key, key) for key in map(hash_of_input, gold_texts)]
+        gold = [
+            _row(text, label, told.get(key)) for text, label, key in zip(gold_texts, gold_labels, keys, strict=True)
         ]
-        taken = set(keys)
-        new = [row for key, row in told.items() if key not in taken and row.text]
-        gold = [*given, *((row.text, row.gold, row.answer) for row in new if row.gold is not None)]
-        if strange := labels_outside([label for _, label, _ in gold], labels):
+        taken, stream = set(keys), list[LessonRow]()
+        for known in (told[key] for key in kept.values() if key not in taken):
+            judges = known.gold is not None and known.gold_origin not in CHOSEN_BY_ERRORS
+            (gold if judges else stream).append(_row(str(known.text), known.gold, known))
+        if strange := labels_outside([row.label for row in (*gold, *stream)], [None, *labels]):
             msg = f"Got the true labels {strange[:5]} but the small model knows {brief(list(labels))}; fit it with them"
             raise TrainingDataError(msg)
-        gold = _labels_in_order(gold, labels)
-        stream = [row for row in new if row.gold is None]
-        return cls(
-            labels=tuple(labels),
-            gold_texts=tuple(str(text) for text, _, _ in gold),
-            gold_labels=tuple(label for _, label, _ in gold),
-            gold_answers=tuple(answer for _, _, answer in gold),
-            texts=tuple(str(row.text) for row in stream),
-            answers=tuple(row.answer for row in stream),
-            confidences=tuple(row.confidence for row in stream),
-        )
+        return cls(labels=tuple(labels), gold=tuple(_labels_in_order(gold, labels)), stream=tuple(stream))
 
-    def columns(self, answers: Sequence[Any]) -> NDArray[np.int64]:
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """The numbers of the labelled rows that the large model has answered."""
+        return tuple(number for number, row in enumerate(self.gold) if row.answer is not None)
+
+    def numbers(self, labels: Iterable[Any]) -> NDArray[np.int64]:
         """The class number of each label or answer, -1 for what is none."""
         number_of = {label_key(label): number for number, label in enumerate(self.labels)}
-        known = [number_of.get(label_key(told), -1) if isinstance(told, (str, int)) else -1 for told in answers]
+        known = [number_of.get(label_key(told), -1) if isinstance(told, (str, int)) else -1 for told in labels]
         return np.array(known, dtype=np.int64)
 
     @property
     def asked(self) -> int:
         """Number of rows of the stream that the large model has answered."""
-        return sum(answer is not None for answer in self.answers)
+        return sum(row.answer is not None for row in self.stream)
 
 
-@dataclass
-class _Told:
-    """All that is known of a text."""
+def _joined(known: Experience | None, row: Experience) -> Experience:
+    """What two decisions on one text tell. The later one counts."""
+    if known is None:
+        return row
+    later = row if row.large is not None else known
+    truth = row if row.gold is not None else known
+    return replace(
+        row,
+        text=row.text or known.text,
+        large=later.large,
+        large_confidence=later.large_confidence,
+        gold=truth.gold,
+        gold_origin=truth.gold_origin,
+    )
 
-    text: str | None = None
-    answer: Any = None
-    confidence: float | None = None
-    gold: Any = None
+
+def _row(text: str, label: Any, known: Experience | None) -> LessonRow:
+    """A row. What the experience says of it comes before what was known of it."""
+    if known is None:
+        return LessonRow(text=text, label=label)
+    truth = label if known.gold is None else known.gold
+    return LessonRow(text=text, label=truth, answer=known.large, confidence=known.large_confidence)
 
 
-def _labels_in_order(gold: list[tuple[Any, Any, Any]], labels: Sequence[Label]) -> list[tuple[Any, Any, Any]]:
+def _labels_in_order(gold: list[LessonRow], labels: Sequence[Label]) -> list[LessonRow]:
     """The rows, with one of each label first, so that a fit keeps the order of the labels.
 
     Raises:
         TrainingDataError: There is no row of some label.
     """
     first: dict[Any, int] = {}
-    for number, (_, label, _) in enumerate(gold):
-        first.setdefault(label_key(label), number)
+    for number, row in enumerate(gold):
+        first.setdefault(label_key(row.label), number)
     if missing := [label for label in labels if label_key(label) not in first]:
         msg = f"Got no labelled row of {missing[:5]} but expected two or more of each label; give gold=(texts, labels)"
         raise TrainingDataError(msg)
     lead = [first[label_key(label)] for label in labels]
-    return [gold[number] for number in lead] + [row for number, row in enumerate(gold) if number not in set(lead)]
+    others = set(range(len(gold))) - set(lead)
+    return [gold[number] for number in [*lead, *sorted(others)]]

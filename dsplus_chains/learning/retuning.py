@@ -51,9 +51,13 @@ class TunedFor:
         known = bundle.metadata.get("learned", {}).get("tuned_for")
         if known is not None and known["data_hash"] == tuned.data_hash:
             return cls(**known)
+        constraints, objective = dict(tuned.constraints), tuned.objective
+        if constraints.pop("max_cost", None) is not None:  # its unit is not known here, but what it allowed is
+            constraints["max_escalation"] = min(escalation_rate, constraints.get("max_escalation", 1.0))
+            objective = "max_escalation" if objective == "max_cost" else objective
         return cls(
-            objective=tuned.objective,
-            constraints=dict(tuned.constraints),
+            objective=objective,
+            constraints=constraints,
             accuracy=accuracy,
             escalation_rate=escalation_rate,
             set_coverage=tuned.set_coverage,
@@ -89,17 +93,18 @@ def tuned_anew(
         None with fewer than 50 such rows, or if the chain was certified. A certificate is about one small model, and
         cannot come from rows that trained it.
     """
-    lesson, views = learned.lesson, learned.scorer.out_of_fold
-    rows = [row for row, answer in enumerate(lesson.gold_answers) if answer is not None]
+    gold, views = learned.lesson.gold, learned.scorer.out_of_fold
+    rows = learned.lesson.answered
     if views is None or len(rows) < FEWEST_TUNING_ROWS or (was is not None and "max_risk" in was.constraints):
         return None
 
     def tune(**how: Any) -> TunedThreshold:
         return tune_threshold(
             [views[row] for row in rows],
-            [lesson.gold_labels[row] for row in rows],
-            [lesson.gold_answers[row] for row in rows],
-            texts=[lesson.gold_texts[row] for row in rows],
+            [gold[row].label for row in rows],
+            [gold[row].answer for row in rows],
+            texts=[gold[row].text for row in rows],
+            large_confidences=[gold[row].confidence for row in rows],
             out_of_fold=True,
             set_coverage=None if was is None else was.set_coverage,
             seed=seed,

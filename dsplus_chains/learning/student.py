@@ -16,6 +16,7 @@ from dsplus_chains.learning.teaching import frozen_classes, soft_targets
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import Label, TrainingDataError, brief_repr
 from dsplus_chains.scoring.ensemble import FOLDS, CalibrationName, ModelName
+from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.storage.origin import provenance
@@ -31,17 +32,15 @@ class Learned:
 
     Args:
         scorer: The small model.
-        before: The small model of the labelled rows alone.
         lesson: The rows.
-        fusion: What weighed both answers. None if there was nothing to weigh them by.
         frozen: The labels that the large model taught nothing about.
+        vectors: The vectors of the labelled rows.
     """
 
     scorer: SmallModelScorer
-    before: SmallModelScorer
     lesson: Lesson
-    fusion: AnswerFusion | None
     frozen: tuple[Label, ...]
+    vectors: NDArray[np.float32]
 
     def examples(self, like: ExemplarSelector | None = None) -> ExemplarSelector:
         """The labelled rows as examples to show to the large model.
@@ -49,27 +48,27 @@ class Learned:
         Args:
             like: The selector whose settings are kept.
         """
-        kept = (
-            {} if like is None else {name: getattr(like, name) for name in ("k", "diversity", "per_label", "input_key")}
-        )
+        names = ("k", "diversity", "per_label", "input_key")
         return ExemplarSelector.fit(
-            self.lesson.gold_texts,
-            self.lesson.gold_labels,
+            [row.text for row in self.lesson.gold],
+            [row.label for row in self.lesson.gold],
             encoder=self.scorer.encoder,
             predictions=self.scorer.out_of_fold,
-            **kept,
+            vectors=self.vectors,
+            **({} if like is None else {name: getattr(like, name) for name in names}),
         )
 
     def provenance(self, *, seed: int) -> dict[str, Any]:
         """Where the small model comes from, as plain data for `Bundle.metadata`."""
         lesson = self.lesson
         counts = {
-            "stream": len(lesson.texts),
+            "stream": len(lesson.stream),
             "large_answers": lesson.asked,
-            "labelled_with_large_answer": sum(answer is not None for answer in lesson.gold_answers),
+            "labelled_with_large_answer": len(lesson.answered),
             "frozen": list(self.frozen),
         }
-        return provenance(list(lesson.gold_texts), list(lesson.gold_labels), seed=seed, learned=counts)
+        texts, labels = [row.text for row in lesson.gold], [row.label for row in lesson.gold]
+        return provenance(texts, labels, seed=seed, learned=counts)
 
 
 def teach(
@@ -98,58 +97,56 @@ def teach(
     Raises:
         TrainingDataError: There are too few labelled rows, or it is not known how often the large model is right.
     """
-    names = lesson.labels
-    vectors = encoder.encode([*lesson.gold_texts, *lesson.texts])
+    names, gold, stream = lesson.labels, lesson.gold, lesson.stream
+    batch = TextBatch([row.text for row in (*gold, *stream)], encoder)  # all fits share its vectors
 
     def fit(soft: SoftRows) -> SmallModelScorer:
         return SmallModelScorer.fit(
-            lesson.gold_texts,
-            lesson.gold_labels,
+            [row.text for row in gold],
+            [row.label for row in gold],
             encoder=encoder,
             model=model,
             calibration=calibration,
             seed=seed,
             input_key=input_key,
             soft=soft,
-            vectors=vectors,
+            batch=batch,
         )
 
-    soft = SoftRows.unknown(lesson.texts, n_folds=FOLDS, n_classes=len(names))
-    before = fit(soft)
-    fusion = _fusion(lesson, before, fusion)
-    answers, told = lesson.columns(lesson.answers), lesson.columns(lesson.gold_answers)
-    frozen = frozen_classes(lesson.columns(lesson.gold_labels), told, len(names))
-    confidences = confidence_column(lesson.confidences, lesson.answers)
-    after = before
-    asked = answers >= 0
-    for rows in (np.flatnonzero(asked), np.flatnonzero(~asked)):  # what is kept, is believed by who has learned already
+    soft = SoftRows.unknown([row.text for row in stream], n_folds=FOLDS, n_classes=len(names))
+    scorer = fit(soft)
+    posterior = _fusion(lesson, scorer, fusion).posterior
+    answers, truths = lesson.numbers(row.answer for row in stream), lesson.numbers(row.label for row in stream)
+    confidences = confidence_column([row.confidence for row in stream], stream)
+    known = lesson.numbers(row.label for row in gold), lesson.numbers(row.answer for row in gold)
+    frozen = frozen_classes(*known, len(names))
+    told = (answers >= 0) | (truths >= 0)
+    for rows in (np.flatnonzero(told), np.flatnonzero(~told)):  # what was kept is believed by who has learned the rest
         if len(rows):
             taught = soft_targets(
-                _foreseen(after, soft, rows),
-                answers[rows],
-                fusion.posterior,
-                confidences=confidences[rows],
-                frozen=frozen,
+                _foreseen(scorer, soft, rows), answers[rows], posterior, confidences=confidences[rows], frozen=frozen
             )
+            sure = np.flatnonzero(truths[rows] >= 0)
+            taught[:, sure] = np.eye(len(names))[truths[rows][sure]]
             soft = soft.taught(rows, taught)
-            after = fit(soft)
+            scorer = fit(soft)
     stopped = tuple(name for name, is_frozen in zip(names, frozen, strict=True) if is_frozen)
-    return Learned(scorer=after, before=before, lesson=lesson, fusion=fusion, frozen=stopped)
+    return Learned(scorer=scorer, lesson=lesson, frozen=stopped, vectors=batch.vectors[: len(gold)])
 
 
-def _fusion(lesson: Lesson, before: SmallModelScorer, known: AnswerFusion | None) -> AnswerFusion:
+def _fusion(lesson: Lesson, scorer: SmallModelScorer, known: AnswerFusion | None) -> AnswerFusion:
     """What weighs the answers of the stream, from the labelled rows if the large model has answered enough of them.
 
     Raises:
         TrainingDataError: Nothing tells how often the large model is right.
     """
-    views = before.out_of_fold
-    rows = [row for row, answer in enumerate(lesson.gold_answers) if answer is not None]
+    views, rows = scorer.out_of_fold, lesson.answered
     if views is not None and len(rows) >= FEWEST_TUNING_ROWS:
         return AnswerFusion.fit(
             [views[row] for row in rows],
-            [lesson.gold_labels[row] for row in rows],
-            [lesson.gold_answers[row] for row in rows],
+            [lesson.gold[row].label for row in rows],
+            [lesson.gold[row].answer for row in rows],
+            large_confidences=[lesson.gold[row].confidence for row in rows],
             names=lesson.labels,
         )
     if known is not None and known.labels == lesson.labels:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dsplus_chains.learning.promotion import Promotion, promote
-from dsplus_chains.schema import BundleError, InvalidInputError, shown
+from dsplus_chains.schema import BundleError, InvalidInputError, read_json, shown
 from dsplus_chains.storage.bundle import Bundle
-from dsplus_chains.storage.files import replacing_file
+from dsplus_chains.storage.files import held, replacing_file
 
-_CURRENT = "current.json"
-_DECISIONS = "decisions.jsonl"
+_STATE, _LOCK = "versions.json", ".lock"
 
 
 class Versions:
     """Bundles by number in a folder, which of them is in use, and every decision on a candidate.
 
-    Nothing is deleted. The current version changes in one step, so a reader finds the old one or the new one.
+    Nothing is deleted. The current version and the decision change in one step. So a reader, or what a kill has left,
+    finds both or neither. Processes that share the folder take turns.
 
     Args:
         path: The folder. It is made if it is missing.
@@ -52,8 +51,7 @@ class Versions:
     @property
     def decisions(self) -> list[dict[str, Any]]:
         """All decisions on candidates, as plain data, in the order in which they were made."""
-        file = self.path / _DECISIONS
-        return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+        return list(self._state["decisions"])
 
     def load(self, number: int | None = None, **how: Any) -> Bundle:
         """Read a version.
@@ -83,10 +81,10 @@ class Versions:
         Returns:
             Its number.
         """
-        number = max(self.numbers, default=0) + 1
-        pin = bundle.save(self.path / str(number))
-        if use:
-            self._write([*self._used, {"version": number, "sha256": pin}])
+        with held(self.path / _LOCK):
+            number, pin = self._saved(bundle)
+            if use:
+                self._write(used=[*self._used, {"version": number, "sha256": pin}])
         return number
 
     def promote(self, candidate: Bundle, *, alpha: float = 0.05, **how: Any) -> Promotion:
@@ -99,12 +97,13 @@ class Versions:
             alpha: Chance that in all looks together a candidate is promoted that is not better.
             **how: How the version in use is read. See `Bundle.load`.
         """
-        before = self.current
-        found = promote(candidate, self.load(**how), alpha=alpha, look=len(self.decisions) + 1)
-        number = self.add(candidate, use=found.promoted)
-        told = {"candidate": number, "incumbent": before, **found.to_dict()}
-        with (self.path / _DECISIONS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        with held(self.path / _LOCK):
+            state, before = self._state, self.current
+            found = promote(candidate, self.load(**how), alpha=alpha, look=len(state["decisions"]) + 1)
+            number, pin = self._saved(candidate)
+            told = {"candidate": number, "incumbent": before, **found.to_dict()}
+            used = [*state["used"], *([{"version": number, "sha256": pin}] if found.promoted else [])]
+            self._write(used=used, decisions=[*state["decisions"], told])
         return found
 
     def rollback(self) -> int:
@@ -116,19 +115,29 @@ class Versions:
         Raises:
             InvalidInputError: There was none before.
         """
-        used = self._used
-        if len(used) < 2:
-            msg = f"Got a rollback of version {self.current} but expected an earlier one that was in use"
-            raise InvalidInputError(msg)
-        self._write(used[:-1])
+        with held(self.path / _LOCK):
+            used = self._used
+            if len(used) < 2:
+                msg = f"Got a rollback of version {self.current} but expected an earlier one that was in use"
+                raise InvalidInputError(msg)
+            self._write(used=used[:-1])
         return int(used[-2]["version"])
 
     @property
-    def _used(self) -> list[dict[str, Any]]:
-        """The versions that came into use and were not put back, in their order."""
-        file = self.path / _CURRENT
-        return list(json.loads(file.read_text("utf-8"))) if file.exists() else []
+    def _state(self) -> dict[str, list[dict[str, Any]]]:
+        """The versions that came into use and were not put back, and the decisions. One file holds both."""
+        file = self.path / _STATE
+        return {"used": [], "decisions": [], **(read_json(file.read_bytes()) if file.exists() else {})}
 
-    def _write(self, used: Sequence[dict[str, Any]]) -> None:
-        with replacing_file(self.path / _CURRENT) as partial:
-            partial.write_text(json.dumps(list(used), indent=2), encoding="utf-8")
+    @property
+    def _used(self) -> list[dict[str, Any]]:
+        return self._state["used"]
+
+    def _saved(self, bundle: Bundle) -> tuple[int, str]:
+        """The number under which a bundle was written, and its hash."""
+        number = max(self.numbers, default=0) + 1
+        return number, bundle.save(self.path / str(number))
+
+    def _write(self, **changes: Any) -> None:
+        with replacing_file(self.path / _STATE) as partial:
+            partial.write_text(json.dumps({**self._state, **changes}, indent=2, ensure_ascii=False), encoding="utf-8")

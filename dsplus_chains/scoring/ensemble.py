@@ -165,7 +165,9 @@ class EnsembleClassifier:
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         views = _views(encoder)
         plan = [(name, view) for name in MODELS[model] for view in (views if name == "linear" else (None,))]
-        features = LexicalFeatures.fit(batch.texts, seed=seed) if "lexical" in MODELS[model] else None
+        features = None
+        if "lexical" in MODELS[model]:
+            features = batch.once(("lexical", seed), lambda: LexicalFeatures.fit(batch.texts, seed=seed))
         lessons = Lessons(
             targets=targets,
             folds=assign_folds(targets, FOLDS, seed=seed, copy_of=copy_of),
@@ -225,7 +227,7 @@ class EnsembleClassifier:
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:
-        """Vectors of the training examples, in their order. None if no member looks for neighbours."""
+        """Vectors of all learned rows, labelled ones first. None if no member looks for neighbours."""
         near = _near(self.members)
         return None if near is None else near.vectors
 

@@ -75,7 +75,7 @@ class SmallModelScorer(SavedScorer):
         device: str | None = None,
         input_key: str = "input",
         soft: SoftRows | None = None,
-        vectors: NDArray[np.float32] | None = None,
+        batch: TextBatch | None = None,
     ) -> Self:
         """Fit a small model on labelled examples.
 
@@ -98,7 +98,7 @@ class SmallModelScorer(SavedScorer):
             device: Device of the encoder: "cpu", "cuda", "mps", and so on. None takes the best one available.
             input_key: The key of a dict under which the text will be.
             soft: Texts without a label that are learned too, by what is believed of them. `learn` makes them.
-            vectors: The vectors of the texts, and then those of the soft rows, if this encoder has made them already.
+            batch: The texts, and then those of the soft rows, where several fits share their vectors.
 
         Returns:
             A scorer that is ready for use, and frozen.
@@ -113,9 +113,7 @@ class SmallModelScorer(SavedScorer):
         rows, names, targets = check_examples(texts, labels)
         further = [] if soft is None else list(soft.texts)
         copies = Copies.find(rows, [names[number] for number in targets], further=further)
-        batch = TextBatch([*rows, *further], as_encoder(encoder, device=device))
-        if vectors is not None:
-            batch.vectors = vectors
+        batch = TextBatch([*rows, *further], as_encoder(encoder, device=device)) if batch is None else batch
         classifier = EnsembleClassifier.fit(
             rows,
             targets,
@@ -217,7 +215,9 @@ class SmallModelScorer(SavedScorer):
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:
-        """The vectors of the training examples, in their order. None if the model looks for no neighbours.
+        """The vectors of the training examples, in their order. Those of soft rows that it has learned follow.
+
+        None if the model looks for no neighbours.
 
         `ExemplarSelector.fit` takes them, so it need not encode the examples again.
         """

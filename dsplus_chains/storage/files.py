@@ -113,6 +113,20 @@ def _clear(path: Path) -> None:
 
 
 @contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Wait until no other process holds a file, and hold it. A kill releases it. There are systems without such locks.
+
+    Args:
+        path: The file. It is made if it is missing.
+    """
+    with path.open("a") as file:
+        with suppress(ImportError, OSError):
+            fcntl: Any = import_module("fcntl")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def _locked(path: Path) -> Iterator[str]:
     """Lock a file or folder, and say whose the lock is. A kill releases it."""
     descriptor, owner = _lock(path)

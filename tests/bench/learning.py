@@ -251,7 +251,13 @@ def measure_labels(
     fused = views if bundle.fusion is None else bundle.fusion.fuse(views, [row.large for row in asked])
     least = np.argsort([view.confidence for view in fused], kind="stable")[:100]
     told = [
-        Experience(text=asked[row].text, text_hash=asked[row].text_hash, gold=truth[asked[row].text_hash], time=1.0)
+        Experience(
+            text=asked[row].text,
+            text_hash=asked[row].text_hash,
+            gold=truth[asked[row].text_hash],
+            gold_origin="label",
+            time=1.0,
+        )
         for row in least
     ]
     after = count(learn(bundle, [*known, *told], aim="accuracy", seed=seed), drawn.test).figures

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fakes import TinyEncoder
 
-from dsplus_chains import Bundle, SmallModelScorer, TrainingDataError, tune_threshold
+from dsplus_chains import (
+    Bundle,
+    ExperienceStore,
+    LargeAnswer,
+    Prediction,
+    SmallModelScorer,
+    TrainingDataError,
+    TrainingDataWarning,
+    tune_threshold,
+)
 from dsplus_chains.learning import Versions, bootstrap, learn, promote
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
@@ -104,23 +115,26 @@ def test_true_labels_in_the_experience_join_the_labelled_rows(gold, stream):
     known = experience(stream.texts[:5], stream.answers[:5], ["card", None, "loan", None, None])
     known += experience(stream.texts[:1], [None], ["rent"])  # mended later
     lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
-    assert len(lesson.gold_texts) == 62
-    told = dict(zip(lesson.gold_texts, lesson.gold_labels, strict=True))
+    assert len([row.text for row in lesson.gold]) == 62
+    told = dict(zip([row.text for row in lesson.gold], [row.label for row in lesson.gold], strict=True))
     assert (told[stream.texts[0]], told[stream.texts[2]]) == ("rent", "loan")
-    assert lesson.texts == (stream.texts[1], stream.texts[3], stream.texts[4])
+    assert [row.text for row in lesson.stream] == [stream.texts[1], stream.texts[3], stream.texts[4]]
 
 
 def test_a_text_is_once_in_the_lesson_and_its_last_answer_counts(gold):
     known = experience(["Same text.", "same TEXT", gold.texts[0]], ["card", "loan", "rent"])
     lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
-    assert (len(lesson.texts), lesson.answers) == (1, ("loan",))
-    assert dict(zip(lesson.gold_texts, lesson.gold_answers, strict=True))[gold.texts[0]] == "rent"
+    assert [row.answer for row in lesson.stream] == ["loan"]
+    assert (
+        dict(zip([row.text for row in lesson.gold], [row.answer for row in lesson.gold], strict=True))[gold.texts[0]]
+        == "rent"
+    )
 
 
 def test_an_answer_that_is_no_label_teaches_nothing(gold):
     known = experience(["one", "two", "three"], ["no idea", ["card"], True])
     lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
-    assert lesson.columns(lesson.answers).tolist() == [-1, -1, -1]
+    assert lesson.numbers(row.answer for row in lesson.stream).tolist() == [-1, -1, -1]
 
 
 @pytest.mark.parametrize(
@@ -224,3 +238,78 @@ def test_answers_that_no_labelled_row_has_are_left_out(gold, stream):
 def test_labelled_rows_that_are_no_columns_are_refused(bundle, gold):
     with pytest.raises(TrainingDataError, match="one length"):
         learn(bundle, [], gold=(gold.texts, gold.labels[:-1]))
+
+
+def test_labels_of_rows_that_were_chosen_for_being_hard_teach_and_judge_nothing(gold, stream):
+    known = [
+        replace(row, gold=label, gold_origin=origin)
+        for row, label, origin in zip(
+            experience(stream.texts[:3], stream.answers[:3]),
+            stream.labels,
+            ["label", "correction", "audit"],
+            strict=False,
+        )
+    ]
+    lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+    assert (len(lesson.gold), [row.label for row in lesson.stream]) == (61, stream.labels[:2])
+
+
+def test_a_corrected_label_counts(gold):
+    other = next(label for label in LABELS if label != gold.labels[5])
+    known = [replace(row, gold_origin="correction") for row in experience(gold.texts[5:6], [None], [other])]
+    lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+    assert {row.text: row.label for row in lesson.gold}[gold.texts[5]] == other
+
+
+def test_a_redacted_text_is_one_row(gold):
+    known = [
+        Experience(text=text, text_hash=hash_of_input(f"{text} {number}"), large="card", time=0.0)
+        for number, text in enumerate([gold.texts[0], "a <name>", "a <name>"])
+    ]
+    lesson = Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+    assert [row.text for row in lesson.stream] == ["a <name>"]
+    assert {row.text: row.answer for row in lesson.gold}[gold.texts[0]] == "card"
+
+
+def test_large_answers_never_become_the_truth(stream):
+    found = bootstrap({"text": stream.texts, "answer": stream.answers}, encoder=TinyEncoder(dimensions=256))
+    with pytest.raises(TrainingDataError, match="no labelled row of"):
+        learn(found, experience(stream.texts, stream.answers))
+
+
+def test_a_store_with_true_labels_needs_no_others(gold, stream, tmp_path):
+    with ExperienceStore(tmp_path / "e.sqlite", keep_text=True) as store:
+        store.add_gold(gold.texts, gold.labels, large_answers=gold.answers)
+        for text, said in zip(stream.texts, stream.answers, strict=True):
+            large = LargeAnswer(value=said)
+            store.record(
+                {"input": text, "prediction": Prediction(label=None), "answer": said, "source": "large", "large": large}
+            )
+        found = bootstrap(store, encoder=TinyEncoder(dimensions=256))
+    assert found.tuned.against == "labels"
+    assert found.metadata["learned"]["large_answers"] == 300
+
+
+def test_labels_keep_their_order_and_rare_answers_stop_nothing(stream):
+    frame = {"text": [*stream.texts, "a lone one"], "answer": [*stream.answers, "none"]}
+    labels = ["rent", "loan", "card", "none"]
+    with pytest.warns(TrainingDataWarning, match="none"):
+        found = bootstrap(frame, labels=labels, encoder=TinyEncoder(dimensions=256))
+    assert found.scorer.labels == ("rent", "loan", "card")
+
+
+def test_a_bound_on_cost_stays_what_it_allowed(bundle, gold, stream):
+    views = bundle.scorer.out_of_fold
+    tuned = tune_threshold(
+        views, gold.labels, gold.answers, texts=gold.texts, objective="max_cost", max_cost=10.0, large_cost=30.0
+    )
+    known = experience(stream.texts, stream.answers) + experience(gold.texts, gold.answers)
+    after = learn(bundle.with_tuned(tuned), known, gold=(gold.texts, gold.labels), aim="accuracy").tuned
+    assert after.escalation_rate.value <= tuned.escalation_rate.value + 1e-9
+
+
+def test_versions_survive_each_other(bundle, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda _: Versions(tmp_path).add(bundle), range(4)))
+    assert sorted(numbers) == [1, 2, 3, 4]
+    assert len(Versions(tmp_path)._used) == 4
