@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Thread, current_thread
 from time import time
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from dsplus_chains.learning.experience_file import DAY, ExperienceFile
 from dsplus_chains.learning.experience_rows import Decision
 from dsplus_chains.learning.experience_table import write_experience
 from dsplus_chains.learning.store_handler import StoreHandler
-from dsplus_chains.learning.write_behind import WriteBehind
+from dsplus_chains.learning.write_behind import THREAD, WriteBehind
 from dsplus_chains.schema import (
     InvalidInputError,
     LargeAnswer,
@@ -248,5 +249,8 @@ def _opened(kind: type[ExperienceStore], path: str, settings: dict[str, Any]) ->
 
 
 def _end(queue: WriteBehind, file: ExperienceFile) -> None:
+    if current_thread().name == THREAD:  # the garbage collector ran in a writer, which may hold the locks of the queue
+        Thread(target=_end, args=(queue, file), name=f"{THREAD}-end", daemon=False).start()
+        return
     queue.close()
     file.close()

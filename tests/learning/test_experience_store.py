@@ -339,6 +339,28 @@ def test_a_store_that_nobody_holds_is_written_and_its_thread_ends(tmp_path):
         assert len(store) == 1
 
 
+def test_a_store_that_its_own_thread_collects_is_written(tmp_path):
+    path, forgotten = tmp_path / "store.sqlite", threading.Event()
+
+    def redact(text):
+        forgotten.wait(5)
+        gc.collect()  # in the thread that writes, while it writes
+        return text
+
+    before = set(threading.enumerate())
+    store = ExperienceStore(path, redact=redact)
+    store.itself = store
+    (thread,) = [new for new in set(threading.enumerate()) - before if new.name == "dsplus-experience"]
+    store.record(small())
+    time.sleep(0.5)
+    del store
+    forgotten.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    with ExperienceStore(path) as store:
+        assert len(store) == 1
+
+
 CHILD = """
 import sys, time
 from dsplus_chains import ExperienceStore
@@ -399,6 +421,23 @@ def test_a_forked_process_writes_its_own_and_nothing_twice(store):
                 os._exit(0)
         os.waitpid(child, 0)
     assert sorted(row.text for row in store.rows()) == ["child", "child again", "parent"]
+
+
+def decide(store, n):
+    for number in range(n):
+        store.record(small(f"text {number}"))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_worker_that_ends_writes_what_waits(store, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    child = multiprocessing.get_context(method).Process(target=decide, args=(store, 20))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert len(store) == 20
 
 
 def test_a_spawned_process_gets_the_store_by_pickle(store):
