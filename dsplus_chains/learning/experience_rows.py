@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
 from dsplus_chains.learning.experience import Experience, hash_of_input
-from dsplus_chains.schema import LargeAnswer, Prediction, answered_label, label_key
+from dsplus_chains.schema import LargeAnswer, Prediction, answered_label, canonical_text, label_key, same_label
 
 COLUMNS = (
     "time",
@@ -50,6 +51,27 @@ class Decision(NamedTuple):
         return cls(time, get("input"), *told)
 
 
+def kept_apart(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a record. What a caller may change later in its answers is copied, too."""
+    copied = {**record}
+    for name in ("answer", "answer_label"):
+        if name in copied:
+            copied[name] = _copy_of(copied[name])
+    for name, kind in (("prediction", Prediction), ("large", LargeAnswer)):
+        told = copied.get(name)
+        if isinstance(told, kind) and isinstance(told.value, (dict, list)):
+            copied[name] = told.model_copy(update={"value": _copy_of(told.value)})
+    return copied
+
+
+def _copy_of(value: Any) -> Any:
+    """A dict or a list of its own. What cannot be copied stays as it is."""
+    try:
+        return deepcopy(value) if isinstance(value, (dict, list)) else value
+    except Exception:  # objects of the caller's in it may raise anything
+        return value
+
+
 def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | None]) -> tuple[Any, ...]:
     """A decision as a row.
 
@@ -60,7 +82,7 @@ def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | N
             no label of the small model.
     """
     small = decision.prediction if isinstance(decision.prediction, Prediction) else None
-    small = None if small is None or small.label is None else small
+    small = None if small is None or small.label is None else _told_small(small, redact)
     fused = decision.fused.probabilities if isinstance(decision.fused, Prediction) else None
     large = decision.large if isinstance(decision.large, LargeAnswer) else None
     known = {label_key(label) for label in (*(small.probabilities or ()), small.label)} if small is not None else set()
@@ -120,6 +142,20 @@ def _redacted(value: Any, known: set[Any], redact: Callable[[str], str | None]) 
     if isinstance(value, dict):
         return {name: _redacted(part, known, redact) for name, part in value.items()}
     return value
+
+
+def _told_small(small: Prediction, redact: Callable[[str], str | None]) -> Prediction:
+    """A prediction without what the texts of its value must not tell. A label tells nothing."""
+    if same_label(small.value, small.label):
+        return small
+    value = _plain(small.value)
+    is_written = small.label == canonical_text(value)  # the label is the value as a text
+    known = set() if is_written else {label_key(label) for label in (*(small.probabilities or ()), small.label)}
+    told = _redacted(value, known, redact)
+    if told == value:
+        return small
+    changed = {"label": canonical_text(told), "probabilities": None} if is_written else {}
+    return small.model_copy(update={"value": told, **changed})
 
 
 def _sound(text: str | None) -> str | None:

@@ -171,6 +171,28 @@ def test_redaction_comes_before_anything_is_written(tmp_path):
         assert next(iter(store.rows())).gold == "ham"
 
 
+@pytest.mark.parametrize("label", [None, "ham"])
+def test_redaction_reaches_the_value_of_a_prediction(tmp_path, label):
+    written = Prediction(value={"card": "4711"}).label
+    view = Prediction(value={"card": "4711"}, label=written if label is None else label, confidence=0.9)
+    view = view.model_copy(update={"probabilities": {view.label: 0.9}})
+    with ExperienceStore(tmp_path / "store.sqlite", redact=lambda text: text.replace("4711", "###")) as store:
+        store.record({"input": "x", "prediction": view, "answer": view.value, "source": "small"})
+        (row,) = store.rows()
+        assert row.prediction.value == row.answer == {"card": "###"}
+        assert row.prediction.label == (label or '{"card": "###"}')
+        assert row.prediction.confidence == 0.9
+        assert row.prediction.probabilities == ({"ham": 0.9} if label else None)
+        for file in tmp_path.iterdir():
+            assert b"4711" not in file.read_bytes()
+
+
+def test_the_value_of_a_prediction_without_redaction_is_whole(store):
+    view = Prediction(value={"card": "4711"}, confidence=0.9, probabilities={'{"card": "4711"}': 0.9})
+    store.record({"input": "x", "prediction": view, "answer": view.value, "source": "small"})
+    assert [row.prediction for row in store.rows()] == [view]
+
+
 def test_labels_of_the_small_model_are_not_redacted(tmp_path):
     with ExperienceStore(":memory:", redact=lambda text: "***") as store:
         store.record(small())
@@ -253,14 +275,20 @@ def test_a_full_disk_is_told_once_and_costs_no_answer(store, caplog):
     assert len(store) == 1
 
 
-def test_a_full_queue_drops_and_counts(store, caplog):
-    from dsplus_chains.learning import experience_store
+def test_a_large_batch_waits(store):
+    with store._queue._writing:  # it comes faster than it can be written
+        for _ in range(20_000):
+            store.record({"input": "x", "answer": "spam", "source": "small"})
+    assert store.lost == 0
 
+
+def test_a_full_queue_drops_and_counts(store, caplog, monkeypatch):
+    monkeypatch.setattr(store._queue, "_most", 1_000)
     with store._queue._writing:  # as if the disk hung
-        for _ in range(experience_store.MOST_WAITING + 5):
+        for _ in range(1_000 + 5):
             store.record(small())
         assert store.lost == 5
-    assert len(store) == experience_store.MOST_WAITING
+    assert len(store) == 1_000
     assert caplog.text.count("could not keep a decision") == 1
 
 
@@ -295,6 +323,14 @@ def test_the_caller_may_go_on_with_the_record(store):
     store.record(record)
     record["answer"] = "changed"
     assert [row.answer for row in store.rows()] == ["spam"]
+    view, said = Prediction(value={"tags": ["a"]}), LargeAnswer(value=[{"tags": ["a"]}])
+    store.record({"input": "x", "prediction": view, "answer": view.value, "large": said, "source": "large"})
+    view.value["tags"].append("b")
+    said.value[0]["tags"].append("b")
+    store.record({"input": "x", "answer": {"lock": threading.Lock()}, "source": "large"})  # cannot be copied
+    one = list(store.rows())[1]
+    assert one.answer == one.prediction.value == {"tags": ["a"]}
+    assert one.large == [{"tags": ["a"]}]
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
 from langchain_core.tracers.context import collect_runs
 from pydantic import BaseModel
 
@@ -228,6 +228,30 @@ def test_a_handler_records_any_chain_once(store):
         *[("bad", "small", "negative")] * 4,
         ("so?", "large", "positive"),
     ]
+
+
+def test_a_handler_records_the_output_of_a_shunt_inside_of_a_chain_once(store):
+    recorded = shunt(lambda text: "positive", predict, threshold=0.9, labels=SENTIMENTS, output=str, with_record=True)
+    handler = store.handler()
+    chain = RunnableLambda(lambda text: text.lower()) | (recorded | RunnablePassthrough.assign(more=lambda _: 1))
+    chain.invoke("Bad", {"callbacks": [handler]})
+    list(chain.stream("bad?", {"callbacks": [handler]}))
+    with pytest.raises(ZeroDivisionError):
+        (recorded | (lambda _: 1 / 0)).invoke("bad", {"callbacks": [handler]})
+    assert [(row.text, row.source) for row in store.rows()] == [("bad", "small"), ("bad?", "large"), ("bad", "small")]
+    assert handler._told == {}
+
+
+def test_the_label_of_an_earlier_answer_is_not_recorded(store):
+    fusion = AnswerFusion.fit([predict(text) for text in TEXTS] * 3, LABELS * 3, LABELS * 3)
+    old = {"input": "bad?", "prediction": predict("bad?"), "answer": {"kind": 1}, "answer_label": "old"}
+    branch = ConfidenceBranch(large=lambda record: "positive", threshold=0.9)
+    for chain in (branch.model_copy(update={"experience": store}), branch | fusion):
+        for record in (chain.invoke(old), dict(sum(list(chain.stream(old))[1:], list(chain.stream(old))[0]))):
+            assert "answer_label" not in record
+    fused = fusion.invoke({**branch.invoke(old), "answer_label": "old"})
+    assert "answer_label" not in fused
+    assert [row.answer for row in store.rows()] == ["positive"] * 3
 
 
 class Tone(Enum):
