@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from fakes import predict
@@ -249,6 +250,20 @@ def test_retention_needs_nobody_to_ask(tmp_path):
         ExperienceStore(path, keep_days=0)
 
 
+@pytest.mark.parametrize("look", [lambda store: list(store.rows()), len, lambda store: store.correct("new", "ham")])
+def test_retention_does_not_wait_for_a_decision(tmp_path, look):
+    path = tmp_path / "store.sqlite"
+    with ExperienceStore(path) as store:
+        store.record(small("old"))
+        store.flush()
+        with store._file._database.transaction() as connection:
+            connection.execute("UPDATE decisions SET time = time - 3 * 86400")
+    with ExperienceStore(path, keep_days=2) as store:
+        look(store)
+    with ExperienceStore(path) as store:
+        assert "old" not in {row.text for row in store.rows()}
+
+
 def test_it_is_written_without_a_flush(tmp_path):
     with ExperienceStore(tmp_path / "a.sqlite") as store, ExperienceStore(tmp_path / "a.sqlite") as reader:
         for pause in (0.0, 0.5):  # the thread is idle the second time
@@ -338,6 +353,28 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path.write_text("this is no database " * 100)
     with pytest.raises(InvalidInputError, match="cannot be opened"):
         ExperienceStore(path)
+
+
+@pytest.mark.parametrize("change", ["PRAGMA user_version = 7", "ALTER TABLE decisions DROP COLUMN task_hash"])
+def test_a_file_of_another_release_is_refused(tmp_path, change):
+    path = tmp_path / "store.sqlite"
+    with ExperienceStore(path) as store:
+        store.record(small())
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        connection.execute(change)
+    with pytest.raises(InvalidInputError, match=r"tables of version \d but expected version 1"):
+        ExperienceStore(path)
+
+
+def test_a_file_from_before_there_were_versions_is_read(tmp_path):
+    path = tmp_path / "store.sqlite"
+    with ExperienceStore(path) as store:
+        store.record(small())
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    with ExperienceStore(path) as store:
+        assert len(store) == 1
 
 
 def test_threads_lose_nothing(store):
@@ -495,6 +532,8 @@ def test_parquet_holds_every_row(store, tmp_path):
         ("hello", "spam", "ham", "ham", "ham"),
         ("win a prize", "spam", "spam", None, None),
     ]
+    parts = {"label", "probabilities", "confidence"}  # of the prediction
+    assert {*rows[0]} - parts == {*Experience.__dataclass_fields__} - {"prediction"}
     assert json.loads(rows[0]["probabilities"]) == {"spam": 0.9, "ham": 0.1}
     store.record(large(answer={"kind": 1}, answer_label={"kind": 1}))
     store.to_parquet(tmp_path / "out.parquet")
