@@ -357,8 +357,11 @@ def test_a_failed_row_is_in_the_report_of_a_stream_as_in_that_of_a_batch():
         reports = []
         for call in (lambda run: run.invoke(value), lambda run: list(run.stream(value))):  # noqa: B023
             budget = Budget(max_tokens=5000)
+            is_made = False
+            run = make(budget)
+            is_made = True
             with pytest.raises((TimeoutError, RuntimeError, DSPlusError)):
-                call(make(budget))
+                call(run)
             reports.append({source: cost.rows for source, cost in budget.report().by_arm.items()})
         assert reports == [{"error": 1}] * 2
 
