@@ -76,7 +76,7 @@ class ExperienceFile:
         if version != FORMAT or columns != ["id", *COLUMNS]:
             self.close()
             msg = (
-                f"Got the experience store {self._name} with tables of version {version} but expected version {FORMAT}. "
+                f"Got the experience store {self._name} with tables of version {version} but expected {FORMAT}. "
                 "Name another file, or read this one with the release of dsplus-chains that wrote it"
             )
             raise InvalidInputError(msg)

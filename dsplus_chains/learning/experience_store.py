@@ -29,7 +29,7 @@ from dsplus_chains.schema import (
 )
 
 MOST_WAITING = 200_000
-"""So many decisions wait to be written at most. Further ones are lost and counted. A large batch decides all at once."""
+"""So many decisions wait to be written at most. Further ones are lost and counted. A large batch decides at once."""
 PAUSE = 0.2
 """Seconds for which decisions are collected before they are written."""
 

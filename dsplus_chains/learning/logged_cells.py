@@ -21,6 +21,7 @@ _OUTPUT_KEYS = ("answer", "output", "label", "content", "text", "message", "outp
 _SHAPED = ("choices", "generations", "output")
 """Fields of a model's whole reply. Only there, "status" is how it ended, and not an app's own word."""
 _OWN = {"status", "truncated", "is_blocked"}
+"""Fields that an app may have as well."""
 _JSON = re.compile(r'\s*([\[{"]|null\s*$)')
 
 
@@ -138,22 +139,24 @@ def _in_object(value: Mapping[str, Any]) -> Any:
     if isinstance(value.get("output"), list) and any(isinstance(part, Mapping) for part in value["output"]):
         # of OpenAI's Responses: thoughts, calls and messages
         return [part for part in value["output"] if isinstance(part, Mapping) and part.get("content")]
-    key = next((name for name in (*_OUTPUT_KEYS, "messages") if name in value), None)
+    names = (*_OUTPUT_KEYS, "messages", *(value if len(value) == 1 else ()))
+    key = next((name for name in names if name in value), None)
     if key is None:
-        return next(iter(value.values())) if len(value) == 1 else value
-    if key == "messages" and isinstance(value[key], list) and value[key]:
-        return with_messages(value[key])[-1]
-    return value[key]
+        return value
+    found = with_messages(value[key]) if key == "messages" else value[key]
+    return found[-1] if key == "messages" and isinstance(found, list) and found else found
 
 
 def _is_whole(value: Mapping[str, Any]) -> bool:
     """Whether a model's output is neither refused nor cut off, as far as it tells."""
-    fields = value if (held := _held(value)) is None else held[0]
-    is_reply = any(isinstance(fields.get(name), list) for name in _SHAPED)
+    held = _held(value)
+    fields = value if held is None else held[0]
+    parts: list[Any] = next((fields[name] for name in _SHAPED if isinstance(fields.get(name), list)), [])
+    is_reply = any(isinstance(part, (Mapping, list)) for part in parts)
     told = {name: how for name, how in fields.items() if is_reply or name not in _OWN}
     for name in ("generation_info", "response_metadata", "additional_kwargs"):
         told |= fields[name] if isinstance(fields.get(name), Mapping) else {}
-    refusal = {name: how for name, how in told.items() if name == "refusal"}
+    refusal = {"refusal": told.get("refusal")} if held is not None else {}
     content = fields.get("content", [value] if value.get("type") == "refusal" else "")
     blocks: list[Any] = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     return is_whole(AIMessage(blocks, response_metadata=told, additional_kwargs=refusal))

@@ -86,7 +86,7 @@ class WriteBehind:
 
 
 def _flush_with_worker(queue: WriteBehind) -> None:
-    """Have a queue flushed at the end of a worker of `multiprocessing`, which ends without the exit of an interpreter."""
+    """Have a queue flushed at the end of a worker of `multiprocessing`, which ends without an interpreter's exit."""
     util = sys.modules.get("multiprocessing.util")  # no worker without it
     if util is not None:
         _flush_in_the_end(queue)

@@ -363,7 +363,7 @@ def test_a_file_of_another_release_is_refused(tmp_path, change):
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
         connection.execute(change)
-    with pytest.raises(InvalidInputError, match=r"tables of version \d but expected version 1"):
+    with pytest.raises(InvalidInputError, match=r"tables of version \d but expected 1"):
         ExperienceStore(path)
 
 

@@ -217,6 +217,9 @@ STORED = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "message
         ({**STORED, "kwargs": {"content": "card", "response_metadata": {"finish_reason": "STOP"}}}, "card"),
         ({"label": "failed", "status": "cancelled"}, "failed"),  # an app's own words
         ({"status": "failed"}, "failed"),
+        ({"output": ["a", "b"], "status": "failed"}, ["a", "b"]),
+        ({"refusal": "rude"}, "rude"),
+        ({"messages": [[]]}, []),
         ({"type": "bug", "status": "blocked"}, {"type": "bug", "status": "blocked"}),
     ],
 )
