@@ -85,7 +85,7 @@ def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | N
     small = None if small is None or small.label is None else _told_small(small, redact)
     fused = decision.fused.probabilities if isinstance(decision.fused, Prediction) else None
     large = decision.large if isinstance(decision.large, LargeAnswer) else None
-    known = {label_key(label) for label in (*(small.probabilities or ()), small.label)} if small is not None else set()
+    known = set() if small is None else _labels_of(small)
 
     def told(value: Any) -> str | None:
         return None if value is None else _json(_redacted(_plain(value), known, redact))
@@ -149,13 +149,16 @@ def _told_small(small: Prediction, redact: Callable[[str], str | None]) -> Predi
     if same_label(small.value, small.label):
         return small
     value = _plain(small.value)
-    is_written = small.label == canonical_text(value)  # the label is the value as a text
-    known = set() if is_written else {label_key(label) for label in (*(small.probabilities or ()), small.label)}
-    told = _redacted(value, known, redact)
+    told = _redacted(value, set(), redact)
     if told == value:
         return small
-    changed = {"label": canonical_text(told), "probabilities": None} if is_written else {}
-    return small.model_copy(update={"value": told, **changed})
+    if small.label == canonical_text(value):  # the value as a text, which the probabilities may hold too
+        return small.model_copy(update={"label": canonical_text(told), "value": told, "probabilities": None})
+    return small.model_copy(update={"value": _redacted(value, _labels_of(small), redact)})
+
+
+def _labels_of(small: Prediction) -> set[Any]:
+    return {label_key(label) for label in (*(small.probabilities or ()), small.label)}
 
 
 def _sound(text: str | None) -> str | None:

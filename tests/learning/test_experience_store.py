@@ -191,7 +191,10 @@ def test_redaction_reaches_the_value_of_a_prediction(tmp_path, label):
 def test_the_value_of_a_prediction_without_redaction_is_whole(store):
     view = Prediction(value={"card": "4711"}, confidence=0.9, probabilities={'{"card": "4711"}': 0.9})
     store.record({"input": "x", "prediction": view, "answer": view.value, "source": "small"})
-    assert [row.prediction for row in store.rows()] == [view]
+    odd = Prediction(label="spam", value={"score": float("nan")})  # JSON has no such number
+    store.record({"input": "x", "prediction": odd, "answer": "spam", "source": "small"})
+    assert [row.prediction.label for row in store.rows()] == [view.label, "spam"]
+    assert next(iter(store.rows())).prediction == view
 
 
 def test_labels_of_the_small_model_are_not_redacted(tmp_path):
