@@ -103,7 +103,7 @@ def data_shunt(
             With None the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own.
         experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record, with hashes of
-            the task and, of a `SmallModelScorer`, of the model.
+            the task and, of a `SmallModelScorer`, of the model. With tiers it is the model that spoke last.
 
     Raises:
         ValueError: No labels are known, parts speak of different labels, or a value is out of bounds.
@@ -160,7 +160,8 @@ def data_shunt(
     task = task.for_scorer(inner)
     _check_parts(inner, task.labels, level, fusion, max_ood_score)
     if experience is not None:
-        experience = marked(experience, model_hash=model_hash_of(last), task_hash=task.task_hash)
+        hashes = [model_hash_of(small) for small in (*(one for _, one, _ in earlier), last)]
+        experience = marked(experience, model_hashes=hashes, task_hash=task.task_hash)
     branch = ConfidenceBranch(
         large=task.arm(large_model),
         threshold=level,

@@ -152,6 +152,7 @@ class ConfidenceBranch(Gate):
         """The finished record, piece by piece."""
         (result,), calls = self._decide([value], [run_manager], [config])
         if isinstance(result, Exception):
+            yield from self._count([run_manager], calls, [result])
             raise result
         yield Chunk(AddableDict(without_answer(value)))
         if calls:
@@ -160,7 +161,12 @@ class ConfidenceBranch(Gate):
                 yield from self._opened(calls[0], kwargs, partial(answer_flow, answer))
                 source = answer.source
             except Exception as error:
-                yield Chunk(AddableDict(self._stand_in(calls[0], error, started=answer.started)))
+                try:
+                    told = self._stand_in(calls[0], error, started=answer.started)
+                except Exception as unanswered:
+                    yield from self._count([run_manager], calls, [unanswered])
+                    raise
+                yield Chunk(AddableDict(told))
                 source = "fallback"
         else:
             yield Chunk(AddableDict(answer=result["answer"], source=result["source"]))

@@ -256,7 +256,8 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         )
         for row, record, both in zip(rows, records, fused, strict=True):
             if both is not None:
-                results[row] = {**record, "answer": both.label, "source": "fused", "fused": both}
+                known = {key: told for key, told in record.items() if key != "answer_label"}  # it is of another answer
+                results[row] = {**known, "answer": both.label, "source": "fused", "fused": both}
         return results
 
     def _both_spoke(self, value: Any) -> bool:

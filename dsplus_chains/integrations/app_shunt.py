@@ -107,6 +107,7 @@ class AppShunt(Gate):
     def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
         results, kept, calls = yield from self._decide([value], [run_manager], [config])
         if isinstance(results[0], Exception):
+            yield from self._count([run_manager], calls, results)
             raise results[0]
         if self.with_record:
             yield Chunk(AddableDict(without_answer(results[0])))
@@ -119,13 +120,18 @@ class AppShunt(Gate):
                     told = {name: said for name, said in results[0].items() if name not in {*calls[0].record, "answer"}}
                     yield Chunk(AddableDict(told))
             except Exception as error:
-                results[0] = {**calls[0].record, **self._stand_in(calls[0], error, started=pieces.started)}
+                try:
+                    results[0] = {**calls[0].record, **self._stand_in(calls[0], error, started=pieces.started)}
+                except Exception as unanswered:
+                    yield from self._count([run_manager], calls, [unanswered])
+                    raise
                 self._warn([results[0]["error"]], 1)
                 kept = [0]
         if kept:
             known = {*results[0]} - {*ANSWER_KEYS}
             yield from self._small(results, kept, [run_manager], [config])
             if isinstance(results[0], Exception):
+                yield from self._count([run_manager], calls, results)
                 raise results[0]
             told = {name: said for name, said in results[0].items() if name not in known}
             yield Chunk(AddableDict(told) if self.with_record else self._piece(results[0]["answer"]))

@@ -123,7 +123,7 @@ def shunt(
         "deadline": deadline,
         "breaker": breaker,
         "budget": budget,
-        "experience": None if experience is None else marked(experience, model_hash=model_hash_of(scorer)),
+        "experience": None if experience is None else marked(experience, model_hashes=[model_hash_of(scorer)]),
     }
     if fields is not None:
         if scorer is not None or labels is not None or hints != "none" or read != "auto":

@@ -14,9 +14,11 @@ from dsplus_chains.learning.experience_rows import COLUMNS, Decision, label_text
 from dsplus_chains.running.batch_runnable import by_row
 from dsplus_chains.running.shared_database import SharedDatabase
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import describe_error
+from dsplus_chains.schema import InvalidInputError, describe_error
 
 DAY = 86_400.0
+FORMAT = 1
+"""Version of the tables, which the file holds as SQLite's `user_version`. New columns need a new one."""
 _PAGE = 1_000
 """So many rows are read at once."""
 _PURGE_EVERY = 3_600.0
@@ -57,6 +59,27 @@ class ExperienceFile:
         self._database = SharedDatabase(path, _TABLES)
         self._counting = Lock()
         self._purged = 0.0
+        self._check_format()
+
+    def _check_format(self) -> None:
+        """Refuse a file with other tables. A new one gets the version.
+
+        Raises:
+            InvalidInputError: It has other tables.
+        """
+        with self._database.transaction() as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(decisions)")]
+            if version == 0 and columns == ["id", *COLUMNS]:  # it is new, or from before there were versions
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+                version = FORMAT
+        if version != FORMAT or columns != ["id", *COLUMNS]:
+            self.close()
+            msg = (
+                f"Got the experience store {self._name} with tables of version {version} but expected {FORMAT}. "
+                "Name another file, or read this one with the release of dsplus-chains that wrote it"
+            )
+            raise InvalidInputError(msg)
 
     def write(self, records: list[tuple[float, Mapping[str, Any]]]) -> None:
         """Write records, each with its time, in one transaction. What cannot be written is counted and told once."""
@@ -85,6 +108,7 @@ class ExperienceFile:
 
     def add(self, decisions: Sequence[Decision], labels: Sequence[Any], origin: str) -> None:
         """Attach true labels. A text that is new, or comes with a large answer, gets a row of its own."""
+        self._purge()
         with self._database.transaction() as connection:
             for decision, label in zip(decisions, labels, strict=True):
                 hashed = hash_of_input(decision.input)
@@ -99,6 +123,7 @@ class ExperienceFile:
 
     def rows(self, since: float) -> Iterator[Experience]:
         """The rows from a time on, in the order in which they were written."""
+        self._purge()
         last, more = 0, True
         while more:
             with self._database.reading() as connection:
@@ -110,6 +135,7 @@ class ExperienceFile:
 
     def count(self) -> int:
         """Number of rows."""
+        self._purge()
         with self._database.reading() as connection:
             return int(connection.execute(_COUNT).fetchone()[0])
 

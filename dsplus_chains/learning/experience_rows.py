@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
 from dsplus_chains.learning.experience import Experience, hash_of_input
-from dsplus_chains.schema import LargeAnswer, Prediction, answered_label, label_key
+from dsplus_chains.schema import LargeAnswer, Prediction, answered_label, canonical_text, label_key, same_label
 
 COLUMNS = (
     "time",
@@ -50,6 +51,27 @@ class Decision(NamedTuple):
         return cls(time, get("input"), *told)
 
 
+def kept_apart(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a record. What a caller may change later in its answers is copied, too."""
+    copied = {**record}
+    for name in ("answer", "answer_label"):
+        if name in copied:
+            copied[name] = _copy_of(copied[name])
+    for name, kind in (("prediction", Prediction), ("large", LargeAnswer)):
+        told = copied.get(name)
+        if isinstance(told, kind) and isinstance(told.value, (dict, list)):
+            copied[name] = told.model_copy(update={"value": _copy_of(told.value)})
+    return copied
+
+
+def _copy_of(value: Any) -> Any:
+    """A dict or a list of its own. What cannot be copied stays as it is."""
+    try:
+        return deepcopy(value) if isinstance(value, (dict, list)) else value
+    except Exception:  # objects of the caller's in it may raise anything
+        return value
+
+
 def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | None]) -> tuple[Any, ...]:
     """A decision as a row.
 
@@ -60,10 +82,10 @@ def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | N
             no label of the small model.
     """
     small = decision.prediction if isinstance(decision.prediction, Prediction) else None
-    small = None if small is None or small.label is None else small
+    small = None if small is None or small.label is None else _told_small(small, redact)
     fused = decision.fused.probabilities if isinstance(decision.fused, Prediction) else None
     large = decision.large if isinstance(decision.large, LargeAnswer) else None
-    known = {label_key(label) for label in (*(small.probabilities or ()), small.label)} if small is not None else set()
+    known = set() if small is None else _labels_of(small)
 
     def told(value: Any) -> str | None:
         return None if value is None else _json(_redacted(_plain(value), known, redact))
@@ -120,6 +142,23 @@ def _redacted(value: Any, known: set[Any], redact: Callable[[str], str | None]) 
     if isinstance(value, dict):
         return {name: _redacted(part, known, redact) for name, part in value.items()}
     return value
+
+
+def _told_small(small: Prediction, redact: Callable[[str], str | None]) -> Prediction:
+    """A prediction without what the texts of its value must not tell. A label tells nothing."""
+    if same_label(small.value, small.label):
+        return small
+    value = _plain(small.value)
+    told = _redacted(value, set(), redact)
+    if told == value:
+        return small
+    if small.label == canonical_text(value):  # the value as a text, which the probabilities may hold too
+        return small.model_copy(update={"label": canonical_text(told), "value": told, "probabilities": None})
+    return small.model_copy(update={"value": _redacted(value, _labels_of(small), redact)})
+
+
+def _labels_of(small: Prediction) -> set[Any]:
+    return {label_key(label) for label in (*(small.probabilities or ()), small.label)}
 
 
 def _sound(text: str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Thread, current_thread
 from time import time
 from typing import Any, Self
 
@@ -13,10 +14,10 @@ from typing_extensions import override
 
 from dsplus_chains.learning.experience import Experience
 from dsplus_chains.learning.experience_file import DAY, ExperienceFile
-from dsplus_chains.learning.experience_rows import Decision
+from dsplus_chains.learning.experience_rows import Decision, kept_apart
 from dsplus_chains.learning.experience_table import write_experience
 from dsplus_chains.learning.store_handler import StoreHandler
-from dsplus_chains.learning.write_behind import WriteBehind
+from dsplus_chains.learning.write_behind import THREAD, WriteBehind
 from dsplus_chains.schema import (
     InvalidInputError,
     LargeAnswer,
@@ -27,8 +28,8 @@ from dsplus_chains.schema import (
     read_confidences,
 )
 
-MOST_WAITING = 10_000
-"""So many decisions wait to be written at most. Further ones are lost and counted."""
+MOST_WAITING = 200_000
+"""So many decisions wait to be written at most. Further ones are lost and counted. A large batch decides at once."""
 PAUSE = 0.2
 """Seconds for which decisions are collected before they are written."""
 
@@ -38,7 +39,7 @@ class ExperienceStore:
 
     Give it to a chain as ``data_shunt(..., experience=store)`` or ``shunt(..., experience=store)``. `record_answers`
     puts it around an app that has no small model yet. `handler` is for any other chain. To record costs the caller some
-    microseconds. One thread writes. A kill loses what was decided in the last half second. No more than 10,000
+    microseconds. One thread writes. A kill loses what was decided in the last half second. No more than 200,000
     decisions wait. Several threads and processes may share a file, forked ones too.
 
     The store never costs an answer. What it cannot keep, because the disk is full or too much waits, is counted as
@@ -54,7 +55,7 @@ class ExperienceStore:
         keep_days: Days after which rows are deleted. None keeps them.
 
     Raises:
-        InvalidInputError: The file is no SQLite file, or cannot be opened.
+        InvalidInputError: The file is no SQLite file, cannot be opened, or has the tables of another release.
 
     Example:
         >>> from dsplus_chains import Prediction
@@ -95,7 +96,7 @@ class ExperienceStore:
         """
         if not isinstance(record, dict) or "answer" not in record or "source" not in record:
             check_answered(record, place="store.record(record)")
-        if not self._queue.put((time(), {**record})):  # a copy, because the caller may go on with the record
+        if not self._queue.put((time(), kept_apart(record))):  # the caller may go on with the record
             self._file.lose(1, f"the store is closed, or {MOST_WAITING:,} decisions wait to be written")
 
     def handler(self) -> BaseCallbackHandler:
@@ -248,5 +249,8 @@ def _opened(kind: type[ExperienceStore], path: str, settings: dict[str, Any]) ->
 
 
 def _end(queue: WriteBehind, file: ExperienceFile) -> None:
+    if current_thread().name == THREAD:  # the garbage collector ran in a writer, which may hold the locks of the queue
+        Thread(target=_end, args=(queue, file), name=f"{THREAD}-end", daemon=False).start()
+        return
     queue.close()
     file.close()

@@ -8,12 +8,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from langchain_core.messages import AIMessage
+
+from dsplus_chains.running.endings import is_whole
 from dsplus_chains.schema import is_missing
 
 _ROLES = {"human": "user", "HumanMessage": "user", "ai": "assistant", "AIMessage": "assistant"}
 _ROLES |= {"SystemMessage": "system", "ToolMessage": "tool"}
+_NAMES = {*_ROLES.values(), *_ROLES, "developer"}
 _OUTPUT_KEYS = ("answer", "output", "label", "content", "text", "message", "output_text")
 """Where an output of several fields has its answer."""
+_SHAPED = ("choices", "generations", "output")
+"""Fields of a model's whole reply. Only there, "status" is how it ended, and not an app's own word."""
+_OWN = {"status", "truncated", "is_blocked"}
+"""Fields that an app may have as well."""
 _JSON = re.compile(r'\s*([\[{"]|null\s*$)')
 
 
@@ -47,23 +55,38 @@ def with_messages(value: Any) -> Any:
         message = _message(value)
         return {key: with_messages(part) for key, part in value.items()} if message is None else message
     if isinstance(value, list):
-        inner = value[0] if len(value) == 1 and isinstance(value[0], list) else value
-        return [with_messages(part) for part in inner]
+        inner = value[0] if len(value) == 1 and isinstance(value[0], list) and not _is_pair(value[0]) else value
+        return [_paired(part) if _is_pair(part) else with_messages(part) for part in inner]
     return value
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is a message as a pair of its role and its text."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in _NAMES
+
+
+def _paired(pair: list[Any]) -> dict[str, Any]:
+    return {"role": _ROLES.get(pair[0], pair[0]), "content": pair[1]}
 
 
 def _message(value: Mapping[str, Any]) -> dict[str, Any] | None:
     """A message, or None if it is none."""
-    if value.get("lc") and isinstance(value.get("kwargs"), Mapping):
-        held, name = value["kwargs"], str((value.get("id") or [""])[-1])
-        name = str(held.get("type") or name)
-    elif isinstance(value.get("data"), Mapping) and "content" in value["data"]:
-        held, name = value["data"], str(value.get("type"))
-    elif "content" in value and isinstance(value.get("role"), str):
-        held, name = value, value["role"]
-    else:
+    if (held := _held(value)) is None:
         return None
-    return {"role": _ROLES.get(name.removesuffix("Chunk"), name), "content": held.get("content")}
+    fields, name = held
+    return {"role": _ROLES.get(name.removesuffix("Chunk"), name), "content": fields.get("content")}
+
+
+def _held(value: Mapping[str, Any]) -> tuple[Mapping[str, Any], str] | None:
+    """The fields of a message and its role, or None if it is none."""
+    if value.get("lc") and isinstance(value.get("kwargs"), Mapping):
+        held = value["kwargs"]
+        return held, str(held.get("type") or (value.get("id") or [""])[-1])
+    if isinstance(value.get("data"), Mapping) and "content" in value["data"]:
+        return value["data"], str(value.get("type"))
+    if "content" in value and isinstance(value.get("role"), str):
+        return value, value["role"]
+    return None
 
 
 def input_of(value: Any) -> Any:
@@ -79,6 +102,8 @@ def input_of(value: Any) -> Any:
 
 def output_of(value: Any) -> Any:
     """The answer in a logged output: the text of a message, the only field of an object, or what is there.
+
+    Of an agent's messages it is the last. What a model has refused to say, or not said to its end, is no answer.
 
     Example:
         >>> said = {"role": "assistant", "content": "negative"}
@@ -105,14 +130,36 @@ def _in_list(value: list[Any]) -> Any:
 
 def _in_object(value: Mapping[str, Any]) -> Any:
     """What an object holds. It is the content of a message, a model's output, or the field with the answer."""
+    if not _is_whole(value):
+        return None
     if (message := _message(value)) is not None:
         return message["content"]
     if told := value.get("generations") or value.get("choices"):
         return told
-    if isinstance(value.get("output"), list):  # of OpenAI's Responses: thoughts, calls and messages
+    if isinstance(value.get("output"), list) and any(isinstance(part, Mapping) for part in value["output"]):
+        # of OpenAI's Responses: thoughts, calls and messages
         return [part for part in value["output"] if isinstance(part, Mapping) and part.get("content")]
-    key = next((name for name in (_OUTPUT_KEYS if len(value) > 1 else value) if name in value), None)
-    return value if key is None else value[key]
+    names = (*_OUTPUT_KEYS, "messages", *(value if len(value) == 1 else ()))
+    key = next((name for name in names if name in value), None)
+    if key is None:
+        return value
+    found = with_messages(value[key]) if key == "messages" else value[key]
+    return found[-1] if key == "messages" and isinstance(found, list) and found else found
+
+
+def _is_whole(value: Mapping[str, Any]) -> bool:
+    """Whether a model's output is neither refused nor cut off, as far as it tells."""
+    held = _held(value)
+    fields = value if held is None else held[0]
+    parts: list[Any] = next((fields[name] for name in _SHAPED if isinstance(fields.get(name), list)), [])
+    is_reply = any(isinstance(part, (Mapping, list)) for part in parts)
+    told = {name: how for name, how in fields.items() if is_reply or name not in _OWN}
+    for name in ("generation_info", "response_metadata", "additional_kwargs"):
+        told |= fields[name] if isinstance(fields.get(name), Mapping) else {}
+    refusal = {"refusal": told.get("refusal")} if held is not None else {}
+    content = fields.get("content", [value] if value.get("type") == "refusal" else "")
+    blocks: list[Any] = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return is_whole(AIMessage(blocks, response_metadata=told, additional_kwargs=refusal))
 
 
 def point_of_time(cell: Any) -> float | None:

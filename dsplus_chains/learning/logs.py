@@ -35,7 +35,7 @@ class Logs:
     Args:
         texts: The texts.
         answers: The answers, None where there is none.
-        confidences: How sure the app's model was, where the log tells.
+        confidences: How sure the app's model was, where the log tells it as a number from 0 to 1.
         times: When it was asked, in seconds since 1970, where the log tells.
         skipped: Rows that were left out, and why.
     """
@@ -192,7 +192,7 @@ def _logs(
         try:
             text = _text(read_text(row["input"]))
             said = None if is_missing(row["output"]) else read_answer(row["output"])
-            kept.append((text, _label(said, parser), as_confidence(_number(row["confidence"]))))
+            kept.append((text, _label(said, parser), _confidence(row["confidence"])))
             kept[-1] += (point_of_time(row["time"]),)
         except Exception as error:  # functions of the user's may raise anything
             skipped.append(f"{place}: {describe_error(error)}")
@@ -221,6 +221,9 @@ def _label(said: Any, parser: LabelParser | None) -> Any:
         return None
 
 
-def _number(cell: Any) -> Any:
-    """A confidence, which is a text in CSV."""
-    return float(cell) if isinstance(cell, str) and not is_missing(cell) else cell
+def _confidence(cell: Any) -> float | None:
+    """A confidence, which is a text in CSV. None if it is on another scale, or a word."""
+    try:
+        return as_confidence(float(cell) if isinstance(cell, str) and not is_missing(cell) else cell)
+    except ValueError:
+        return None

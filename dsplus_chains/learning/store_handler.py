@@ -25,21 +25,26 @@ class StoreHandler(BaseCallbackHandler):
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._told: set[UUID] = set()
+        self._told: dict[UUID, list[Any]] = {}  # for each run under way, the predictions of what is recorded in it
+
+    @override
+    def on_chain_start(self, *_: Any, run_id: UUID, **_kwargs: Any) -> None:
+        self._told[run_id] = []
 
     @override
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_kwargs: Any) -> None:
         if name == DECISION_EVENT and "record" in data:
             hand_over(self._recorder, data["record"])
-            self._told.add(run_id)
+            self._told.setdefault(run_id, []).append(data["record"].get("prediction"))
 
     @override
     def on_chain_end(self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
-        if run_id in self._told:
-            self._told.discard(run_id)
-        elif parent_run_id is None and is_record(outputs):
+        told = self._told.pop(run_id, [])
+        if parent_run_id in self._told:
+            self._told[parent_run_id].extend(told)
+        elif parent_run_id is None and is_record(outputs) and not any(outputs.get("prediction") is one for one in told):
             hand_over(self._recorder, outputs)
 
     @override
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_kwargs: Any) -> None:
-        self._told.discard(run_id)
+        self._told.pop(run_id, None)

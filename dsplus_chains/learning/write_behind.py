@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import weakref
 from collections import deque
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
 from dsplus_chains.running.forking import ForkLock, free_after_fork
+
+THREAD = "dsplus-experience"
+"""Name of the threads that write."""
 
 
 class WriteBehind:
@@ -66,8 +71,9 @@ class WriteBehind:
         """Start the thread, if this process has none."""
         with self._beginning:
             if not self._has_thread:
-                Thread(target=self._run, args=(self._wake, self._end), name="dsplus-experience", daemon=True).start()
+                Thread(target=self._run, args=(self._wake, self._end), name=THREAD, daemon=True).start()
                 self._has_thread = True
+                _flush_with_worker(self)
 
     def _run(self, wake: Event, end: Event) -> None:
         while not end.wait(self._pause):
@@ -77,3 +83,21 @@ class WriteBehind:
             wake.clear()
             if not self._waiting and not end.is_set():  # neither has come before the event was cleared
                 wake.wait()
+
+
+def _flush_with_worker(queue: WriteBehind) -> None:
+    """Have a queue flushed at the end of a worker of `multiprocessing`, which ends without an interpreter's exit."""
+    util = sys.modules.get("multiprocessing.util")  # no worker without it
+    if util is not None:
+        _flush_in_the_end(queue)
+        util.register_after_fork(queue, _flush_in_the_end)  # a worker begins by forgetting what it is to do in the end
+
+
+def _flush_in_the_end(queue: WriteBehind) -> None:
+    sys.modules["multiprocessing.util"].Finalize(queue, _flush, args=(weakref.ref(queue),), exitpriority=0)
+
+
+def _flush(found: weakref.ref[WriteBehind]) -> None:
+    queue = found()
+    if queue is not None:
+        queue.flush()

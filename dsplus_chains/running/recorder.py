@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -39,26 +39,34 @@ class MarkedRecorder:
 
     Args:
         recorder: What keeps the records.
-        marks: The keys and their values, such as a hash of the small model.
+        marks: The keys and their values, for a record of each number of earlier tiers. Such a value is the hash of the
+            small model that spoke last.
     """
 
     recorder: Recorder
-    marks: Mapping[str, Any]
+    marks: Sequence[Mapping[str, Any]]
 
     def record(self, record: Mapping[str, Any], /) -> None:
         """Keep a record with the marks."""
-        self.recorder.record({**record, **self.marks})
+        earlier = len(record.get("tiers") or ())
+        self.recorder.record({**record, **(self.marks[earlier] if earlier < len(self.marks) else {})})
 
 
-def marked(recorder: Recorder, **marks: str | None) -> Recorder:
+def marked(recorder: Recorder, *, model_hashes: Sequence[str | None], task_hash: str | None = None) -> Recorder:
     """The recorder with the marks that are known.
+
+    Args:
+        recorder: What keeps the records.
+        model_hashes: The hash of each small model, in the order in which they are asked.
+        task_hash: The hash of the task.
 
     Raises:
         ValueError: It is no recorder.
     """
-    known = {name: value for name, value in marks.items() if value is not None}
     _recorder(recorder)
-    return MarkedRecorder(recorder, known) if known else recorder
+    each = [{"model_hash": model_hash, "task_hash": task_hash} for model_hash in model_hashes]
+    marks = [{name: value for name, value in known.items() if value is not None} for known in each]
+    return MarkedRecorder(recorder, marks) if any(marks) else recorder
 
 
 def hand_over(recorder: Recorder, record: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from fakes import predict
@@ -171,6 +172,31 @@ def test_redaction_comes_before_anything_is_written(tmp_path):
         assert next(iter(store.rows())).gold == "ham"
 
 
+@pytest.mark.parametrize("label", [None, "ham"])
+def test_redaction_reaches_the_value_of_a_prediction(tmp_path, label):
+    written = Prediction(value={"card": "4711"}).label
+    view = Prediction(value={"card": "4711"}, label=written if label is None else label, confidence=0.9)
+    view = view.model_copy(update={"probabilities": {view.label: 0.9}})
+    with ExperienceStore(tmp_path / "store.sqlite", redact=lambda text: text.replace("4711", "###")) as store:
+        store.record({"input": "x", "prediction": view, "answer": view.value, "source": "small"})
+        (row,) = store.rows()
+        assert row.prediction.value == row.answer == {"card": "###"}
+        assert row.prediction.label == (label or '{"card": "###"}')
+        assert row.prediction.confidence == 0.9
+        assert row.prediction.probabilities == ({"ham": 0.9} if label else None)
+        for file in tmp_path.iterdir():
+            assert b"4711" not in file.read_bytes()
+
+
+def test_the_value_of_a_prediction_without_redaction_is_whole(store):
+    view = Prediction(value={"card": "4711"}, confidence=0.9, probabilities={'{"card": "4711"}': 0.9})
+    store.record({"input": "x", "prediction": view, "answer": view.value, "source": "small"})
+    odd = Prediction(label="spam", value={"score": float("nan")})  # JSON has no such number
+    store.record({"input": "x", "prediction": odd, "answer": "spam", "source": "small"})
+    assert [row.prediction.label for row in store.rows()] == [view.label, "spam"]
+    assert next(iter(store.rows())).prediction == view
+
+
 def test_labels_of_the_small_model_are_not_redacted(tmp_path):
     with ExperienceStore(":memory:", redact=lambda text: "***") as store:
         store.record(small())
@@ -227,6 +253,20 @@ def test_retention_needs_nobody_to_ask(tmp_path):
         ExperienceStore(path, keep_days=0)
 
 
+@pytest.mark.parametrize("look", [lambda store: list(store.rows()), len, lambda store: store.correct("new", "ham")])
+def test_retention_does_not_wait_for_a_decision(tmp_path, look):
+    path = tmp_path / "store.sqlite"
+    with ExperienceStore(path) as store:
+        store.record(small("old"))
+        store.flush()
+        with store._file._database.transaction() as connection:
+            connection.execute("UPDATE decisions SET time = time - 3 * 86400")
+    with ExperienceStore(path, keep_days=2) as store:
+        look(store)
+    with ExperienceStore(path) as store:
+        assert "old" not in {row.text for row in store.rows()}
+
+
 def test_it_is_written_without_a_flush(tmp_path):
     with ExperienceStore(tmp_path / "a.sqlite") as store, ExperienceStore(tmp_path / "a.sqlite") as reader:
         for pause in (0.0, 0.5):  # the thread is idle the second time
@@ -253,14 +293,20 @@ def test_a_full_disk_is_told_once_and_costs_no_answer(store, caplog):
     assert len(store) == 1
 
 
-def test_a_full_queue_drops_and_counts(store, caplog):
-    from dsplus_chains.learning import experience_store
+def test_a_large_batch_waits(store):
+    with store._queue._writing:  # it comes faster than it can be written
+        for _ in range(20_000):
+            store.record({"input": "x", "answer": "spam", "source": "small"})
+    assert store.lost == 0
 
+
+def test_a_full_queue_drops_and_counts(store, caplog, monkeypatch):
+    monkeypatch.setattr(store._queue, "_most", 1_000)
     with store._queue._writing:  # as if the disk hung
-        for _ in range(experience_store.MOST_WAITING + 5):
+        for _ in range(1_000 + 5):
             store.record(small())
         assert store.lost == 5
-    assert len(store) == experience_store.MOST_WAITING
+    assert len(store) == 1_000
     assert caplog.text.count("could not keep a decision") == 1
 
 
@@ -295,6 +341,14 @@ def test_the_caller_may_go_on_with_the_record(store):
     store.record(record)
     record["answer"] = "changed"
     assert [row.answer for row in store.rows()] == ["spam"]
+    view, said = Prediction(value={"tags": ["a"]}), LargeAnswer(value=[{"tags": ["a"]}])
+    store.record({"input": "x", "prediction": view, "answer": view.value, "large": said, "source": "large"})
+    view.value["tags"].append("b")
+    said.value[0]["tags"].append("b")
+    store.record({"input": "x", "answer": {"lock": threading.Lock()}, "source": "large"})  # cannot be copied
+    one = list(store.rows())[1]
+    assert one.answer == one.prediction.value == {"tags": ["a"]}
+    assert one.large == [{"tags": ["a"]}]
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
@@ -302,6 +356,28 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path.write_text("this is no database " * 100)
     with pytest.raises(InvalidInputError, match="cannot be opened"):
         ExperienceStore(path)
+
+
+@pytest.mark.parametrize("change", ["PRAGMA user_version = 7", "ALTER TABLE decisions DROP COLUMN task_hash"])
+def test_a_file_of_another_release_is_refused(tmp_path, change):
+    path = tmp_path / "store.sqlite"
+    with ExperienceStore(path) as store:
+        store.record(small())
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        connection.execute(change)
+    with pytest.raises(InvalidInputError, match=r"tables of version \d but expected 1"):
+        ExperienceStore(path)
+
+
+def test_a_file_from_before_there_were_versions_is_read(tmp_path):
+    path = tmp_path / "store.sqlite"
+    with ExperienceStore(path) as store:
+        store.record(small())
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    with ExperienceStore(path) as store:
+        assert len(store) == 1
 
 
 def test_threads_lose_nothing(store):
@@ -336,6 +412,28 @@ def test_a_store_that_nobody_holds_is_written_and_its_thread_ends(tmp_path):
     thread.join(5)
     assert not thread.is_alive()
     with ExperienceStore(tmp_path / "store.sqlite") as store:
+        assert len(store) == 1
+
+
+def test_a_store_that_its_own_thread_collects_is_written(tmp_path):
+    path, forgotten = tmp_path / "store.sqlite", threading.Event()
+
+    def redact(text):
+        forgotten.wait(5)
+        gc.collect()  # in the thread that writes, while it writes
+        return text
+
+    before = set(threading.enumerate())
+    store = ExperienceStore(path, redact=redact)
+    store.itself = store
+    (thread,) = [new for new in set(threading.enumerate()) - before if new.name == "dsplus-experience"]
+    store.record(small())
+    time.sleep(0.5)
+    del store
+    forgotten.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    with ExperienceStore(path) as store:
         assert len(store) == 1
 
 
@@ -401,6 +499,23 @@ def test_a_forked_process_writes_its_own_and_nothing_twice(store):
     assert sorted(row.text for row in store.rows()) == ["child", "child again", "parent"]
 
 
+def decide(store, n):
+    for number in range(n):
+        store.record(small(f"text {number}"))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_worker_that_ends_writes_what_waits(store, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    child = multiprocessing.get_context(method).Process(target=decide, args=(store, 20))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert len(store) == 20
+
+
 def test_a_spawned_process_gets_the_store_by_pickle(store):
     context = multiprocessing.get_context("spawn")
     child = context.Process(target=store.add_gold, args=(["from elsewhere"], ["ham"]))
@@ -420,6 +535,8 @@ def test_parquet_holds_every_row(store, tmp_path):
         ("hello", "spam", "ham", "ham", "ham"),
         ("win a prize", "spam", "spam", None, None),
     ]
+    parts = {"label", "probabilities", "confidence"}  # of the prediction
+    assert {*rows[0]} - parts == {*Experience.__dataclass_fields__} - {"prediction"}
     assert json.loads(rows[0]["probabilities"]) == {"spam": 0.9, "ham": 0.1}
     store.record(large(answer={"kind": 1}, answer_label={"kind": 1}))
     store.to_parquet(tmp_path / "out.parquet")

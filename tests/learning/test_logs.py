@@ -9,6 +9,7 @@ import math
 import pytest
 
 from dsplus_chains.learning import read_logs
+from dsplus_chains.learning.logged_cells import output_of, with_messages
 from dsplus_chains.tables import TableError
 
 
@@ -175,6 +176,71 @@ def test_openai_batches_are_joined(tmp_path):
         read_logs(requests)
 
 
+def test_a_confidence_on_another_scale_is_unknown_and_costs_no_row(tmp_path):
+    told = [7, 93, "93%", "high", True, [0.5], -1, "0.9", None]
+    path = lines(tmp_path / "a.jsonl", [{"text": "fine", "answer": "b", "confidence": one} for one in told])
+    logs = read_logs(path)
+    assert logs.confidences == (*[None] * 7, 0.9, None)
+    assert logs.answers == ("b",) * 9
+    assert logs.skipped == ()
+
+
+SAID = {"role": "assistant", "content": "card"}
+RESPONSE = {"output": [{"type": "reasoning", "summary": []}, {"type": "message", **SAID}]}
+STORED = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "AIMessage"]}
+
+
+@pytest.mark.parametrize(
+    ("output", "answer"),
+    [
+        ({"output": ["a", "b"]}, ["a", "b"]),
+        ({"output": []}, []),
+        (RESPONSE, "card"),
+        ({"messages": [{"role": "user", "content": "Where?"}, SAID]}, "card"),
+        ({"messages": [["human", "Where?"], ["ai", "card"]]}, "card"),
+        ({"messages": [[{"role": "user", "content": "Where?"}, SAID]], "remaining_steps": 3}, "card"),
+        ({"messages": [SAID], "output": "refund"}, "refund"),
+        ({"choices": [{"message": SAID, "finish_reason": "length"}]}, None),
+        ({"choices": [{"message": SAID, "finish_reason": "content_filter"}]}, None),
+        ({"choices": [{"message": SAID, "finish_reason": "stop"}]}, "card"),
+        ({"choices": [{"message": {**SAID, "refusal": "I will not"}, "finish_reason": "stop"}]}, None),
+        ({**RESPONSE, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, None),
+        ({**RESPONSE, "status": "completed", "incomplete_details": None, "error": None}, "card"),
+        (
+            {"output": [{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]},
+            None,
+        ),
+        ({**SAID, "stop_reason": "max_tokens"}, None),
+        ({**SAID, "stop_reason": "end_turn", "content": [{"type": "text", "text": "card"}]}, "card"),
+        ({"generations": [[{"text": "card", "generation_info": {"finish_reason": "length"}}]]}, None),
+        ({**STORED, "kwargs": {"content": "card", "response_metadata": {"finish_reason": "MAX_TOKENS"}}}, None),
+        ({**STORED, "kwargs": {"content": "card", "response_metadata": {"finish_reason": "STOP"}}}, "card"),
+        ({"label": "failed", "status": "cancelled"}, "failed"),  # an app's own words
+        ({"status": "failed"}, "failed"),
+        ({"output": ["a", "b"], "status": "failed"}, ["a", "b"]),
+        ({"refusal": "rude"}, "rude"),
+        ({"messages": [[]]}, []),
+        ({"type": "bug", "status": "blocked"}, {"type": "bug", "status": "blocked"}),
+    ],
+)
+def test_the_answer_in_an_output(output, answer):
+    assert output_of(output) == answer
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [["human", "Where?"]],
+        [[["human", "Where?"]]],
+        [["system", "Be kind."], ["user", "Where?"]],
+        [["ai", "Hello"], ["HumanMessage", "Where?"]],
+    ],
+)
+def test_messages_may_be_pairs(messages):
+    last = with_messages({"messages": messages})["messages"][-1]
+    assert last == {"role": "user", "content": "Where?"}
+
+
 def test_what_is_wrong_is_named_with_its_row(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a", "answer": "b"}\n{"text": \n')
@@ -183,10 +249,10 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path):
     lines(path, [{"text": None, "answer": "b"}, {"text": " ", "answer": "c"}])
     with pytest.raises(TableError, match=r"no row with a text; .*row 1, column 'text'"):
         read_logs(path)
-    lines(path, [{"text": "fine", "answer": "b", "confidence": 7}, {"text": "fine", "answer": "c"}])
+    lines(path, [{"text": 7, "answer": "b"}, {"text": "fine", "answer": "c"}])
     logs = read_logs(path)
     assert logs.answers == ("c",)
     assert "row 1" in logs.skipped[0]
-    assert "confidence" in logs.skipped[0]
+    assert "text" in logs.skipped[0]
     with pytest.raises(TableError, match="no file"):
         read_logs([])

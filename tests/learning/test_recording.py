@@ -6,6 +6,8 @@ import asyncio
 import gc
 import pickle
 from enum import Enum
+from functools import reduce
+from operator import add
 from typing import Any, Literal
 
 import pytest
@@ -16,7 +18,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
 from langchain_core.tracers.context import collect_runs
 from pydantic import BaseModel
 
@@ -119,6 +121,21 @@ def test_tiers_are_recorded_once(store):
     chain = data_shunt({"a": predict, "b": predict}, large_model, threshold=[0.99, 0.9], **TASK, experience=store)
     chain.batch(["bad", "bad?"])
     assert [row.source for row in store.rows()] == ["b", "large"]
+
+
+def test_each_tier_is_marked_with_its_own_model(store):
+    one = SmallModelScorer.fit(TEXTS, LABELS, encoder=TinyEncoder())
+    two = SmallModelScorer.fit(TEXTS[::-1], LABELS[::-1], encoder=TinyEncoder(), seed=3)
+    assert one.model_hash != two.model_hash
+    for thresholds in ([0.0, 0.0], [None, 0.0], [None, None]):
+        task = {"labels": sorted({*LABELS}), "instruction": "Which?"}
+        large = RunnableLambda(lambda _: AIMessage(LABELS[0]))
+        data_shunt([one, two], large, threshold=thresholds, **task, experience=store).invoke("good phone")
+    data_shunt([predict, two], large_model, threshold=[0.0, 0.0], **task, experience=store).invoke("good phone")
+    rows = list(store.rows())
+    assert [row.source for row in rows] == ["small", "small-2", "large", "small"]
+    assert [row.model_hash for row in rows] == [one.model_hash, two.model_hash, two.model_hash, None]
+    assert len({row.task_hash for row in rows}) == 1
 
 
 def test_a_bundle_marks_its_model_and_its_task(store, tmp_path):
@@ -228,6 +245,30 @@ def test_a_handler_records_any_chain_once(store):
         *[("bad", "small", "negative")] * 4,
         ("so?", "large", "positive"),
     ]
+
+
+def test_a_handler_records_the_output_of_a_shunt_inside_of_a_chain_once(store):
+    recorded = shunt(lambda text: "positive", predict, threshold=0.9, labels=SENTIMENTS, output=str, with_record=True)
+    handler = store.handler()
+    chain = RunnableLambda(lambda text: text.lower()) | (recorded | RunnablePassthrough.assign(more=lambda _: 1))
+    chain.invoke("Bad", {"callbacks": [handler]})
+    list(chain.stream("bad?", {"callbacks": [handler]}))
+    with pytest.raises(ZeroDivisionError):
+        (recorded | (lambda _: 1 / 0)).invoke("bad", {"callbacks": [handler]})
+    assert [(row.text, row.source) for row in store.rows()] == [("bad", "small"), ("bad?", "large"), ("bad", "small")]
+    assert handler._told == {}
+
+
+def test_the_label_of_an_earlier_answer_is_not_recorded(store):
+    fusion = AnswerFusion.fit([predict(text) for text in TEXTS] * 3, LABELS * 3, LABELS * 3)
+    old = {"input": "bad?", "prediction": predict("bad?"), "answer": {"kind": 1}, "answer_label": "old"}
+    branch = ConfidenceBranch(large=lambda record: "positive", threshold=0.9)
+    for chain in (branch.model_copy(update={"experience": store}), branch | fusion):
+        for record in (chain.invoke(old), reduce(add, chain.stream(old))):
+            assert "answer_label" not in record
+    fused = fusion.invoke({**branch.invoke(old), "answer_label": "old"})
+    assert "answer_label" not in fused
+    assert [row.answer for row in store.rows()] == ["positive"] * 2
 
 
 class Tone(Enum):

@@ -331,6 +331,41 @@ async def test_a_cancelled_row_is_waited_for_by_nobody():
     assert time.monotonic() - started < 2
 
 
+def test_a_failed_row_is_in_the_report_of_a_stream_as_in_that_of_a_batch():
+    def fail(value):
+        raise TimeoutError("no answer")
+
+    def output(label):
+        if is_made:
+            raise RuntimeError("no output")
+        return label
+
+    def app(budget, **settings):
+        return shunt(fail, unsure, labels=LABELS, budget=budget, **{"output": str, "threshold": 0.9, **settings})
+
+    def branch(budget):
+        return ConfidenceBranch(large=fail, threshold=0.9, on_large_error="raise", budget=budget)
+
+    record = {"input": "x", "prediction": unsure("x")}
+    for make, value in (
+        (branch, record),
+        (branch, {"input": "x"}),  # no prediction
+        (lambda budget: app(budget, on_large_error="raise"), "x"),
+        (lambda budget: app(budget, threshold=0.1, output=output), "x"),
+        (lambda budget: app(budget, text="missing"), {"input": "x"}),
+    ):
+        reports = []
+        for call in (lambda run: run.invoke(value), lambda run: list(run.stream(value))):  # noqa: B023
+            budget = Budget(max_tokens=5000)
+            is_made = False
+            run = make(budget)
+            is_made = True
+            with pytest.raises((TimeoutError, RuntimeError, DSPlusError)):
+                call(run)
+            reports.append({source: cost.rows for source, cost in budget.report().by_arm.items()})
+        assert reports == [{"error": 1}] * 2
+
+
 def test_a_stream_that_is_closed_counts_what_it_has_said():
     budget = Budget(max_tokens=5000)
     arm = ChatPromptTemplate.from_template("{input}") | Streaming()  # a parser would draw the rest

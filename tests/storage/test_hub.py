@@ -28,6 +28,8 @@ class FolderHub:
 
     def create_repo(self, repo_id, **kwargs):
         self._heard("create_repo", repo_id, **kwargs)
+        if not self.folder.exists():
+            self.private = bool(kwargs["private"])
         self.folder.mkdir(exist_ok=kwargs["exist_ok"])
         (self.folder / ".gitattributes").write_text("*.safetensors filter=lfs")
 
@@ -44,7 +46,7 @@ class FolderHub:
 
     def repo_info(self, repo_id, **kwargs):
         self._heard("repo_info", repo_id, **kwargs)
-        return SimpleNamespace(sha="c0ffee")
+        return SimpleNamespace(sha="c0ffee", private=self.private)
 
     def snapshot_download(self, repo_id, **kwargs):
         self._heard("snapshot_download", repo_id, **kwargs)
@@ -88,7 +90,8 @@ def test_each_commit_has_its_own_folder_in_the_cache(bundle, hub, tmp_path, monk
 def test_the_model_card_tells_how_to_load_it_and_is_written_once(bundle, hub):
     pin = bundle.push_to_hub("me/praise", api=hub)
     card = hub.folder / "README.md"
-    assert pin in card.read_text()
+    assert pin not in card.read_text()  # the next push would leave it there, and it would be wrong
+    assert 'expected_sha256="...",  # what push_to_hub returned' in card.read_text()
     assert "library_name: dsplus-chains" in card.read_text()
     card.write_text("mine")
     bundle.with_task(instruction="Which?").push_to_hub("me/praise", api=hub)
@@ -100,6 +103,31 @@ def test_files_of_an_earlier_bundle_go(bundle, hub):
     (hub.folder / "tuned.json").write_text("{}")
     bundle.push_to_hub("me/praise", api=hub)
     assert Bundle.load(hub.folder, encoder=TinyEncoder()).tuned is None
+
+
+@pytest.mark.parametrize("private", [None, False])
+def test_a_public_repository_gets_no_private_bundle(bundle, hub, private):
+    bundle.push_to_hub("me/praise", private=private, api=hub)
+    before = len(hub.calls)
+    with pytest.raises(BundleError, match="'me/praise' is public"):
+        bundle.push_to_hub("me/praise", private=True, api=hub)
+    assert "upload_folder" not in dict(hub.calls[before:])
+    bundle.push_to_hub("me/praise", api=hub)
+
+
+def test_a_folder_of_an_earlier_bundle_gets_the_new_one(bundle, hub, tmp_path):
+    place = tmp_path / "here"
+    bundle.push_to_hub("me/praise", api=hub)
+    Bundle.from_hub("me/praise", folder=place, api=hub, encoder=TinyEncoder())
+    (place / "tuned.json").write_text("{}")  # of the earlier one
+    (place / "README.md").write_text("mine")
+    assert Bundle.from_hub("me/praise", folder=place, api=hub, encoder=TinyEncoder()).tuned is None
+    assert (place / "README.md").read_text() == "mine"
+    (place / "bundle.json").unlink()
+    (place / "tuned.json").write_text("somebody's own")
+    with pytest.raises(BundleError, match="does not list"):
+        Bundle.from_hub("me/praise", folder=place, api=hub, encoder=TinyEncoder())
+    assert (place / "tuned.json").read_text() == "somebody's own"
 
 
 def test_a_repository_that_holds_another_bundle_is_refused(bundle, hub, tmp_path):
