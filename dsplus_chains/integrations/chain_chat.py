@@ -28,6 +28,11 @@ class ChainChatModel(BatchRunnable[LanguageModelInput, AIMessage], BaseChatModel
 
     takes_record: ClassVar[bool] = False
 
+    @classmethod
+    @override
+    def is_lc_serializable(cls) -> bool:
+        return False  # LangChain dumps a chat model whenever it is called, and a small model may not be saved yet
+
     @abstractmethod
     def _arm_chooser(self, kwargs: Mapping[str, Any]) -> Runnable[Any, list[Any]]:
         """The Runnable from a conversation to the chat model that answers it, in a list.
