@@ -121,7 +121,8 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
         name = _label_field(fields, field, schema)
         return partial(_built, dict if isinstance(schema, Mapping) else schema, name, fields[name].options)
     if callable(schema) and schema is not Any:
-        return schema  # type: ignore[no-any-return]
+        made: Callable[[Any], Any] = schema
+        return made
     msg = (
         "Cannot tell what the app answers with. Say how a label becomes its output with output=: a class, a dict of "
         "outputs by label, or a function. An app whose last step is a parser, or a function with a return type, tells"

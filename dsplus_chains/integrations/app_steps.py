@@ -80,12 +80,14 @@ def replaced(
         return _replaced_branch(app, change, only_last=only_last)
     if isinstance(app, RunnableSequence):
         return _replaced_sequence(app, change, only_last=only_last)
+    held_by: Any = app
     names = next((names for kind, names in _PARTS if isinstance(app, kind)), ())
-    held = {name: getattr(app, name) for name in names}
+    held = {name: getattr(held_by, name) for name in names}
     parts = {name: _changed(value, change) for name, value in held.items()}
     if all(parts[name] is held[name] for name in names):
         return app
-    return app.model_copy(update=parts)  # type: ignore[attr-defined, no-any-return]
+    changed: Runnable[Any, Any] = held_by.model_copy(update=parts)
+    return changed
 
 
 def _replaced_sequence(

@@ -78,7 +78,8 @@ def _again(step: Runnable[Any, Any], part: Any) -> RunnableSequence[Any, Any] | 
     if not isinstance(step, RunnableBindingBase) or not told or not is_chat_model(step):
         return None
     settings = {name: value for name, value in told.get("kwargs", {}).items() if value is not None}
-    again = step.bound.with_structured_output(part, **settings)  # type: ignore[attr-defined]
+    model: Any = step.bound
+    again = model.with_structured_output(part, **settings)
     return again if isinstance(again, RunnableSequence) else None
 
 

@@ -72,7 +72,8 @@ def _told_type(app: Runnable[Any, Any], last: Runnable[Any, Any]) -> Any:
         try:
             told: Any = run.OutputType
             if isinstance(told, str):  # a function's types are strings after `from __future__ import annotations`
-                told = get_type_hints(getattr(last, "func", None) or last.afunc).get("return", Any)  # type: ignore[attr-defined]
+                function: Any = last
+                told = get_type_hints(getattr(function, "func", None) or function.afunc).get("return", Any)
         except (TypeError, NameError):  # one that cannot tell, or names a type that is not there
             continue
         if told is not Any and (

@@ -161,7 +161,7 @@ class ShuntChatModel(ChainChatModel):
 
     @model_validator(mode="after")
     def _all_labels_can_be_said(self) -> Self:
-        self._shunt  # noqa: B018  builds it now, so that what is wrong is told now
+        _ = self._shunt  # it is built now, so that what is wrong is told now
         return self
 
     @override

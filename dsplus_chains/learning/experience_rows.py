@@ -115,7 +115,7 @@ def unpack(row: Mapping[str, Any]) -> Experience:
     if found["prediction"] is not None:
         found["prediction"] = Prediction.model_validate_json(found["prediction"])
     if found["fused"] is not None:
-        found["fused"] = {label: probability for label, probability in json.loads(found["fused"])}  # noqa: C416
+        found["fused"] = dict(json.loads(found["fused"]))
     return Experience(**found)
 
 

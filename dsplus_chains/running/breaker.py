@@ -164,7 +164,7 @@ class CircuitBreaker:
         return {"failures": self.failures, "cooldown": self.cooldown}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        CircuitBreaker.__init__(self, **state)
 
     def __eq__(self, other: object) -> bool:
         """Whether the settings are the same."""

@@ -197,7 +197,7 @@ class Budget:
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        Budget.__init__(self, **state)
 
     def __eq__(self, other: object) -> bool:
         """Whether the settings are the same."""

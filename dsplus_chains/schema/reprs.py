@@ -38,8 +38,8 @@ def brief(value: Any, levels: int = 3) -> str:
         ('[<float64 array of shape (3, 4)>, (1,)]', '[0, 1, 2, 3, 4, 5, 6, 7, … 1,000 in all]')
     """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        sizes = tuple(getattr(value, "shape"))  # noqa: B009  the type is not known
-        kind = str(value.dtype).removeprefix("torch.")
+        array: Any = value
+        sizes, kind = tuple(array.shape), str(array.dtype).removeprefix("torch.")
         return f"<{kind} array of shape {sizes}>" if sizes else repr(value)
     if isinstance(value, str):
         return shown(hide_secrets(value[:LONGEST]))

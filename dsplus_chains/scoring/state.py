@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -140,4 +139,4 @@ def _replace(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or none of it."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(content)
-    os.replace(partial, path)  # noqa: PTH105  it replaces on every platform, Path.rename does not
+    partial.replace(path)

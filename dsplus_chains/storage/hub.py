@@ -14,9 +14,7 @@ from dsplus_chains.storage.bundle_files import CARD, MANIFEST, OTHERS, read_mani
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from langchain_core.embeddings import Embeddings
 
-    from dsplus_chains.encoding.encoder import Encoder
     from dsplus_chains.scoring.small_model import SmallModelScorer
 
 
@@ -31,15 +29,7 @@ class OnHub:
 
     @classmethod
     @abstractmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        expected_sha256: str | None = None,
-        encoder: str | Encoder | Embeddings | None = None,
-        device: str | None = None,
-        allow_download: bool = False,
-    ) -> Self:
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
         """Read it from a folder."""
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, api: HfApi | None = None) -> str:

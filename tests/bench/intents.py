@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from means import show_means
 from numpy.typing import NDArray
 from remembering import Remembering
-from rich.console import Console
-from rich.table import Table
 
 from dsplus_chains import Prediction, SmallModelScorer, tune_threshold
 from dsplus_chains.calibration.metrics import expected_calibration_error
@@ -151,7 +149,7 @@ def main() -> None:
     texts, labels, _ = read(options.train, options.text, options.label)
     dev, truth, said = read(options.dev, options.text, options.label, options.large_column)
     encoder = Remembering(SentenceEncoder.from_pretrained(options.encoder))
-    found: dict[str, list[float]] = {}
+    found: list[dict[str, float]] = []
     for seed in range(options.draws if options.per_class else 1):
         taken, rest = draw(labels, options.per_class, seed)
         start = time.perf_counter()
@@ -184,15 +182,8 @@ def main() -> None:
         figures["deferred: true label among those offered"], figures["  labels offered"], figures["  of"] = pruned(
             predictions, truth, said
         )
-        for name, value in figures.items():
-            found.setdefault(name, []).append(value)
-    table = Table(title=f"{options.per_class or 'all'} rows of each label, {len(encoder.known)} texts")
-    for heading in ("", "mean", "standard error"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, values in found.items():
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        table.add_row(name, f"{statistics.mean(values):.4f}", f"{error:.4f}")
-    Console().print(table)
+        found.append(figures)
+    show_means(f"{options.per_class or 'all'} rows of each label, {len(encoder.known)} texts", found)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from means import show_means
 from numpy.typing import NDArray
 from remembering import Remembering
 from rich.console import Console
-from rich.table import Table
 
 from dsplus_chains import Bundle, SmallModelScorer, bootstrap, learn, promote, tune_threshold
 from dsplus_chains.calibration.metrics import expected_calibration_error
@@ -296,18 +295,6 @@ def measure_bootstrap(train: Rows, dev: Rows, encoder: Any, options: argparse.Na
     }
 
 
-def show(title: str, found: list[dict[str, float]]) -> None:
-    """Means over draws with their standard errors."""
-    table = Table(title=title)
-    for heading in ("", "mean", "standard error"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name in found[0]:
-        values = [figures[name] for figures in found]
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        table.add_row(name, f"{statistics.mean(values):.4f}", f"{error:.4f}")
-    Console().print(table)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -350,7 +337,7 @@ def main() -> None:
             for seed in options.draws:
                 found.append(part(seed))
                 Console().print(f"{name}, draw {seed}: {found[-1]}", soft_wrap=True, highlight=False)
-            show(f"{name}, {len(found)} draws", found)
+            show_means(f"{name}, {len(found)} draws", found)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,9 @@ def test_an_app_without_opentelemetry_needs_none():
     code = (
         "import sys\nsys.modules['opentelemetry'] = None\nfrom dsplus_chains import ConfidenceBranch, Prediction\n"
         "branch = ConfidenceBranch(large=lambda text: 'ham', threshold=0.9)\n"
-        "branch.invoke({'input': 'hi', 'prediction': Prediction(label='spam', confidence=0.95)})"
+        "record = {'input': 'hi', 'prediction': Prediction(label='spam', confidence=0.95)}\n"
+        "unsure = {**record, 'prediction': Prediction(label=None)}\n"
+        "print(*(row['answer'] for row in branch.batch([record, unsure])))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["spam", "ham"]

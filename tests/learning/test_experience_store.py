@@ -239,13 +239,19 @@ def test_what_is_too_old_is_forgotten_with_its_label(store, tmp_path):
     assert [row.gold for row in store.rows()] == [None]
 
 
-def test_retention_needs_nobody_to_ask(tmp_path):
-    path = tmp_path / "store.sqlite"
+def three_days_old(folder):
+    """A file with one decision, of three days ago."""
+    path = folder / "store.sqlite"
     with ExperienceStore(path) as store:
         store.record(small("old"))
         store.flush()
         with store._file._database.transaction() as connection:
             connection.execute("UPDATE decisions SET time = time - 3 * 86400")
+    return path
+
+
+def test_retention_needs_nobody_to_ask(tmp_path):
+    path = three_days_old(tmp_path)
     with ExperienceStore(path, keep_days=2) as store:
         store.record(small("new"))
         assert [row.text for row in store.rows()] == ["new"]
@@ -255,12 +261,7 @@ def test_retention_needs_nobody_to_ask(tmp_path):
 
 @pytest.mark.parametrize("look", [lambda store: list(store.rows()), len, lambda store: store.correct("new", "ham")])
 def test_retention_does_not_wait_for_a_decision(tmp_path, look):
-    path = tmp_path / "store.sqlite"
-    with ExperienceStore(path) as store:
-        store.record(small("old"))
-        store.flush()
-        with store._file._database.transaction() as connection:
-            connection.execute("UPDATE decisions SET time = time - 3 * 86400")
+    path = three_days_old(tmp_path)
     with ExperienceStore(path, keep_days=2) as store:
         look(store)
     with ExperienceStore(path) as store:

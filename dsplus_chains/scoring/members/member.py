@@ -41,7 +41,8 @@ class TextBatch:
         """A finding about this batch, computed on first use."""
         if who not in self._found:
             self._found[who] = find()
-        return self._found[who]  # type: ignore[no-any-return]
+        found: Found = self._found[who]
+        return found
 
     def part(self, rows: NDArray[np.int64]) -> TextBatch:
         """Some rows of the batch, with their vectors."""
