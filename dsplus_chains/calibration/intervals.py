@@ -87,7 +87,7 @@ def paired_difference_interval(wins: int, losses: int, n: int, *, level: float =
         >>> round(interval.low, 3), round(interval.high, 3)
         (-0.03, 0.014)
     """
-    _check_level(level)
+    check_level(level)
     if min(wins, losses, n) < 0 or wins + losses > n:
         msg = f"Got wins={wins}, losses={losses}, n={n} but expected counts with wins + losses <= n"
         raise ValueError(msg)
@@ -105,7 +105,7 @@ def paired_difference_interval(wins: int, losses: int, n: int, *, level: float =
 
 
 def _share_interval(successes: int, n: int, level: float, method: Literal["wilson", "exact"]) -> Interval:
-    _check_level(level)
+    check_level(level)
     if not 0 <= successes <= n:
         msg = f"Got {successes} successes in {n} rows but expected from 0 to {n}"
         raise ValueError(msg)
@@ -127,7 +127,12 @@ def _tango_statistic(wins: int, losses: int, n: int, difference: float) -> float
     return gap / sqrt(variance)
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Refuse what is no level of an interval.
+
+    Raises:
+        ValueError: It is not in (0, 1).
+    """
     if not 0 < level < 1:
         msg = f"Got level={level} but expected a number between 0 and 1, such as 0.95"
         raise ValueError(msg)

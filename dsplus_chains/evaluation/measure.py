@@ -5,18 +5,24 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import numpy as np
-from langchain_core.messages.ai import UsageMetadata, add_usage
 from numpy.typing import NDArray
 
 from dsplus_chains.calibration.intervals import sign_test, wilson_interval
 from dsplus_chains.evaluation.answers import right_answers
 from dsplus_chains.evaluation.baselines import confidences, measure_large, measure_small, paired_gain
+from dsplus_chains.evaluation.chain_records import (
+    checked_records,
+    error_row,
+    first_prediction,
+    usage_of,
+    was_asked,
+)
 from dsplus_chains.evaluation.costs import spending
-from dsplus_chains.evaluation.evaluation import Baseline, ErrorRow, Evaluation, LabelReport, Latency
+from dsplus_chains.evaluation.evaluation import Baseline, Evaluation, LabelReport, Latency
 from dsplus_chains.evaluation.label_confusion import count_confusions
 from dsplus_chains.evaluation.overlap import overlap_of
 from dsplus_chains.evaluation.raw_answers import read_answers
@@ -29,22 +35,13 @@ from dsplus_chains.schema import (
     OverlapWarning,
     Prediction,
     answered_label,
-    as_cell,
     clean_answers,
     clean_labels,
-    column_of,
-    is_missing,
     label_key,
 )
 from dsplus_chains.scoring.seen_texts import SeenTexts
 
 Flags = NDArray[np.bool_]
-
-ASKED = frozenset({"large", "fused", "fallback"})
-"""These sources mean that the large model was asked."""
-
-NEEDED = ("prediction", "answer", "source")
-"""The keys that a record must have."""
 
 
 def evaluate(
@@ -108,7 +105,7 @@ def evaluate(
         >>> result.accuracy, result.small_accuracy, result.escalation_rate, result.fixed, result.cost_usd
         (1.0, 0.5, 0.5, 1, None)
     """
-    true, records = clean_labels(labels), _checked(records)
+    true, records = clean_labels(labels), checked_records(records)
     given = {
         "large_answers": large_answers,
         "large_usage": large_usage,
@@ -118,12 +115,12 @@ def evaluate(
     columns = {name: None if column is None else clean_answers(column, name) for name, column in given.items()}
     _check_lengths(len(true), records=records, **columns)
     n, usage = len(true), columns["large_usage"]
-    predictions = [_first_prediction(record) for record in records]
+    predictions = [first_prediction(record) for record in records]
     read = partial(read_answers, labels=true, predictions=predictions, parser=parser)
     answered = read([answered_label(record) for record in records], what="answers")
     right = right_answers(answered.values, true)
     small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
-    asked = np.array([_was_asked(record) for record in records])
+    asked = np.array([was_asked(record) for record in records])
     small = measure_small(predictions, true, n_bins=n_bins)
     large, notes = None, answered.notes
     if columns["large_answers"] is not None:
@@ -139,7 +136,7 @@ def evaluate(
             confidence=confidences(predictions, max_ood_score),
             level=level,
         )
-    calls = [_usage(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]
+    calls = [usage_of(record) for record, was_asked in zip(records, asked, strict=True) if was_asked]
     overlaps = overlap_of(records, tuned_on)
     for overlap in overlaps:
         warnings.warn(overlap, OverlapWarning, stacklevel=2)
@@ -179,7 +176,7 @@ def evaluate(
         broke=broke,
         sign_test_p=sign_test(fixed, broke),
         baselines={"always_small": always_small, **({} if large is None else large.baselines)},
-        errors=tuple(_error(row, records[row], true[row]) for row in np.flatnonzero(~right).tolist()),
+        errors=tuple(error_row(row, records[row], true[row]) for row in np.flatnonzero(~right).tolist()),
         confusions=count_confusions(true, answered.values),
         curve=() if large is None else large.curve,
         reliability=small.reliability,
@@ -221,43 +218,6 @@ def _per_label(
     )
 
 
-def _error(row: int, record: Mapping[str, Any], label: Any) -> ErrorRow:
-    prediction, large = _first_prediction(record), record.get("large")
-    return ErrorRow(
-        row=row,
-        input=record.get("input"),
-        label=label,
-        answer=as_cell(answered_label(record)),
-        source=str(record["source"]),
-        small=prediction.label,
-        confidence=prediction.confidence,
-        large=None if large is None else as_cell(large.value),
-        error=record.get("error"),
-    )
-
-
-def _first_prediction(record: Mapping[str, Any]) -> Prediction:
-    """What the small model said. With several tiers, this is the first, which saw every input."""
-    tiers: list[Prediction] = record.get("tiers") or [record["prediction"]]
-    return tiers[0]
-
-
-def _checked(records: Any) -> list[Mapping[str, Any]]:
-    """The records, without keys whose value is missing. A data frame fills every row with all keys.
-
-    Raises:
-        InvalidInputError: They are no column, or one is no record of a chain.
-    """
-    found: list[Mapping[str, Any]] = []
-    for row, record in enumerate(column_of(records, "records")):
-        missing = [key for key in NEEDED if not isinstance(record, Mapping) or key not in record]
-        if missing:
-            msg = f"Got {type(record).__name__} without {', '.join(missing)} in row {row} but expected a chain's record"
-            raise InvalidInputError(msg)
-        found.append({key: value for key, value in record.items() if key in NEEDED or not is_missing(value)})
-    return found
-
-
 def _check_lengths(n: int, **columns: Sequence[Any] | None) -> None:
     for name, column in columns.items():
         if column is not None and len(column) != n:
@@ -266,25 +226,6 @@ def _check_lengths(n: int, **columns: Sequence[Any] | None) -> None:
     if not n:
         msg = "Got no rows but expected at least one"
         raise InvalidInputError(msg)
-
-
-def _was_asked(record: Mapping[str, Any]) -> bool:
-    return record.get("large") is not None or record["source"] in ASKED or bool(_callers(record))
-
-
-def _usage(record: Mapping[str, Any]) -> UsageMetadata | None:
-    """The tokens of a row's calls. `large` counts them all. Without it, planning and subtasks are added up."""
-    if record.get("large") is not None or record["source"] in ASKED:
-        usage: UsageMetadata | None = getattr(record.get("large"), "usage", None)
-        return usage
-    usages = [caller.usage for caller in _callers(record)]
-    return None if None in usages else reduce(add_usage, usages)
-
-
-def _callers(record: Mapping[str, Any]) -> list[Any]:
-    """What in a record has called chat models, beside `large`. It is the planning or the subtasks."""
-    found = [record.get("planning"), *(record.get("subtasks") or {}).values()]
-    return [each for each in found if getattr(each, "calls", 0)]
 
 
 def _latency(seconds: Sequence[float | None]) -> Latency | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsplus_chains.evaluation.costs import count_tokens
-from dsplus_chains.schema import ASKED_LARGE, SKIPPED, SubtaskResult
+from dsplus_chains.schema import DEFERRED, SKIPPED, SubtaskResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def _report(name: str, results: Sequence[SubtaskResult]) -> SubtaskReport:
 
 def _was_asked(result: SubtaskResult) -> bool:
     """Whether the large model answered, or failed and left a stand-in or nothing."""
-    return result.source in (*ASKED_LARGE, "fallback") or (result.value is None and result.calls > 0)
+    return result.source in DEFERRED or (result.value is None and result.calls > 0)
 
 
 def _share(flags: Sequence[bool]) -> float | None:

@@ -21,7 +21,7 @@ from dsplus_chains.running.arm import input_of, leading_prompt, merge_answer, wi
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Tell
 from dsplus_chains.running.recorder import recorded, recorded_stream
 from dsplus_chains.schema import (
-    ASKED_LARGE,
+    DEFERRED,
     InvalidInputError,
     Prediction,
     ShuntRecord,
@@ -115,7 +115,7 @@ class ConfidenceBranch(Gate):
     @field_validator("tier")
     @classmethod
     def _tier_is_no_other_source(cls, tier: str) -> str:
-        if tier in {*ASKED_LARGE, "fallback"}:
+        if tier in DEFERRED:
             msg = f"Got a small model called {tier!r}, which as a source says that another gave the answer; rename it"
             raise ValueError(msg)
         return tier

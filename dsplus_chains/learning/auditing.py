@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
+from dsplus_chains.calibration.intervals import check_level
 from dsplus_chains.schema import InvalidInputError
 from dsplus_chains.tuning.tuned import Estimate
 
@@ -68,6 +69,7 @@ def audited_error(wrong: ArrayLike, probabilities_of_selection: ArrayLike, n: in
 
     Raises:
         InvalidInputError: Lengths differ, a probability is not in (0, 1], or there are more rows than inputs.
+        ValueError: The level is not in (0, 1).
 
     Source: Horvitz and Thompson, "A generalization of sampling without replacement from a finite universe" (JASA 1952);
     Korn and Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated
@@ -79,6 +81,7 @@ def audited_error(wrong: ArrayLike, probabilities_of_selection: ArrayLike, n: in
         (0.05, 4)
     """
     errs, chances = np.asarray(wrong, dtype=bool), np.asarray(probabilities_of_selection, dtype=np.float64)
+    check_level(level)
     if len(errs) != len(chances) or len(errs) > n or not ((chances > 0) & (chances <= 1)).all():
         msg = (
             f"Got {len(errs)} rows, {len(chances)} probabilities and n={n} but expected one probability in (0, 1] for "
@@ -94,8 +97,10 @@ def audited_error(wrong: ArrayLike, probabilities_of_selection: ArrayLike, n: in
 
 def _worth(value: float, wrong: NDArray[np.bool_], chances: Floats, n: int) -> float:
     """The number of rows of a plain sample that tells as much. It is infinite if every input was looked at."""
+    if len(wrong) == n:
+        return np.inf
     each = (1 - chances) / chances**2 / n**2  # what a row that is wrong adds to the variance
-    kish = 1 / each.sum() if each.sum() else np.inf
+    kish = 1 / each.sum() if each.sum() else len(wrong)  # those that were certain to be chosen tell of no others
     variance = each[wrong].sum()
     return float(min(kish, value * (1 - value) / variance if variance and 0 < value < 1 else np.inf))
 

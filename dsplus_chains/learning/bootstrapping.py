@@ -114,7 +114,7 @@ def bootstrap(
 
 
 def decisions_in(source: Any, *, text: str = "text", answer: str = "answer") -> list[Experience]:
-    """The decisions in a store, in logs, in a data frame, or in what is a list of them already.
+    """The decisions in a store, in logs, in a data frame, or in what is a list of them already, oldest first.
 
     Args:
         source: An `ExperienceStore`, `Logs`, a data frame, or decisions.
@@ -131,21 +131,22 @@ def decisions_in(source: Any, *, text: str = "text", answer: str = "answer") -> 
     if isinstance(source, ExperienceStore):
         return list(source.rows())
     if hasattr(source, "answers"):
-        texts, answers, confidences = source.texts, source.answers, source.confidences
+        texts, answers, confidences, times = source.texts, source.answers, source.confidences, source.times
     elif hasattr(source, "columns") or isinstance(source, Mapping):
         for name in (text, answer):
             if name not in source:
                 msg = f"Got no column {name!r} but expected the columns that text= and answer= name"
                 raise TrainingDataError(msg)
         texts, answers = column_of(source[text], text), column_of(source[answer], answer)
-        confidences = [None] * len(texts)
+        confidences = times = [None] * len(texts)
     else:
         return list(source)
-    return [
-        Experience(text=one, text_hash=hash_of_input(one), large=said, large_confidence=sure, time=0.0)
-        for one, said, sure in zip(texts, map(as_cell, answers), confidences, strict=True)
+    rows = [
+        Experience(text=one, text_hash=hash_of_input(one), large=said, large_confidence=sure, time=when or 0.0)
+        for one, said, sure, when in zip(texts, map(as_cell, answers), confidences, times, strict=True)
         if isinstance(one, str) and not is_missing(one)
     ]
+    return rows if None in times else sorted(rows, key=lambda row: row.time)  # exports may begin with the newest
 
 
 def labelled_in(gold: Any) -> tuple[list[Any], list[Any]]:

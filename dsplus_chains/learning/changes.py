@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import fisher_exact, t, ttest_ind_from_stats
 
+from dsplus_chains.calibration.intervals import check_level
 from dsplus_chains.schema import brief_repr
 from dsplus_chains.tuning.tuned import Estimate
 
@@ -120,11 +121,15 @@ def check_calibration(confidences: ArrayLike, right: ArrayLike, *, level: float 
         right: Whether the model was right there.
         level: Level of the interval.
 
+    Raises:
+        ValueError: The level is not in (0, 1).
+
     Example:
         >>> found = check_calibration([0.9] * 50, [True] * 35 + [False] * 15)
         >>> found.accuracy.value, round(found.low, 2), round(found.high, 2), found.p_value < 0.001
         (0.7, 0.82, 0.98, True)
     """
+    check_level(level)
     sure, told = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=bool)
     n, n_right = len(told), int(told.sum())
     accuracy = Estimate.of(n_right, n)

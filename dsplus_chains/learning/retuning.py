@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, TypeAlias
 
@@ -29,6 +30,8 @@ class TunedFor:
         accuracy: Accuracy of the chain on its tuning rows.
         escalation_rate: Share of these rows that was deferred.
         set_coverage: How often label pruning leaves the true label. None where it was not asked for.
+        min_gain: What a call had to gain for the objective "accuracy".
+        per_label: Whether each label had a threshold of its own.
         data_hash: Hash of the rows of the last tuning. A bundle that was tuned otherwise since has another one.
     """
 
@@ -37,6 +40,8 @@ class TunedFor:
     accuracy: float
     escalation_rate: float
     set_coverage: float | None
+    min_gain: float
+    per_label: bool
     data_hash: str
 
     @classmethod
@@ -61,6 +66,8 @@ class TunedFor:
             accuracy=accuracy,
             escalation_rate=escalation_rate,
             set_coverage=tuned.set_coverage,
+            min_gain=tuned.min_gain,
+            per_label=isinstance(tuned.threshold, Mapping),
             data_hash=tuned.data_hash,
         )
 
@@ -86,7 +93,7 @@ def tuned_anew(
             accurate on these rows than the chain was, by half a standard error. The cheapest of many looks better there
             than it is. If there is no such point, it takes the most accurate one that defers no more than the chain
             did. So the bill does not rise.
-        min_gain: What a call must gain for the objective "accuracy".
+        min_gain: What a call must gain for the objective "accuracy", if the chain was not tuned before.
         seed: Seed of the bootstrap and the folds.
 
     Returns:
@@ -111,8 +118,10 @@ def tuned_anew(
             **how,
         )
 
-    bounds: dict[str, Any] = {} if was is None else {**was.constraints, "objective": was.objective}
-    tuned = tune(fusion="auto", min_gain=min_gain, **bounds)
+    same: dict[str, Any] = {"min_gain": min_gain}
+    if was is not None:
+        same = {"objective": was.objective, "min_gain": was.min_gain, "per_label": was.per_label, **was.constraints}
+    tuned = tune(fusion="auto", **same)
     if aim == "accuracy" or was is None or tuned.escalation_rate.value is None:
         return tuned
     wanted = was.accuracy + MARGIN * (was.accuracy * (1 - was.accuracy) / len(rows)) ** 0.5

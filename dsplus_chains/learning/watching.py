@@ -9,11 +9,9 @@ from typing import Any
 from dsplus_chains.learning.bootstrapping import decisions_in
 from dsplus_chains.learning.changes import Calibration, Change, change_of_mean, change_of_share, check_calibration
 from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience
-from dsplus_chains.schema import ASKED_LARGE, InvalidInputError, brief_repr, same_label, share, span
+from dsplus_chains.schema import ASKED_LARGE, DEFERRED, InvalidInputError, brief_repr, same_label, share, span
 from dsplus_chains.storage.bundle import Bundle
 
-DEFERRED = (*ASKED_LARGE, "fallback")
-"""The values of `source` that mean the small model did not answer alone."""
 FAR = 0.99
 """The share of the training examples within which an input is not far from them."""
 

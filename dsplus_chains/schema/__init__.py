@@ -70,6 +70,7 @@ from dsplus_chains.schema.reprs import brief as brief
 from dsplus_chains.schema.reprs import brief_args as brief_args
 from dsplus_chains.schema.reprs import brief_repr as brief_repr
 from dsplus_chains.schema.results import ASKED_LARGE as ASKED_LARGE
+from dsplus_chains.schema.results import DEFERRED as DEFERRED
 from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult

@@ -20,6 +20,8 @@ SKIPPED = "skipped"
 
 ASKED_LARGE = ("large", "fused")
 """The values of `source` that mean the large model has answered."""
+DEFERRED = (*ASKED_LARGE, "fallback")
+"""The sources of what the small model did not answer alone."""
 
 
 class Passage(Value):

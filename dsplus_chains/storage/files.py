@@ -119,17 +119,15 @@ def held(path: Path) -> Iterator[None]:
     Args:
         path: The file. It is made if it is missing.
     """
-    with path.open("a") as file:
-        with suppress(ImportError, OSError):
-            fcntl: Any = import_module("fcntl")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    path.touch()
+    with _locked(path, wait=True):
         yield
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[str]:
+def _locked(path: Path, *, wait: bool = False) -> Iterator[str]:
     """Lock a file or folder, and say whose the lock is. A kill releases it."""
-    descriptor, owner = _lock(path)
+    descriptor, owner = _lock(path, wait=wait)
     try:
         yield owner
     finally:
@@ -137,7 +135,7 @@ def _locked(path: Path) -> Iterator[str]:
             os.close(descriptor)
 
 
-def _lock(path: Path) -> tuple[int | None, str]:
+def _lock(path: Path, *, wait: bool) -> tuple[int | None, str]:
     """A locked descriptor, and whose the lock is: "ours", "theirs", or "nobody's" on a system without such locks."""
     try:
         fcntl: Any = import_module("fcntl")
@@ -145,7 +143,7 @@ def _lock(path: Path) -> tuple[int | None, str]:
     except (ImportError, OSError):  # Windows, a link, or gone
         return None, "nobody's"
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return descriptor, "theirs"
     except OSError:

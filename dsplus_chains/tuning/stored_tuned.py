@@ -66,5 +66,6 @@ class StoredTuned(Stored, extra="forbid"):
     strange: int = Field(default=0, ge=0)
     tuned_on: str | None = None
     overlap: int = Field(default=0, ge=0)
+    min_gain: float = Field(default=0.05, ge=0, le=1)
     against: Literal["labels", "large_answers"] = "labels"
     meaning: str = ""

@@ -175,7 +175,7 @@ def tune_threshold(
     if fusion == "auto" and max_risk is not None:
         fusion = "replace"  # fusion would cost the certificate half its rows
     tuned = better_of_both(tune, cheaper=objective == "match_large") if fusion == "auto" else tune(fusion)
-    return replace(tuned.result, tuned_on=origin.texts, overlap=origin.seen)
+    return replace(tuned.result, tuned_on=origin.texts, overlap=origin.seen, min_gain=min_gain)
 
 
 def _tuned(

@@ -118,6 +118,7 @@ class TunedThreshold:
         strange: Number of rows whose answer is no label, and counts as it stands. It is wrong.
         tuned_on: The texts of the tuning rows, as hashes. None if they were not known.
         overlap: Number of tuning rows that the small model was fitted on.
+        min_gain: What a call had to gain for the objective "accuracy".
         against: What counts as right. With "large_answers" it is what the large model answered. All accuracies are then
             agreement with it, and say nothing of the truth.
     """
@@ -147,6 +148,7 @@ class TunedThreshold:
     strange: int = 0
     tuned_on: SeenTexts | None = None
     overlap: int = 0
+    min_gain: float = 0.05
     against: Literal["labels", "large_answers"] = "labels"
 
     @property

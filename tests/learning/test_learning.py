@@ -21,6 +21,7 @@ from dsplus_chains import (
     tune_threshold,
 )
 from dsplus_chains.learning import Versions, bootstrap, learn, promote
+from dsplus_chains.learning.bootstrapping import decisions_in
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.schema import InvalidInputError
@@ -209,6 +210,7 @@ def test_with_labels_a_bundle_is_judged_by_them(gold, stream):
         texts=stream.texts + gold.texts,
         answers=[*(f"It is {one}." for one in stream.answers), *gold.answers],
         confidences=[None] * 360,
+        times=[None] * 360,
     )
     found = bootstrap(
         logs, (gold.texts, gold.labels), labels=LABELS, instruction="Which?", encoder=TinyEncoder(dimensions=256)
@@ -313,3 +315,19 @@ def test_versions_survive_each_other(bundle, tmp_path):
         numbers = list(pool.map(lambda _: Versions(tmp_path).add(bundle), range(4)))
     assert sorted(numbers) == [1, 2, 3, 4]
     assert len(Versions(tmp_path)._used) == 4
+
+
+def test_what_a_chain_was_tuned_for_is_kept(bundle, gold, stream):
+    views = bundle.scorer.out_of_fold
+    tuned = tune_threshold(views, gold.labels, gold.answers, texts=gold.texts, min_gain=0.4, fusion="posterior")
+    known = experience(stream.texts, stream.answers) + experience(gold.texts, gold.answers)
+    after = learn(bundle.with_tuned(tuned), known, gold=(gold.texts, gold.labels), aim="accuracy").tuned
+    assert (after.objective, after.min_gain) == ("accuracy", 0.4)
+    assert type(after).from_dict(after.to_dict()).min_gain == 0.4
+    plain = learn(bundle, known, gold=(gold.texts, gold.labels), aim="accuracy").tuned
+    assert after.escalation_rate.value < plain.escalation_rate.value
+
+
+def test_the_last_answer_is_the_latest_however_a_log_is_sorted():
+    logs = SimpleNamespace(texts=["a", "a"], answers=["new", "old"], confidences=[None] * 2, times=[2.0, 1.0])
+    assert [row.large for row in decisions_in(logs)] == ["old", "new"]

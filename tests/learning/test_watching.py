@@ -339,3 +339,13 @@ def test_an_audit_that_cannot_be_is_refused(wrong, chances, n):
 def test_weights_of_what_cannot_be_are_refused(confidences, part):
     with pytest.raises(InvalidInputError, match="expected a share in"):
         audit_weights(confidences, part)
+
+
+def test_a_level_is_a_share_and_a_look_at_few_is_no_certainty():
+    found = audited_error([True, False], [1.0, 1.0], 100)
+    assert found.low < found.value < found.high
+    for level in (-1, 2):
+        with pytest.raises(ValueError, match="level"):
+            audited_error([True], [0.5], 10, level=level)
+        with pytest.raises(ValueError, match="level"):
+            check_calibration([0.9, 0.8], [True, False], level=level)
