@@ -37,6 +37,8 @@ class AppOutput(NamedTuple):
     """From a label to an output."""
     read: Callable[[Any], Any]
     """From an output to a label. None if the output stands for none."""
+    made: list[Any]
+    """The output of each label."""
 
 
 def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, read: Any) -> AppOutput:
@@ -55,7 +57,7 @@ def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, r
     field = read if isinstance(read, str) and read != "auto" else None
     write = _parsed_text if schema is str and ends_in_text_parser(app) else _writer(schema, labels, field)
     made = _outputs(write, labels)
-    found = AppOutput(write, _reader(read, labels, made))
+    found = AppOutput(write, _reader(read, labels, made), made)
     for label, value in zip(labels, made, strict=True):
         if not same_label(said := found.read(value), label):
             msg = (

@@ -64,7 +64,8 @@ def replaced(
 ) -> Runnable[Any, Any]:
     """The app with each wanted step turned into another. It is the very app if there is none.
 
-    A wanted step is replaced with all that is bound to it. Of alternatives, each is replaced by itself.
+    A wanted step is replaced with all that is bound to it. Of alternatives, each is replaced by itself. One that is
+    made on demand is made once here, to see what is in it.
 
     Args:
         app: The app.

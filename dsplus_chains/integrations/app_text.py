@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
+from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 from langchain_core.prompt_values import PromptValue
 
 from dsplus_chains.schema import InvalidInputError, what_came
@@ -21,6 +22,8 @@ USUAL_KEYS = ("input", "question", "text", "query")
 """The keys under which apps of LangChain take their text."""
 
 _NO_HUMAN_TURN = "the conversation does not end with a human turn"
+_BLOCKS = KNOWN_BLOCK_TYPES | {"image_url", "input_audio", "input_image", "input_file", "document", "media"}
+"""The types of blocks that a message's content consists of, in LangChain's form and in providers' own."""
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HOW = (
     'Say where it is with text=: a key ("ticket"), a path ("request.body"), a template '
@@ -227,10 +230,9 @@ def _unfit(held: Iterable[Any], when: When) -> NoText | None:
 
 def _as_message(found: Any) -> Any:
     """The message whose content, in blocks, stands in a place for a text. Anything else is left as it is."""
-    is_content = isinstance(found, list) and any(isinstance(part, dict) for part in found)
-    if is_content and all(isinstance(part, str) or ("type" in part and "content" not in part) for part in found):
-        return HumanMessage(found)
-    return found
+    blocks = [part for part in found if not isinstance(part, str)] if isinstance(found, list) else []
+    is_content = bool(blocks) and all(isinstance(part, dict) and part.get("type") in _BLOCKS for part in blocks)
+    return HumanMessage(found) if is_content else found
 
 
 def _holds_more(message: BaseMessage) -> bool:

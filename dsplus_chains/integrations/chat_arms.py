@@ -172,17 +172,16 @@ class TextShunt(SaidShunt):
                 results[row]["answer"] = text_of(results[row]["answer"])
 
 
-def heard_shunt(app: Runnable[Any, Any], labels: Sequence[Any], parts: Mapping[str, Any]) -> AppShunt:
+def heard_shunt(app: Runnable[Any, Any], made: Sequence[Any], parts: Mapping[str, Any]) -> AppShunt:
     """The shunt around an app. Where a chat model says the app's answers, one says the small model's too.
 
     So whoever listens to chat models hears both, such as ``stream_mode="messages"`` of a graph.
 
     Args:
         app: The app, without a place for hints.
-        labels: The labels. Without them, what `write` makes is not known.
+        made: The output of each label. Without labels, it is not known what the small model's answers look like.
         parts: The fields of the shunt.
     """
-    made = [parts["write"](label) for label in labels]
     if made and ends_in_chat_model(app) and all(isinstance(said, AIMessage) for said in made):
         return SaidShunt(**parts, small=SmallReply(write=parts["write"]))
     if made and ends_in_text_parser(app) and all(isinstance(said, str) for said in made):

@@ -148,4 +148,4 @@ def shunt(
         "threshold": threshold,
         **settings,
     }
-    return heard_shunt(run, names, parts)
+    return heard_shunt(run, told.made, parts)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from time import time
 from typing import Any
 
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.experience_rows import COLUMNS, Decision, label_text, pack, unpack
 from dsplus_chains.running.batch_runnable import by_row
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.shared_database import SharedDatabase
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import InvalidInputError, describe_error
@@ -57,7 +57,7 @@ class ExperienceFile:
         self._name = str(path or ":memory:")
         self._redact, self._keep_text, self._keep_days = redact, keep_text, keep_days
         self._database = SharedDatabase(path, _TABLES)
-        self._counting = Lock()
+        self._counting = ForkLock()
         self._purged = 0.0
         self._check_format()
 

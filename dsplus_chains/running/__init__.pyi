@@ -20,6 +20,5 @@ from .flow import Work as Work
 from .limits import Limits as Limits
 from .progress import Progress as Progress
 from .progress import in_batches as in_batches
-from .recorder import MarkedRecorder as MarkedRecorder
 from .recorder import Recorder as Recorder
 from .usage import UsageCollector as UsageCollector

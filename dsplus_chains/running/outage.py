@@ -20,6 +20,9 @@ BUGS = (AttributeError, ImportError, LookupError, NameError, TypeError)
 HOPELESS = {401: "the key is refused", 403: "the key has no access", 404: "there is no such model or address"}
 """The HTTP statuses of requests that fail again however often they are sent, and what each means."""
 
+_CONNECTION = ("timeout", "readerror", "remoteprotocolerror", "connecterror", "connectionerror", "connectorerror")
+"""Parts of the names of errors by which clients say that there is no connection, or no answer."""
+
 _OURS = Path(__file__).resolve().parents[1]
 _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
 _PACKAGES = {Path(sysconfig.get_paths()[name]).resolve() for name in ("purelib", "platlib")}
@@ -81,8 +84,17 @@ def why_hopeless(error: BaseException) -> str | None:
         >>> why_hopeless(TimeoutError("no answer")) is None
         True
     """
-    status = next((status for cause in causes(error) if (status := _status(cause)) is not None), None)
-    return None if status is None else HOPELESS.get(status)
+    for cause in causes(error):
+        if (status := _status(cause)) is not None:
+            return HOPELESS.get(status)
+        if cause.__cause__ is None and _is_of_connection(cause):
+            return None  # it is of a call of its own, such as that of a backup, whatever was handled at that time
+    return None
+
+
+def _is_of_connection(error: BaseException) -> bool:
+    names = [kind.__name__.lower() for kind in type(error).__mro__]
+    return any(part in name for name in names for part in _CONNECTION)
 
 
 def _status(error: BaseException) -> int | None:

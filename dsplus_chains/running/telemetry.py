@@ -6,14 +6,14 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from threading import Lock
 from typing import Any, NamedTuple
 
 from langchain_core.messages.ai import UsageMetadata
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.usage import UsageCollector
 
-_lock = Lock()
+_lock = ForkLock()
 
 
 class RowUsage(UsageCollector):

@@ -30,7 +30,7 @@ def as_scorer(
         own = {} if input_key is None else {"input_key": input_key}
         ours = inner.model_copy(update={**own, "on_error": on_error})  # a copy shares the locks of what it holds
         return (scorer.model_copy(update={"bound": ours}) if is_bound else ours), ours
-    named = labels if labels is not None else _labels_of(scorer)
+    named = labels if labels is not None else getattr(_inside(scorer), "labels", None)
     made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error)
     return made, made
 
@@ -46,14 +46,14 @@ def app_scorer(scorer: Any, *, labels: Sequence[Any] | None) -> tuple[Any, list[
     return first, list(labels if labels is not None else getattr(inner, "labels", None) or ())
 
 
-def _labels_of(scorer: Any) -> Any:
-    """The labels of what is inside of all bindings."""
-    while isinstance(scorer, RunnableBindingBase):
-        scorer = scorer.bound
-    return getattr(scorer, "labels", None)
-
-
 def model_hash_of(scorer: Any) -> str | None:
     """The hash of a small model, where it has one; see `SmallModelScorer.model_hash`."""
-    found = getattr(scorer.bound if isinstance(scorer, RunnableBindingBase) else scorer, "model_hash", None)
+    found = getattr(_inside(scorer), "model_hash", None)
     return found if isinstance(found, str) else None
+
+
+def _inside(scorer: Any) -> Any:
+    """What is inside of all bindings."""
+    while isinstance(scorer, RunnableBindingBase):
+        scorer = scorer.bound
+    return scorer

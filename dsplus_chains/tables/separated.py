@@ -7,16 +7,16 @@ import io
 import re
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.tables.decoding import LINE_END
 from dsplus_chains.tables.delimiters import DELIMITERS, name_of
 from dsplus_chains.tables.grid import filled_lines, from_grid
 from dsplus_chains.tables.table import Row
 from dsplus_chains.tables.table_error import TableError, at_line
 
-_LIMIT = Lock()
+_LIMIT = ForkLock()
 _MOST_CHARACTERS = 2**31 - 1  # of one field; a long document exceeds the csv module's own bound of 131,072
 _HEADER = 100_000
 """So many characters of a file are searched for its first line."""

@@ -87,7 +87,7 @@ def test_a_span_tells_who_answered_and_how_sure_the_small_model_was(make, way, s
 
 
 @SHAPES
-async def test_so_it_does_when_it_is_awaited(make, span):
+async def test_so_it_does_when_it_is_awaited(make):
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -672,3 +672,24 @@ def test_a_block_inside_of_another_is_heard_by_both():
             shunted.invoke("a refund")
         shunted.invoke("where?")
     assert ([said["source"] for said in outer], len(inner)) == (["small", "large"], 1)
+
+
+@pytest.mark.parametrize("text", ["docs", "Q {docs}"])
+def test_rows_of_data_are_no_blocks_of_a_message(text):
+    rows = {"docs": [{"type": "invoice", "amount": 3}]}
+    with pytest.raises(ValueError, match="expected"):
+        text_reader(text)(rows)
+    blocks = {"docs": [{"type": "text", "text": "hi"}]}
+    assert str(text_reader(text)(blocks)).endswith("hi")
+    assert isinstance(text_reader(text)({"docs": [{"type": "image_url", "image_url": {"url": "x"}}]}), NoText)
+
+
+def test_each_label_is_written_once_when_a_shunt_is_made():
+    written = []
+
+    def small(ticket):
+        return Prediction(label="billing", confidence=0.5)
+
+    app = PLAIN | said() | StrOutputParser()
+    shunt(app, small, threshold=0.9, labels=LABELS, output=lambda label: written.append(label) or label)
+    assert written == LABELS

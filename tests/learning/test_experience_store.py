@@ -204,7 +204,7 @@ def test_labels_of_the_small_model_are_not_redacted(tmp_path):
     assert (row.text, row.answer, row.prediction.label) == ("***", "spam", "spam")
 
 
-def test_a_redaction_that_fails_keeps_the_hash_alone(store, caplog):
+def test_a_redaction_that_fails_keeps_the_hash_alone(caplog):
     def broken(text):
         raise RuntimeError("no model loaded")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -209,3 +210,12 @@ def test_what_another_thread_was_at_is_free_in_a_forked_process(name):
     leave.set()
     holder.join()
     assert os.waitstatus_to_exitcode(ended) == 0
+
+
+def test_no_module_has_a_lock_that_a_fork_may_leave_closed():
+    """The journal's is not to be used in a fork at all, since SQLite forbids it."""
+    package = Path(telling.__file__).parents[1]
+    plain = [
+        path.name for path in package.rglob("*.py") if re.search(r"(?<!Fork)\bR?Lock\(\)", path.read_text("utf-8"))
+    ]
+    assert sorted(plain) == ["forking.py", "journal.py"]

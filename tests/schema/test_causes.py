@@ -104,3 +104,24 @@ def test_a_chain_that_is_called_where_an_error_is_handled_fails_as_anywhere_else
             record = branch.invoke({"input": "x", "prediction": Prediction(label="a", confidence=0.1)})
         assert record["error"] == "TimeoutError: no answer"
     assert breaker.hopeless is None
+
+
+class APITimeoutError(Exception):
+    """As a provider's client calls it."""
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, ConnectionError, APITimeoutError])
+def test_a_backup_that_does_not_answer_is_no_refusal_of_the_first_model(kind):
+    def arm(record):
+        try:
+            raise NoSuchModelError("no such model")
+        except NoSuchModelError:
+            raise kind("the backup has no answer")  # noqa: B904
+
+    breaker = CircuitBreaker(failures=10)
+    branch = ConfidenceBranch(large=arm, threshold=None, wants="record", breaker=breaker)
+    for _ in range(3):
+        record = branch.invoke({"input": "x", "prediction": Prediction(label="a", confidence=0.1)})
+        assert record["error"] == f"{kind.__name__}: the backup has no answer"
+    assert breaker.hopeless is None
+    assert why_hopeless(wrapped(NoSuchModelError("no such model"), "from", kind)) is not None

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableLambda
 
 from dsplus_chains import Prediction, RunnableScorer
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.coercing import as_scorer
+from dsplus_chains.scoring.coercing import as_scorer, model_hash_of
 
 LABELS = ("spam", "ham")
 
@@ -81,3 +81,13 @@ def test_what_predicts_becomes_a_scorer():
         assert first is inner
         assert (type(inner), inner.labels, inner.input_key) == (RunnableScorer, LABELS, "input")
         assert first.invoke("hi")["prediction"].label == "ham"
+
+
+def test_whose_answer_it_is_is_known_through_all_bindings():
+    class Hashed(Ready):
+        model_hash: str = "abc"
+
+    scorer = Hashed()
+    for one in (scorer, scorer.with_config(tags=["a"]), scorer.with_config(tags=["a"]).with_retry()):
+        assert model_hash_of(one) == "abc"
+    assert model_hash_of(Ready()) is None
