@@ -96,7 +96,7 @@ def test_the_public_names_are_pinned():
         dsplus_chains.Shunt  # noqa: B018
 
 
-def run(code: str, **env: str) -> str:
+def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout
 
