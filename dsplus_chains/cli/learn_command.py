@@ -45,6 +45,13 @@ class Aim(StrEnum):
     ACCURACY = "accuracy"
 
 
+class Method(StrEnum):
+    """How the small model learns."""
+
+    REFIT = "refit"
+    TWO_STAGE = "2cd"
+
+
 def learn(
     bundle: BundleFolder,
     experience: ExperienceFile,
@@ -56,6 +63,9 @@ def learn(
         Aim,
         typer.Option(help="calls: no less accurate than before, for fewer calls. accuracy: the same objective again."),
     ] = Aim.CALLS,
+    method: Annotated[
+        Method, typer.Option(help="refit: every member, on soft targets. 2cd: the paper's steps of the network alone.")
+    ] = Method.REFIT,
     look: Annotated[
         int, typer.Option(min=1, help="How often these labelled rows have judged a new bundle, this time included.")
     ] = 1,
@@ -89,7 +99,7 @@ def learn(
         before = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         labelled = read_gold(gold, gold_text, gold_label, known=before.scorer.labels)
         with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):
-            after = teach(before, store, gold=labelled, aim=aim.value, seed=seed)
+            after = teach(before, store, gold=labelled, aim=aim.value, method=method.value, seed=seed)
         pin = after.save(out)
         _tell(before, after)
         say(f"The new bundle is {out} (SHA-256 of its manifest: {pin}).")

@@ -8,8 +8,8 @@ from typing import Any
 from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
-from dsplus_chains.learning.student import Learned, teach
-from dsplus_chains.schema import Label, TrainingDataError
+from dsplus_chains.learning.student import Learned, Method, teach
+from dsplus_chains.schema import InvalidInputError, Label, TrainingDataError
 from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
@@ -22,6 +22,8 @@ def learn(
     *,
     gold: Any = None,
     aim: Aim = "calls",
+    method: Method = "refit",
+    eps: float | None = None,
     seed: int = 0,
 ) -> Bundle:
     """Teach a bundle's small model what the large one answered, and choose the threshold anew.
@@ -43,6 +45,12 @@ def learn(
             was. "accuracy" tunes for the same objective again. Both need labelled rows that the large model has
             answered too. With fewer than 50, the threshold and the fusion stay as they are. A certificate is about one
             small model, so a bundle tuned with `max_risk` comes back without a threshold.
+        method: How the small model learns from the stream. "refit" is what is said above. "2cd" is the paper's own
+            two-stage confidence distillation. The network takes further steps, in turn towards what the large model
+            said and towards what the small model had said. Labels calibrate it anew, and the other members stay as
+            they are. It has never been the better one here; `make bench-learning` compares them.
+        eps: Only for "2cd": a model's answer is learned from if its confidence is above this. By default it is the
+            bundle's threshold, else 0.9.
         seed: Seed of all random draws.
 
     Returns:
@@ -52,9 +60,18 @@ def learn(
         TrainingDataError: There are too few labelled rows, or no rows to learn from. Or it is not known how often the
             large model is right.
 
-    Source: two-stage confidence distillation of DS+ (arXiv 2406.15471, section 3), as a refit of every member on soft
-    rows instead of gradient steps on one network.
+    Source: two-stage confidence distillation of DS+ (arXiv 2406.15471, section 3), by default as a refit of every
+    member on soft rows instead of gradient steps on one network.
     """
+    gate = _gate(bundle) if eps is None else eps
+    if method == "2cd" and _model_of(bundle.scorer) == "linear":
+        msg = (
+            "Got method='2cd' and a small model without a network, which alone takes steps; leave it at method='refit'"
+        )
+        raise InvalidInputError(msg)
+    if not 0 <= gate < 1:
+        msg = f"Got eps={eps!r} but expected a number from 0 up to, but not including, 1"
+        raise InvalidInputError(msg)
     texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
     lesson = Lesson.of(decisions_in(experience), labels=bundle.scorer.labels, gold_texts=texts, gold_labels=labels)
     if not lesson.asked and all(row.label is None for row in lesson.stream):
@@ -70,19 +87,27 @@ def learn(
         model=_model_of(bundle.scorer),
         calibration=_calibration_of(bundle.scorer),
         input_key=bundle.scorer.input_key,
+        method=method,
+        eps=gate,
         seed=seed,
     )
-    return _with(bundle, learned, aim=aim, seed=seed)
+    return _with(bundle, learned, aim=aim, method=method, seed=seed)
 
 
-def _with(bundle: Bundle, learned: Learned, *, aim: Aim, seed: int) -> Bundle:
+def _gate(bundle: Bundle) -> float:
+    """How sure a model must be for "2cd" to learn from it: as sure as the chain wants it, if that is one number."""
+    level = None if bundle.tuned is None else bundle.tuned.threshold
+    return level if isinstance(level, float) and 0 <= level < 1 else 0.9
+
+
+def _with(bundle: Bundle, learned: Learned, *, aim: Aim, method: Method, seed: int) -> Bundle:
     """The bundle with the small model that has learned, and its threshold."""
     was = TunedFor.of(bundle)
     tuned = tuned_anew(learned, was, aim=aim, seed=seed)
     kept = bundle.task.examples
     task = bundle.task if kept is None else bundle.task.replace(examples=learned.examples(kept))
     told = learned.provenance(seed=seed)
-    told["learned"] |= {"from": bundle.metadata.get("data_sha256"), "aim": aim}
+    told["learned"] |= {"from": bundle.metadata.get("data_sha256"), "aim": aim, "method": method}
     if tuned is not None and was is not None:
         told["learned"]["tuned_for"] = was.after(tuned)
     if tuned is None and (was is None or "max_risk" not in was.constraints):

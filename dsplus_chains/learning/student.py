@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.gating.answer_table import confidence_column
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.learning.lesson import Lesson
-from dsplus_chains.learning.teaching import frozen_classes, soft_targets
+from dsplus_chains.learning.teaching import frozen_classes, soft_targets, sure_targets
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import Label, TrainingDataError, brief_repr
 from dsplus_chains.scoring.ensemble import FOLDS, CalibrationName, ModelName
@@ -20,6 +20,8 @@ from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.storage.origin import provenance
+
+Method: TypeAlias = Literal["refit", "2cd"]
 
 FEWEST_TUNING_ROWS = 50
 """Smallest number of labelled rows with a large answer by which both models are weighed, or a threshold is chosen."""
@@ -79,11 +81,14 @@ def teach(
     model: ModelName = "auto",
     calibration: CalibrationName = "temperature",
     input_key: str = "input",
+    method: Method = "refit",
+    eps: float = 0.9,
     seed: int = 0,
 ) -> Learned:
     """Fit a small model on labelled rows and on a stream.
 
-    It takes three fits: on the labelled rows, with what the large model has answered, and with the rest of the stream.
+    A refit takes three fits: on the labelled rows, with what the large model has answered, and with the rest of the
+    stream. Two-stage confidence distillation takes two: on the labelled rows, and with the network's steps after it.
 
     Args:
         lesson: The rows.
@@ -92,6 +97,8 @@ def teach(
         model: The members of the small model. See `SmallModelScorer.fit`.
         calibration: Its calibration.
         input_key: The key of a dict under which the text will be.
+        method: How the small model learns from the stream. See `learn`.
+        eps: The confidence that "2cd" learns from, if a model is surer than that.
         seed: Seed of all random draws.
 
     Raises:
@@ -115,19 +122,29 @@ def teach(
 
     soft = SoftRows.unknown([row.text for row in stream], n_folds=FOLDS, n_classes=len(names))
     scorer = fit(soft)
-    posterior = _fusion(lesson, scorer, fusion).posterior
     answers, truths = lesson.numbers(row.answer for row in stream), lesson.numbers(row.label for row in stream)
     confidences = confidence_column([row.confidence for row in stream], stream)
+    sure = np.flatnonzero(truths >= 0)
+    if method == "2cd":
+        taught, replayed = sure_targets(_foreseen(scorer, soft), answers, eps=eps, confidences=confidences)
+        taught[:, sure], replayed[sure] = np.eye(len(names))[truths[sure]], False
+        stepped = fit(SoftRows(texts=soft.texts, targets=taught, replayed=replayed))
+        return Learned(scorer=stepped, lesson=lesson, frozen=(), vectors=batch.vectors[: len(gold)])
+    posterior = _fusion(lesson, scorer, fusion).posterior
     known = lesson.numbers(row.label for row in gold), lesson.numbers(row.answer for row in gold)
     frozen = frozen_classes(*known, len(names))
     told = (answers >= 0) | (truths >= 0)
     for rows in (np.flatnonzero(told), np.flatnonzero(~told)):  # what was kept is believed by who has learned the rest
         if len(rows):
             taught = soft_targets(
-                _foreseen(scorer, soft, rows), answers[rows], posterior, confidences=confidences[rows], frozen=frozen
+                _foreseen(scorer, soft)[:, np.searchsorted(soft.foreseen, rows)],
+                answers[rows],
+                posterior,
+                confidences=confidences[rows],
+                frozen=frozen,
             )
-            sure = np.flatnonzero(truths[rows] >= 0)
-            taught[:, sure] = np.eye(len(names))[truths[rows][sure]]
+            labelled = np.flatnonzero(truths[rows] >= 0)
+            taught[:, labelled] = np.eye(len(names))[truths[rows][labelled]]
             soft = soft.taught(rows, taught)
             scorer = fit(soft)
     stopped = tuple(name for name, is_frozen in zip(names, frozen, strict=True) if is_frozen)
@@ -159,10 +176,10 @@ def _fusion(lesson: Lesson, scorer: SmallModelScorer, known: AnswerFusion | None
     raise TrainingDataError(msg)
 
 
-def _foreseen(scorer: SmallModelScorer, soft: SoftRows, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What each fold's model said of rows that it had not seen, of shape [folds + 1, rows, classes]."""
+def _foreseen(scorer: SmallModelScorer, soft: SoftRows) -> NDArray[np.float64]:
+    """What each fold's model said of the rows that it had not seen, of shape [folds + 1, rows, classes]."""
     found = scorer.classifier.foreseen
-    if found is None:
-        msg = "Got a scorer that has foreseen no rows but expected one that was fitted with soft rows"
+    if found is None or found.shape[1] != len(soft.foreseen):
+        msg = "Got a scorer that has not foreseen these rows but expected one that was fitted with them as soft rows"
         raise TrainingDataError(msg)
-    return found[:, np.searchsorted(soft.foreseen, rows)]
+    return found

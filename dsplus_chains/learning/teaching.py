@@ -58,6 +58,47 @@ def soft_targets(
     return targets
 
 
+def sure_targets(
+    foreseen: Floats, answers: Integers, *, eps: float, confidences: Floats | None = None
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """What the steps of two-stage confidence distillation learn of each row, by both models' gates.
+
+    A row that the large model has answered is taught, if its confidence is above `eps`. The target is its distribution.
+    This is its confidence for the answer, and the rest evenly for the other classes. An answer without a confidence is
+    taken at its word. Any other row is replayed, if the small model's confidence is above `eps`.
+
+    Args:
+        foreseen: Log-probabilities of shape [folds + 1, n, classes], from models that had not seen the rows.
+        answers: The class number of the large model's answer, -1 where there is none.
+        eps: The confidence that a target must exceed.
+        confidences: The large model's own confidence, NaN where it is not known.
+
+    Returns:
+        Distributions of shape [folds + 1, n, classes], NaN where neither model is sure enough. Whether each row is
+        replayed.
+
+    Source: two-stage confidence distillation of DS+ (arXiv 2406.15471, section 3).
+
+    Example:
+        >>> own = np.log([[[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]]])
+        >>> targets, replayed = sure_targets(own, np.array([-1, -1, 1]), eps=0.8)
+        >>> np.round(targets[0], 1).tolist(), replayed.tolist()
+        ([[0.9, 0.1], [nan, nan], [0.0, 1.0]], [True, True, False])
+    """
+    n_classes = foreseen.shape[2]
+    told = np.flatnonzero(answers >= 0)
+    known = np.full(len(answers), np.nan) if confidences is None else confidences
+    trust = np.where(np.isnan(known), 1.0, known)[told]
+    targets: Floats = np.exp(foreseen)
+    targets /= targets.sum(axis=2, keepdims=True)
+    unsure = targets[-1].max(axis=1) <= eps
+    heard = np.repeat(((1 - trust) / max(n_classes - 1, 1))[:, None], n_classes, axis=1)
+    heard[np.arange(len(told)), answers[told]] = trust
+    targets[:, told], unsure[told] = heard, trust <= eps
+    targets[:, unsure] = np.nan
+    return targets, answers < 0
+
+
 def frozen_classes(targets: Integers, answers: Integers, n_classes: int, *, level: float = 0.01) -> NDArray[np.bool_]:
     """The classes on which the large model is wrong more often than chance allows.
 

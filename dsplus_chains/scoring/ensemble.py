@@ -23,6 +23,7 @@ from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
 from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows, mix, mixing_weights
 from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.neighbors import NeighborMember
+from dsplus_chains.scoring.members.steps import Steps
 from dsplus_chains.scoring.soft_rows import SoftRows
 
 MEMBERS: dict[str, type[Member]] = {
@@ -175,6 +176,7 @@ class EnsembleClassifier:
             n_classes=n_classes,
             soft=None if soft is None else soft.targets,
             learned=None if soft is None else soft.learned,
+            replayed=None if soft is None else soft.replayed,
         )
         unseen = np.empty(0, dtype=np.int64) if soft is None else len(texts) + soft.foreseen
         fits = [
@@ -272,6 +274,7 @@ def _fit(
     n_classes: int,
     rows: NDArray[np.int64],
     known: Targets,
+    steps: Steps | None,
 ) -> Member:
     """One member, fitted on some rows of a batch, and on some columns of its vectors."""
     vectors = batch.vectors[rows]
@@ -281,7 +284,8 @@ def _fit(
         case "linear":
             return LinearMember.fit(vectors, known, n_classes)
         case "mlp":
-            return MlpMember.fit(vectors, known, n_classes, seed=seed)
+            member = MlpMember.fit(vectors, known, n_classes, seed=seed)
+            return member if steps is None else member.stepped(batch.vectors, steps, seed=seed)
         case "neighbors":
             return NeighborMember.fit(vectors, known, n_classes)
         case "lexical" if features is not None:

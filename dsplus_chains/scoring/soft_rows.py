@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ class SoftRows:
         texts: The texts.
         targets: Distributions of shape [folds + 1, n, classes]. The last are for the fit on all labelled rows. A row of
             NaN is not learned. It is foreseen, which means that the model of each fold predicts it.
+        replayed: Whether the target of each row is what the small model itself said. If given, only the network learns
+            the rows, by steps after its fit on the labels. See `MlpMember.stepped`. By default every member is fitted
+            on them.
 
     Raises:
         TrainingDataError: The shapes do not fit, or a row is neither a distribution nor NaN.
@@ -40,6 +43,7 @@ class SoftRows:
 
     texts: Sequence[str]
     targets: NDArray[np.float64]
+    replayed: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.targets.ndim != 3 or self.targets.shape[1] != len(self.texts):
@@ -77,4 +81,4 @@ class SoftRows:
         """
         changed = self.targets.copy()
         changed[:, rows] = targets
-        return SoftRows(texts=self.texts, targets=changed)
+        return replace(self, targets=changed)

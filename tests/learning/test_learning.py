@@ -25,6 +25,7 @@ from dsplus_chains.learning.bootstrapping import decisions_in
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.scoring.members.member import TextBatch
 
 WORDS = {label: [f"{label}{number}" for number in range(40)] for label in ("card", "loan", "rent")}
 LABELS = list(WORDS)
@@ -86,6 +87,32 @@ def accuracy(bundle, texts, labels):
 def test_the_small_model_gets_better(bundle, learned):
     texts, labels = rows(400, seed=3)
     assert accuracy(learned, texts, labels) > accuracy(bundle, texts, labels) + 0.02
+
+
+def test_the_network_learns_by_steps_and_the_other_members_stay(gold, stream):
+    scorer = SmallModelScorer.fit(gold.texts, gold.labels, encoder=TinyEncoder(dimensions=256))
+    start = Bundle(scorer=scorer, instruction="Which?")
+    known = experience(stream.texts, stream.answers)
+    after = learn(start, known, gold=(gold.texts, gold.labels), method="2cd", eps=0.5)
+    assert after.metadata["learned"]["method"] == "2cd"
+    before = {member.kind: member.log_proba(batch_of(scorer, stream.texts)) for member in scorer.classifier.members}
+    for member in after.scorer.classifier.members:
+        same = np.allclose(member.log_proba(batch_of(after.scorer, stream.texts)), before[member.kind])
+        assert same or member.kind != "linear", "it is fitted on the labels alone"
+        assert not same or member.kind != "mlp", "it took steps"
+    assert after.scorer.out_of_fold is not None
+
+
+def batch_of(scorer, texts):
+    return TextBatch(texts, scorer.encoder)
+
+
+def test_steps_need_a_network_and_a_gate_that_can_be_passed(bundle, gold, stream):
+    known, labelled = experience(stream.texts, stream.answers), (gold.texts, gold.labels)
+    with pytest.raises(InvalidInputError, match="without a network"):
+        learn(bundle, known, gold=labelled, method="2cd")
+    with pytest.raises(InvalidInputError, match="eps"):
+        learn(bundle, known, gold=labelled, eps=1.0)
 
 
 def test_what_it_learned_from_is_told_and_kept(learned, tmp_path):

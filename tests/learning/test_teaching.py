@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,13 @@ from scipy.special import log_softmax
 
 from dsplus_chains import TrainingDataError
 from dsplus_chains.calibration.posterior import fit_posterior
-from dsplus_chains.learning.teaching import frozen_classes, soft_targets
+from dsplus_chains.learning.teaching import frozen_classes, soft_targets, sure_targets
 from dsplus_chains.scoring.members.head import fit_head
 from dsplus_chains.scoring.members.lessons import Lessons
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.neighbors import NeighborMember
+from dsplus_chains.scoring.members.steps import Steps, pairs
 from dsplus_chains.scoring.soft_rows import SoftRows
 
 
@@ -121,3 +124,53 @@ def test_rows_are_learned_or_foreseen():
     taught = rows.taught(np.array([1]), np.full((3, 1, 2), 0.5))
     assert (taught.learned.tolist(), taught.foreseen.tolist()) == ([1], [0, 2])
     assert rows.foreseen.tolist() == [0, 1, 2]
+
+
+def test_a_target_is_learned_only_if_its_model_is_sure():
+    own = np.log([[[0.9, 0.1], [0.6, 0.4], [0.6, 0.4], [0.6, 0.4]], [[0.7, 0.3], [0.9, 0.1], [0.5, 0.5], [0.5, 0.5]]])
+    targets, replayed = sure_targets(
+        own, np.array([-1, -1, 1, 1]), eps=0.8, confidences=np.array([np.nan, np.nan, 0.95, 0.8])
+    )
+    assert replayed.tolist() == [True, True, False, False]
+    assert np.isnan(
+        targets[:, [0, 3]]
+    ).all()  # the fit on all rows is not sure of the first, nor its answer of the last
+    assert targets[0, 1].round(2).tolist() == [0.6, 0.4]  # each fold replays what its own model said
+    assert targets[:, 2].round(2).tolist() == [[0.05, 0.95]] * 2
+
+
+def test_steps_teach_the_answered_rows_and_keep_the_others():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(300, 8)).astype(np.float32)
+    before = MlpMember.fit(vectors[:60], (vectors[:60, 0] > 0).astype(np.int64), 2)
+    rows = np.arange(60, 300)
+    far, near = rows[np.abs(vectors[rows, 1]) > 1], rows[np.abs(vectors[rows, 1]) <= 1]
+    all_rows = SimpleNamespace(vectors=vectors)
+    own = np.exp(before.log_proba(all_rows))
+    told = np.eye(2)[np.zeros(len(far), dtype=int)]  # the other model says 0 whatever it is
+    steps = Steps(taught=far, targets=told, replayed=near, beliefs=own[near])
+    state = torch.random.get_rng_state()
+    after = before
+    for seed in range(20):
+        after = after.stepped(vectors, steps, seed=seed)
+    assert torch.equal(state, torch.random.get_rng_state())
+    new = np.exp(after.log_proba(all_rows))
+    assert new[far, 0].mean() > own[far, 0].mean() + 0.1
+    assert np.abs(new[near] - own[near]).mean() < np.abs(new[far] - own[far]).mean()
+    assert (np.exp(before.log_proba(all_rows)) == own).all()  # the first network is as it was
+
+
+def test_steps_without_rows_change_nothing():
+    vectors = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    member = MlpMember.fit(vectors, np.arange(40) % 2, 2)
+    empty = np.empty(0, dtype=np.int64)
+    steps = Steps(taught=empty, targets=np.empty((0, 2)), replayed=np.arange(40), beliefs=np.full((40, 2), 0.5))
+    batch = SimpleNamespace(vectors=vectors)
+    assert (member.stepped(vectors, steps).log_proba(batch) == member.log_proba(batch)).all()
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 7))
+def test_each_taught_row_comes_once_an_epoch(n_taught, n_replayed, size):
+    batches = list(pairs(n_taught, n_replayed, size, np.random.default_rng(0)))
+    assert sorted(row for taught, _ in batches for row in taught.tolist()) == list(range(n_taught))
+    assert all(len(set(replayed.tolist())) == min(size, n_replayed) for _, replayed in batches)
