@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 from dsplus_chains.evaluation.evaluation import Evaluation
+
+Around: TypeAlias = tuple[float, float, float]
+"""A share and the ends of its interval."""
 
 # Each stands out on white paper and on a dark page.
 _BLUE, _RED, _GREY = "#3b82c4", "#c8553d", "#8a8a8a"
@@ -104,6 +107,34 @@ def risk_coverage_plot(evaluation: Evaluation) -> Any:
     axes.axvline(1 - evaluation.escalation_rate, color=_RED, linewidth=1, label="this chain")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def then_and_now_plot(shares: Mapping[str, Sequence[Around]], alarms: Collection[str] = ()) -> Any:
+    """Shares before and now, with their intervals, one line a share.
+
+    Args:
+        shares: Two values for each name: what the share was, and what it is.
+        alarms: The names of those whose difference is an alarm.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, axes = _axes("Share of inputs, and its interval", "")
+    places = dict(zip(shares, range(len(shares), 0, -1), strict=True))
+    kinds = (
+        ("before", _GREY, {name: (places[name] + 0.12, was) for name, (was, _) in shares.items()}),
+        ("now", _BLUE, {name: (places[name] - 0.12, now) for name, (_, now) in shares.items() if name not in alarms}),
+        ("now: alarm", _RED, {name: (places[name] - 0.12, now) for name, (_, now) in shares.items() if name in alarms}),
+    )
+    for label, color, drawn in kinds:
+        for number, (height, (value, low, high)) in enumerate(drawn.values()):
+            ends = [[max(value - low, 0)], [max(high - value, 0)]]
+            told = label if number == 0 else None
+            axes.errorbar(value, height, xerr=ends, fmt="o", color=color, capsize=3, label=told)
+    axes.set_yticks(list(places.values()), list(places))
+    axes.set_xlim(-0.03, 1.03)
     axes.legend(fontsize=8)
     return figure
 

@@ -71,6 +71,11 @@ class Watch:
         return self.alpha / (len(self.changes) + 1)
 
     @property
+    def changed(self) -> dict[str, Change]:
+        """The figures that have changed by more than chance explains."""
+        return {name: found for name, found in self.changes.items() if found.p_value <= self.level}
+
+    @property
     def recalibration_due(self) -> bool:
         """Whether true labels contradict the confidence."""
         return self.calibration.p_value <= self.level
@@ -79,11 +84,10 @@ class Watch:
     def alarms(self) -> tuple[str, ...]:
         """What has changed by more than chance explains, one sentence each."""
         told = []
-        for name, found in self.changes.items():
-            if found.p_value <= self.level:
-                verb = "rises" if found.rises else "falls"
-                values = f"from {share(found.before.value)} to {share(found.recent.value)}"
-                told.append(f"The figure {name!r} {verb} {values} (p = {found.p_value:.2g}).")
+        for name, found in self.changed.items():
+            verb = "rises" if found.rises else "falls"
+            values = f"from {share(found.before.value)} to {share(found.recent.value)}"
+            told.append(f"The figure {name!r} {verb} {values} (p = {found.p_value:.2g}).")
         if self.recalibration_due:
             checked = self.calibration
             told.append(
@@ -92,6 +96,21 @@ class Watch:
                 f"{span(checked.low, checked.high)} (p = {checked.p_value:.2g})."
             )
         return tuple(told)
+
+    def plot(self) -> Any:
+        """All figures before and now, by matplotlib. Alarms stand out.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from dsplus_chains.evaluation.plots import then_and_now_plot
+
+        known: dict[str, Any] = {
+            name: [(told.value, told.low, told.high) for told in (found.before, found.recent)]
+            for name, found in self.changes.items()
+            if found.before.n and found.recent.n
+        }
+        return then_and_now_plot(known, self.changed)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""

@@ -349,3 +349,18 @@ def test_a_level_is_a_share_and_a_look_at_few_is_no_certainty():
             audited_error([True], [0.5], 10, level=level)
         with pytest.raises(ValueError, match="level"):
             check_calibration([0.9, 0.8], [True, False], level=level)
+
+
+def test_a_report_is_a_plot_with_its_alarms(bundle):
+    pytest.importorskip("matplotlib")
+    rows = [decision(number, confidence=0.9) for number in range(60)]
+    rows += [decision(number, confidence=0.3, source="large", large="card") for number in range(60, 120)]
+    found = watch(bundle, rows, window=60)
+    (axes,) = found.plot().axes
+    assert {tick.get_text() for tick in axes.get_yticklabels()} == set(found.changes) - {
+        "disagreement",
+        "estimated error",
+    }
+    drawn = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in axes.containers}
+    assert drawn["now: alarm"] == 1.0  # the escalation rate comes first
+    assert set(found.changed) == {"escalation rate", "mean confidence"}
