@@ -10,7 +10,8 @@ prompt holds what is known instead of the review. The thresholds let the least s
 to the large model. No label of theirs is looked at. Counted on `--rows` further reviews. Every answer is kept in a
 file, so a second run asks for nothing.
 
-`--plain` takes MiniLM for both small models, in place of the hidden states of small language models.
+`--plain` takes MiniLM for both small models, in place of the hidden states of small language models. A weaker small
+model should let more through; see `--share`.
 """
 
 from __future__ import annotations
@@ -77,6 +78,12 @@ def main() -> None:
     parser.add_argument("--fit", type=int, default=SIZES[0], help="how many reviews the small models are fitted on")
     parser.add_argument("--tune", type=int, default=SIZES[1], help="how many reviews the thresholds are from")
     parser.add_argument("--method", default="json_schema", help="as with_structured_output takes it")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=ESCALATED["sentiment"],
+        help="share of the sentiments that the large model judges",
+    )
     parser.add_argument("--plain", action="store_true", help="MiniLM for all small models")
     options = parser.parse_args()
     train, tuning, test = split_rows(options.reviews, (options.fit, options.tune, options.rows), options.seed)
@@ -88,7 +95,8 @@ def main() -> None:
         for name, key in KEYS.items()
     }
     tuned = [row["text"] for row in tuning]
-    thresholds = {name: threshold_at(scorers[name], tuned, share) for name, share in ESCALATED.items()}
+    shares = {**ESCALATED, "sentiment": options.share}
+    thresholds = {name: threshold_at(scorers[name], tuned, share) for name, share in shares.items()}
 
     app = ASK | chat_model(options, max_tokens=200).with_structured_output(Review, method=options.method)
     fields = {**scorers, "quote": quoting(scorers["sentiment"])}
