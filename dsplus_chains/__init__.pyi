@@ -13,6 +13,7 @@ from .evaluation.measure import evaluate as evaluate
 from .evaluation.report import write_report as write_report
 from .evaluation.subtask_report import report_subtasks as report_subtasks
 from .gating.branch import ConfidenceBranch as ConfidenceBranch
+from .gating.composer import ModelComposer as ModelComposer
 from .gating.fusion import AnswerFusion as AnswerFusion
 from .integrations.app_shunt import AppShunt as AppShunt
 from .integrations.checkpoints import checkpoint_serde as checkpoint_serde

@@ -41,6 +41,7 @@ from dsplus_chains import (
     LabelParser,
     LargeAnswer,
     MapParts,
+    ModelComposer,
     MultiLabelScorer,
     OverrideExplainer,
     PatternExtractor,
@@ -63,6 +64,7 @@ from dsplus_chains import (
 )
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
+from dsplus_chains.schema import ModelChoice
 from dsplus_chains.subtasks import ResultTemplate
 
 SENTIMENTS = ["positive", "negative"]
@@ -220,6 +222,21 @@ def make_asker():
     return LabelAsker(model=large, parser=LabelParser(labels=SENTIMENTS)), [large]
 
 
+def make_composer():
+    encoder, models = TinyEncoder(), {"one": Recording(choke), "two": Recording(choke)}
+    texts = [f"{text} {number}" for number in range(10) for text in TEXTS]
+    scores = [{"one": len(text) % 2, "two": 0.5} for text in texts]
+    composer = ModelComposer.fit(texts, scores, models=models, costs={"one": 1, "two": 2}, encoder=encoder)
+    encoder.calls.clear()
+    return composer, [encoder, *models.values()]
+
+
+def choke(given: Any) -> str:
+    if "poison" in str(given):
+        raise RuntimeError("cannot answer")
+    return str(given).upper()
+
+
 def make_explainer():
     large = Recording(large_model)
     return OverrideExplainer(model=large, labels=SENTIMENTS, instruction="Which sentiment?"), [large]
@@ -371,6 +388,7 @@ CASES = {
         AnswerFusion,
     ),
     "HintPromptBuilder": Case(make_builder, [record_of("good?"), record_of("bad?")], {"input": "x"}, HintPromptBuilder),
+    "ModelComposer": Case(make_composer, TEXT_INPUTS, "poison", ModelComposer),
     "LabelAsker": Case(make_asker, ["good?", "bad?", "so so"], "outage", LabelAsker),
     "LabelMask": Case(make_mask, [record_of("good?"), predict("bad")], {"input": "x"}, LabelMask),
     "LabelParser": Case(
@@ -451,6 +469,10 @@ def assert_same(got: Any, expected: Any) -> None:
         assert got.label == expected.label
         assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
         assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+    elif isinstance(expected, ModelChoice):
+        assert (got.model, got.failed) == (expected.model, expected.failed)
+        assert got.expected == pytest.approx(expected.expected, abs=1e-5)
+        assert got.foreseen == pytest.approx(expected.foreseen, abs=1e-5)
     elif isinstance(expected, AIMessage):
         assert got.content == expected.content
     elif isinstance(expected, dict):

@@ -47,6 +47,7 @@ from dsplus_chains.schema.large_answer import LargeAnswer as LargeAnswer
 from dsplus_chains.schema.markup import folded as folded
 from dsplus_chains.schema.markup import html_box as html_box
 from dsplus_chains.schema.markup import html_table as html_table
+from dsplus_chains.schema.model_choice import ModelChoice as ModelChoice
 from dsplus_chains.schema.outside import Stored as Stored
 from dsplus_chains.schema.outside import first_fault as first_fault
 from dsplus_chains.schema.outside import read_json as read_json

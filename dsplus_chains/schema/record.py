@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from dsplus_chains.schema.errors import InvalidInputError
 from dsplus_chains.schema.large_answer import LargeAnswer
+from dsplus_chains.schema.model_choice import ModelChoice
 from dsplus_chains.schema.prediction import Prediction
 from dsplus_chains.schema.results import SubtaskResult, SubtaskResults
 from dsplus_chains.schema.wording import what_came
@@ -51,6 +52,8 @@ class ShuntRecord(TypedDict, total=False):
     """Results of subtasks by name."""
     request: NotRequired[str]
     """The planner's question about `input`. Without it, `input` is the request."""
+    choice: NotRequired[ModelChoice]
+    """Which of several models was asked, where a `ModelComposer` chose one."""
     plan: NotRequired[Any]
     """The plan that a planner has run. None if the large model answered without one."""
     planning: NotRequired[Any]

@@ -1,0 +1,219 @@
+"""`ModelComposer` asks, of several models, the one that is worth its price on an input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, InstanceOf
+from typing_extensions import override
+
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.gating.composing import ComposingRun
+from dsplus_chains.gating.composition import (
+    CompositionReport,
+    fit_honesty,
+    preference,
+    report_composition,
+    tradeoff_within,
+)
+from dsplus_chains.gating.score_table import score_table
+from dsplus_chains.running.batch_runnable import BatchRunnable
+from dsplus_chains.running.flow import Begin, Completed, Configs, Flow, Manager, Work
+from dsplus_chains.schema import ShuntRecord, TrainingDataError, first_copies, text_hash, what_came
+from dsplus_chains.scoring.members.mixing import assign_folds
+from dsplus_chains.scoring.score_model import ScoreModel
+
+Floats = NDArray[np.float64]
+
+FOLDS = 5
+FEWEST = 50
+"""Smallest number of queries that a composer is fitted on."""
+
+
+def _models(value: Any) -> Any:
+    if not isinstance(value, Mapping) or len(value) < 2:
+        msg = f"Got models={what_came(value)} but expected a dict with two Runnables or more, by their names"
+        raise ValueError(msg)
+    return {str(name): coerce_to_runnable(model) for name, model in value.items()}
+
+
+class ModelComposer(BatchRunnable[Any, Any]):
+    """Asks one of several models for each input: the one with the best foreseen score less its weighed cost.
+
+    No model is run to find that out. Texts are encoded once, and a regression foresees each model's score. The inputs
+    of a chosen model are one batch. If a model fails on an input, the next best one stands in.
+
+    It takes a text, or a dict that holds one under `input_key`. It returns the record with `answer`, `source` (the
+    name of the model that has answered) and `choice`. A model that starts with a prompt gets its variables from the
+    record. Any other gets the very object that the composer was called with.
+
+    `ModelComposer.fit` makes it.
+
+    Args:
+        models: The models, by name. Any Runnable that answers an input will do.
+        costs: The cost of a call of each, in any one unit, such as dollars a thousand calls.
+        encoder: Encoder of the texts.
+        score_model: What foresees the scores.
+        known_scores: The scores that it was fitted on, of shape [n, models].
+        out_of_fold: Scores foreseen for these rows by fits that had not seen them.
+        tradeoff: The score that a unit of cost must bring. 0 takes the best model whatever it costs. It can be
+            configured for each call: `composer.configurable_fields(tradeoff=ConfigurableField(id="tradeoff"))`.
+        input_key: The key of a dict under which the text is.
+
+    Raises:
+        pydantic.ValidationError: There are fewer than two models, or a keyword is unknown.
+        InvalidInputError: The input is no text, an empty one, or a dict without the key.
+
+    Source: Herd (arXiv 2310.19902) and Tryage (arXiv 2308.11601): each expert's worth is foreseen without running it.
+
+    Example:
+        >>> models = {"7b": small | parser, "70b": large | parser}  # doctest: +SKIP
+        >>> composer = ModelComposer.fit(queries, scores, models=models, costs={"7b": 1, "70b": 8})  # doctest: +SKIP
+        >>> composer.invoke("Name three prime numbers.")["source"]  # doctest: +SKIP
+        '7b'
+    """
+
+    input_type: ClassVar[Any] = str | dict[str, Any]
+    output_type: ClassVar[Any] = ShuntRecord
+
+    models: Annotated[dict[str, Runnable[Any, Any]], BeforeValidator(_models)]
+    costs: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    encoder: InstanceOf[Encoder]
+    score_model: InstanceOf[ScoreModel]
+    known_scores: InstanceOf[np.ndarray[Any, Any]]
+    out_of_fold: InstanceOf[np.ndarray[Any, Any]]
+    tradeoff: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    input_key: str = Field(default="input", min_length=1)
+
+    @classmethod
+    def fit(
+        cls,
+        queries: Sequence[str],
+        scores: Any,
+        *,
+        models: Mapping[str, Any],
+        costs: Mapping[str, float],
+        encoder: str | Encoder | Embeddings = "auto",
+        tradeoff: float = 0.0,
+        seed: int = 0,
+        device: str | None = None,
+        input_key: str = "input",
+    ) -> Self:
+        """Learn from scored queries which model is good at what.
+
+        Args:
+            queries: The texts.
+            scores: What each model got on each text, higher is better: a dict or a data frame with one column a model,
+                a list with one dict a text, or an array with the columns in the order of `models`. A missing score
+                means that the model was not tried there.
+            models: The models, by name.
+            costs: The cost of a call of each, by name.
+            encoder: The encoder, or a name for it; see `SmallModelScorer.fit`.
+            tradeoff: The score that a unit of cost must bring. `report` shows what each is worth.
+            seed: Seed of all random draws.
+            device: Device of the encoder. None takes the best one available.
+            input_key: The key of a dict under which the text will be.
+
+        Raises:
+            TrainingDataError: There are too few texts, lengths differ, or a name of a model or a cost is missing.
+        """
+        names = list(models)
+        if unknown := sorted(set(costs) ^ set(names)):
+            msg = f"Got models {names} and costs of {sorted(costs)} but expected the same names; look at {unknown}"
+            raise TrainingDataError(msg)
+        texts = list(queries)
+        known = score_table(scores, names, n=len(texts))
+        if len(texts) < FEWEST:
+            msg = f"Got {len(texts)} scored texts but expected {FEWEST} or more"
+            raise TrainingDataError(msg)
+        used = as_encoder(encoder, device=device)
+        vectors = used.encode(texts)
+        copy_of = np.array(first_copies(map(text_hash, texts)))
+        folds = assign_folds(np.zeros(len(texts), dtype=np.int64), FOLDS, seed=seed, copy_of=copy_of)
+        unseen = np.empty_like(known)
+        for fold in range(FOLDS):
+            inside, outside = folds != fold, folds == fold
+            unseen[outside] = ScoreModel.fit(vectors[inside], known[inside], seed=seed).predict(vectors[outside])
+        return cls(
+            models=dict(models),
+            costs={name: float(costs[name]) for name in names},
+            encoder=used,
+            score_model=ScoreModel.fit(vectors, known, seed=seed),
+            known_scores=known,
+            out_of_fold=unseen,
+            tradeoff=tradeoff,
+            input_key=input_key,
+        )
+
+    def report(self, tradeoff: float | None = None) -> CompositionReport:
+        """What the choice is worth on the rows that it was fitted on, out of fold.
+
+        Args:
+            tradeoff: The score that a unit of cost must bring. By default it is the composer's own.
+        """
+        weight = self.tradeoff if tradeoff is None else tradeoff
+        return report_composition(
+            self.out_of_fold, self.known_scores, self._prices, names=list(self.models), tradeoff=weight
+        )
+
+    def within(self, cost: float) -> Self:
+        """The same composer, with the tradeoff at which a call costs at most `cost` on average.
+
+        The mean is that of the rows that it was fitted on, out of fold. Other inputs may cost more.
+
+        Args:
+            cost: The mean cost that is allowed, in the unit of `costs`.
+
+        Raises:
+            InfeasibleTargetError: Even the cheapest model costs more.
+        """
+        return self.model_copy(update={"tradeoff": tradeoff_within(self.out_of_fold, self._prices, cost)})
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        return get_unique_config_specs(spec for model in self.models.values() for spec in model.config_specs)
+
+    @cached_property
+    def _prices(self) -> Floats:
+        return np.array([self.costs[name] for name in self.models])
+
+    @cached_property
+    def _honesty(self) -> tuple[float, float]:
+        """How the foreseen score of the chosen model reads as what it will get."""
+        chosen = preference(self.out_of_fold, self._prices, self.tradeoff)[:, 0]
+        return fit_honesty(self.out_of_fold, self.known_scores, chosen)
+
+    def _foresee(self, texts: list[str]) -> Floats:
+        """The score of each model on each text. It is one encode."""
+        return self.score_model.predict(self.encoder.encode(texts))
+
+    @override
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        run = ComposingRun(self.models, inputs, run_manager, config, input_key=self.input_key)
+        if texts := run.texts:
+            foreseen = yield Work(self._foresee, (texts,))
+            run.prefer(foreseen, preference(foreseen, self._prices, self.tradeoff), self._honesty)
+        while groups := run.groups(kwargs):
+            one_by_one = bool(config[0].get("max_concurrency"))  # a limit holds for all models together
+            if one_by_one or len(groups) == 1:
+                for group, ask in groups:
+                    run.hear(group, (yield ask).outputs)
+                continue
+            for group, ask in groups:
+                yield Begin(group, ask)
+            left = len(groups)
+            while left:
+                for group, outcome in (yield Completed()):
+                    run.hear(group, outcome.outputs)
+                    left -= 1
+        return run.results

@@ -1,0 +1,135 @@
+"""`ScoreModel` foresees, from a text alone, the score that each of several models would get on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeCV
+from torch import nn
+
+from dsplus_chains.schema import TrainingDataError, brief_repr
+from dsplus_chains.scoring.members.head import one_thread
+
+Floats = NDArray[np.float64]
+
+ALPHAS = tuple(np.logspace(-1, 3, 9).tolist())
+"""Penalties of the ridge regression, of which the best by leave-one-out error is taken."""
+NEIGHBORS = 40
+HIDDEN, DROPOUT = 256, 0.3
+BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 2e-3, 1e-2
+EPOCHS, MOST_STEPS = 30, 1000
+
+
+@brief_repr
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreModel:
+    """The mean of three regressions of scores on sentence vectors: ridge, nearest neighbours and a small network.
+
+    It foresees the scores themselves. A classifier of the best model would do worse, because where several models are
+    equally good, the first one's name becomes the truth.
+
+    Args:
+        weights: The ridge regression, of shape [dimensions + 1, models]. The last row is added.
+        vectors: The vectors of the training texts, of shape [n, dimensions].
+        scores: Their scores, of shape [n, models], NaN where a model was not tried.
+        net: The network, from vectors to scores.
+
+    Source: Tryage (arXiv 2308.11601) and Herd (arXiv 2310.19902), which foresee each model's worth without running it.
+    """
+
+    weights: Floats
+    vectors: NDArray[np.float32]
+    scores: Floats
+    net: nn.Sequential
+
+    @classmethod
+    def fit(cls, vectors: NDArray[np.float32], scores: Floats, *, seed: int = 0) -> Self:
+        """Fit on the scores that are known.
+
+        Args:
+            vectors: Vectors of shape [n, dimensions].
+            scores: Scores of shape [n, models], NaN where a model was not tried.
+            seed: Seed of the network. The global random state stays as it was.
+
+        Raises:
+            TrainingDataError: Some model has fewer than two scores.
+        """
+        known = np.isfinite(scores)
+        if (known.sum(axis=0) < 2).any():
+            msg = f"Got a model with {known.sum(axis=0).min()} scores but expected two or more of each"
+            raise TrainingDataError(msg)
+        columns = []
+        for column, has in zip(scores.T, known.T, strict=True):
+            ridge = RidgeCV(alphas=ALPHAS).fit(vectors[has].astype(np.float64), column[has])
+            columns.append(np.append(ridge.coef_, ridge.intercept_))
+        net = _fit_net(vectors, scores, seed=seed)
+        return cls(weights=np.stack(columns, axis=1), vectors=vectors, scores=scores, net=net)
+
+    def predict(self, vectors: NDArray[np.float32]) -> Floats:
+        """The score of each model on each text, of shape [n texts, models]."""
+        linear = vectors @ self.weights[:-1] + self.weights[-1]
+        near = nearest_mean(vectors, self.vectors, self.scores)
+        with torch.inference_mode():
+            bent = self.net(torch.as_tensor(vectors, dtype=torch.float32)).numpy()
+        mean: Floats = (linear + near + bent) / 3
+        return mean
+
+
+def nearest_mean(
+    vectors: NDArray[np.float32], known: NDArray[np.float32], scores: Floats, *, k: int = NEIGHBORS
+) -> Floats:
+    """The mean score of the `k` nearest known texts, by model. Missing scores are left out.
+
+    If a model has no score among them, its mean over all texts stands in.
+
+    Args:
+        vectors: Unit vectors of shape [n, dimensions].
+        known: Unit vectors of shape [m, dimensions].
+        scores: Scores of shape [m, models], NaN where there is none.
+        k: Number of neighbours.
+
+    Example:
+        >>> known = np.eye(3, dtype=np.float32)
+        >>> scores = np.array([[1.0, np.nan], [0.5, 0.2], [0.0, 0.4]])
+        >>> nearest_mean(known[:1], known, scores, k=1).round(2).tolist()
+        [[1.0, 0.3]]
+    """
+    k = min(k, len(known))
+    found = np.empty((len(vectors), scores.shape[1]))
+    default = np.nanmean(scores, axis=0)
+    for start in range(0, len(vectors), 1024):  # bounded memory
+        near = np.argpartition(-(vectors[start : start + 1024] @ known.T), k - 1, axis=1)[:, :k]
+        told = scores[near]
+        counts = np.isfinite(told).sum(axis=1)
+        sums = np.nansum(told, axis=1)
+        found[start : start + 1024] = np.where(counts > 0, sums / np.maximum(counts, 1), default)
+    return found
+
+
+def _fit_net(vectors: NDArray[np.float32], scores: Floats, *, seed: int) -> nn.Sequential:
+    """A network with one hidden layer, fitted by the squared error of the scores that are known."""
+    known = torch.as_tensor(np.isfinite(scores))
+    x = torch.as_tensor(vectors, dtype=torch.float32)
+    y = torch.as_tensor(np.nan_to_num(scores), dtype=torch.float32)
+    steps = min(MOST_STEPS, EPOCHS * -(-len(x) // BATCH))
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Linear(x.shape[1], HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, y.shape[1])
+        )
+        optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+        done = 0
+        while done < steps:
+            for rows in torch.split(torch.randperm(len(x)), BATCH)[: steps - done]:
+                optimizer.zero_grad()
+                errors = (net(x[rows]) - y[rows]) ** 2
+                torch.autograd.backward(errors[known[rows]].mean())
+                optimizer.step()
+                schedule.step()
+                done += 1
+    return net.requires_grad_(False).eval()

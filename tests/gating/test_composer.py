@@ -1,0 +1,233 @@
+"""`ModelComposer`: one encode, one batch a chosen model, and the next best where a model fails."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import numpy as np
+import pytest
+from fakes import Recording, TinyEncoder
+from langchain_core.messages import AIMessage
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import ConfigurableField
+from pydantic import ValidationError
+
+from dsplus_chains import InvalidInputError, ModelComposer, TrainingDataError, WiringError
+from dsplus_chains.scoring.score_model import ScoreModel, nearest_mean
+
+MATHS = ["sum", "prime", "root", "cube", "ratio"]
+VERSE = ["rhyme", "ode", "verse", "stanza", "metre"]
+
+
+def queries(n, seed=0):
+    rng = np.random.default_rng(seed)
+    topics = rng.integers(0, 2, n)
+    texts = [" ".join([*rng.choice((MATHS, VERSE)[topic], 3), f"q{row}"]) for row, topic in enumerate(topics)]
+    scores = {"mathematician": np.where(topics == 0, 0.9, 0.2), "poet": np.where(topics == 1, 0.8, 0.1)}
+    return texts, scores
+
+
+@cache
+def fitted():
+    texts, scores = queries(120)
+    costs = {"mathematician": 3, "poet": 1}
+    return dict(
+        ModelComposer.fit(
+            texts, scores, models=dict.fromkeys(scores, str), costs=costs, encoder=TinyEncoder(dimensions=128)
+        )
+    )
+
+
+def composer(mathematician=None, poet=None, **settings):
+    models = {
+        "mathematician": mathematician or Recording(lambda value: f"4 ({value})"),
+        "poet": poet or Recording(lambda value: f"a poem ({value})"),
+    }
+    encoder = TinyEncoder(dimensions=128)
+    return ModelComposer(**{**fitted(), "models": models, "encoder": encoder, **settings}), encoder, models
+
+
+ASKED = ["sum prime root", "ode verse rhyme", "cube ratio sum", "stanza metre ode"]
+
+
+def test_each_input_goes_to_who_is_good_at_it_by_one_encode_and_a_batch_a_model():
+    made, encoder, models = composer()
+    records = made.batch(ASKED)
+    assert [record["source"] for record in records] == ["mathematician", "poet"] * 2
+    assert records[0]["answer"] == "4 (sum prime root)"
+    assert encoder.calls == [4]
+    assert [model.sizes for model in models.values()] == [[2], [2]]
+    choice = records[0]["choice"]
+    assert choice.model == "mathematician"
+    assert choice.foreseen["mathematician"] > choice.foreseen["poet"]
+    assert choice.expected == pytest.approx(0.9, abs=0.1)
+    assert records[0]["large"].value == records[0]["answer"]
+
+
+async def test_awaited_it_is_the_same():
+    made, encoder, models = composer()
+    assert await made.abatch(ASKED) == made.batch(ASKED)
+    assert encoder.calls == [4, 4]
+    assert models["poet"].sizes == [2, 2]
+
+
+def test_the_next_best_stands_in_for_a_model_that_fails(caplog):
+    def ill(value):
+        if "cube" in value:
+            raise TimeoutError("no answer")
+        return "4"
+
+    made, _, models = composer(mathematician=Recording(ill))
+    with caplog.at_level(logging.WARNING, "dsplus_chains"):
+        records = made.batch(ASKED)
+    assert [record["source"] for record in records] == ["mathematician", "poet", "poet", "poet"]
+    assert records[2]["choice"].failed == {"mathematician": "TimeoutError: no answer"}
+    assert records[2]["choice"].expected is None
+    assert models["poet"].sizes == [2, 1]
+    assert "'poet' stands in" in caplog.text
+
+
+def test_a_row_that_all_models_fail_at_fails_alone_and_tells_of_each():
+    def ill(value):
+        if "cube" in value:
+            raise TimeoutError("no answer")
+        return "fine"
+
+    made, _, _ = composer(mathematician=Recording(ill), poet=Recording(ill))
+    first, _, third, _ = made.batch(ASKED, return_exceptions=True)
+    assert first["answer"] == "fine"
+    assert isinstance(third, TimeoutError)
+    assert "Another model had failed before: TimeoutError: no answer" in third.__notes__
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), WiringError("no such variable")])
+def test_a_bug_is_no_outage(error):
+    def bug(_value):
+        raise error
+
+    made, _, models = composer(mathematician=bug)
+    with pytest.raises(type(error)):
+        made.invoke(ASKED[0])
+    assert models["poet"].sizes == []
+
+
+def test_an_interrupt_is_raised():
+    def stop(_value):
+        raise KeyboardInterrupt
+
+    made, _, models = composer(mathematician=stop)
+    with pytest.raises(KeyboardInterrupt):
+        made.batch(ASKED)
+    assert 1 not in models["poet"].sizes
+
+
+def test_a_cost_can_be_too_high_for_a_call():
+    made, _, _ = composer()
+    dear = made.configurable_fields(tradeoff=ConfigurableField(id="tradeoff"))
+    frugal = dear.batch(ASKED, {"configurable": {"tradeoff": 5.0}})
+    assert [record["source"] for record in frugal] == ["poet"] * 4
+    assert [record["source"] for record in dear.batch(ASKED)] == ["mathematician", "poet"] * 2
+
+
+def test_prompts_get_the_text_and_apps_what_the_composer_was_called_with():
+    chat = Recording(lambda prompt: AIMessage(prompt.messages[-1].content.upper()))
+    app = Recording(lambda value: value["id"])
+    made, _, _ = composer(
+        mathematician=ChatPromptTemplate.from_template("Solve: {input}") | chat, poet=app, input_key="ask"
+    )
+    given = [{"ask": text, "id": row} for row, text in enumerate(ASKED)]
+    records = made.batch(given)
+    assert records[0]["answer"].content == "SOLVE: SUM PRIME ROOT"
+    assert records[1]["answer"] == 1
+    assert app.inputs[0] is given[1]
+
+
+def test_what_is_no_text_fails_alone():
+    made, encoder, _ = composer()
+    good, bad = made.batch([ASKED[0], 7], return_exceptions=True)
+    assert good["source"] == "mathematician"
+    assert isinstance(bad, InvalidInputError)
+    assert encoder.calls == [1]
+    assert made.batch([]) == []
+
+
+def test_one_at_a_time_where_a_limit_says_so():
+    made, _, models = composer()
+    assert [record["source"] for record in made.batch(ASKED, {"max_concurrency": 1})] == ["mathematician", "poet"] * 2
+    assert models["mathematician"].configs[0]["max_concurrency"] == 1
+
+
+def test_the_report_is_out_of_fold():
+    made, _, _ = composer()
+    report = made.report()
+    assert report.best_single.model == "mathematician"
+    assert report.interval.low > 0.1
+    assert report.score <= report.oracle
+    assert made.report(tradeoff=5.0).shares == {"mathematician": 0.0, "poet": 1.0}
+    assert made.out_of_fold.shape == (120, 2)
+
+
+def test_a_mean_cost_can_be_asked_for():
+    made, _, _ = composer()
+    cheaper = made.within(1.5)
+    assert made.report().cost > 1.5 >= cheaper.report().cost > 1
+    assert made.within(1).report().shares["poet"] == 1.0
+
+
+def test_missing_scores_are_left_out():
+    texts, scores = queries(150)
+    rng = np.random.default_rng(1)
+    holes = {name: np.where(rng.random(150) < 0.6, np.nan, column) for name, column in scores.items()}
+    models = dict.fromkeys(scores, Recording(str))
+    made = ModelComposer.fit(
+        texts, holes, models=models, costs=dict.fromkeys(scores, 1), encoder=TinyEncoder(dimensions=128)
+    )
+    assert [record["source"] for record in made.batch(ASKED)] == ["mathematician", "poet"] * 2
+
+
+def test_the_same_seed_gives_the_same_model():
+    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    scores = np.random.default_rng(1).random((60, 3))
+    one, other = (ScoreModel.fit(vectors, scores, seed=3).predict(vectors) for _ in range(2))
+    assert (one == other).all()
+    assert not (one == ScoreModel.fit(vectors, scores, seed=4).predict(vectors)).all()
+
+
+def test_neighbours_have_the_mean_of_their_known_scores():
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(50, 6)).astype(np.float32)
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    scores = np.where(rng.random((50, 2)) < 0.3, np.nan, rng.random((50, 2)))
+    found = nearest_mean(known[:5], known, scores, k=7)
+    for row in range(5):
+        near = np.argsort(-(known @ known[row]))[:7]
+        assert found[row] == pytest.approx(np.nanmean(scores[near], axis=0))
+    assert nearest_mean(known[:1], known, scores, k=500) == pytest.approx(np.nanmean(scores, axis=0)[None])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"costs": {"mathematician": 1}}, "'poet'"),
+        ({"queries": ["a"] * 10, "scores": {"mathematician": [1] * 10, "poet": [0] * 10}}, "50 or more"),
+        ({"scores": {"mathematician": [1.0] * 120}}, "'poet'"),
+    ],
+)
+def test_what_cannot_be_fitted_on_is_refused(change, told):
+    texts, scores = queries(120)
+    given = {
+        "queries": texts,
+        "scores": scores,
+        "models": dict.fromkeys(scores, Recording(str)),
+        "costs": dict.fromkeys(scores, 1),
+        "encoder": TinyEncoder(),
+        **change,
+    }
+    with pytest.raises(TrainingDataError, match=told):
+        ModelComposer.fit(given.pop("queries"), given.pop("scores"), **given)
+
+
+def test_one_model_is_no_choice():
+    with pytest.raises(ValidationError, match="two Runnables or more"):
+        ModelComposer(**{**fitted(), "models": {"mathematician": str}})
