@@ -22,7 +22,9 @@ from dsplus_chains.schema import InvalidInputError, ShuntRecord, what_came
 SHUNT_KEYS = ("prediction", "answer", "answer_label", "source", "large", "error", "small_error")
 """What a shunt writes into a state."""
 
-CHAIN_KEYS = tuple(key for key in ShuntRecord.__annotations__ if key not in {"input", "called_with", "request"})
+CHAIN_KEYS = tuple(
+    key for key in ShuntRecord.__annotations__ if key not in {"input", "called_with", "request", "unfinished"}
+)
 """What a chain writes into a state."""
 
 

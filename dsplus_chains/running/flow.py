@@ -41,6 +41,13 @@ class BatchSizeError(DSPlusError):
     """A Runnable's batch returned more or fewer results than it got inputs."""
 
 
+class Closed(BaseException):
+    """Raised inside of a flow that nobody waits for any more, such as that of a stream which is closed early.
+
+    The flow may still yield requests, to tell what it was at. Then it lets the error through. Its chunks go nowhere.
+    """
+
+
 class Outcome(NamedTuple):
     """The result of a batch.
 
@@ -187,7 +194,7 @@ class Open(Request):
 
     @override
     async def acall(self) -> AsyncIterator[Any]:
-        return self.run.astream(self.value, self.config, **self.kwargs)
+        return renewed(lambda: self.run.astream(self.value, self.config, **self.kwargs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +243,29 @@ class Chunk:
 def bound(config: RunnableConfig) -> RunnableConfig:
     """The config of a row of an asynchronous batch, whose rows would else all be under way at once."""
     return config if config.get("max_concurrency") else {**config, "max_concurrency": MOST}
+
+
+async def renewed(opened: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    """A stream that is opened again where it met a connection of a closed event loop before its first chunk.
+
+    Args:
+        opened: The function that opens it.
+    """
+    for again in reversed(range(MOST + 1)):
+        stream = opened()
+        started = False
+        try:
+            async for chunk in stream:
+                started = True
+                yield chunk
+        except Exception as error:
+            if started or not again or not is_stale(error):
+                raise
+        else:
+            return
+        finally:
+            if hasattr(stream, "aclose"):
+                await stream.aclose()
 
 
 def is_stale(output: Any) -> bool:

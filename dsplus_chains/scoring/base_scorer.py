@@ -61,8 +61,8 @@ class BaseScorer(BatchRunnable[Any, Any]):
     def _only_a_model_of_its_own_is_shared(self) -> Self:
         if self.micro_batch is not None and type(self)._predictions is not BaseScorer._predictions:
             msg = (
-                f"Got micro_batch={self.micro_batch} for a {type(self).__name__}, which asks another Runnable, and "
-                "each call of that has callbacks of its own. Leave it out, or let your model be a BaseScorer with _predict"
+                f"Got micro_batch={self.micro_batch} for a {type(self).__name__}, which asks another Runnable. Each "
+                "call of that has callbacks of its own. Leave it out, or let your model be a BaseScorer with _predict"
             )
             raise ValueError(msg)
         return self
