@@ -27,8 +27,6 @@ from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
 
-_ABSENT = object()
-
 
 class AppShunt(Gate):
     """A small model before an app. It takes what the app takes, and returns what the app returns.
@@ -126,8 +124,8 @@ class AppShunt(Gate):
                 yield from self._count([run_manager], calls, results)
                 raise results[0]
             if self.with_record:
-                said = {"answer"} if pieces.started else set()
-                yield Chunk(AddableDict({k: v for k, v in results[0].items() if k in ANSWER_KEYS and k not in said}))
+                left = {*ANSWER_KEYS} - ({"answer"} if pieces.started else set())
+                yield Chunk(AddableDict({name: said for name, said in results[0].items() if name in left}))
             elif kept:
                 yield Chunk(self._piece(results[0]["answer"]))
         except Closed:
@@ -143,7 +141,8 @@ class AppShunt(Gate):
         """The record of each row or its error, the rows that the small model answers, and the calls of the app."""
         texts = by_row(self._text_of, inputs)
         read = [row for row, text in enumerate(texts) if isinstance(text, str)]
-        asked = Ask(self.scorer, [texts[row] for row in read], [_child(config, run_manager, row) for row in read])
+        configs = [traced(config[row], run_manager[row], "small") for row in read]
+        asked = Ask(self.scorer, [texts[row] for row in read], configs)
         results = [_unread(value, text) for value, text in zip(inputs, texts, strict=True)]
         for row, record in zip(read, (yield asked).outputs, strict=True):
             is_silent = self.shadow and isinstance(record, Exception)
@@ -285,10 +284,6 @@ class _Pieces:
             self.total = add_chunks(self.total, piece) if self.started else piece
             self.started = True
             yield Chunk(AddableDict(answer=piece) if self._wrapped else piece)
-
-
-def _child(config: Configs, run_manager: Any, row: int) -> RunnableConfig:
-    return traced(config[row], run_manager[row], "small")
 
 
 def _marked(config: RunnableConfig, source: str) -> RunnableConfig:

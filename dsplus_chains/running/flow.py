@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeAlias
@@ -155,6 +156,25 @@ class Do(Request):
     @override
     async def acall(self) -> Any:
         return await self.afunction(*self.args)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Request):
+    """What another thread will give. Its result is that of the future. Who is interrupted gives it up."""
+
+    future: Future[Any]
+
+    @override
+    def call(self) -> Any:
+        try:
+            return self.future.result()
+        except BaseException:
+            self.future.cancel()
+            raise
+
+    @override
+    async def acall(self) -> Any:
+        return await asyncio.wrap_future(self.future)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,7 +34,7 @@ class SharedCalls:
 
     Example:
         >>> shared = SharedCalls(lambda texts: [text.upper() for text in texts], size=64)
-        >>> shared.call(["a", "b"])
+        >>> shared.join(["a", "b"]).result()
         ['A', 'B']
     """
 
@@ -54,25 +53,11 @@ class SharedCalls:
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedCalls, (self._function, self._size)
 
-    def call(self, items: list[Any]) -> list[Any]:
-        """The results for the items.
+    def join(self, items: list[Any]) -> Future[list[Any]]:
+        """What will hold the results for the items, or what the function raised for them.
 
-        Raises:
-            Exception: What the function raised for these items.
-            BatchSizeError: It returned more or fewer results.
+        It is a `BatchSizeError` if the function returned more or fewer results.
         """
-        future = self._join(items)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # Ctrl-C: nobody waits any more
-            raise
-
-    async def acall(self, items: list[Any]) -> list[Any]:
-        """The results for the items, as in `call`. No thread is held while they are waited for."""
-        return await asyncio.wrap_future(self._join(items))
-
-    def _join(self, items: list[Any]) -> Future[list[Any]]:
         caller = _Waiting(items, Future())
         self._waiting.append(caller)
         self._thread.submit(self._serve)  # once for each caller, so that none is forgotten

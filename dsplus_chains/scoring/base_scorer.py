@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
-from dsplus_chains.running.flow import Configs, Do, Flow, Manager, Request, Work
+from dsplus_chains.running.flow import Configs, Flow, Manager, Request, Wait, Work
 from dsplus_chains.running.interrupts import is_interrupt, raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.shared_calls import SharedCalls
@@ -95,7 +95,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
         """The request for one prediction for each text."""
         if self.micro_batch is None:
             return Work(self._predict, (texts,))
-        return Do(self._shared.call, self._shared.acall, (texts,))
+        return Wait(self._shared.join(texts))
 
     def _repr_html_(self) -> str:
         return html_box(type(self).__name__, self._facts())

@@ -12,8 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dsplus_chains.running.flow import BatchSizeError
+from dsplus_chains.running.flow import BatchSizeError, Wait
 from dsplus_chains.running.shared_calls import SharedCalls
+
+
+def call(shared, items):
+    """Call, as a flow's driver does."""
+    return Wait(shared.join(items)).call()
+
+
+async def acall(shared, items):
+    return await Wait(shared.join(items)).acall()
 
 
 def shout(texts):
@@ -44,7 +53,7 @@ def gated():
 
 def begin(shared, gated, pool):
     """Begin a call that waits, so that all who come are in later ones."""
-    first = pool.submit(shared.call, ["first"])
+    first = pool.submit(call, shared, ["first"])
     assert gated.begun.acquire(timeout=20)
     return first
 
@@ -59,19 +68,19 @@ def test_threads_that_come_during_a_call_share_the_next_one(gated):
     shared = SharedCalls(gated, size=8)
     with ThreadPoolExecutor(10) as pool:
         first = begin(shared, gated, pool)
-        later = [pool.submit(shared.call, [f"a{number}", f"b{number}"]) for number in range(5)]
+        later = [pool.submit(call, shared, [f"a{number}", f"b{number}"]) for number in range(5)]
         waiting(shared, 5)
         gated.open.set()
         assert first.result() == [("first", "done")]
-        for number, call in enumerate(later):
-            assert call.result() == [(f"a{number}", "done"), (f"b{number}", "done")]
+        for number, future in enumerate(later):
+            assert future.result() == [(f"a{number}", "done"), (f"b{number}", "done")]
     assert [len(items) for items in gated.calls] == [1, 8, 2]
 
 
 def test_a_batch_that_is_larger_than_the_size_is_one_call(gated):
     gated.open.set()
     shared = SharedCalls(gated, size=2)
-    assert len(shared.call(list(range(7)))) == 7
+    assert len(call(shared, list(range(7)))) == 7
     assert [len(items) for items in gated.calls] == [7]
 
 
@@ -79,7 +88,7 @@ def test_tasks_of_several_event_loops_share_a_call_and_hold_no_thread(gated):
     shared = SharedCalls(gated, size=100)
 
     async def ask(loop):
-        return await asyncio.gather(*(shared.acall([f"{loop} {number}"]) for number in range(40)))
+        return await asyncio.gather(*(acall(shared, [f"{loop} {number}"]) for number in range(40)))
 
     results = {}
     loops = [threading.Thread(target=lambda name=name: results.update({name: asyncio.run(ask(name))})) for name in "ab"]
@@ -101,10 +110,10 @@ def test_tasks_of_several_event_loops_share_a_call_and_hold_no_thread(gated):
 
 async def test_a_request_that_is_cancelled_leaves_the_batch(gated):
     shared = SharedCalls(gated, size=10)
-    tasks = [asyncio.create_task(shared.acall([0]))]
+    tasks = [asyncio.create_task(acall(shared, [0]))]
     while not gated.calls:
         await asyncio.sleep(0.001)
-    tasks += [asyncio.create_task(shared.acall([number])) for number in range(1, 4)]
+    tasks += [asyncio.create_task(acall(shared, [number])) for number in range(1, 4)]
     await asyncio.sleep(0)
     tasks[0].cancel()  # its call is under way: it goes on, and nobody gets its result
     tasks[2].cancel()
@@ -125,7 +134,7 @@ def test_an_error_or_an_interrupt_is_raised_to_its_caller_alone(gated, error):
 
     def ask(items):
         try:
-            return shared.call(items)
+            return call(shared, items)
         except BaseException as raised:
             return raised
 
@@ -135,34 +144,38 @@ def test_an_error_or_an_interrupt_is_raised_to_its_caller_alone(gated, error):
         waiting(shared, 9)
         gated.open.set()
         assert first.result() == [("first", "done")]
-        for number, call in enumerate(later):
-            assert call.result() is error if number == 4 else call.result() == [(number, "done")]
+        for number, future in enumerate(later):
+            assert future.result() is error if number == 4 else future.result() == [(number, "done")]
     assert len(gated.calls) < 12, "halves, not one by one"
-    assert shared.call(["after"]) == [("after", "done")]
+    assert call(shared, ["after"]) == [("after", "done")]
 
 
 def test_a_function_that_returns_too_few_is_an_error():
     with pytest.raises(BatchSizeError, match="got 2 items but returned 1 results"):
-        SharedCalls(lambda items: items[1:], size=4).call([1, 2])
+        call(SharedCalls(lambda items: items[1:], size=4), [1, 2])
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda shared: pickle.loads(pickle.dumps(shared))])
 def test_a_copy_has_a_thread_of_its_own(copied):
     shared = SharedCalls(shout, size=4)
-    assert shared.call(["a"]) == copied(shared).call(["a"]) == ["A"]
+    assert call(shared, ["a"]) == call(copied(shared), ["a"]) == ["A"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_works_while_its_parent_waits(gated):
     shared = SharedCalls(gated, size=4)
     with ThreadPoolExecutor(3) as pool:
-        calls = [begin(shared, gated, pool), *(pool.submit(shared.call, ["later"]) for _ in range(2))]
+        calls = [begin(shared, gated, pool), *(pool.submit(call, shared, ["later"]) for _ in range(2))]
         waiting(shared, 2)
         pid = os.fork()
         if not pid:
             signal.alarm(20)
             gated.open.set()
-            os._exit(0 if shared.call(["child"]) == [("child", "done")] and gated.calls[-1] == ["child"] else 1)
+            os._exit(0 if call(shared, ["child"]) == [("child", "done")] and gated.calls[-1] == ["child"] else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         gated.open.set()
-        assert [call.result(20) for call in calls] == [[("first", "done")], [("later", "done")], [("later", "done")]]
+        assert [future.result(20) for future in calls] == [
+            [("first", "done")],
+            [("later", "done")],
+            [("later", "done")],
+        ]
