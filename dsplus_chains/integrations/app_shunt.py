@@ -131,8 +131,9 @@ class AppShunt(Gate):
         except Closed:
             if calls and results[0] is calls[0].record:
                 results[0] = {**results[0], "answer": pieces.total, "source": "large", **UNFINISHED}
-            yield from self._count([run_manager], calls, results)
-            yield from self._tell(run_manager, results[0])
+            if not isinstance(results[0], Exception):
+                yield from self._count([run_manager], calls, results)
+                yield from self._tell(run_manager, results[0])
             raise
         yield from self._count([run_manager], calls, results)
         yield from self._tell(run_manager, results[0])
