@@ -149,6 +149,11 @@ def make_scorer():
     return scorer, [encoder]
 
 
+def make_micro_batching_scorer():
+    scorer, counts = make_scorer()
+    return scorer.micro_batching(8), counts
+
+
 def make_multi_label_scorer():
     encoder = TinyEncoder()
     tags = [[tag for tag in ("good", "phone") if tag in text] for text in TEXTS]
@@ -357,6 +362,7 @@ def make_decision_scorer():
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
+    "micro-batching SmallModelScorer": Case(make_micro_batching_scorer, TEXT_INPUTS, None, SmallModelScorer),
     "MultiLabelScorer": Case(make_multi_label_scorer, TEXT_INPUTS, None, MultiLabelScorer),
     "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),

@@ -144,10 +144,12 @@ def scorer(tmp_path_factory):
 def test_a_scorer_is_dumped_as_the_place_that_it_was_read_from(scorer, tmp_path):
     scorer.save(tmp_path / "small")
     read = SmallModelScorer.load(tmp_path / "small", device="cpu")
-    chain = read.deferring() | ConfidenceBranch(large=prompt(["positive", "negative"]) | chat(), threshold=0.0)
+    chain = read.deferring().micro_batching(8) | ConfidenceBranch(
+        large=prompt(["positive", "negative"]) | chat(), threshold=0.0
+    )
     assert len(dumps(chain)) < 5000
     loaded = again(chain)
-    assert (loaded.first.input_key, loaded.first.on_error) == ("review", "defer")
+    assert (loaded.first.input_key, loaded.first.on_error, loaded.first.micro_batch) == ("review", "defer", 8)
     assert loaded.batch([{"review": text} for text in TEXTS]) == chain.batch([{"review": text} for text in TEXTS])
     assert dumps(loaded) == dumps(chain)
 

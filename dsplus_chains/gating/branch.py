@@ -16,10 +16,10 @@ from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
 from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
-from dsplus_chains.running.answer_stream import AnswerStream, answer_flow
+from dsplus_chains.running.answer_stream import AnswerStream, answer_flow, unfinished
 from dsplus_chains.running.arm import input_of, leading_prompt, merge_answer, without_answer
-from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Tell
-from dsplus_chains.running.recorder import recorded, recorded_stream
+from dsplus_chains.running.flow import Chunk, Closed, Configs, Flow, Manager, StreamFlow, Tell
+from dsplus_chains.running.recorder import hand_over, recorded, recorded_stream
 from dsplus_chains.schema import (
     DEFERRED,
     InvalidInputError,
@@ -51,7 +51,8 @@ class ConfidenceBranch(Gate):
     and `error` gives the reason. An arm may have a fallback of its own (``with_fallbacks``). If all its model calls
     failed and the fallback answered, `source` is "fallback" too.
 
-    In a stream, an error after the first chunk of the answer is raised. That chunk cannot be taken back.
+    In a stream, an error after the first chunk of the answer is raised. That chunk cannot be taken back. A stream that
+    is closed before the large arm has ended is told too. Its event and its record say ``unfinished=True``.
 
     For each answered input the branch sends a custom event "dsplus_decision" to the callbacks. It holds `source`,
     `confidence`, `threshold` and `label`. The confidence and the label are the small model's. The threshold is the one
@@ -154,26 +155,39 @@ class ConfidenceBranch(Gate):
         if isinstance(result, Exception):
             yield from self._count([run_manager], calls, [result])
             raise result
-        yield Chunk(AddableDict(without_answer(value)))
-        if calls:
-            answer = AnswerStream(value, source="large", collector=calls[0].collector)
-            try:
-                yield from self._opened(calls[0], kwargs, partial(answer_flow, answer))
-                source = answer.source
-            except Exception as error:
+        answer = AnswerStream(value, source="large", collector=calls[0].collector) if calls else None
+        try:
+            yield Chunk(AddableDict(without_answer(value)))
+            if answer is None:
+                yield Chunk(AddableDict(answer=result["answer"], source=result["source"]))
+            else:
                 try:
-                    told = self._stand_in(calls[0], error, started=answer.started)
-                except Exception as unanswered:
-                    yield from self._count([run_manager], calls, [unanswered])
-                    raise
-                yield Chunk(AddableDict(told))
-                source = "fallback"
-        else:
-            yield Chunk(AddableDict(answer=result["answer"], source=result["source"]))
-            source = result["source"]
-        yield from self._count([run_manager], calls, [{**value, "source": source}])
+                    yield from self._opened(calls[0], kwargs, partial(answer_flow, answer))
+                    result = {**value, "source": answer.source}
+                except Exception as error:
+                    try:
+                        told = self._stand_in(calls[0], error, started=answer.started)
+                    except Exception as unanswered:
+                        yield from self._count([run_manager], calls, [unanswered])
+                        raise
+                    result = {**without_answer(value), **told}
+                    yield Chunk(AddableDict(told))
+        except Closed:
+            result = answer.so_far if answer is not None and result is None else result
+            if self.experience is not None:
+                hand_over(self.experience, result)
+            yield from self._told(value, run_manager, calls, result, {"record": result, **unfinished(result)})
+            raise
+        yield from self._told(value, run_manager, calls, result, {})
+
+    def _told(
+        self, value: Any, run_manager: Manager, calls: list[LargeCall], record: dict[str, Any], more: dict[str, Any]
+    ) -> StreamFlow:
+        """Count the decision of a stream, and send it if anybody listens."""
+        yield from self._count([run_manager], calls, [record])
         if run_manager.handlers:
-            yield Tell(run_manager, DECISION_EVENT, self._event(value["prediction"], source))
+            event = self._event(value["prediction"], record["source"])
+            yield Tell(run_manager, DECISION_EVENT, {**event, **more})
 
     def _decide(self, inputs: list[Any], run_manager: Any, config: Configs) -> tuple[list[Any], list[LargeCall]]:
         """The finished record of each kept row (or its error), and the calls that the other rows need."""

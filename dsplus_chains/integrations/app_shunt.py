@@ -17,16 +17,15 @@ from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
 from dsplus_chains.integrations.app_hints import HINTS_KEY
 from dsplus_chains.integrations.app_text import NoText
 from dsplus_chains.integrations.small_answer import SmallAnswer
+from dsplus_chains.running.answer_stream import UNFINISHED, unfinished
 from dsplus_chains.running.arm import ANSWER_KEYS, without_answer
 from dsplus_chains.running.batch_runnable import add_chunks, by_row
-from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, StreamFlow, Tell
+from dsplus_chains.running.flow import Ask, Chunk, Closed, Configs, Flow, Manager, Next, StreamFlow, Tell
 from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.recorder import hand_over
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
-
-_ABSENT = object()
 
 
 class AppShunt(Gate):
@@ -106,35 +105,36 @@ class AppShunt(Gate):
     @override
     def _stream_flow(self, value: Any, run_manager: Manager, config: RunnableConfig, **kwargs: Any) -> StreamFlow:
         results, kept, calls = yield from self._decide([value], [run_manager], [config])
+        yield from self._small(results, kept, [run_manager], [config])
         if isinstance(results[0], Exception):
             yield from self._count([run_manager], calls, results)
             raise results[0]
-        if self.with_record:
-            yield Chunk(AddableDict(without_answer(results[0])))
-        if calls:
-            pieces = _Pieces(wrapped=self.with_record)
-            try:
-                yield from self._opened(calls[0], kwargs, pieces.flow)
-                results[0] = self._answered(calls[0], pieces.total)
-                if self.with_record:
-                    told = {name: said for name, said in results[0].items() if name not in {*calls[0].record, "answer"}}
-                    yield Chunk(AddableDict(told))
-            except Exception as error:
+        pieces = _Pieces(wrapped=self.with_record)
+        try:
+            if self.with_record:
+                yield Chunk(AddableDict(without_answer(results[0])))
+            if calls:
                 try:
-                    results[0] = {**calls[0].record, **self._stand_in(calls[0], error, started=pieces.started)}
-                except Exception as unanswered:
-                    yield from self._count([run_manager], calls, [unanswered])
-                    raise
-                self._warn([results[0]["error"]], 1)
-                kept = [0]
-        if kept:
-            known = {*results[0]} - {*ANSWER_KEYS}
-            yield from self._small(results, kept, [run_manager], [config])
+                    yield from self._opened(calls[0], kwargs, pieces.flow)
+                    results[0] = self._answered(calls[0], pieces.total)
+                except Exception as error:
+                    kept = self._large(results, calls, [error], started=pieces.started)
+                    yield from self._small(results, kept, [run_manager], [config])
             if isinstance(results[0], Exception):
                 yield from self._count([run_manager], calls, results)
                 raise results[0]
-            told = {name: said for name, said in results[0].items() if name not in known}
-            yield Chunk(AddableDict(told) if self.with_record else self._piece(results[0]["answer"]))
+            if self.with_record:
+                left = {*ANSWER_KEYS} - ({"answer"} if pieces.started else set())
+                yield Chunk(AddableDict({name: said for name, said in results[0].items() if name in left}))
+            elif kept:
+                yield Chunk(self._piece(results[0]["answer"]))
+        except Closed:
+            if calls and results[0] is calls[0].record:
+                results[0] = {**results[0], "answer": pieces.total, "source": "large", **UNFINISHED}
+            if not isinstance(results[0], Exception):
+                yield from self._count([run_manager], calls, results)
+                yield from self._tell(run_manager, results[0])
+            raise
         yield from self._count([run_manager], calls, results)
         yield from self._tell(run_manager, results[0])
 
@@ -142,7 +142,8 @@ class AppShunt(Gate):
         """The record of each row or its error, the rows that the small model answers, and the calls of the app."""
         texts = by_row(self._text_of, inputs)
         read = [row for row, text in enumerate(texts) if isinstance(text, str)]
-        asked = Ask(self.scorer, [texts[row] for row in read], [_child(config, run_manager, row) for row in read])
+        configs = [traced(config[row], run_manager[row], "small") for row in read]
+        asked = Ask(self.scorer, [texts[row] for row in read], configs)
         results = [_unread(value, text) for value, text in zip(inputs, texts, strict=True)]
         for row, record in zip(read, (yield asked).outputs, strict=True):
             is_silent = self.shadow and isinstance(record, Exception)
@@ -195,7 +196,9 @@ class AppShunt(Gate):
             "configurable": {**config.get("configurable", {}), HINTS_KEY: self.hint(call.record["prediction"])},
         }
 
-    def _large(self, results: list[Any], calls: list[LargeCall], outputs: list[Any]) -> list[int]:
+    def _large(
+        self, results: list[Any], calls: list[LargeCall], outputs: list[Any], *, started: bool = False
+    ) -> list[int]:
         """Put the app's outputs into their rows. The rows where the small model has to stand in."""
         failed = []
         for call, output in zip(calls, outputs, strict=True):
@@ -205,7 +208,7 @@ class AppShunt(Gate):
                 results[call.row] = self._answered(call, output)
             except Exception as error:
                 try:
-                    results[call.row] = {**call.record, **self._stand_in(call, error)}
+                    results[call.row] = {**call.record, **self._stand_in(call, error, started=started)}
                     failed.append(call.row)
                 except Exception as unanswered:
                     results[call.row] = unanswered
@@ -254,7 +257,12 @@ class AppShunt(Gate):
             hand_over(self.experience, record)
         if manager.handlers:
             shadow = {"shadow": True, "would_keep": self._is_sure(record)} if self.shadow else {}
-            event = {**self._event(record["prediction"], record["source"]), **shadow, **self._details(record)}
+            event = {
+                **self._event(record["prediction"], record["source"]),
+                **shadow,
+                **unfinished(record),
+                **self._details(record),
+            }
             yield Tell(manager, DECISION_EVENT, {**event, "record": record})
 
     def _details(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -275,12 +283,8 @@ class _Pieces:
         """Hand on each chunk as it is, or as a part of the record."""
         while (piece := (yield Next(stream, until))) is not END:
             self.total = add_chunks(self.total, piece) if self.started else piece
-            yield Chunk(AddableDict(answer=piece) if self._wrapped else piece)
             self.started = True
-
-
-def _child(config: Configs, run_manager: Any, row: int) -> RunnableConfig:
-    return traced(config[row], run_manager[row], "small")
+            yield Chunk(AddableDict(answer=piece) if self._wrapped else piece)
 
 
 def _marked(config: RunnableConfig, source: str) -> RunnableConfig:

@@ -15,15 +15,16 @@ from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import When, text_reader
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow, Tell
+from dsplus_chains.running.recorder import Recorder, hand_over
 from dsplus_chains.schema import ShuntRecord, as_label
-from dsplus_chains.scoring.coercing import app_scorer
+from dsplus_chains.scoring.coercing import app_scorer, marked_by
 
 
 class DecidingShunt(AppShunt):
     """A shunt that only decides. Where the small model is not sure, somebody else answers later.
 
     It returns the record. A deferred record has neither an `answer` nor a `source` yet. The event "dsplus_decision"
-    has the source "large" then.
+    has the source "large" then, and so has what is recorded.
     """
 
     large: Runnable[Any, Any] = Field(default_factory=RunnablePassthrough)
@@ -49,6 +50,8 @@ class DecidingShunt(AppShunt):
             results[call.row] = call.record
         self._trace(run_manager, calls, results)
         for call in calls:
+            if self.experience is not None:
+                hand_over(self.experience, {**call.record, "answer": None, "source": "large"})
             if run_manager[call.row].handlers:
                 yield Tell(run_manager[call.row], DECISION_EVENT, self.decision(call.record))
         return results
@@ -71,6 +74,7 @@ def deciding(
     output: Any = None,
     labels: Sequence[Any] | None = None,
     max_ood_score: float | None = None,
+    experience: Recorder | None = None,
 ) -> tuple[DecidingShunt, list[Any]]:
     """A shunt that only decides, and its labels.
 
@@ -82,6 +86,7 @@ def deciding(
         output: How a label becomes the answer. None: the label is the answer.
         labels: The labels. By default they are the scorer's own.
         max_ood_score: Largest distance from the training examples at which an answer is kept.
+        experience: What keeps each decision. One that is deferred has no answer.
     """
     first, names = app_scorer(scorer, labels=labels)
     decider = DecidingShunt(
@@ -91,5 +96,6 @@ def deciding(
         write=as_label if output is None else label_writer(output, names),
         threshold=threshold,
         max_ood_score=max_ood_score,
+        experience=marked_by(scorer, experience),
     )
     return decider, names

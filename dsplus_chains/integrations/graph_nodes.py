@@ -17,12 +17,15 @@ from dsplus_chains.integrations.graph_events import graph_traced
 from dsplus_chains.integrations.shunting import shunt
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.recorder import Recorder
 from dsplus_chains.schema import InvalidInputError, ShuntRecord, what_came
 
 SHUNT_KEYS = ("prediction", "answer", "answer_label", "source", "large", "error", "small_error")
 """What a shunt writes into a state."""
 
-CHAIN_KEYS = tuple(key for key in ShuntRecord.__annotations__ if key not in {"input", "called_with", "request"})
+CHAIN_KEYS = tuple(
+    key for key in ShuntRecord.__annotations__ if key not in {"input", "called_with", "request", "unfinished"}
+)
 """What a chain writes into a state."""
 
 
@@ -72,6 +75,7 @@ def shunt_node(
     max_ood_score: float | None = None,
     on_large_error: Literal["small", "raise"] = "small",
     record_key: str | None = None,
+    experience: Recorder | None = None,
 ) -> RecordNode:
     """A node of a LangGraph graph in which the small model answers what it is sure of.
 
@@ -95,6 +99,8 @@ def shunt_node(
         on_large_error: What happens if `large` fails.
         record_key: The one key under which the whole record is written. Use it where the state has an `answer` or a
             `source` of its own.
+        experience: What keeps each decision, such as an `ExperienceStore`. Without `large`, a deferred one is kept
+            without an answer.
 
     Example:
         >>> from dsplus_chains import Prediction
@@ -120,6 +126,7 @@ def shunt_node(
             hints=hints,
             max_ood_score=max_ood_score,
             on_large_error=on_large_error,
+            experience=experience,
             with_record=True,
         )
     else:
@@ -131,6 +138,7 @@ def shunt_node(
             output=None if isinstance(output, str) else output,
             labels=labels,
             max_ood_score=max_ood_score,
+            experience=experience,
         )
     return RecordNode(name="shunt", run=run, give=_itself, update=partial(_update, SHUNT_KEYS, record_key))
 

@@ -24,6 +24,7 @@ from dsplus_chains.integrations.shunting import shunt
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow
+from dsplus_chains.running.recorder import MaybeRecorder
 from dsplus_chains.schema import Threshold, WiringError
 
 LARGE_SETTINGS = (
@@ -56,6 +57,7 @@ SHUNT_SETTINGS = (
     "deadline",
     "breaker",
     "budget",
+    "experience",
 )
 """The settings that mean what they mean for `shunt`."""
 
@@ -93,6 +95,7 @@ class ShuntChatModel(ChainChatModel):
         deadline: Seconds that it has for all conversations of a batch.
         breaker: What stops asking a model that keeps failing.
         budget: What the large model may spend.
+        experience: What keeps each decision, such as an `ExperienceStore`. A stream of version "v3" tells it none.
         temperature: A setting of the large model, as `max_tokens`, `stop`, `max_retries`, `api_key`, `streaming`,
             `cache`, `rate_limiter`, `disable_streaming`, `output_version` and `custom_get_token_ids`. Where one is
             given, `large` becomes a copy that has it.
@@ -132,6 +135,7 @@ class ShuntChatModel(ChainChatModel):
     deadline: float | None = Field(default=None, gt=0)
     breaker: InstanceOf[CircuitBreaker] | None = None
     budget: InstanceOf[Budget] | None = None
+    experience: MaybeRecorder = None
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
@@ -218,7 +222,7 @@ class ShuntChatModel(ChainChatModel):
         parts, small = _parts(self._asked(kwargs)), self._shunt.small
         arms = {"large": RunnableLambda(lambda _: [self.large]), "write": lambda label: [small.bind(label=label)]}
         del parts["small"]
-        return AppShunt(**{**parts, **arms, "read": lambda _: None, "hint": None})
+        return AppShunt(**{**parts, **arms, "read": lambda _: None, "hint": None, "experience": None})
 
     @override
     def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any) -> Runnable[Any, Any]:

@@ -14,6 +14,7 @@ from dsplus_chains.integrations.app_output import label_writer, small_message
 from dsplus_chains.integrations.app_text import When
 from dsplus_chains.integrations.deciding import deciding
 from dsplus_chains.prompting.hints import soft_hint
+from dsplus_chains.running.recorder import Recorder
 from dsplus_chains.schema import Prediction, WiringError
 
 STATE_KEY = "dsplus"
@@ -57,6 +58,8 @@ class ShuntMiddleware(AgentMiddleware):
         when: Whether the small model may answer every turn of a conversation, or only the first one.
         max_ood_score: See `ConfidenceBranch`.
         top_k: Largest number of labels in a hint.
+        experience: What keeps each decision, such as an `ExperienceStore`. A turn that is left to the agent is kept
+            without an answer.
         name: Name of the middleware. It must differ where an agent has two.
 
     Raises:
@@ -96,6 +99,7 @@ class ShuntMiddleware(AgentMiddleware):
         when: When = "each_turn",
         max_ood_score: float | None = None,
         top_k: int = 5,
+        experience: Recorder | None = None,
         name: str = "ShuntMiddleware",
     ) -> None:
         super().__init__()
@@ -110,6 +114,7 @@ class ShuntMiddleware(AgentMiddleware):
             when=when,
             labels=labels,
             max_ood_score=max_ood_score,
+            experience=experience,
         )
         self._name = name
         self._hints = hints

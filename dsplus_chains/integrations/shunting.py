@@ -19,8 +19,8 @@ from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
-from dsplus_chains.running.recorder import Recorder, marked
-from dsplus_chains.scoring.coercing import app_scorer, model_hash_of
+from dsplus_chains.running.recorder import Recorder
+from dsplus_chains.scoring.coercing import app_scorer, marked_by
 
 
 def shunt(
@@ -123,7 +123,7 @@ def shunt(
         "deadline": deadline,
         "breaker": breaker,
         "budget": budget,
-        "experience": None if experience is None else marked(experience, model_hashes=[model_hash_of(scorer)]),
+        "experience": marked_by(scorer, experience),
     }
     if fields is not None:
         if scorer is not None or labels is not None or hints != "none" or read != "auto":

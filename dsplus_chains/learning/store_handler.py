@@ -35,7 +35,8 @@ class StoreHandler(BaseCallbackHandler):
     def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **_kwargs: Any) -> None:
         if name == DECISION_EVENT and "record" in data:
             hand_over(self._recorder, data["record"])
-            self._told.setdefault(run_id, []).append(data["record"].get("prediction"))
+            if run_id in self._told:  # a stream that is closed early ends before it tells
+                self._told[run_id].append(data["record"].get("prediction"))
 
     @override
     def on_chain_end(self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
@@ -43,6 +44,8 @@ class StoreHandler(BaseCallbackHandler):
         if parent_run_id in self._told:
             self._told[parent_run_id].extend(told)
         elif parent_run_id is None and is_record(outputs) and not any(outputs.get("prediction") is one for one in told):
+            if outputs["source"] == "large" and "large" not in outputs:
+                return  # a stream that is closed early, which an event tells
             hand_over(self._recorder, outputs)
 
     @override

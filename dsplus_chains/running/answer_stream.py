@@ -8,12 +8,22 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables.utils import AddableDict
 
-from dsplus_chains.running.arm import ANSWER_KEYS, EmptyAnswerError, recounted, what_was_said, who_answered
+from dsplus_chains.running.arm import (
+    ANSWER_KEYS,
+    EmptyAnswerError,
+    recounted,
+    what_was_said,
+    who_answered,
+    without_answer,
+)
 from dsplus_chains.running.batch_runnable import add_chunks
 from dsplus_chains.running.flow import Chunk, Next, StreamFlow
 from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.usage import UsageCollector
 from dsplus_chains.schema import as_label, is_record
+
+UNFINISHED: Mapping[str, Any] = {"answer_label": None, "unfinished": True}
+"""The keys of a record whose answer is only a part, or None. It stands for no label."""
 
 _MISSING = object()
 
@@ -33,10 +43,12 @@ class AnswerStream:
         self._record = record
         self._collector = collector
         self._total: Any = _MISSING
-        self._held = AddableDict()
+        self._held, self._out = AddableDict(), AddableDict()
         self._waiting: list[Mapping[str, Any]] = []
         self.started = False
         """Whether a part of the answer is out. Until then the caller may still fall back."""
+        self.ended = False
+        """Whether all of it has come."""
         self._whose = source
         self.source = source if isinstance(source, str) else ""
         """Who answered, as far as the chunks show it by now."""
@@ -53,8 +65,9 @@ class AnswerStream:
         chunk = as_label(chunk)
         self._total = chunk if self._total is _MISSING else add_chunks(self._total, chunk)
         if isinstance(chunk, (str, BaseMessage)):
-            yield AddableDict(answer=chunk) if self.started else self._first(chunk)
+            piece = AddableDict(answer=chunk) if self.started else self._first(chunk)
             self.started = True
+            yield piece
         elif isinstance(chunk, Mapping):
             self._waiting.append(chunk)
             if self._repeats_input:
@@ -79,6 +92,17 @@ class AnswerStream:
             yield self._first(total)
         if said := what_was_said(total, self.source, self._collector):
             yield AddableDict(said)
+
+    def told(self, chunk: AddableDict) -> AddableDict:
+        """A chunk on its way out, which is remembered."""
+        self._out = self._out + chunk
+        return chunk
+
+    @property
+    def so_far(self) -> dict[str, Any]:
+        """The record of the answer so far, for where nobody waits for the rest. Unless it is whole, it is marked so."""
+        told = AddableDict(without_answer(self._record)) + self._out
+        return told if self.ended else {"answer": None, "source": self.source or "large", **told, **UNFINISHED}
 
     def _first(self, answer: Any) -> AddableDict:
         """The chunk that begins the answer, or holds all of it."""
@@ -118,6 +142,11 @@ class AnswerStream:
         return news
 
 
+def unfinished(record: Mapping[str, Any]) -> dict[str, bool]:
+    """What an event tells of a record beside who decided: whether its answer is only a part."""
+    return {"unfinished": True} if record.get("unfinished") else {}
+
+
 def answer_flow(answer: AnswerStream, pieces: Any, until: float | None = None) -> StreamFlow:
     """The flow of an arm's stream, with its chunks as chunks of the record.
 
@@ -128,6 +157,7 @@ def answer_flow(answer: AnswerStream, pieces: Any, until: float | None = None) -
     """
     while (piece := (yield Next(pieces, until))) is not END:
         for chunk in answer.push(piece):
-            yield Chunk(chunk)
-    for chunk in answer.finish():
+            yield Chunk(answer.told(chunk))
+    for chunk in [answer.told(chunk) for chunk in answer.finish()]:
+        answer.ended = True
         yield Chunk(chunk)

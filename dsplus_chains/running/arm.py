@@ -35,7 +35,7 @@ from dsplus_chains.schema import (
     what_came,
 )
 
-ANSWER_KEYS = ("answer", "answer_label", "source", "large", "error", "fused")
+ANSWER_KEYS = ("answer", "answer_label", "source", "large", "error", "fused", "unfinished")
 """The keys that an answer writes. A record on its way in must not keep old ones."""
 
 _RETOLD_KEYS = (*ANSWER_KEYS, "prediction", "tiers", "subtasks")

@@ -159,8 +159,10 @@ class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
         async def one() -> AsyncIterator[Input]:
             yield input
 
-        async for chunk in self.atransform(one(), config, **kwargs):
-            yield chunk
+        chunks: Any = self.atransform(one(), config, **kwargs)
+        async with aclosing(chunks):  # who closes us closes it at once
+            async for chunk in chunks:
+                yield chunk
 
     @override
     def transform(
@@ -174,10 +176,12 @@ class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
     async def atransform(
         self, input: AsyncIterator[Input], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Output]:
-        async for chunk in self._atransform_stream_with_config(
+        chunks: Any = self._atransform_stream_with_config(
             input, self._atransform, self._settled(config), run_type=self.run_type, **kwargs
-        ):
-            yield chunk
+        )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
 
     def _transform(
         self, chunks: Iterator[Input], run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any

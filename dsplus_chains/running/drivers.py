@@ -11,7 +11,9 @@ from typing import Any
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 import dsplus_chains.running.forking  # noqa: F401  whoever runs a flow may fork
-from dsplus_chains.running.flow import Begin, Chunk, Completed, Flow, Open, Outcome, StreamFlow
+from dsplus_chains.running.flow import Begin, Chunk, Closed, Completed, Flow, Open, Outcome, StreamFlow
+from dsplus_chains.running.telling import tell_once
+from dsplus_chains.schema import describe_error
 
 
 def drive(flow: Flow | StreamFlow) -> Any:
@@ -43,6 +45,13 @@ def drive_stream(flow: Flow | StreamFlow) -> Generator[Any, None, Any]:
                 reply = caller.fulfil(wanted)
             except Exception as failure:
                 error = failure
+    except GeneratorExit:
+        try:
+            for wanted in _last_words(flow):
+                caller.fulfil(wanted)
+        except Exception as failure:
+            _tell_untold(failure)
+        raise
     finally:
         flow.close()
         caller.close()
@@ -87,9 +96,33 @@ async def _asteps(flow: Flow | StreamFlow, result: list[Any]) -> AsyncGenerator[
                 reply = await caller.fulfil(wanted)
             except Exception as failure:
                 error = failure
+    except (GeneratorExit, asyncio.CancelledError):
+        try:
+            for wanted in _last_words(flow):
+                await caller.fulfil(wanted)
+        except Exception as failure:
+            _tell_untold(failure)
+        raise
     finally:
         flow.close()
         await caller.close()
+
+
+def _last_words(flow: Flow | StreamFlow) -> Generator[Any, None, None]:
+    """What a flow still wants when nobody waits for it any more. It gets no results."""
+    try:
+        wanted = flow.throw(Closed())
+        while True:
+            if type(wanted) is not Chunk:
+                yield wanted
+            wanted = next(flow)
+    except (StopIteration, Closed):
+        return
+
+
+def _tell_untold(failure: Exception) -> None:
+    """Whoever closes a stream gets no error for that."""
+    tell_once(f"A stream that was closed early could not be told: {describe_error(failure)}", type(failure).__name__)
 
 
 class _Caller:

@@ -123,7 +123,7 @@ class AskEach(Request):
             for _ in range(MOST):
                 try:
                     return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)
-                except RuntimeError as error:
+                except Exception as error:  # a provider's client may have wrapped it
                     if not is_stale(error):
                         raise
             return await self.run.ainvoke(self.inputs[row], self.configs[row], **self.kwargs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeAlias
@@ -39,6 +40,13 @@ MOST = 100
 
 class BatchSizeError(DSPlusError):
     """A Runnable's batch returned more or fewer results than it got inputs."""
+
+
+class Closed(BaseException):
+    """Raised inside of a flow that nobody waits for any more, such as that of a stream which is closed early.
+
+    The flow may still yield requests, to tell what it was at. Then it lets the error through. Its chunks go nowhere.
+    """
 
 
 class Outcome(NamedTuple):
@@ -151,6 +159,25 @@ class Do(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class Wait(Request):
+    """What another thread will give. Its result is that of the future. Who is interrupted gives it up."""
+
+    future: Future[Any]
+
+    @override
+    def call(self) -> Any:
+        try:
+            return self.future.result()
+        except BaseException:
+            self.future.cancel()
+            raise
+
+    @override
+    async def acall(self) -> Any:
+        return await asyncio.wrap_future(self.future)
+
+
+@dataclass(frozen=True, slots=True)
 class Tell(Request):
     """A custom event of a row's run, for any listener. Its result is None."""
 
@@ -187,7 +214,7 @@ class Open(Request):
 
     @override
     async def acall(self) -> AsyncIterator[Any]:
-        return self.run.astream(self.value, self.config, **self.kwargs)
+        return renewed(lambda: self.run.astream(self.value, self.config, **self.kwargs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +263,29 @@ class Chunk:
 def bound(config: RunnableConfig) -> RunnableConfig:
     """The config of a row of an asynchronous batch, whose rows would else all be under way at once."""
     return config if config.get("max_concurrency") else {**config, "max_concurrency": MOST}
+
+
+async def renewed(opened: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    """A stream that is opened again where it met a connection of a closed event loop before its first chunk.
+
+    Args:
+        opened: The function that opens it.
+    """
+    for again in reversed(range(MOST + 1)):
+        stream = opened()
+        started = False
+        try:
+            async for chunk in stream:
+                started = True
+                yield chunk
+        except Exception as error:
+            if started or not again or not is_stale(error):
+                raise
+        else:
+            return
+        finally:
+            if hasattr(stream, "aclose"):
+                await stream.aclose()
 
 
 def is_stale(output: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 from pydantic import BeforeValidator
 
 from dsplus_chains.running.batch_runnable import add_chunks
-from dsplus_chains.running.flow import Chunk, Flow, StreamFlow
+from dsplus_chains.running.flow import Chunk, Closed, Flow, StreamFlow
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import describe_error, what_came
 
@@ -89,10 +89,10 @@ def recorded(recorder: Recorder | None, flow: Flow) -> Flow:
 
 
 def recorded_stream(recorder: Recorder | None, flow: StreamFlow) -> StreamFlow:
-    """A flow of a stream. The sum of its chunks is handed to a recorder, once all of them have been taken."""
+    """A flow of a stream. The sum of its chunks is handed to a recorder once all of them have been taken."""
     total: Any = {}
     reply: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         while True:
             wanted = flow.send(reply) if error is None else flow.throw(error)
@@ -101,7 +101,7 @@ def recorded_stream(recorder: Recorder | None, flow: StreamFlow) -> StreamFlow:
             reply = error = None
             try:
                 reply = yield wanted
-            except Exception as failure:
+            except (Exception, Closed) as failure:
                 error = failure
     except StopIteration:
         if recorder is not None and total:

@@ -44,6 +44,8 @@ class ShuntRecord(TypedDict, total=False):
     """What the large model said. Absent if it was not asked."""
     fused: NotRequired[Prediction]
     """The prediction of both models together, where a fusion weighed them."""
+    unfinished: NotRequired[bool]
+    """True where a stream was closed before the large model had ended. `answer` is a part of its answer, or None."""
     error: NotRequired[str]
     """Why `source` is "fallback", or why there is no `plan`."""
     small_error: NotRequired[str]

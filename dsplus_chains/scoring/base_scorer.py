@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Generator
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
-from dsplus_chains.running.flow import Configs, Flow, Manager, Work
+from dsplus_chains.running.flow import Configs, Flow, Manager, Request, Wait, Work
 from dsplus_chains.running.interrupts import is_interrupt, raise_interrupts
 from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.shared_calls import SharedCalls
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.schema import (
     InvalidInputError,
@@ -38,6 +40,8 @@ class BaseScorer(BatchRunnable[Any, Any]):
             label, so that a branch asks the large model. The record then says why, under `small_error`. An empty text
             counts as one that the model fails at. A model that keeps failing is not asked for a while. A bug in your
             own code is raised in any case.
+        micro_batch: Most texts of different calls that share one model call; see `micro_batching`. With None, each
+            call of the scorer is a model call. A scorer that asks another Runnable takes None alone.
     """
 
     input_type: ClassVar[Any] = str | dict[str, Any]
@@ -45,12 +49,53 @@ class BaseScorer(BatchRunnable[Any, Any]):
 
     input_key: str = Field(default="input", min_length=1)
     on_error: Literal["raise", "defer"] = "raise"
+    micro_batch: int | None = Field(default=None, ge=2)
 
     _breaker: CircuitBreaker = PrivateAttr(default_factory=CircuitBreaker)
 
     def deferring(self) -> Self:
         """The same scorer, where a text that it fails at is deferred. What it holds is shared, and so are its locks."""
         return self.model_copy(update={"on_error": "defer"})
+
+    @model_validator(mode="after")
+    def _only_a_model_of_its_own_is_shared(self) -> Self:
+        if self.micro_batch is not None and type(self)._predictions is not BaseScorer._predictions:
+            msg = (
+                f"Got micro_batch={self.micro_batch} for a {type(self).__name__}, which asks another Runnable. Each "
+                "call of that has callbacks of its own. Leave it out, or let your model be a BaseScorer with _predict"
+            )
+            raise ValueError(msg)
+        return self
+
+    def micro_batching(self, size: int = 32) -> Self:
+        """The same scorer for a web server, where calls that come together share one model call.
+
+        What comes while the model is at work is in its next call. So nobody waits for others to come, and a scorer that
+        is not busy is as fast as before. It works for threads, tasks and event loops alike. A call that fails is made
+        again for fewer texts, so no request has the error of another. The model runs in a thread of its own, outside of
+        the callers' context variables.
+
+        Args:
+            size: Most texts that share a model call. A batch that is larger has a call of its own.
+
+        Example:
+            >>> chain = data_shunt(scorer.micro_batching(), llm, ...)  # doctest: +SKIP
+            >>> @web.get("/label")  # doctest: +SKIP
+            ... async def label(text: str):
+            ...     return (await chain.ainvoke(text))["answer"]
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**given, "micro_batch": size})
+
+    @cached_property
+    def _shared(self) -> SharedCalls:
+        return SharedCalls(self._predict, self.micro_batch or 1)
+
+    def _predicting(self, texts: list[str]) -> Request:
+        """The request for one prediction for each text."""
+        if self.micro_batch is None:
+            return Work(self._predict, (texts,))
+        return Wait(self._shared.join(texts))
 
     def _repr_html_(self) -> str:
         return html_box(type(self).__name__, self._facts())
@@ -79,7 +124,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
         del managers, configs, kwargs
         texts = [record["input"] for record in records]
         try:
-            predictions: list[Any] = yield Work(self._predict, (texts,))
+            predictions: list[Any] = yield self._predicting(texts)
         except Exception as error:
             if self.on_error == "raise" or len(texts) == 1 or is_interrupt(error):
                 raise

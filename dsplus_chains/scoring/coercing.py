@@ -8,6 +8,7 @@ from typing import Any, Literal
 from langchain_core.runnables import RunnableBinding
 from langchain_core.runnables.base import RunnableBindingBase
 
+from dsplus_chains.running.recorder import Recorder, marked
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.runnable import RunnableScorer
 
@@ -50,6 +51,11 @@ def model_hash_of(scorer: Any) -> str | None:
     """The hash of a small model, where it has one; see `SmallModelScorer.model_hash`."""
     found = getattr(_inside(scorer), "model_hash", None)
     return found if isinstance(found, str) else None
+
+
+def marked_by(scorer: Any, recorder: Recorder | None) -> Recorder | None:
+    """What keeps the decisions of a small model, with the hash of that model. None stays None."""
+    return None if recorder is None else marked(recorder, model_hashes=[model_hash_of(scorer)])
 
 
 def _inside(scorer: Any) -> Any:

@@ -85,5 +85,5 @@ class SavedScorer(BaseScorer):
         if self.saved is None:
             raise BundleError(NOT_SAVED)
         dumped: Any = super().to_json()
-        named = {"saved", "input_key", "on_error"} & set(dumped["kwargs"])
+        named = {"saved", *BaseScorer.model_fields} & set(dumped["kwargs"])
         return {**dumped, "kwargs": {name: dumped["kwargs"][name] for name in named}}
