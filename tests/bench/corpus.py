@@ -36,7 +36,7 @@ def bundle(folder: Path, *, threshold: float | None) -> Path:
     texts = [f"{word} {thing}" for word in ("good", "nice", "bad", "poor") for thing in ("phone", "price", "sound")]
     labels = ["positive"] * 6 + ["negative"] * 6
     fitted = Bundle.fit(texts, labels, instruction="Positive or negative?")
-    predictions = [record["prediction"] for record in fitted.scorer.batch(texts)]
+    predictions = [record["prediction"] for record in fitted.scorer.batch([f"a {text}" for text in texts])]
     tuned = replace(tune_threshold(predictions, labels, labels), threshold=threshold)
     fitted.with_tuned(tuned).save(folder)
     return folder
@@ -102,13 +102,17 @@ def main() -> int:
             print(f"{n:>9,} rows kept: {used:,.0f} MB at most, {took:,.1f} s, {n / took:,.0f} rows a second")
         held.append(memory[1] <= MEMORY * memory[0])
         print(f"ten times the rows take {memory[1] / memory[0]:.2f} of the memory; at most {MEMORY}")
-        write_rows(folder / "in.csv", options.deferred)
-        with fault_server(mode="delay", delay=LATENCY) as server:
-            more = (server.base_url, options.concurrency)
-            _, took = in_a_process("asked", folder / "asking", folder / "in.csv", folder / "asked.csv", *more)
-        share = options.deferred / took / (options.concurrency / LATENCY)
+        times = []
+        for n in (options.deferred // 4, options.deferred):  # their difference leaves out the loading of the bundle
+            write_rows(folder / "in.csv", n)
+            with fault_server(mode="delay", delay=LATENCY) as server:
+                more = (server.base_url, options.concurrency)
+                _, took = in_a_process("asked", folder / "asking", folder / "in.csv", folder / f"asked{n}.csv", *more)
+            times.append(took)
+            print(f"{n:,} rows asked, {options.concurrency} at once, {LATENCY} s each: {took:,.1f} s")
+        asked = options.deferred - options.deferred // 4
+        share = asked / (times[1] - times[0]) / (options.concurrency / LATENCY)
         held.append(share >= RATE)
-        print(f"{options.deferred:,} rows asked, {options.concurrency} at once, {LATENCY} s each: {took:,.1f} s")
         print(f"that is {share:.2f} of what the server could answer; at least {RATE}")
     return 0 if all(held) else 1
 
