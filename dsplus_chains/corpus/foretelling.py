@@ -58,7 +58,7 @@ def plan_table(
         if journal_path(out).exists():
             journal = stack.enter_context(Journal(journal_path(out), identity, labels=loaded.task.labels))
             indices = journal.pending(n, retry_fallbacks=retry_fallbacks)
-            n -= 0 if retry_fallbacks else len(journal)
+            n = sum(1 for _ in journal.pending(n, retry_fallbacks=retry_fallbacks))
         done = 0
         for batch in in_batches_of(BATCH_SIZE, pending_rows(table, text, indices)):
             chain.batch([row.text for row in batch], return_exceptions=True)
