@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-COMMAND = f"""
+TINY = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from fakes import TinyEncoder
 from dsplus_chains.encoding import sentence
 TinyEncoder.recipe = {{"kind": "sentence", "name": "tiny"}}
 sentence.SentenceEncoder.from_pretrained = staticmethod(lambda *args, **kwargs: TinyEncoder())
+"""
+"""What makes the tiny encoder the encoder of whatever follows."""
+
+COMMAND = f"""{TINY}
 from dsplus_chains.cli import app
 app()
 """

@@ -13,9 +13,10 @@ count them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +35,8 @@ SMOOTHINGS = (3.0, 10.0, 30.0, 100.0, 1e6)
 """How many rows of a label the expectation from all labels may count for. With the last, only that counts."""
 BOUNDS = ((0.05, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 3.0), (-1.0, 1.0))
 """Range of each weight. Without bounds, rows that the models answer perfectly would drive weights to infinity."""
+_START = (1.0, 1.0, 0.5, 0.5, 0.0)
+"""Where the search for the weights begins."""
 PULL = 3.0
 """Strength of the pull on the weights, in nats over all rows. Both models' weights are pulled to be the same
 everywhere. The weight of confidence is pulled to zero."""
@@ -43,6 +46,9 @@ Which share is better depends on whether both models find the same labels hard. 
 LEAST_SPREAD = 1e-3
 """Least spread of the large model's confidence, in log-odds. Below it the confidence counts as the same on all rows,
 and nothing is learned from it."""
+MOST_ROWS = 10_000
+"""Most rows by whose loss the weights are fitted. The weights are five, so more rows only take longer. All rows count
+for how often each answer is given."""
 FARTHEST = 3.0
 """Largest distance of a confidence from the mean of those it was tuned on, in standard deviations. What is farther
 counts as this far."""
@@ -145,15 +151,24 @@ class Posterior:
 
 
 def fit_posterior(
-    log_small: ArrayLike, targets: Integers, answers: Integers, confidences: ArrayLike | None = None
+    log_small: ArrayLike,
+    targets: Integers,
+    answers: Integers,
+    confidences: ArrayLike | None = None,
+    *,
+    like: Posterior | None = None,
 ) -> Posterior:
     """Fit weights and smoothing by the log loss. When a row is judged, its own count is left out.
+
+    The loss is that of at most `MOST_ROWS` rows, drawn without regard to anything else.
 
     Args:
         log_small: The small model's log-probabilities on rows that it was not trained on, of shape [n, labels].
         targets: The number of each row's true label.
         answers: The number of the large model's answer. Rows with -1, where it failed, teach nothing.
         confidences: The large model's own confidence, NaN where it is not known.
+        like: A posterior of nearly the same rows, whose smoothing is taken and whose weights are the start. With None
+            the smoothing of the least loss is taken, of ten.
 
     Raises:
         ValueError: There is no row with an answer.
@@ -173,17 +188,16 @@ def fit_posterior(
         center, scale = float(np.nanmean(known)), float(np.nanstd(known))
         shifted = _standardised(known, center, scale)
     confusable = confusability(small).round(4)
-    tables = {
-        (smoothing, share): answer_likelihood(counts, smoothing, confusable, share=share)
-        for smoothing in SMOOTHINGS
-        for share in SHARES
-    }
-    fits = {
-        (smoothing, share): _fit_weights(
-            _parts(small, _left_out(table, counts.sum(axis=1) + smoothing, truth, said), shifted), truth
-        )
-        for (smoothing, share), table in tables.items()
-    }
+    if len(small) > MOST_ROWS:
+        drawn = np.random.default_rng(0).permutation(len(small))[:MOST_ROWS]
+        small, truth, said, shifted = small[drawn], truth[drawn], said[drawn], shifted[drawn]
+    tried = [*product(SMOOTHINGS, SHARES)] if like is None else [(like.smoothing, like.confusable_share)]
+    start = _START if like is None else (*like.small_weights, *like.large_weights, like.confidence_weight)
+    fits = {}
+    for smoothing, share in tried:
+        table = answer_likelihood(counts, smoothing, confusable, share=share)
+        told = _left_out(table, counts.sum(axis=1) + smoothing, truth, said)
+        fits[smoothing, share] = _fit_weights(_parts(small, told, shifted), truth, start)
     smoothing, share = min(fits, key=lambda settings: fits[settings][0])
     weights = fits[smoothing, share][1]
     return Posterior(
@@ -226,8 +240,8 @@ def _parts(small: Floats, told: Floats, shifted: Floats) -> Floats:
     return np.stack([small * (1 - unsure), small * unsure, told * (1 - unsure), told * unsure, told * shifted[:, None]])
 
 
-def _fit_weights(parts: Floats, truth: Integers) -> tuple[float, Floats]:
-    """The mean loss of a row, and the weights."""
+def _fit_weights(parts: Floats, truth: Integers, start: Sequence[float]) -> tuple[float, Floats]:
+    """The mean loss of a row, and the weights, searched for from a start."""
     rows = np.arange(len(truth))
     right = parts[:, rows, truth]
 
@@ -237,7 +251,7 @@ def _fit_weights(parts: Floats, truth: Integers) -> tuple[float, Floats]:
         pull, pull_slope = _pull(weights)
         return float(pull - logs[rows, truth].sum()) / len(rows), (slope + pull_slope) / len(rows)
 
-    found = minimize(loss, [1.0, 1.0, 0.5, 0.5, 0.0], jac=True, method="L-BFGS-B", bounds=BOUNDS)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=BOUNDS)
     return float(found.fun), found.x
 
 

@@ -54,6 +54,9 @@ def run(
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows in one batch.")] = BATCH_SIZE,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Most requests to the large model at the same time.")
+    ] = CONCURRENCY,
     timeout: Timeout = TIMEOUT,
     max_fallback_rate: Annotated[
         float | None,
@@ -80,11 +83,13 @@ def run(
     http://localhost:8000/v1 --retry-fallbacks[/bold]
 
     If a run ends early, the same command continues it. Every reply is kept in a journal beside the output, as soon as
-    it is there. No row that has an answer is asked about again. The output is written at the end.
+    it is there. No row that has an answer is asked about again. The output is written at the end. Rows are read and
+    scored while others are asked about, and few of them are in memory at a time.
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
-        from dsplus_chains.corpus.labelling import label_table, plan_table
+        from dsplus_chains.corpus.foretelling import plan_table
+        from dsplus_chains.corpus.labelling import label_table
 
         work: dict[str, Any] = {
             "text": text,
@@ -112,7 +117,7 @@ def run(
                 large_model=model,
                 large_column=large_column,
                 batch_size=batch_size,
-                concurrency=CONCURRENCY,
+                concurrency=concurrency,
                 limits=Limits(timeout=timeout),
                 progress=progress,
             )

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeAlias
-
-from langchain_core.runnables import Runnable, RunnableConfig
+from typing import Any
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts
+from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_live
 from dsplus_chains.corpus.journal import Journal, journal_path
+from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
 from dsplus_chains.corpus.run_input import ADDED, prepare_run
-from dsplus_chains.evaluation.recorded import read_recorded
-from dsplus_chains.running.call_counter import CallCounter
-from dsplus_chains.running.flow import Ask
 from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
 from dsplus_chains.schema import WiringError, describe_error
-from dsplus_chains.storage.bundle import Bundle
+from dsplus_chains.tables.file_rows import FileRows
 from dsplus_chains.tables.table import Table
 from dsplus_chains.tables.writing import write_table
-
-Answer: TypeAlias = Callable[[list[int]], list[Any]]
-"""A function from the numbers of some rows to their records."""
 
 
 class RunInterruptedError(KeyboardInterrupt):
@@ -82,6 +78,9 @@ def label_table(
     Every reply of the large model is kept in a journal beside the output, as soon as it is there. No row that has an
     answer is asked about again, except with `retry_fallbacks`. The output is written at the end.
 
+    The next rows are read and scored while others are asked about. Of a CSV, TSV, JSON Lines or Parquet file, no more
+    rows are in memory than these few.
+
     Args:
         bundle: The folder of a tuned bundle.
         data: The file with the table.
@@ -98,7 +97,7 @@ def label_table(
         large_column: The column with logged answers of a large model.
         retry_fallbacks: Ask again about rows that the large model failed at.
         batch_size: Number of rows in one batch.
-        concurrency: Most requests to the large model at the same time. None: 100.
+        concurrency: Most requests to the large model at the same time, over all batches. None: 100.
         limits: How long and how patiently the large model is asked. None: with a breaker, and 60 seconds a row.
         progress: A function that is called after each batch.
 
@@ -111,7 +110,7 @@ def label_table(
     """
     out = Path(out)
     large_name = large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__)
-    loaded, table, texts, identity = prepare_run(
+    loaded, table, identity = prepare_run(
         Path(bundle),
         Path(data),
         text,
@@ -124,116 +123,56 @@ def label_table(
         allow_download=allow_download,
     )
     limits = Limits(timeout=TIMEOUT) if limits is None else limits
+    n = len(table.rows)
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
+        pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks))
+        batches = takewhile(lambda _: not limits.are_hopeless, in_batches_of(batch_size, pending))
         if large_model is None:
-            answer = _replaying(loaded, table, str(large_column), texts)
+            table.check_column(str(large_column))
+            answered = answered_from_log(loaded, str(large_column), batches)
         else:
             remembering = large_model.model_copy(update={"cache": journal})
-            chain = loaded.chain(remembering, **limits.settings)
-            answer = _asking(chain, texts, concurrency)
+            answered = answered_live(loaded, remembering, batches, limits=limits, concurrency=concurrency)
         try:
-            label_rows(
-                answer,
-                journal,
-                len(texts),
-                retry_fallbacks=retry_fallbacks,
-                batch_size=batch_size,
-                limits=limits,
-                progress=progress,
-            )
+            with closing(answered):
+                keep_answers(answered, journal, n, limits=limits, progress=progress)
         except KeyboardInterrupt as interrupt:
-            raise RunInterruptedError(len(journal), len(texts)) from interrupt
-        write_table(out, [*table.columns, *ADDED], _output(table, journal))
-        return LabelledTable(rows=len(texts), counts=journal.counts, first_fallback=journal.first_fallback)
+            raise RunInterruptedError(len(journal), n) from interrupt
+        write_table(out, [*table.columns, *ADDED], FileRows(n=n, read=partial(_output, table, journal)))
+        return LabelledTable(rows=n, counts=journal.counts, first_fallback=journal.first_fallback)
 
 
-def plan_table(
-    bundle: str | Path,
-    data: str | Path,
-    *,
-    text: str,
-    out: str | Path,
-    large_name: str,
-    server: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    expected_sha256: str | None = None,
-    allow_download: bool = False,
-    retry_fallbacks: bool = False,
-    progress: Progress | None = None,
-) -> CallCounter:
-    """Foretell the calls of `label_table` without asking a large model. The arguments are those of `label_table`.
-
-    Rows that the journal holds are not counted. Equal texts are, though the journal may answer the later ones.
-
-    Raises:
-        TableError: The table cannot be read, or the output cannot be written.
-        BundleError: The bundle is damaged, or not tuned.
-        JournalError: The journal is damaged, in use, or belongs to another run.
-    """
-    out = Path(out)
-    loaded, _, texts, identity = prepare_run(
-        Path(bundle),
-        Path(data),
-        text,
-        out,
-        delimiter=delimiter,
-        encoding=encoding,
-        large=large_name,
-        server=server,
-        expected_sha256=expected_sha256,
-        allow_download=allow_download,
-    )
-    rows = list(range(len(texts)))
-    if journal_path(out).exists():
-        with Journal(journal_path(out), identity, labels=loaded.task.labels) as journal:
-            rows = list(journal.pending(len(texts), retry_fallbacks=retry_fallbacks))
-    model = CallCounter(reply=str(loaded.task.labels[0]))
-    answer = _asking(loaded.chain(model), texts, None)
-    for start in range(0, len(rows), BATCH_SIZE):
-        answer(rows[start : start + BATCH_SIZE])
-        if progress is not None:
-            progress("Scoring", min(start + BATCH_SIZE, len(rows)), len(rows))
-    return model
-
-
-def label_rows(
-    answer: Answer,
+def keep_answers(
+    answered: Answered,
     journal: Journal,
     n: int,
     *,
-    retry_fallbacks: bool,
-    batch_size: int,
-    limits: Limits | None = None,
+    limits: Limits,
     progress: Progress | None = None,
 ) -> None:
-    """Answer the pending rows, batch by batch: one call of the small model, one batch of the large one.
+    """Keep the answers of each batch as soon as it is done.
 
     A row that neither model can answer is kept with the source "error". It does not stop the others.
 
     Args:
-        answer: A function that answers rows. A row that it cannot answer is an exception.
-        journal: The journal that keeps the answers, and knows which rows are pending.
+        answered: The batches. They end where no further request can succeed.
+        journal: The journal that keeps the answers.
         n: Number of rows in all.
-        retry_fallbacks: Answer again the rows that the large model failed at.
-        batch_size: Number of rows in one batch.
-        limits: Those of the large model. If no further request can succeed, the run stops.
+        limits: Those of the large model.
         progress: A function that is called after each batch.
 
     Raises:
         LargeModelError: The key is refused, or there is no such model. What was answered before is kept.
-        Exception: A bug in your own code behind `answer`.
+        Exception: A bug in your own code behind the large model.
     """
-    pending = journal.pending(n, retry_fallbacks=retry_fallbacks)
-    while rows := list(islice(pending, batch_size)):
-        answered = [_answered(row, record) for row, record in zip(rows, answer(rows), strict=True)]
-        if limits is not None and limits.breaker is not None and limits.breaker.hopeless is not None:
-            answered = [row for row in answered if row.source not in {"fallback", "error"}]
-        journal.commit(answered)
-        if limits is not None:
-            limits.check()
+    for rows, records in answered:
+        kept = [_answered(row.index, record) for row, record in zip(rows, records, strict=True)]
+        if limits.are_hopeless:
+            kept = [row for row in kept if row.source not in {"fallback", "error"}]
+        journal.commit(kept)
         if progress is not None:
             progress("Labelling", len(journal), n, str(journal.counts))
+    limits.check()
 
 
 def _answered(row: int, record: Any) -> AnsweredRow:
@@ -248,22 +187,6 @@ def _answered(row: int, record: Any) -> AnsweredRow:
         confidence=record["prediction"].confidence,
         error=record.get("error"),
     )
-
-
-def _asking(chain: Runnable[Any, Any], texts: list[str], concurrency: int | None) -> Answer:
-    config: RunnableConfig = {"max_concurrency": concurrency}
-    return lambda rows: Ask(chain, [texts[row] for row in rows], [config] * len(rows)).call().outputs
-
-
-def _replaying(bundle: Bundle, table: Table, column: str, texts: list[str]) -> Answer:
-    answers = read_recorded(table.cells(column), bundle.task.parser, where=f"column {column!r}")
-    scorer = bundle.scorer.deferring()
-
-    def answer(rows: list[int]) -> list[Any]:
-        scored = scorer.batch([texts[row] for row in rows])
-        return bundle.replay(scored, [answers[row] for row in rows], return_exceptions=True)
-
-    return answer
 
 
 def _output(table: Table, journal: Journal) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dsplus_chains.corpus.answered import RunIdentity
 from dsplus_chains.schema import hash_of, hash_of_file, hide_secrets
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
-from dsplus_chains.tables.reading import read_table
+from dsplus_chains.tables.reading import open_table
 from dsplus_chains.tables.table import Table
 from dsplus_chains.tables.table_error import TableError
 from dsplus_chains.tables.writing import check_writable
@@ -29,8 +29,8 @@ def prepare_run(
     server: str | None,
     expected_sha256: str | None = None,
     allow_download: bool = False,
-) -> tuple[Bundle, Table, list[str], RunIdentity]:
-    """The bundle, the table and its texts, and what a run over them is of. All of them are checked.
+) -> tuple[Bundle, Table, RunIdentity]:
+    """The bundle, the table, and what a run over them is of. All of them are checked, and each text of the table too.
 
     Args:
         bundle: The bundle's folder.
@@ -47,10 +47,12 @@ def prepare_run(
     Raises:
         DSPlusError: One of them cannot be used. The error says which, and what to do.
     """
-    table = read_table(data, delimiter=delimiter, encoding=encoding)
-    texts = table.texts(text, empty="keep")
+    table = open_table(data, delimiter=delimiter, encoding=encoding)
+    table.check_column(text)
     _check_places(table, out)
     check_outputs(bundle, out)
+    for _ in table.each_text(text, empty="keep"):  # refuses what is no text
+        pass
     content = hash_of_file(data)
     identity = RunIdentity(
         bundle=read_manifest(bundle, expected_sha256=expected_sha256).sha256,
@@ -61,7 +63,7 @@ def prepare_run(
     )
     loaded = Bundle.load(bundle, expected_sha256=identity.bundle, allow_download=allow_download)
     loaded.check_tuned()
-    return loaded, table, texts, identity
+    return loaded, table, identity
 
 
 def _check_places(table: Table, out: Path) -> None:

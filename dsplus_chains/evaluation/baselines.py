@@ -19,15 +19,12 @@ from dsplus_chains.calibration.metrics import (
     risk_coverage_curve,
 )
 from dsplus_chains.evaluation.answers import number, right_answers
-from dsplus_chains.evaluation.curve import operating_curve
+from dsplus_chains.evaluation.curve import operating_curve, thinned
 from dsplus_chains.evaluation.evaluation import Baseline
 from dsplus_chains.schema import Prediction, deciding_confidence, same_label
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-CURVE_POINTS = 200
-"""At most this many points of a curve are kept for plots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +101,7 @@ def measure_small(predictions: Sequence[Prediction], labels: Sequence[Any], *, n
                 "coverage": float(risks.coverage[point]),
                 "risk": float(risks.risk[point]),
             }
-            for point in _thinned(len(risks.risk))
+            for point in thinned(len(risks.risk))
         ),
         notes=tuple(notes),
     )
@@ -149,7 +146,7 @@ def measure_large(
                 "escalation_rate": float(curve.escalation_rate[point]),
                 "accuracy": float(curve.accuracy[point]),
             }
-            for point in _thinned(len(curve.thresholds))
+            for point in thinned(len(curve.thresholds))
         ),
     )
 
@@ -158,9 +155,3 @@ def paired_gain(first: Flags, second: Flags, level: float) -> Interval:
     """Interval for the accuracy of one system minus another's on the same rows."""
     wins, losses = int((first & ~second).sum()), int((~first & second).sum())
     return paired_difference_interval(wins, losses, len(first), level=level)
-
-
-def _thinned(points: int) -> list[int]:
-    return (
-        np.unique(np.linspace(0, points - 1, min(points, CURVE_POINTS)).round().astype(int)).tolist() if points else []
-    )

@@ -15,6 +15,9 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
+CURVE_POINTS = 200
+"""Most points of a curve that a result keeps."""
+
 
 @brief_repr
 @dataclass(frozen=True, kw_only=True)
@@ -147,3 +150,20 @@ def _between(low: float, high: float) -> float:
         if low + quarter <= rounded <= high - quarter and low < rounded:
             return rounded
     return high  # nothing lies between neighbouring floats, and `>=` keeps the higher one
+
+
+def thinned(points: int, *, chosen: int | None = None) -> list[int]:
+    """The places of at most `CURVE_POINTS` points of a curve, evenly spread, the first and the last among them.
+
+    Args:
+        points: Number of all points.
+        chosen: The place of a point that has to be among them.
+
+    Example:
+        >>> thinned(3), len(thinned(10**6)), 12_345 in thinned(10**6, chosen=12_345)
+        ([0, 1, 2], 200, True)
+    """
+    places = np.linspace(0, points - 1, min(points, CURVE_POINTS)).round().astype(int)
+    if chosen is not None and chosen not in places:
+        places[1:-1][np.abs(places[1:-1] - chosen).argmin()] = chosen
+    return [int(place) for place in np.unique(places)]

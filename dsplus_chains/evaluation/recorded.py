@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any
 
 from dsplus_chains.gating.replaying import RecordedAnswer
@@ -14,7 +15,9 @@ class NoRecordedAnswerError(DSPlusError):
     """Nothing was logged for a row."""
 
 
-def read_recorded(cells: Sequence[Any], parser: LabelParser, *, where: str = "") -> list[RecordedAnswer]:
+def read_recorded(
+    cells: Sequence[Any], parser: LabelParser, *, where: str = "", numbers: Iterable[int] | None = None
+) -> list[RecordedAnswer]:
     """Logged answers, one a row.
 
     Args:
@@ -23,6 +26,7 @@ def read_recorded(cells: Sequence[Any], parser: LabelParser, *, where: str = "")
             record, what the large model said counts.
         parser: Parser that reads the answers.
         where: Where the cells stood, such as "column 'gpt'". The reason of a row without an answer names it.
+        numbers: The number of each cell's row, for the same reason. None counts from 1.
 
     Example:
         >>> parser = LabelParser(labels=["spam", "ham"])
@@ -40,7 +44,7 @@ def read_recorded(cells: Sequence[Any], parser: LabelParser, *, where: str = "")
     for row, value in zip(unread, parser.batch([said[row] for row in unread], return_exceptions=True), strict=True):
         found[row] = value
     answers = []
-    for row, (cell, value) in enumerate(zip(said, found, strict=True), start=1):
+    for row, cell, value in zip(count(1) if numbers is None else numbers, said, found, strict=False):
         error = next((each for each in (cell, value) if isinstance(each, Exception)), None)
         if error is None and value is None:
             error = NoRecordedAnswerError(f"{where} is empty in row {row}" if where else f"there is none in row {row}")

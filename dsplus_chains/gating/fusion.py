@@ -112,6 +112,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
         *,
         large_confidences: Sequence[float | None] | None = None,
         names: Sequence[Any] | None = None,
+        like: Self | None = None,
     ) -> Self:
         """Learn how much each model's word is worth, from rows with a known label and a known large answer.
 
@@ -121,6 +122,8 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
             large_answers: The large model's answers, None where it failed.
             large_confidences: The large model's confidence, where its provider gives it.
             names: The labels. By default they are the labels that the predictions give probabilities of.
+            like: A fusion of the same labels and nearly the same rows, whose smoothing is taken. That takes a tenth of
+                the time.
 
         Raises:
             InvalidInputError: Lengths differ, there are no probabilities, or no row was answered with a label.
@@ -141,6 +144,7 @@ class AnswerFusion(ComputingRunnable[Any, Any]):
             truth,
             answers,
             confidences[heard],
+            like=None if like is None else like.posterior,
         )
         return cls(labels=names, posterior=posterior)
 

@@ -8,7 +8,8 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from dsplus_chains.running.logprobs import told_confidence
-from dsplus_chains.tables.table import Row, Table
+from dsplus_chains.tables.file_rows import Row
+from dsplus_chains.tables.table import Table
 from dsplus_chains.tables.table_error import TableError
 
 

@@ -13,8 +13,9 @@ from dsplus_chains.learning.logged_cells import decoded, input_of, output_of, po
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import InvalidInputError, as_cell, brief_repr, describe_error, is_missing, is_sound, spelling
 from dsplus_chains.schema.prediction import as_confidence
+from dsplus_chains.tables.file_rows import Row
 from dsplus_chains.tables.reading import read_table
-from dsplus_chains.tables.table import Row, Table
+from dsplus_chains.tables.table import Table
 from dsplus_chains.tables.table_error import TableError
 
 LogFormat: TypeAlias = Literal["auto", "table", "langsmith", "langfuse", "openai_batch"]

@@ -33,6 +33,11 @@ class Limits:
         """As keywords of a `ConfidenceBranch`, or of `data_shunt`."""
         return {"timeout": self.timeout, "deadline": self.deadline, "breaker": self.breaker, "budget": self.budget}
 
+    @property
+    def are_hopeless(self) -> bool:
+        """Whether no further request can succeed."""
+        return self.breaker is not None and self.breaker.hopeless is not None
+
     def check(self) -> None:
         """Stop where no further request can succeed.
 

@@ -1,9 +1,11 @@
-"""Turns the bytes of a file into text. An encoding is never guessed: a mark or the user says it, or it is UTF-8."""
+"""Reads a file as lines of text. An encoding is never guessed: a mark or the user says it, or it is UTF-8."""
 
 from __future__ import annotations
 
 import codecs
-import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from dsplus_chains.tables.table_error import TableError
@@ -17,8 +19,8 @@ _MARKS = (
 )
 """Byte order marks, and the encodings that they stand for."""
 
-LINE_END = re.compile(r"\r\n|\n|\r")
-"""What ends a line of a text file."""
+_PIECE = 2**20
+"""Bytes that are searched at a time for those that are no text."""
 
 
 def check_encoding(name: str) -> str:
@@ -39,18 +41,19 @@ def check_encoding(name: str) -> str:
         raise TableError(msg) from error
 
 
-def decode(path: Path, packed: bytes, encoding: str | None) -> str:
-    """The text of a file, without a byte order mark.
+def lines_of(path: Path, encoding: str | None) -> Iterator[str]:
+    r"""The lines of a file, one at a time, each with what ends it: ``\n``, ``\r\n`` or ``\r``. A mark is no text.
 
     Args:
-        path: The file, for errors.
-        packed: Its bytes.
+        path: The file.
         encoding: Its encoding. None takes the one that a byte order mark says, or else UTF-8.
 
     Raises:
         TableError: The bytes are no text in this encoding.
     """
-    marked = next((name for mark, name in _MARKS if packed.startswith(mark)), None)
+    with path.open("rb") as file:
+        start = file.read(4)
+    marked = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     if encoding is None:
         name = marked or "utf-8"
     else:
@@ -58,27 +61,43 @@ def decode(path: Path, packed: bytes, encoding: str | None) -> str:
         if marked is not None and not name.startswith(marked.removesuffix("-sig")):
             msg = f"{path}: got encoding={encoding!r} but the file begins with the mark of {marked}; leave it out"
             raise TableError(msg)
-    if marked is None and encoding is None and (wide := _wide(packed)) is not None:
+    if marked is None and encoding is None and (wide := _wide(start, path.stat().st_size)) is not None:
         msg = f"{path}: got what looks like {wide} without a mark; give its encoding (--encoding {wide})"
         raise TableError(msg)
-    try:
-        return packed.decode(name).removeprefix("\ufeff")
-    except UnicodeError as error:
-        start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
-        line = packed[:start].count(b"\n") + 1
-        shown = "UTF-8" if name == "utf-8" else name
-        advice = "save the file as UTF-8, or give its encoding"
-        if encoding is None and marked is None:
-            advice += ", which is cp1252 for most files of Excel on Windows (--encoding cp1252)"
-        msg = f"{path}, line {line}: got bytes that are no {shown} ({reason}); {advice}"
-        raise TableError(msg) from error
+    with path.open(encoding=name, newline="") as lines:
+        try:
+            yield next(lines, "").removeprefix("\ufeff")
+            yield from lines
+        except UnicodeError as error:
+            line, reason = _first_fault(path, name) or (1, str(error))
+            shown = "UTF-8" if name == "utf-8" else name
+            advice = "save the file as UTF-8, or give its encoding"
+            if encoding is None and marked is None:
+                advice += ", which is cp1252 for most files of Excel on Windows (--encoding cp1252)"
+            msg = f"{path}, line {line}: got bytes that are no {shown} ({reason}); {advice}"
+            raise TableError(msg) from error
 
 
-def _wide(packed: bytes) -> str | None:
+def _first_fault(path: Path, name: str) -> tuple[int, str] | None:
+    """The line of the first bytes that are no text, and why they are none."""
+    decoder = codecs.getincrementaldecoder(name)()
+    line = 1
+    with path.open("rb") as file:
+        for packed in chain(iter(partial(file.read, _PIECE), b""), [b""]):
+            waiting = decoder.getstate()[0]
+            try:
+                decoder.decode(packed, final=not packed)
+            except UnicodeDecodeError as error:
+                before = error.object[: error.start].count(b"\n")
+                return line - waiting.count(b"\n") + before, error.reason
+            line += packed.count(b"\n")
+    return None
+
+
+def _wide(start: bytes, size: int) -> str | None:
     """The encoding of two bytes a character that a text without a mark seems to have. A header begins in ASCII."""
-    if len(packed) < 4 or len(packed) % 2:
+    if len(start) < 4 or size % 2:
         return None
-    if packed[0] and packed[2] and not packed[1] and not packed[3]:
+    if start[0] and start[2] and not start[1] and not start[3]:
         return "utf-16-le"
-    return "utf-16-be" if packed[1] and packed[3] and not packed[0] and not packed[2] else None
+    return "utf-16-be" if start[1] and start[3] and not start[0] and not start[2] else None

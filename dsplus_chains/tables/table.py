@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from dsplus_chains.prompting.alike import labels_alike
 from dsplus_chains.schema import (
@@ -21,9 +21,8 @@ from dsplus_chains.schema import (
     spelling,
 )
 from dsplus_chains.tables.delimiters import delimiter_hint
+from dsplus_chains.tables.file_rows import Row, Rows
 from dsplus_chains.tables.table_error import TableError
-
-Row: TypeAlias = Mapping[str, Any]
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 
@@ -36,13 +35,14 @@ class Table:
     Args:
         path: The file.
         columns: The names of its columns, in order.
-        rows: Its rows, each a dict by column. Cells of CSV and TSV are strings. Other cells have their own type.
+        rows: Its rows, each a dict by column. Cells of CSV and TSV are strings. Other cells have their own type. Rows
+            of `open_table` stay in the file.
         typed: Whether cells have their own type.
     """
 
     path: Path
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: Rows
     typed: bool
 
     def texts(self, column: str, *, empty: Literal["refuse", "keep"] = "refuse") -> list[str]:
@@ -51,20 +51,25 @@ class Table:
         Raises:
             TableError: There is no such column, or a cell is empty or holds no text.
         """
+        return list(self.each_text(column, empty=empty))
+
+    def each_text(self, column: str, *, empty: Literal["refuse", "keep"] = "refuse") -> Iterator[str]:
+        """The texts in a column, one at a time. See `texts`."""
         self.check_column(column)
-        texts = []
         for number, row in enumerate(self.rows, start=1):
-            text = row.get(column)
-            if empty == "keep" and is_missing(text):
-                texts.append("")
-                continue
-            if not isinstance(text, str) or is_missing(text):
-                got = "an empty cell" if is_missing(text) else f"{shown(text)} ({type(text).__name__})"
-                raise self._error(number, column, f"got {got} but expected a text; fix or drop the row")
-            if not is_sound(text):
-                raise self._error(number, column, "got half a surrogate pair, which is no text; fix or drop the row")
-            texts.append(text)
-        return texts
+            yield self.text_of(number, row, column, empty=empty)
+
+    def text_of(self, number: int, row: Row, column: str, *, empty: Literal["refuse", "keep"] = "refuse") -> str:
+        """The text in one row, which has this number. See `texts`."""
+        text = row.get(column)
+        if empty == "keep" and is_missing(text):
+            return ""
+        if not isinstance(text, str) or is_missing(text):
+            got = "an empty cell" if is_missing(text) else f"{shown(text)} ({type(text).__name__})"
+            raise self._error(number, column, f"got {got} but expected a text; fix or drop the row")
+        if not is_sound(text):
+            raise self._error(number, column, "got half a surrogate pair, which is no text; fix or drop the row")
+        return text
 
     def labels(self, column: str, *, known: Sequence[Any] | None = None) -> list[Any]:
         """The labels in a column.

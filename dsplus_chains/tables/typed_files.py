@@ -11,22 +11,30 @@ from typing import Any
 
 from dsplus_chains.schema import is_missing
 from dsplus_chains.storage.files import replacing_file
-from dsplus_chains.tables.grid import filled_lines, from_grid
-from dsplus_chains.tables.table import Row
+from dsplus_chains.tables.file_rows import Rows
+from dsplus_chains.tables.grid import from_grid, without_blank_end
 from dsplus_chains.tables.table_error import TableError
 
+_PIECE = 1000
+"""Rows of a Parquet file that are read at a time."""
 
-def read_parquet(path: Path) -> tuple[list[str], list[Row]]:
+
+def read_parquet(path: Path) -> tuple[list[str], Rows]:
     """The columns and the rows of a Parquet file.
 
     Raises:
         TableError: pyarrow is not installed, or the file is unreadable.
     """
     parquet = _library(path, "pyarrow.parquet", "Parquet", "pyarrow")
+
+    def lines() -> Iterator[Sequence[Any]]:
+        with path.open("rb") as file, _readable(path, "Parquet"):
+            for some in parquet.ParquetFile(file, pre_buffer=False).iter_batches(_PIECE):
+                yield from zip(*(column.to_pylist() for column in some.columns), strict=True)
+
     with path.open("rb") as file, _readable(path, "Parquet"):
-        found = parquet.read_table(file)
-        columns = [column.to_pylist() for column in found.columns]
-        return from_grid(path, found.column_names, list(zip(*columns, strict=True)))
+        names = parquet.ParquetFile(file).schema_arrow.names
+    return from_grid(path, names, lines)
 
 
 def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -41,10 +49,10 @@ def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         parquet.write_table(table, partial)
 
 
-def read_workbook(path: Path) -> tuple[list[str], list[Row]]:
+def read_workbook(path: Path) -> tuple[list[str], Rows]:
     """The columns and the rows of the first sheet of a workbook. Its first row with something in it is the header.
 
-    The values of formulas are read, and Excel's own errors, such as #N/A, are empty cells.
+    It is read as a whole. The values of formulas are read, and Excel's own errors, such as #N/A, are empty cells.
 
     Raises:
         TableError: openpyxl is not installed, or the file is unreadable.
@@ -60,8 +68,8 @@ def read_workbook(path: Path) -> tuple[list[str], list[Row]]:
     start = next((number for number, line in enumerate(lines) if not all(map(is_missing, line))), len(lines))
     width = max(map(len, lines), default=0)
     grid = [[*line, *[None] * (width - len(line))] for line in lines[start:]]
-    grid = grid[: filled_lines(grid)]
-    return from_grid(path, grid[0], grid[1:]) if grid else ([], [])
+    grid = list(without_blank_end(grid))
+    return from_grid(path, grid[0], lambda: grid[1:]) if grid else ([], [])
 
 
 def _library(path: Path, module: str, kind: str, package: str) -> Any:

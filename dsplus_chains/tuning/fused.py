@@ -113,16 +113,18 @@ def fused_rows(
         known, judged = rows.part(np.flatnonzero(first)), rows.part(np.flatnonzero(~first))
         fitted = _fit(known, rows.all_labels)
         return fitted, judged.fused(_weighed(fitted, judged), trusted=False)
-    return _fit(rows, rows.all_labels), rows.fused(_cross_fitted(rows, seed=seed), trusted=True)
+    fitted = _fit(rows, rows.all_labels)
+    return fitted, rows.fused(_cross_fitted(rows, fitted, seed=seed), trusted=True)
 
 
-def _fit(rows: TuningRows, names: Iterable[Any]) -> AnswerFusion:
+def _fit(rows: TuningRows, names: Iterable[Any], like: AnswerFusion | None = None) -> AnswerFusion:
     return AnswerFusion.fit(
         rows.predictions,
         rows.labels,
         rows.answers,
         large_confidences=rows.large_confidences,
         names=list(names),
+        like=like,
     )
 
 
@@ -130,14 +132,17 @@ def _weighed(fusion: AnswerFusion, rows: TuningRows) -> list[Prediction | None]:
     return fusion.weigh(rows.predictions, rows.answers, rows.large_confidences)
 
 
-def _cross_fitted(rows: TuningRows, *, seed: int) -> list[Prediction | None]:
-    """The fused prediction of each row, from a fit on nine tenths that do not hold the row."""
+def _cross_fitted(rows: TuningRows, whole: AnswerFusion, *, seed: int) -> list[Prediction | None]:
+    """The fused prediction of each row, from a fit on nine tenths that do not hold the row.
+
+    The smoothing alone is that of the whole fusion. It is one of ten, so one tenth of the rows hardly sways it.
+    """
     text, order = _shuffled(rows, seed=seed)
     fold = order[text] % FOLDS
     results: list[Prediction | None] = [None] * len(rows.labels)
     for number in range(FOLDS):
         inside, outside = rows.part(np.flatnonzero(fold != number)), np.flatnonzero(fold == number)
-        fusion = _fit(inside, rows.all_labels)
+        fusion = _fit(inside, rows.all_labels, whole)
         for row, both in zip(outside.tolist(), _weighed(fusion, rows.part(outside)), strict=True):
             results[row] = both
     return results

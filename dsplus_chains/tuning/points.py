@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,25 +66,33 @@ def infeasible(
     return InfeasibleTargetError(message, target=bounds, nearest=operating_points(curve, points)[nearest])
 
 
-def operating_points(curve: OperatingCurve, certified: NDArray[np.bool_] | None) -> tuple[OperatingPoint, ...]:
-    """The points of a curve, with whether each is certified. That is None where no certificate was asked for."""
-    columns = zip(
-        curve.thresholds,
-        curve.escalation_rate.tolist(),
-        curve.accuracy.tolist(),
-        curve.kept_accuracy.tolist(),
-        curve.cost.tolist(),
-        [None] * len(curve.thresholds) if certified is None else certified.tolist(),
-        strict=True,
-    )
+def operating_points(
+    curve: OperatingCurve, certified: NDArray[np.bool_] | None, places: Sequence[int] | None = None
+) -> tuple[OperatingPoint, ...]:
+    """The points of a curve, with whether each is certified. That is None where no certificate was asked for.
+
+    Args:
+        curve: What each threshold means on the tuning rows.
+        certified: Which points are certified.
+        places: The points that are wanted. None: all.
+    """
+    places = range(len(curve.thresholds)) if places is None else places
+    certificates = [None] * len(curve.thresholds) if certified is None else certified.tolist()
     return tuple(
         OperatingPoint(
-            threshold=threshold,
+            threshold=curve.thresholds[place],
             escalation_rate=escalation_rate,
             accuracy=accuracy,
             kept_accuracy=number(kept_accuracy),
             cost=cost,
-            certified=is_certified,
+            certified=certificates[place],
         )
-        for threshold, escalation_rate, accuracy, kept_accuracy, cost, is_certified in columns
+        for place, escalation_rate, accuracy, kept_accuracy, cost in zip(
+            places,
+            *(
+                column[list(places)].tolist()
+                for column in (curve.escalation_rate, curve.accuracy, curve.kept_accuracy, curve.cost)
+            ),
+            strict=True,
+        )
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dsplus_chains.evaluation.curve import operating_curve
+from dsplus_chains.evaluation.curve import operating_curve, thinned
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import Label, Prediction, read_predictions
@@ -264,7 +264,7 @@ def _tuned(
         small_accuracy=Estimate.of(rows.small_right.sum(), n),
         large_accuracy=Estimate.of(rows.large_right.sum(), n),
         cost=small_cost + float(costs[~kept].sum()) / n,
-        curve=operating_points(curve, certified),
+        curve=operating_points(curve, certified, thinned(len(curve.thresholds), chosen=chosen)),
         fusion=last_word,
         fusion_rows=n_given - n if last_word is not None else 0,
         max_ood_score=max_ood_score,

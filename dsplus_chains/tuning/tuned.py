@@ -105,7 +105,8 @@ class TunedThreshold:
         small_accuracy: Accuracy of the small model on all rows.
         large_accuracy: Accuracy of the large model on all rows. A missing answer counts as wrong.
         cost: Mean cost of an input, in the unit of `large_cost`.
-        curve: All candidate points, from "defer everything" to "keep everything".
+        curve: At most 200 of the candidate points, from "defer everything" to "keep everything", the chosen one among
+            them.
         fusion: What has the last word on deferred inputs. None means the large model.
         fusion_rows: Further rows, which fitted the fusion and are not among the n. 0 if there are none.
         max_ood_score: The chain also defers inputs whose `ood_score` is missing or above this. None means no such

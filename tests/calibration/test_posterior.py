@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
+from dsplus_chains.calibration import posterior
 from dsplus_chains.calibration.posterior import Posterior, answer_likelihood, confusability, fit_posterior
 
 N_LABELS = 6
@@ -196,3 +197,41 @@ def test_json_brings_it_back_exactly():
 def test_no_answer_at_all_is_refused():
     with pytest.raises(ValueError, match="no row that the large model answered"):
         fit_posterior(np.zeros((3, 2)), np.zeros(3, dtype=np.int64), np.full(3, -1))
+
+
+def weights(fitted):
+    return [*fitted.small_weights, *fitted.large_weights, fitted.confidence_weight]
+
+
+def test_beyond_ten_thousand_rows_the_weights_are_those_of_a_sample_and_all_rows_are_counted(monkeypatch):
+    small, truth, said = both_models(3_000)
+    whole = fit_posterior(small, truth, said)
+    judged = []
+
+    def watched(parts, *others):
+        judged.append(parts.shape[1])
+        return fit_weights(parts, *others)
+
+    fit_weights = posterior._fit_weights
+    monkeypatch.setattr(posterior, "_fit_weights", watched)
+    monkeypatch.setattr(posterior, "MOST_ROWS", 1_000)
+    some = fit_posterior(small, truth, said)
+    assert judged == [1_000] * 10
+    assert (some.counts == whole.counts).all()
+    assert some == fit_posterior(small, truth, said)
+    np.testing.assert_allclose(
+        some.small_weights + some.large_weights, whole.small_weights + whole.large_weights, atol=0.3
+    )
+
+
+def test_a_fit_like_another_takes_its_smoothing_and_finds_the_same_weights():
+    small, truth, said = both_models(600)
+    first, (others, other_truth, other_said) = fit_posterior(small, truth, said), both_models(600, seed=1)
+    like = fit_posterior(others, other_truth, other_said, like=first)
+    assert (like.smoothing, like.confusable_share) == (first.smoothing, first.confusable_share)
+    again = fit_posterior(small, truth, said, like=first)
+    np.testing.assert_allclose(
+        again.small_weights + again.large_weights, first.small_weights + first.large_weights, atol=1e-3
+    )
+    assert (again.counts == first.counts).all()
+    assert not (like.counts == first.counts).all()

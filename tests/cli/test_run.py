@@ -183,3 +183,12 @@ def test_logged_answers_label_a_file_too(tuned, dsplus, table, tmp_path):
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["source"] for row in rows] == ["small", "large", "fallback"]
     assert [row["answer"] for row in rows[:2]] == ["positive", "negative"]
+
+
+def test_an_empty_cell_of_logged_answers_is_told_with_its_row_in_the_whole_file(tuned, dsplus, table, tmp_path):
+    data = table("in.csv", ["text", "gpt"], [["hm", "negative"]] * 6 + [["hm", ""]])
+    out = tmp_path / "out.csv"
+    given = ("--data", data, "--text", "text", "--out", out, "--large-column", "gpt", "-q", "--batch-size", "2")
+    code, said = dsplus("run", tuned("good phone", "hm"), *given)
+    assert code == 0, said
+    assert "column 'gpt' is empty in row 7" in read(out)[-1]["error"]

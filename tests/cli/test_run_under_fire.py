@@ -118,6 +118,16 @@ def test_what_a_terminal_would_obey_is_shown(labelled, dsplus, broken):
     assert not {"\x1b", "\x07", "\u202e"} & set(said)
 
 
+@pytest.mark.parametrize("concurrency", [3, 12])
+def test_batches_share_the_requests_that_may_be_under_way(labelled, dsplus, broken, tmp_path, concurrency):
+    broken.mode = "delay"
+    code, said = dsplus(*labelled, "--batch-size", "5", "--concurrency", concurrency)
+    assert code == 0, said
+    assert broken.most_open == concurrency
+    assert broken.requests == 300
+    assert [row["id"] for row in read(tmp_path / "out.csv")] == [str(number) for number in range(300)]
+
+
 @pytest.mark.parametrize("share", ["-0.1", "1.5", "many"])
 def test_the_share_of_fallbacks_is_checked_first(labelled, dsplus, broken, share):
     assert dsplus(*labelled, "--max-fallback-rate", share)[0] == 2

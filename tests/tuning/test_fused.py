@@ -16,6 +16,7 @@ from dsplus_chains import (
     data_shunt,
     tune_threshold,
 )
+from dsplus_chains.calibration import posterior
 from dsplus_chains.tuning.fused import better_of_both, is_weighing_better
 from dsplus_chains.tuning.tuned import TunedThreshold
 from dsplus_chains.tuning.tuning_rows import read_rows
@@ -340,3 +341,16 @@ def test_columns_of_a_data_frame_with_an_index_of_its_own_are_rows_like_any_othe
     assert fusion.posterior.to_dict() == plain.posterior.to_dict()
     assert fusion.weigh(frame["p"], frame["said"], frame["sure"]) == fusion.weigh(predictions, said, [0.9] * 200)
     assert fusion.fuse(frame["p"], frame["said"])[0] == fusion.fuse(predictions, said)[0]
+
+
+def test_the_smoothing_is_chosen_once_and_not_by_each_fold(monkeypatch):
+    fits = []
+
+    def watched(*given):
+        fits.append(1)
+        return fit_weights(*given)
+
+    fit_weights = posterior._fit_weights
+    monkeypatch.setattr(posterior, "_fit_weights", watched)
+    tune_threshold(*rows(200), fusion="posterior")
+    assert len(fits) == 10 + 10

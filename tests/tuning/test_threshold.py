@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsplus_chains.evaluation.curve import thinned
 from dsplus_chains.schema import DSPlusError, InfeasibleTargetError, InvalidInputError, Prediction
 from dsplus_chains.tuning.certify import GRID, STARTS
 from dsplus_chains.tuning.threshold_tuning import tune_threshold
@@ -343,3 +344,25 @@ def test_rows_that_do_not_fit_are_refused(labels, large, message):
 def test_bounds_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         tune_threshold(*columns([(0.5, True, True)]), **options)
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "match_large"])
+def test_of_a_long_curve_two_hundred_points_are_kept_with_its_ends_and_the_chosen_one(objective):
+    tuned = tune_threshold(*columns(simulated(1_500)), objective=objective)
+    assert len(tuned.curve) == 200
+    thresholds = [point.threshold for point in tuned.curve]
+    assert thresholds[0] is None
+    assert thresholds[1:] == sorted(thresholds[1:], reverse=True)
+    assert (tuned.curve[0].escalation_rate, tuned.curve[-1].escalation_rate) == (1.0, 0.0)
+    (chosen,) = [point for point in tuned.curve if point.threshold == tuned.threshold]
+    assert chosen.accuracy == pytest.approx(tuned.chain_accuracy.value)
+    assert TunedThreshold.from_dict(tuned.to_dict()) == tuned
+
+
+@given(st.integers(0, 2_000), st.data())
+def test_places_of_a_thinned_curve(points, data):
+    chosen = data.draw(st.none() | st.integers(0, points - 1)) if points else None
+    places = thinned(points, chosen=chosen)
+    assert places == sorted(set(places))
+    assert len(places) == min(points, 200)
+    assert set(places) >= ({0, points - 1} if points else set()) | ({chosen} - {None})

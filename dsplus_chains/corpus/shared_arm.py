@@ -1,0 +1,146 @@
+"""`SharedArm` asks a large model about the rows of several batches, so that none waits for the end of another."""
+
+from __future__ import annotations
+
+import threading
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
+from typing_extensions import override
+
+from dsplus_chains.running.each import AskEach
+from dsplus_chains.running.flow import MOST
+from dsplus_chains.running.interrupts import raise_interrupts
+from dsplus_chains.running.limits import Limits
+
+MOST_ELSEWHERE = 2
+"""As many batches may be under way that ask about nothing, so that one of them is worked on and one is ready."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """One row that is to be asked about.
+
+    Args:
+        row: Its place in its batch.
+        ask: The request.
+        context: The context variables of whoever asks.
+        done: What gets the row and its output.
+    """
+
+    row: int
+    ask: AskEach
+    context: Context
+    done: SimpleQueue[tuple[int, Any]]
+
+
+class SharedArm(Runnable[Any, Any]):
+    """An arm whose batches, from several threads, share one window of requests. Rows are begun in the order they came.
+
+    A row's time begins when it is asked about, and not while it waits for its turn.
+
+    Args:
+        run: The arm itself.
+        limits: How long and how patiently it is asked. Of these, the time of a row and the breaker count here.
+        concurrency: Most requests at the same time. None: 100.
+        tell: A function that is called when `has_room` may have changed.
+    """
+
+    def __init__(
+        self,
+        run: Runnable[Any, Any],
+        *,
+        limits: Limits,
+        concurrency: int | None = None,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._arm = run
+        self._limits = limits
+        self._most = concurrency or MOST
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._waiting: deque[_Job] = deque()
+        self._running = 0
+        self._batches = 0
+        self._closed = False
+
+    def has_room(self, under_way: int) -> bool:
+        """Whether another batch may come. There are always rows to ask about next, but never many.
+
+        Args:
+            under_way: Number of batches under way, those included that have not come here yet.
+        """
+        with self._lock:
+            return len(self._waiting) + self._running < 2 * self._most and under_way - self._batches < MOST_ELSEWHERE
+
+    @override
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return self.batch([input], config, **kwargs)[0]
+
+    @override
+    def batch(
+        self,
+        inputs: list[Any],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
+        done = SimpleQueue[tuple[int, Any]]()
+        configs = get_config_list(config, len(inputs))
+        asks = [self._request(value, one, kwargs) for value, one in zip(inputs, configs, strict=True)]
+        jobs = [_Job(row=row, ask=ask, context=copy_context(), done=done) for row, ask in enumerate(asks)]
+        with self._lock:
+            self._waiting.extend(jobs)
+            self._batches += 1
+        self._begin()
+        self._tell()
+        outputs = dict(done.get() for _ in inputs)
+        with self._lock:
+            self._batches -= 1
+        raise_interrupts(outputs.values())
+        for output in () if return_exceptions else outputs.values():
+            if isinstance(output, Exception):
+                raise output
+        return [outputs[row] for row in range(len(inputs))]
+
+    def close(self) -> None:
+        """Ask about nothing more. Whoever waits for a row gets a cancellation."""
+        with self._lock:
+            self._closed = True
+        self._begin()
+
+    def _request(self, value: Any, config: RunnableConfig, kwargs: Mapping[str, Any]) -> AskEach:
+        timeout, breaker = self._limits.timeout, self._limits.breaker
+        return AskEach(self._arm, [value], [config], dict(kwargs), timeout=timeout, breaker=breaker)
+
+    def _begin(self) -> None:
+        """Begin the rows for which there is room. A breaker makes the window small while nothing is known."""
+        breaker = self._limits.breaker
+        with self._lock:
+            while self._closed and self._waiting:
+                job = self._waiting.popleft()
+                job.done.put((job.row, CancelledError()))
+            while self._waiting and self._running < min(self._most, self._most if breaker is None else breaker.window):
+                job = self._waiting.popleft()
+                self._running += 1
+                # A pool's threads are waited for when the process ends; a hung one must not keep it.
+                threading.Thread(target=job.context.run, args=(self._ask, job), daemon=True).start()
+
+    def _ask(self, job: _Job) -> None:
+        try:
+            (output,) = job.ask.call().outputs
+        except BaseException as error:  # the waiting side raises what is no Exception
+            output = error
+        with self._lock:
+            self._running -= 1
+        job.done.put((job.row, output))
+        self._begin()
+        self._tell()
