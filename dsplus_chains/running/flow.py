@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.pulled_stream import END, PulledStream
+from dsplus_chains.running.unheard import within
 from dsplus_chains.schema import DSPlusError, causes
 
 Manager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
@@ -71,12 +72,15 @@ class Ask(Request):
 
     No call is made if there is no row. If the whole batch fails, or returns another number of results, each row fails.
     A `BaseException` that is no `Exception`, such as a cancellation, is raised.
+
+    `managers` are the run managers of the flow that asks. Where nobody hears them, a Runnable of ours makes no runs.
     """
 
     run: Runnable[Any, Any]
     inputs: list[Any]
     configs: Configs
     kwargs: dict[str, Any] = field(default_factory=dict)
+    managers: Sequence[Manager] = ()
 
     @override
     def call(self) -> Outcome:
@@ -84,7 +88,8 @@ class Ask(Request):
         outputs: Any = []
         try:
             if self.inputs:
-                outputs = self.run.batch(self.inputs, self.configs, return_exceptions=True, **self.kwargs)
+                configs = within(self.run, self.configs, self.managers, awaits=False)
+                outputs = self.run.batch(self.inputs, configs, return_exceptions=True, **self.kwargs)
         except Exception as error:  # a custom batch may ignore return_exceptions
             outputs = [error] * len(self.inputs)
         return Outcome(self._one_each(outputs), perf_counter() - started)
@@ -107,7 +112,8 @@ class Ask(Request):
 
     async def _batch(self, rows: Sequence[int]) -> list[Any]:
         inputs, configs = [self.inputs[row] for row in rows], [bound(self.configs[row]) for row in rows]
-        return list(await self.run.abatch(inputs, configs, return_exceptions=True, **self.kwargs))
+        quiet = within(self.run, configs, self.managers, awaits=True)
+        return list(await self.run.abatch(inputs, quiet, return_exceptions=True, **self.kwargs))
 
     def _one_each(self, outputs: list[Any]) -> list[Any]:
         raise_interrupts(outputs)
