@@ -39,6 +39,7 @@ from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.language_model import LanguageModelEncoder
 from dsplus_chains.prompting.asker import LabelAsker
 from dsplus_chains.prompting.explainer import OverrideExplainer
+from dsplus_chains.running import QuietSequence
 from dsplus_chains.schema import BundleError, LargeAnswer, Passage, ShuntRecord, SubtaskResult, TagsPrediction
 from dsplus_chains.scoring.chat_model import ChatModelScorer
 from dsplus_chains.scoring.mask import LabelMask
@@ -53,6 +54,7 @@ def again(value):
     ours = [one for name in dsplus_chains.__all__ if inspect.isclass(one := getattr(dsplus_chains, name))]
     more = [LabelAsker, OverrideExplainer, ChatModelScorer, LabelMask, ResultTemplate, RunnableScorer, TagsPrediction]
     more += [LargeAnswer, SubtaskResult, Passage, MapParts, Subtask, MapSubtask, PatternExtractor, Keep, LabelParser]
+    more += [QuietSequence]
     langchain = [RunnableSequence, ChatOpenAI, ChatPromptTemplate, HumanMessagePromptTemplate, PromptTemplate]
     known = [one for one in [*ours, *more, *langchain] if issubclass(one, Serializable)]
     with warnings.catch_warnings():

@@ -20,6 +20,7 @@ TWINS = {
     "running/each.py": "requests of single rows, which are called or awaited",
     "running/batch_runnable.py": "LangChain's own entry points, over one flow",
     "running/configurable.py": "LangChain's own entry points, over one flow",
+    "running/sequence.py": "LangChain's own entry points, over one flow",
     "integrations/chain_chat.py": "LangChain's own entry points of a chat model, over one flow",
     "integrations/chat_arms.py": "LangChain's own entry points of a chat model",
     "integrations/scorer_decision.py": "LangChain's own entry points of a decision model",

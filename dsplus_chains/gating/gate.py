@@ -48,6 +48,7 @@ class LargeCall(NamedTuple):
     arm_input: Any
     config: RunnableConfig
     collector: UsageCollector
+    manager: Manager
     budgeted: BudgetedRow | None = None
     """The row under the gate's budget, if it has one."""
 
@@ -80,7 +81,8 @@ class Gate(BatchRunnable[Any, Any]):
         collector = RowUsage()
         budgeted = BudgetedRow(self.budget, collector) if self.budget is not None and self._counts(manager) else None
         more = () if budgeted is None else (budgeted,)
-        return LargeCall(row, record, arm_input, watched(config, manager, tag, collector, *more), collector, budgeted)
+        child = watched(config, manager, tag, collector, *more)
+        return LargeCall(row, record, arm_input, child, collector, manager, budgeted)
 
     def _counts(self, manager: Manager) -> bool:
         """Whether a row is this gate's to count. One inside of another gate's row with the same budget is not."""
@@ -91,7 +93,7 @@ class Gate(BatchRunnable[Any, Any]):
         inputs, configs = [call.arm_input for call in calls], [call.config for call in calls]
         budgeted = [call.budgeted for call in calls]
         if self.timeout is None and self.deadline is None and self.breaker is None and not any(budgeted):
-            return Ask(self.large, inputs, configs, kwargs)
+            return Ask(self.large, inputs, configs, kwargs, [call.manager for call in calls])
         return AskEach(
             self.large,
             inputs,

@@ -18,7 +18,7 @@ from dsplus_chains.integrations.app_steps import bare, replaced
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, Open, StreamFlow
 from dsplus_chains.running.pulled_stream import END
-from dsplus_chains.running.usage import traced
+from dsplus_chains.running.usage import traced, traced_each
 
 HintPlace: TypeAlias = Literal["none", "soft", "system"]
 """How an app is told of the small model's view: not at all, by its prompt's `hints`, or by a system message."""
@@ -71,7 +71,7 @@ class HintedStep(BatchRunnable[Any, Any]):
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         shown = [self._shown(value, each) for value, each in zip(inputs, config, strict=True)]
-        configs = [traced(each, manager, "hinted") for each, manager in zip(config, run_manager, strict=True)]
+        configs = traced_each(config, run_manager, "hinted")
         return (yield Ask(self.step, shown, configs, kwargs)).outputs
 
     @override

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import patch_config
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
 from pydantic import Field
@@ -24,7 +23,7 @@ from dsplus_chains.running.flow import Ask, Chunk, Closed, Configs, Flow, Manage
 from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.recorder import hand_over
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.running.usage import traced
+from dsplus_chains.running.usage import traced, traced_each
 from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
 
 
@@ -142,8 +141,8 @@ class AppShunt(Gate):
         """The record of each row or its error, the rows that the small model answers, and the calls of the app."""
         texts = by_row(self._text_of, inputs)
         read = [row for row, text in enumerate(texts) if isinstance(text, str)]
-        configs = [traced(config[row], run_manager[row], "small") for row in read]
-        asked = Ask(self.scorer, [texts[row] for row in read], configs)
+        children = traced_each([config[row] for row in read], [run_manager[row] for row in read], "small")
+        asked = Ask(self.scorer, [texts[row] for row in read], children, managers=run_manager)
         results = [_unread(value, text) for value, text in zip(inputs, texts, strict=True)]
         for row, record in zip(read, (yield asked).outputs, strict=True):
             is_silent = self.shadow and isinstance(record, Exception)
@@ -289,7 +288,7 @@ class _Pieces:
 
 def _marked(config: RunnableConfig, source: str) -> RunnableConfig:
     """The config of a run whose metadata says who answers."""
-    return {**patch_config(config), "metadata": {**config.get("metadata", {}), "dsplus_source": source}}
+    return {**config, "metadata": {**config.get("metadata", {}), "dsplus_source": source}}
 
 
 def _unread(value: Any, text: Any) -> Any:

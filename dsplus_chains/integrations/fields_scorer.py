@@ -13,7 +13,7 @@ from typing_extensions import override
 from dsplus_chains.integrations.app_output import option_of
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
-from dsplus_chains.running.usage import traced
+from dsplus_chains.running.usage import traced_each
 from dsplus_chains.schema import InvalidInputError, Prediction, TagsPrediction
 
 
@@ -45,8 +45,8 @@ class FieldsScorer(BatchRunnable[Any, Any]):
         results: list[Any] = [{"input": text, "predictions": {}} for text in inputs]
         for names, scorer in self._asked():
             tag = ", ".join(names)
-            configs = [traced(each, manager, tag) for each, manager in zip(config, run_manager, strict=True)]
-            outputs = (yield Ask(scorer, inputs, configs, kwargs)).outputs
+            configs = traced_each(config, run_manager, tag)
+            outputs = (yield Ask(scorer, inputs, configs, kwargs, run_manager)).outputs
             for name in names:
                 answered = zip(results, outputs, strict=True)
                 results = [_with(result, name, output, self.options[name]) for result, output in answered]

@@ -16,7 +16,7 @@ from dsplus_chains.integrations.decision_parts import BaseDecisionModel
 from dsplus_chains.integrations.graph_nodes import given_text
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
-from dsplus_chains.running.usage import traced
+from dsplus_chains.running.usage import traced_each
 from dsplus_chains.schema import Prediction, Threshold, WiringError, is_kept, same_label, what_came
 from dsplus_chains.scoring.coercing import as_scorer
 
@@ -159,7 +159,7 @@ class Answering(BatchRunnable[Any, Any]):
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         results = by_row(lambda request: self.read(request["state"]), inputs)
         rows = [row for row, value in enumerate(results) if not isinstance(value, Exception)]
-        configs = [traced(config[row], run_manager[row], "small") for row in rows]
+        configs = traced_each([config[row] for row in rows], [run_manager[row] for row in rows], "small")
         for row, record in zip(
             rows, (yield Ask(self.scorer, [results[row] for row in rows], configs)).outputs, strict=True
         ):

@@ -24,7 +24,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, spoken
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, without_thoughts
-from dsplus_chains.running.usage import traced
+from dsplus_chains.running.usage import traced_each
 from dsplus_chains.schema import WiringError, shorten
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
@@ -112,11 +112,13 @@ class LabelAsker(BatchRunnable[Any, Any]):
         for turn in range(1, 2 + self.retries):
             if not prompts:
                 break
-            configs = [traced(config[row], run_manager[row], f"ask:{turn}") for row in prompts]
+            own = [config[row] for row in prompts], [run_manager[row] for row in prompts]
+            configs = traced_each(*own, f"ask:{turn}")
             asked = Ask(*self._addressed(list(prompts.values())), configs, kwargs)
             heard = _heard(results, prompts, (yield asked).outputs)
-            configs = [traced(config[row], run_manager[row], f"read:{turn}") for row in heard]
-            read = yield Ask(self.parser, list(heard.values()), configs)
+            own = [config[row] for row in heard], [run_manager[row] for row in heard]
+            configs = traced_each(*own, f"read:{turn}")
+            read = yield Ask(self.parser, list(heard.values()), configs, managers=run_manager)
             prompts = self._open(results, prompts, heard, read.outputs)
         return results
 

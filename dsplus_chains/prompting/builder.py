@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -16,7 +17,7 @@ from dsplus_chains.prompting.exemplar import Exemplar, exemplar_block
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode, label_list, offered_labels, soft_hint
 from dsplus_chains.prompting.matching import plain
-from dsplus_chains.prompting.offer import LabelPrompt
+from dsplus_chains.prompting.offer import LabelPrompt, Offer
 from dsplus_chains.prompting.template import Template
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.schema import (
@@ -214,30 +215,45 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
         labels, escape, hint = self._view(record)
         left = set(labels)
         solved = exemplar_block([one for one in exemplars if one.label in left], views=self.hints != "none")
-        listed = label_list(labels, self.descriptions, escape=escape)
+        offer = self._offer(labels, escape=escape)
         fenced = fence(str(record["input"]))
         if self.template is not None:
             values = {
                 **record,
                 "instruction": self.instruction,
-                "labels": listed,
+                "labels": offer.listed,
                 "hints": hint,
                 "exemplars": solved,
                 "fenced_input": fenced,
             }
             messages = self._fill(self.template, values)
         else:
-            labels_block = f"The labels are:\n{listed}"
-            # Labels pruned for each input go into the human message. Strong labels are missing from every prompt.
-            pruned = self.hints == "hard" and self.strong_labels is None
-            system = [self.instruction, *([] if pruned else [labels_block]), RULES]
-            human = [solved, fenced, _told(record), labels_block if pruned else "", hint, "Label:"]
+            human = [solved, fenced, _told(record), offer.pruned, hint, "Label:"]
             messages = [
-                SystemMessage("\n\n".join(system)),
+                SystemMessage(offer.system),
                 HumanMessage("\n\n".join(block for block in human if block)),
             ]
-        offered = tuple(str(label) for label in self.labels if label in left)
-        return LabelPrompt(messages=messages, offered=offered, escape=escape)
+        return LabelPrompt(messages=messages, offered=offer.names, escape=escape)
+
+    def _offer(self, labels: list[Any], *, escape: bool) -> Offer:
+        """What a prompt says of the labels that it offers. It is made once, unless each input has labels of its own."""
+        if (known := self._offers.get(len(labels))) is not None:
+            return known
+        # Labels pruned for each input go into the human message. Strong labels are missing from every prompt.
+        each_has_own = self.hints == "hard" and self.strong_labels is None
+        listed, left = label_list(labels, self.descriptions, escape=escape), set(labels)
+        block = f"The labels are:\n{listed}"
+        system = [self.instruction, *([] if each_has_own else [block]), RULES]
+        names = tuple(str(label) for label in self.labels if label in left)
+        offer = Offer(listed, block if each_has_own else "", "\n\n".join(system), names)
+        if not each_has_own:
+            self._offers[len(labels)] = offer
+        return offer
+
+    @cached_property
+    def _offers(self) -> dict[int, Offer]:
+        """What prompts say of labels that are the same for every input, by their number."""
+        return {}
 
     def _view(self, record: Mapping[str, Any]) -> tuple[list[Any], bool, str]:
         """The labels to offer, whether "none of these" is offered too, and the hint."""

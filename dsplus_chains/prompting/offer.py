@@ -1,6 +1,8 @@
-"""`LabelPrompt` is a prompt that knows its possible answers."""
+"""`LabelPrompt` is a prompt that knows its possible answers. An `Offer` is what it says of them."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from langchain_core.prompt_values import ChatPromptValue
 from typing_extensions import override
@@ -25,3 +27,16 @@ class LabelPrompt(ChatPromptValue):
     @override
     def get_lc_namespace(cls) -> list[str]:
         return cls.__module__.split(".")
+
+
+class Offer(NamedTuple):
+    """What a prompt says of the labels that it offers."""
+
+    listed: str
+    """The labels as a list."""
+    pruned: str
+    """The block of the labels, where each input has its own. Else it is empty."""
+    system: str
+    """The system message."""
+    names: tuple[str, ...]
+    """The labels as texts, in their own order."""

@@ -21,4 +21,5 @@ from .limits import Limits as Limits
 from .progress import Progress as Progress
 from .progress import in_batches as in_batches
 from .recorder import Recorder as Recorder
+from .sequence import QuietSequence as QuietSequence
 from .usage import UsageCollector as UsageCollector

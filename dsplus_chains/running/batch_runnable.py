@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from inspect import signature
 from typing import Any, ClassVar, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
@@ -17,12 +18,15 @@ from dsplus_chains.running.configurable import BatchConfigurableFields
 from dsplus_chains.running.drivers import adrive, adrive_stream, drive, drive_stream
 from dsplus_chains.running.flow import Chunk, Configs, Flow, Manager, StreamFlow, Work
 from dsplus_chains.running.interrupts import raise_interrupts
+from dsplus_chains.running.sequence import Piped
+from dsplus_chains.running.unheard import Unheard, knows_unheard, unheard
 from dsplus_chains.schema import Dumpable, shown_record
 
 _NOTHING = object()
 
 
-class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
+@knows_unheard
+class BatchRunnable(Piped, RunnableSerializable[Input, Output], Dumpable):
     """A Runnable that is written once, over a batch. Every other way to call it follows from that.
 
     A subclass says in `_flow` what is done with a batch. That is a generator, which yields requests and gets back their
@@ -86,6 +90,10 @@ class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
             raise result
         yield Chunk(AddableDict(result) if type(result) is dict else result)
 
+    def _quiet_flow(self, inputs: list[Any], quiet: Unheard, kwargs: dict[str, Any]) -> Flow:
+        """The flow of a batch whose runs nobody hears."""
+        return self._flow(inputs, quiet.managers, quiet.configs, **kwargs)
+
     def _settled(self, config: Any) -> Any:
         """The config of a call, or its rows' configs, with what the Runnable itself adds. Here that is nothing."""
         return config
@@ -100,6 +108,19 @@ class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
         self, inputs: list[Input], run_manager: list[AsyncCallbackManagerForChainRun], config: Configs, **kwargs: Any
     ) -> list[Output | Exception]:
         results: list[Output | Exception] = await adrive(self._flow(inputs, [*run_manager], config, **kwargs))
+        return _shown(results, inputs)
+
+    def _answer(self, inputs: list[Any], quiet: Unheard, return_exceptions: bool, kwargs: dict[str, Any]) -> Flow:
+        """Answer a batch whose runs nobody hears, as LangChain does where somebody does."""
+        try:
+            results = yield from self._quiet_flow(inputs, quiet, kwargs)
+        except Exception as error:
+            if not return_exceptions:
+                raise
+            return [error] * len(inputs)
+        failed = next((result for result in results if isinstance(result, Exception)), None)
+        if failed is not None and not return_exceptions:
+            raise failed
         return _shown(results, inputs)
 
     @override
@@ -119,14 +140,20 @@ class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Output]:
-        outputs = self._batch_with_config(
-            self._run,
-            inputs,
-            self._settled(config),
-            return_exceptions=return_exceptions,
-            run_type=self.run_type,
-            **kwargs,
-        )
+        settled = config if isinstance(config, Unheard) else self._settled(config)
+        quiet = unheard(settled, len(inputs), awaits=False)
+        outputs: list[Output]
+        if quiet is not None:
+            outputs = drive(self._answer(inputs, quiet, return_exceptions, kwargs))
+        else:
+            outputs = self._batch_with_config(
+                _Signed(self._run),
+                inputs,
+                settled,
+                return_exceptions=return_exceptions,
+                run_type=self.run_type,
+                **kwargs,
+            )
         raise_interrupts(outputs)
         return outputs
 
@@ -139,14 +166,20 @@ class BatchRunnable(RunnableSerializable[Input, Output], Dumpable):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[Output]:
-        outputs = await self._abatch_with_config(
-            self._arun,
-            inputs,
-            self._settled(config),
-            return_exceptions=return_exceptions,
-            run_type=self.run_type,
-            **kwargs,
-        )
+        settled = config if isinstance(config, Unheard) else self._settled(config)
+        quiet = unheard(settled, len(inputs), awaits=True)
+        outputs: list[Output]
+        if quiet is not None:
+            outputs = await adrive(self._answer(inputs, quiet, return_exceptions, kwargs))
+        else:
+            outputs = await self._abatch_with_config(
+                _Signed(self._arun),
+                inputs,
+                settled,
+                return_exceptions=return_exceptions,
+                run_type=self.run_type,
+                **kwargs,
+            )
         raise_interrupts(outputs)
         return outputs
 
@@ -223,6 +256,22 @@ class ComputingRunnable(BatchRunnable[Input, Output]):
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         return (yield Work(self._compute, (inputs,)))
+
+    @override
+    def _quiet_flow(self, inputs: list[Any], quiet: Unheard, kwargs: dict[str, Any]) -> Flow:
+        return self._flow(inputs, [], [])  # makes no use of runs
+
+
+class _Signed:
+    """A method that is called with the rows' runs. LangChain reads its signature at each call, so it is kept."""
+
+    __signature__ = signature(BatchRunnable._flow)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
 
 
 def _shown(results: list[Any], inputs: list[Any]) -> list[Any]:

@@ -22,8 +22,9 @@ from typing_extensions import override
 
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budgeted_row import BudgetedRow
-from dsplus_chains.running.flow import MOST, Configs, Outcome, Request, is_stale
+from dsplus_chains.running.flow import MOST, Configs, Outcome, Request
 from dsplus_chains.running.interrupts import raise_interrupts
+from dsplus_chains.running.stale_loops import is_stale
 from dsplus_chains.schema import BudgetError
 
 LOOK = 0.02

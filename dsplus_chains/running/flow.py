@@ -23,7 +23,9 @@ from typing_extensions import override
 
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.pulled_stream import END, PulledStream
-from dsplus_chains.schema import DSPlusError, causes
+from dsplus_chains.running.stale_loops import AGAIN, is_stale, renewed
+from dsplus_chains.running.unheard import within
+from dsplus_chains.schema import DSPlusError
 
 Manager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
 """The run manager of one row."""
@@ -79,12 +81,15 @@ class Ask(Request):
 
     No call is made if there is no row. If the whole batch fails, or returns another number of results, each row fails.
     A `BaseException` that is no `Exception`, such as a cancellation, is raised.
+
+    `managers` are the run managers of the flow that asks. Where nobody hears them, a Runnable of ours makes no runs.
     """
 
     run: Runnable[Any, Any]
     inputs: list[Any]
     configs: Configs
     kwargs: dict[str, Any] = field(default_factory=dict)
+    managers: Sequence[Manager] = ()
 
     @override
     def call(self) -> Outcome:
@@ -92,7 +97,8 @@ class Ask(Request):
         outputs: Any = []
         try:
             if self.inputs:
-                outputs = self.run.batch(self.inputs, self.configs, return_exceptions=True, **self.kwargs)
+                configs = within(self.run, self.configs, self.managers, awaits=False)
+                outputs = self.run.batch(self.inputs, configs, return_exceptions=True, **self.kwargs)
         except Exception as error:  # a custom batch may ignore return_exceptions
             outputs = [error] * len(self.inputs)
         return Outcome(self._one_each(outputs), perf_counter() - started)
@@ -104,7 +110,7 @@ class Ask(Request):
         try:
             if self.inputs:
                 outputs = await self._batch(range(len(self.inputs)))
-                for _ in range(MOST):
+                for _ in range(AGAIN):
                     if not (stale := [row for row, output in enumerate(outputs) if is_stale(output)]):
                         break
                     for row, output in zip(stale, await self._batch(stale), strict=True):
@@ -115,7 +121,8 @@ class Ask(Request):
 
     async def _batch(self, rows: Sequence[int]) -> list[Any]:
         inputs, configs = [self.inputs[row] for row in rows], [bound(self.configs[row]) for row in rows]
-        return list(await self.run.abatch(inputs, configs, return_exceptions=True, **self.kwargs))
+        quiet = within(self.run, configs, self.managers, awaits=True)
+        return list(await self.run.abatch(inputs, quiet, return_exceptions=True, **self.kwargs))
 
     def _one_each(self, outputs: list[Any]) -> list[Any]:
         raise_interrupts(outputs)
@@ -263,36 +270,3 @@ class Chunk:
 def bound(config: RunnableConfig) -> RunnableConfig:
     """The config of a row of an asynchronous batch, whose rows would else all be under way at once."""
     return config if config.get("max_concurrency") else {**config, "max_concurrency": MOST}
-
-
-async def renewed(opened: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-    """A stream that is opened again where it met a connection of a closed event loop before its first chunk.
-
-    Args:
-        opened: The function that opens it.
-    """
-    for again in reversed(range(MOST + 1)):
-        stream = opened()
-        started = False
-        try:
-            async for chunk in stream:
-                started = True
-                yield chunk
-        except Exception as error:
-            if started or not again or not is_stale(error):
-                raise
-        else:
-            return
-        finally:
-            if hasattr(stream, "aclose"):
-                await stream.aclose()
-
-
-def is_stale(output: Any) -> bool:
-    """Whether a call met a connection of an event loop that is closed, so that no answer could come back.
-
-    Chat models keep their connections, and hand them to the next loop. Each one that fails is dropped. An app without
-    a shunt fails there.
-    """
-    found = causes(output) if isinstance(output, Exception) else ()  # a provider's client may have wrapped it
-    return any(isinstance(error, RuntimeError) and str(error) == "Event loop is closed" for error in found)

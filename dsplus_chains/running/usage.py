@@ -5,7 +5,7 @@ It also shows how sure the last call was, and whether any call was answered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -139,6 +139,15 @@ def _tokens(told: Mapping[str, Any]) -> UsageMetadata:
 def traced(config: RunnableConfig, run_manager: Any, tag: str) -> RunnableConfig:
     """The config of a child run for one row, traced under `run_manager`."""
     return patch_config(config, callbacks=run_manager.get_child(tag))
+
+
+def traced_each(configs: Sequence[RunnableConfig], managers: Sequence[Any], tag: str) -> list[RunnableConfig]:
+    """The configs of child runs, one for each row. Rows that share a config and a run manager share the child."""
+    made: dict[tuple[int, int], RunnableConfig] = {}
+    for config, manager in zip(configs, managers, strict=True):
+        if (id(config), id(manager)) not in made:
+            made[id(config), id(manager)] = traced(config, manager, tag)
+    return [made[id(config), id(manager)] for config, manager in zip(configs, managers, strict=True)]
 
 
 def watched(

@@ -55,11 +55,13 @@ from dsplus_chains.schema.outside import read_numbers as read_numbers
 from dsplus_chains.schema.outside import read_regular as read_regular
 from dsplus_chains.schema.pairs import as_pairs as as_pairs
 from dsplus_chains.schema.pairs import from_pairs as from_pairs
-from dsplus_chains.schema.prediction import ROUNDING as ROUNDING
 from dsplus_chains.schema.prediction import Confidence as Confidence
 from dsplus_chains.schema.prediction import Prediction as Prediction
 from dsplus_chains.schema.prediction import Training as Training
 from dsplus_chains.schema.prediction import canonical_text as canonical_text
+from dsplus_chains.schema.probabilities import ROUNDING as ROUNDING
+from dsplus_chains.schema.probabilities import LabelProbabilities as LabelProbabilities
+from dsplus_chains.schema.probabilities import probability as probability
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
 from dsplus_chains.schema.record import answer_of_large as answer_of_large
 from dsplus_chains.schema.record import answered_label as answered_label

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, PlainSerializer, field_validator, model_validator
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, field_validator, model_validator
 from typing_extensions import override
 
 from dsplus_chains.schema.cells import as_cell, is_missing
 from dsplus_chains.schema.labels import Label, as_label
+from dsplus_chains.schema.probabilities import LabelProbabilities, ReadOnlyDict, probability
 from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shown
-
-ROUNDING = 1e-6
-"""Distance beyond [0, 1] up to which a probability counts as a rounding error (a sum of float32)."""
-
-
-class _ReadOnlyDict(dict[Any, Any]):
-    """A dict that refuses to change. `types.MappingProxyType` can neither be pickled nor copied."""
-
-    def _refuse(self, *_args: Any, **_kwargs: Any) -> Any:
-        msg = "a Prediction is read-only; build a new one"
-        raise TypeError(msg)
-
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
-
-    @override
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _ReadOnlyDict, (dict(self),)
-
-
-def _probability(value: Any, what: str) -> float:
-    try:
-        number = float(value)
-    except TypeError:
-        number = math.nan
-    if not -ROUNDING <= number <= 1 + ROUNDING:
-        msg = f"Got {what}={shown(value)} but expected a probability in [0, 1]"
-        raise ValueError(msg)
-    return min(max(number, 0.0), 1.0)
 
 
 def as_confidence(value: Any) -> float | None:
@@ -59,7 +31,7 @@ def as_confidence(value: Any) -> float | None:
     if isinstance(value, (str, bytes, bool)):
         msg = f"Got confidence={shown(value)} but expected a number in [0, 1] or None"
         raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
-    return _probability(value, "confidence")
+    return probability(value, "confidence")
 
 
 def _label(value: Any) -> Any:
@@ -75,6 +47,12 @@ def _distance(value: Any) -> float | None:
         msg = f"Got ood_score={shown(value)} but expected a number of at least 0, or None"
         raise ValueError(msg)
     return float(plain)
+
+
+def _dumped(probabilities: Mapping[Any, Any] | None, info: SerializationInfo) -> Any:
+    if probabilities is None:
+        return None
+    return list(probabilities.items()) if info.mode == "json" else dict(probabilities)
 
 
 Confidence: TypeAlias = Annotated[float | None, BeforeValidator(as_confidence)]
@@ -118,9 +96,7 @@ class Prediction(Value):
     label: Label | None
     value: Any = None
     confidence: Confidence = None
-    probabilities: Annotated[
-        Mapping[Any, Any] | None, PlainSerializer(lambda value: value and list(value.items()), when_used="json")
-    ] = None
+    probabilities: Annotated[Mapping[Any, Any] | None, PlainSerializer(_dumped)] = None
     ood_score: Annotated[float | None, BeforeValidator(_distance)] = None
     training: Training | None = None
 
@@ -138,23 +114,24 @@ class Prediction(Value):
 
     @field_validator("probabilities", mode="plain")
     @classmethod
-    def _freeze(cls, value: Any) -> _ReadOnlyDict | None:
-        if type(value) is _ReadOnlyDict:
-            return value
+    def _freeze(cls, value: Any) -> Mapping[Any, float] | None:
+        if type(value) in {ReadOnlyDict, LabelProbabilities}:
+            frozen: Mapping[Any, float] = value
+            return frozen
         if is_missing(value):
             return None
         if not isinstance(value, (Mapping, list, tuple)):
             msg = f"Got probabilities={shown(value)} but expected one probability for each label, as a dict"
             raise ValueError(msg)  # noqa: TRY004
         pairs = value.items() if isinstance(value, Mapping) else value
-        frozen = {}
-        for key, probability in pairs:
+        checked = {}
+        for key, number in pairs:
             label = _label(key)
             if not isinstance(label, (str, int)):
                 msg = f"Got the label {shown(key)} ({type(key).__name__}) but expected a string, integer or boolean"
                 raise ValueError(msg)  # noqa: TRY004
-            frozen[label] = _probability(probability, f"probabilities[{label!r}]")
-        return _ReadOnlyDict(frozen)
+            checked[label] = probability(number, f"probabilities[{label!r}]")
+        return ReadOnlyDict(checked)
 
     @property
     @override

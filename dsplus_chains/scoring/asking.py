@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import by_row
 from dsplus_chains.running.flow import Ask, Configs, Manager
-from dsplus_chains.running.usage import traced
+from dsplus_chains.running.usage import traced_each
 from dsplus_chains.schema import Prediction, WiringError, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
 
@@ -51,8 +51,8 @@ class AskingScorer(BaseScorer):
     def _predictions(
         self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
     ) -> Generator[Any, Any, list[Any]]:
-        children = [traced(config, manager, "small") for config, manager in zip(configs, managers, strict=True)]
-        asked = yield Ask(self._asks, [self._asked(record["input"]) for record in records], children)
+        children = traced_each(configs, managers, "small")
+        asked = yield Ask(self._asks, [self._asked(record["input"]) for record in records], children, managers=managers)
         return by_row(self._read, asked.outputs)
 
     def _read(self, output: Any) -> Prediction:

@@ -24,6 +24,7 @@ from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.saved_place import SavedPlace, SavedScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.scoring.state import pack_state, read_state, write_state
+from dsplus_chains.scoring.table_predictions import predictions_of
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
@@ -147,25 +148,13 @@ class SmallModelScorer(SavedScorer):
     def _predict(self, texts: list[str]) -> list[Prediction]:
         table, distances = self.classifier.predict(texts)
         ood_scores = [None] * len(texts) if distances is None else distances.tolist()
-        return list(map(self._prediction, table, ood_scores, self.training_of(texts)))
+        return predictions_of(self.labels, table, ood_scores, self.training_of(texts))
 
     def training_of(self, texts: Sequence[str]) -> list[Training | None]:
         """For each text "seen" if the model was fitted on it or a copy of it, else None."""
         if self.training_rows is None:
             return [None] * len(texts)
         return ["seen" if seen else None for seen in self.training_rows.texts.has(texts)]
-
-    def _prediction(self, row: NDArray[np.float64], ood_score: float | None, training: Training | None) -> Prediction:
-        if not np.isfinite(row).all():
-            return Prediction(label=None, training=training)  # the branch defers what has no confidence
-        best = int(row.argmax())
-        return Prediction(
-            label=self.labels[best],
-            confidence=float(row[best]),
-            probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-            ood_score=ood_score,
-            training=training,
-        )
 
     def ood_limit(self, coverage: float = 0.99) -> float:
         """The `ood_score` that a given share of the training examples does not exceed.
@@ -208,10 +197,8 @@ class SmallModelScorer(SavedScorer):
         if logs is None or judged is None:
             return None
         once = set(judged.tolist())
-        return [
-            self._prediction(row, None, "out_of_fold" if number in once else "copy")
-            for number, row in enumerate(np.exp(logs))
-        ]
+        told: list[Training | None] = ["out_of_fold" if number in once else "copy" for number in range(len(logs))]
+        return predictions_of(self.labels, np.exp(logs), [None] * len(logs), told)
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:

@@ -8,8 +8,8 @@ from dsplus_chains import BudgetError, ConfidenceBranch, Prediction
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budgeted_row import _may_be_answered
 from dsplus_chains.running.endings import spoken
-from dsplus_chains.running.flow import is_stale
 from dsplus_chains.running.outage import is_callers_bug, why_hopeless
+from dsplus_chains.running.stale_loops import is_stale
 from dsplus_chains.schema import DSPlusError, budget_error, causes
 
 

@@ -16,12 +16,13 @@ from sklearn.utils.extmath import randomized_svd
 
 from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import Targets, fit_head
+from dsplus_chains.scoring.members.letter_groups import LONGEST, SHORTEST, LetterGroups
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 _VIEWS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
-    {"analyzer": "char_wb", "ngram_range": (2, 5)},
+    {"analyzer": "char_wb", "ngram_range": (SHORTEST, LONGEST)},
 )
 """The first view has words and pairs of words. The second has groups of two to five letters within words."""
 
@@ -121,20 +122,21 @@ class LexicalMember:
         )
 
     @cached_property
-    def _views(self) -> list[TfidfVectorizer]:
-        views, start = [], 0
-        for view, vocabulary in zip(_VIEWS, self.vocabularies, strict=True):
-            numbered = {term: number for number, term in enumerate(vocabulary)}
-            vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, vocabulary=numbered, **view)
-            vectorizer.idf_ = self.idf[start : start + len(vocabulary)]
-            views.append(vectorizer)
-            start += len(vocabulary)
-        return views
+    def _views(self) -> list[Any]:
+        """What turns texts into the columns of each view."""
+        words, groups = self.vocabularies
+        numbered = {term: number for number, term in enumerate(words)}
+        vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, vocabulary=numbered, **_VIEWS[0])
+        vectorizer.idf_ = self.idf[: len(words)]
+        return [vectorizer, LetterGroups(groups, self.idf[len(words) :])]
 
     def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
         """Log-probabilities of shape [n texts, classes]."""
         table = sparse.hstack([view.transform(batch.texts) for view in self._views]).tocsr()
         return log_softmax(table @ self.weight + self.bias)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_views"}  # it grows with use
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything to keep, as settings of JSON values and as arrays."""

@@ -17,6 +17,10 @@ from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 CLOSEST = 5
 """Number of neighbours that measure a text's distance from the training examples."""
+MEASURED = 20_000
+"""Largest number of examples whose distance from the others is measured. It tells a quantile of 0.99 to .0007."""
+CHUNK = 4096
+"""Number of examples that are looked up at a time."""
 FLOOR = 1e-3
 """The vote that every class gets, so that none is impossible."""
 
@@ -82,12 +86,21 @@ class NeighborMember:
         return _mean_distance(self._nearest(batch)[0])
 
     def own_distances(self) -> NDArray[np.float64]:
-        """The same distance for each distinct training example, measured to the other examples."""
+        """The same distance for distinct training examples, measured to the other examples.
+
+        Of more than `MEASURED` examples so many are drawn, because all pairs of a million would take days.
+        """
         from dsplus_chains.encoding.neighbor_index import neighbor_index
 
         distinct = np.unique(self.vectors.round(5), axis=0)
-        similarities, _ = neighbor_index(distinct)(distinct, CLOSEST + 1)
-        return _mean_distance(similarities[:, 1:]) if len(distinct) > 1 else np.zeros(1)
+        if len(distinct) < 2:
+            return np.zeros(1)
+        measured = distinct
+        if len(distinct) > MEASURED:
+            measured = distinct[np.random.default_rng(0).choice(len(distinct), MEASURED, replace=False)]
+        search = neighbor_index(distinct)
+        chunks = [measured[start : start + CHUNK] for start in range(0, len(measured), CHUNK)]
+        return np.concatenate([_mean_distance(search(chunk, CLOSEST + 1)[0][:, 1:]) for chunk in chunks])
 
     def _nearest(self, batch: TextBatch) -> Any:
         return batch.once(self, lambda: self._search(batch.vectors, self.k))

@@ -1,0 +1,98 @@
+"""Probabilities that share their labels read as the dict that they stand for."""
+
+import copy
+import json
+import pickle
+from time import process_time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.load import dumps
+
+from dsplus_chains import Prediction
+from dsplus_chains.schema import LabelProbabilities
+from dsplus_chains.scoring.table_predictions import predictions_of
+
+NUMBERS = st.lists(st.floats(0, 1), min_size=1, max_size=8)
+
+
+@given(NUMBERS)
+def test_they_are_the_dict_in_all_that_a_mapping_can_do(numbers):
+    labels = [f"label {number}" for number in range(len(numbers))]
+    held = dict(zip(labels, numbers, strict=True))
+    view = LabelProbabilities(labels, np.array(numbers))
+    assert view == held
+    assert held == view
+    assert view == LabelProbabilities(list(held), np.array(numbers))
+    assert view != {**held, "other": 0.0}
+    assert view != list(held)
+    assert (repr(view), str(view), len(view), list(view)) == (repr(held), str(held), len(held), list(held))
+    assert {**view} == dict(view) == view.copy() == view | {} == {} | view == held
+    assert (list(view.items()), list(view.values()), view.keys()) == (
+        list(held.items()),
+        list(held.values()),
+        held.keys(),
+    )
+    assert (view.get("no"), "no" in view, labels[0] in view, view[labels[0]]) == (None, False, True, numbers[0])
+    assert all(type(number) is float for number in view.values())
+    for again in (pickle.loads(pickle.dumps(view)), copy.deepcopy(view), copy.copy(view)):
+        assert again == held
+
+
+def test_they_cannot_be_changed():
+    (prediction,) = predictions_of(("a", "b"), np.array([[0.25, 0.75]]), [None], [None])
+    with pytest.raises(TypeError):
+        prediction.probabilities["a"] = 1.0
+    with pytest.raises(TypeError):
+        del prediction.probabilities["a"]
+    with pytest.raises(TypeError):
+        hash(prediction.probabilities)
+    with pytest.raises(ValueError, match="read-only"):
+        prediction.probabilities._row[0] = 1.0
+
+
+def test_a_table_gives_the_predictions_that_dicts_give():
+    table = np.random.default_rng(0).dirichlet(np.ones(5), 20)
+    table[3] = np.nan
+    table[4] = [1 + 5e-7, 0, 0, 0, -5e-7]
+    labels, training = (1, 2, 3, 4, 5), [None, "seen"] * 10
+    made = predictions_of(labels, table, list(range(20)), training)
+    for row, prediction in enumerate(made):
+        if row == 3:
+            assert prediction == Prediction(label=None, training="seen")
+            continue
+        best = int(table[row].argmax())
+        given = Prediction(
+            label=labels[best],
+            confidence=float(table[row, best]),
+            probabilities=dict(zip(labels, table[row].tolist(), strict=True)),
+            ood_score=row,
+            training=training[row],
+        )
+        assert prediction == given
+        assert (repr(prediction), dumps(prediction)) == (repr(given), dumps(given))
+        for mode in ("python", "json"):
+            assert repr(prediction.model_dump(mode=mode)) == repr(given.model_dump(mode=mode))
+        assert json.loads(prediction.model_dump_json()) == json.loads(given.model_dump_json())
+        assert Prediction.model_validate(prediction.model_dump()) == prediction
+        assert pickle.loads(pickle.dumps(prediction)) == prediction
+    with pytest.raises(ValueError, match=r"1\.1.*probability"):
+        predictions_of(("a", "b"), np.array([[1.1, 0.0]]), [None], [None])
+    assert predictions_of(("a", "b"), np.empty((0, 2)), [], []) == []
+
+
+def test_many_labels_cost_a_prediction_next_to_nothing():
+    labels = tuple(f"label {number}" for number in range(500))
+    table = np.full((200, 500), 1 / 500)
+
+    def seconds(make) -> float:
+        started = process_time()
+        make()
+        return process_time() - started
+
+    shared = min(seconds(lambda: predictions_of(labels, table, [None] * 200, [None] * 200)) for _ in range(5))
+    dicts = [dict(zip(labels, row, strict=True)) for row in table.tolist()]
+    checked = min(seconds(lambda: [Prediction(label="label 0", probabilities=one) for one in dicts]) for _ in range(3))
+    assert shared < checked / 5
