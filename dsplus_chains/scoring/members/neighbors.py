@@ -18,7 +18,8 @@ from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 CLOSEST = 5
 """Number of neighbours that measure a text's distance from the training examples."""
 MEASURED = 20_000
-"""Largest number of examples whose distance from the others is measured. It tells a quantile of 0.99 to .0007."""
+"""Largest number of examples whose distance from the others is measured. The standard error of a
+quantile of 0.99 is then .0007 of the rows."""
 CHUNK = 4096
 """Number of examples that are looked up at a time."""
 FLOOR = 1e-3
