@@ -68,6 +68,7 @@ from .schema.prediction import Prediction as Prediction
 from .schema.record import ShuntRecord as ShuntRecord
 from .schema.results import Passage as Passage
 from .schema.results import SubtaskResult as SubtaskResult
+from .schema.text_pair import TextPair as TextPair
 from .scoring.base_scorer import BaseScorer as BaseScorer
 from .scoring.chat_model import ChatModelScorer as ChatModelScorer
 from .scoring.decision_model import DecisionModelScorer as DecisionModelScorer

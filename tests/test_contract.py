@@ -147,6 +147,14 @@ def make_scorer():
     return scorer, [encoder]
 
 
+def make_pair_scorer():
+    encoder = TinyEncoder()
+    pairs = [(text, "good") for text in TEXTS]
+    scorer = SmallModelScorer.fit(pairs, LABELS, encoder=encoder, input_key=("question", "document"))
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
 def make_multi_label_scorer():
     encoder = TinyEncoder()
     tags = [[tag for tag in ("good", "phone") if tag in text] for text in TEXTS]
@@ -340,6 +348,13 @@ def make_decision_scorer():
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
+    "SmallModelScorer of pairs": Case(
+        make_pair_scorer,
+        [("good phone", "good"), ("bad phone", "bad"), {"question": "is it good?", "document": "good", "id": 7}],
+        "no pair",
+        SmallModelScorer,
+        parts=2,
+    ),
     "MultiLabelScorer": Case(make_multi_label_scorer, TEXT_INPUTS, None, MultiLabelScorer),
     "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
