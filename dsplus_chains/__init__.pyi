@@ -75,6 +75,7 @@ from .scoring.decision_model import DecisionModelScorer as DecisionModelScorer
 from .scoring.estimator import EstimatorScorer as EstimatorScorer
 from .scoring.mask import LabelMask as LabelMask
 from .scoring.multi_label import MultiLabelScorer as MultiLabelScorer
+from .scoring.number import NumberScorer as NumberScorer
 from .scoring.pipeline import PipelineScorer as PipelineScorer
 from .scoring.runnable import RunnableScorer as RunnableScorer
 from .scoring.small_model import SmallModelScorer as SmallModelScorer

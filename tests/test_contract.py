@@ -42,6 +42,7 @@ from dsplus_chains import (
     LargeAnswer,
     MapParts,
     MultiLabelScorer,
+    NumberScorer,
     OverrideExplainer,
     PatternExtractor,
     PipelineScorer,
@@ -159,6 +160,14 @@ def make_multi_label_scorer():
     encoder = TinyEncoder()
     tags = [[tag for tag in ("good", "phone") if tag in text] for text in TEXTS]
     scorer = MultiLabelScorer.fit(TEXTS, tags, encoder=encoder)
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
+def make_number_scorer():
+    encoder = TinyEncoder()
+    texts = [f"{text} {number}" for number in range(10) for text in TEXTS]
+    scorer = NumberScorer.fit(texts, [5 if "good" in text else 1 for text in texts], tolerance=1, encoder=encoder)
     encoder.calls.clear()
     return scorer, [encoder]
 
@@ -356,6 +365,7 @@ CASES = {
         parts=2,
     ),
     "MultiLabelScorer": Case(make_multi_label_scorer, TEXT_INPUTS, None, MultiLabelScorer),
+    "NumberScorer": Case(make_number_scorer, TEXT_INPUTS, None, NumberScorer),
     "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
@@ -465,7 +475,7 @@ def assert_same(got: Any, expected: Any) -> None:
     if isinstance(expected, Prediction):
         assert got.label == expected.label
         assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
-        assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+        assert dict(got.probabilities or {}) == pytest.approx(dict(expected.probabilities or {}), abs=1e-5)
     elif isinstance(expected, AIMessage):
         assert got.content == expected.content
     elif isinstance(expected, dict):

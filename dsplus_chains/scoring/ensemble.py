@@ -212,8 +212,7 @@ class EnsembleClassifier:
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything to keep, as settings of JSON values and as arrays."""
         made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
-        made |= {"pairs": True} if self.pairs else {}
-        settings: dict[str, Any] = {**made, "members": []}
+        settings: dict[str, Any] = {**made, **({"pairs": True} if self.pairs else {}), "members": []}
         arrays: Arrays = {"weights": self.weights, "probe": self.probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances
