@@ -117,6 +117,7 @@ def test_the_light_names_load_no_model_library():
         "Evaluation",
         "HintSearch",
         "MultiLabelScorer",
+        "NumberScorer",
         "SmallModelScorer",
         "TunedThreshold",
         "bootstrap",

@@ -9,20 +9,21 @@ import numpy as np
 from pydantic import BaseModel
 
 from dsplus_chains.integrations.part_schema import key_of, part_of
-from dsplus_chains.scoring.number import NumberScorer
 
 
-def fitting(scorer: NumberScorer, target: Any, name: str) -> NumberScorer:
-    """The small model for the numbers that a field may hold.
+def fitting(scorer: Any, target: Any, name: str) -> Any:
+    """The small model for the numbers that a field may hold. One that is not about numbers is left as it is.
 
     Args:
-        scorer: A small model of numbers.
+        scorer: A small model. One of numbers can be bounded (`NumberScorer.bounded`).
         target: What the app answers with. See `part_of`.
         name: The field.
 
     Raises:
         InvalidInputError: The model knows no number that the field may hold.
     """
+    if not hasattr(scorer, "bounded"):
+        return scorer
     part = part_of(target, [name])
     is_model = isinstance(target, type) and issubclass(target, BaseModel)
     schema = part.model_json_schema() if is_model else part

@@ -17,7 +17,6 @@ from dsplus_chains.integrations.part_schema import fields_in, whole_of
 from dsplus_chains.integrations.structured_shunt import StructuredShunt
 from dsplus_chains.schema import InvalidInputError, what_came
 from dsplus_chains.scoring.coercing import as_scorer
-from dsplus_chains.scoring.number import NumberScorer
 
 
 def structured_shunt(
@@ -55,10 +54,7 @@ def structured_shunt(
     asker.check()
     _check(known, fields, optional, threshold)
     scorers, made = {}, dict[int, Any]()
-    fields = {
-        name: fitting(scorer, target, name) if isinstance(scorer, NumberScorer) else scorer
-        for name, scorer in fields.items()
-    }
+    fields = {name: fitting(scorer, target, name) for name, scorer in fields.items()}
     for name, scorer in fields.items():
         if id(scorer) not in made:  # one that answers several fields stays one
             made[id(scorer)] = as_scorer(scorer, labels=None, input_key="input", on_error="defer")
