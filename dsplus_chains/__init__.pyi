@@ -69,12 +69,14 @@ from .schema.prediction import Prediction as Prediction
 from .schema.record import ShuntRecord as ShuntRecord
 from .schema.results import Passage as Passage
 from .schema.results import SubtaskResult as SubtaskResult
+from .schema.text_pair import TextPair as TextPair
 from .scoring.base_scorer import BaseScorer as BaseScorer
 from .scoring.chat_model import ChatModelScorer as ChatModelScorer
 from .scoring.decision_model import DecisionModelScorer as DecisionModelScorer
 from .scoring.estimator import EstimatorScorer as EstimatorScorer
 from .scoring.mask import LabelMask as LabelMask
 from .scoring.multi_label import MultiLabelScorer as MultiLabelScorer
+from .scoring.number import NumberScorer as NumberScorer
 from .scoring.pipeline import PipelineScorer as PipelineScorer
 from .scoring.runnable import RunnableScorer as RunnableScorer
 from .scoring.small_model import SmallModelScorer as SmallModelScorer

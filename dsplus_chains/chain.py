@@ -20,6 +20,7 @@ from dsplus_chains.running.recorder import Recorder, marked
 from dsplus_chains.schema import brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.coercing import as_scorer, model_hash_of
+from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.task import LabelTask
 
 
@@ -52,7 +53,7 @@ def data_shunt(
     breaker: CircuitBreaker | None = None,
     budget: Budget | None = None,
     fusion: AnswerFusion | None = None,
-    input_key: str | None = None,
+    input_key: InputKey | None = None,
     experience: Recorder | None = None,
 ) -> RunnableSerializable[Any, Any]:
     """The whole chain, in which the small model answers where it is sure, and the large model elsewhere.
@@ -101,7 +102,7 @@ def data_shunt(
             keeps are not in its report.
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
-        input_key: The key of a dict under which the text is, if not the scorer's own.
+        input_key: The key of a dict under which the text is, if not the scorer's own. Two keys make a pair of texts.
         experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record, with hashes of
             the task and, of a `SmallModelScorer`, of the model. With tiers it is the model that spoke last.
 

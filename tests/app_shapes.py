@@ -247,6 +247,13 @@ SHAPES = [
         shown='text="{question}\\n{context}"',
     ),
     Shape(
+        "a pair of texts, as in grading",
+        lambda model: RAG | model | StrOutputParser(),
+        lambda text: {"question": text, "context": "we ship daily"},
+        {"text": ("question", "context")},
+        shown='text=("question", "context")',
+    ),
+    Shape(
         "a path",
         lambda model: RunnableLambda(itemgetter("request")) | PROMPT | model | StrOutputParser(),
         lambda text: {"request": {"ticket": text}},

@@ -43,6 +43,7 @@ from dsplus_chains import (
     MapParts,
     ModelComposer,
     MultiLabelScorer,
+    NumberScorer,
     OverrideExplainer,
     PatternExtractor,
     PipelineScorer,
@@ -154,10 +155,26 @@ def make_micro_batching_scorer():
     return scorer.micro_batching(8), counts
 
 
+def make_pair_scorer():
+    encoder = TinyEncoder()
+    pairs = [(text, "good") for text in TEXTS]
+    scorer = SmallModelScorer.fit(pairs, LABELS, encoder=encoder, input_key=("question", "document"))
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
 def make_multi_label_scorer():
     encoder = TinyEncoder()
     tags = [[tag for tag in ("good", "phone") if tag in text] for text in TEXTS]
     scorer = MultiLabelScorer.fit(TEXTS, tags, encoder=encoder)
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
+def make_number_scorer():
+    encoder = TinyEncoder()
+    texts = [f"{text} {number}" for number in range(10) for text in TEXTS]
+    scorer = NumberScorer.fit(texts, [5 if "good" in text else 1 for text in texts], tolerance=1, encoder=encoder)
     encoder.calls.clear()
     return scorer, [encoder]
 
@@ -363,7 +380,15 @@ TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input"
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
     "micro-batching SmallModelScorer": Case(make_micro_batching_scorer, TEXT_INPUTS, None, SmallModelScorer),
+    "SmallModelScorer of pairs": Case(
+        make_pair_scorer,
+        [("good phone", "good"), ("bad phone", "bad"), {"question": "is it good?", "document": "good", "id": 7}],
+        "no pair",
+        SmallModelScorer,
+        parts=2,
+    ),
     "MultiLabelScorer": Case(make_multi_label_scorer, TEXT_INPUTS, None, MultiLabelScorer),
+    "NumberScorer": Case(make_number_scorer, TEXT_INPUTS, None, NumberScorer),
     "RunnableScorer": Case(make_runnable_scorer, TEXT_INPUTS, "poison", RunnableScorer),
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
@@ -474,7 +499,7 @@ def assert_same(got: Any, expected: Any) -> None:
     if isinstance(expected, Prediction):
         assert got.label == expected.label
         assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
-        assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+        assert dict(got.probabilities or {}) == pytest.approx(dict(expected.probabilities or {}), abs=1e-5)
     elif isinstance(expected, ModelChoice):
         assert (got.model, got.failed) == (expected.model, expected.failed)
         assert got.expected == pytest.approx(expected.expected, abs=1e-5)

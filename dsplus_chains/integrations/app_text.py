@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -13,10 +13,14 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 from langchain_core.prompt_values import PromptValue
 
-from dsplus_chains.schema import InvalidInputError, what_came
+from dsplus_chains.schema import InvalidInputError, TextPair, as_pair, what_came
 
 When: TypeAlias = Literal["each_turn", "single_turn"]
 """Which conversations a small model may answer: all of them, or those with one human turn."""
+
+Place: TypeAlias = str | Callable[[Any], Any]
+TextPlace: TypeAlias = Place | tuple[Place, Place]
+"""Where a text is: "auto", a key, a dotted path, a template, or a function. Two places make a pair of texts."""
 
 USUAL_KEYS = ("input", "question", "text", "query")
 """The keys under which apps of LangChain take their text."""
@@ -27,7 +31,7 @@ _BLOCKS = KNOWN_BLOCK_TYPES | {"image_url", "input_audio", "input_image", "input
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HOW = (
     'Say where it is with text=: a key ("ticket"), a path ("request.body"), a template '
-    '("{question}\\n{document}"), or a function from the input to the text'
+    '("{question}\\n{document}"), a function from the input to the text, or a tuple of two of these for a pair'
 )
 
 
@@ -42,24 +46,35 @@ class NoText:
     why: str
 
 
-def text_reader(text: str | Callable[[Any], Any], *, when: When = "each_turn") -> Callable[[Any], str | NoText]:
+def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any], str | NoText]:
     """The function from an app's input to the text that the small model reads.
 
     Args:
         text: "auto", a key, a dotted path, a template with paths in braces, or a function. "auto" knows a string, a
-            conversation in every form that LangChain takes, and a dict with one text.
+            conversation in every form that LangChain takes, and a dict with one text. A tuple of two places makes a
+            pair of texts. So does a function that returns two.
         when: Whether the small model may answer a later turn of a conversation.
 
     Returns:
         A function that returns the text. It returns `NoText` where the app alone has to answer. It raises
         `InvalidInputError` where there is no text.
 
+    Raises:
+        ValueError: `text` is none of these.
+
     Example:
         >>> text_reader("auto")({"question": "Where is it?", "id": 7})
         'Where is it?'
         >>> text_reader("{question} ({request.lang})")({"question": "Where?", "request": {"lang": "en"}})
         'Where? (en)'
+        >>> text_reader(("question", "document"))({"question": "Where?", "document": "Here."}).sides
+        ('Where?', 'Here.')
     """
+    if isinstance(text, (tuple, list)):
+        if len(text) != 2:
+            msg = f"Got text={what_came(text)} but expected two places for a pair of texts. {_HOW}"
+            raise InvalidInputError(msg)
+        return partial(_paired, [text_reader(place, when=when) for place in text])
     if callable(text):
         return partial(_by_function, text, when)
     if text == "auto":
@@ -67,8 +82,18 @@ def text_reader(text: str | Callable[[Any], Any], *, when: When = "each_turn") -
     return partial(_filled if _FIELD.search(text) else _at, text, when)
 
 
+def _paired(readers: Sequence[Callable[[Any], str | NoText]], value: Any) -> TextPair | NoText:
+    """The pair of what two readers find."""
+    first, second = (read(value) for read in readers)
+    if isinstance(first, NoText):
+        return first
+    return second if isinstance(second, NoText) else TextPair(first, second)
+
+
 def _by_function(function: Callable[[Any], Any], when: When, value: Any) -> str | NoText:
-    return _as_text(function(value), when)
+    found = function(value)
+    pair = as_pair(found) if isinstance(found, tuple) else None
+    return _as_text(found, when) if pair is None else pair
 
 
 def _at(path: str, when: When, value: Any) -> str | NoText:
@@ -142,9 +167,11 @@ def _along(value: Any, path: str) -> list[Any]:
 
 
 def _as_text(found: Any, when: When) -> str | NoText:
-    """A text, or the text of a conversation."""
+    """A text, the text of a document, or that of a conversation."""
     if isinstance(found, (str, NoText)):
         return found
+    if isinstance(found, Document):
+        return found.page_content
     messages = _messages(_as_message(found))
     if messages is not None:
         return _last_turn(messages, when)

@@ -12,7 +12,7 @@ from typing_extensions import override
 from dsplus_chains.gating.gate import DECISION_EVENT
 from dsplus_chains.integrations.app_output import label_writer
 from dsplus_chains.integrations.app_shunt import AppShunt
-from dsplus_chains.integrations.app_text import When, text_reader
+from dsplus_chains.integrations.app_text import TextPlace, When, text_reader
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow, Tell
 from dsplus_chains.running.recorder import Recorder, hand_over
@@ -69,7 +69,7 @@ def deciding(
     scorer: Any,
     *,
     threshold: Any,
-    text: str | Callable[[Any], Any] = "auto",
+    text: TextPlace = "auto",
     when: When = "each_turn",
     output: Any = None,
     labels: Sequence[Any] | None = None,

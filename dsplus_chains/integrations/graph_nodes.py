@@ -11,7 +11,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 from typing_extensions import override
 
 from dsplus_chains.integrations.app_hints import HintPlace
-from dsplus_chains.integrations.app_text import NoText, When, fields_of, text_reader
+from dsplus_chains.integrations.app_text import NoText, TextPlace, When, fields_of, text_reader
 from dsplus_chains.integrations.deciding import deciding
 from dsplus_chains.integrations.graph_events import graph_traced
 from dsplus_chains.integrations.shunting import shunt
@@ -66,7 +66,7 @@ def shunt_node(
     *,
     threshold: Any,
     large: Any = None,
-    text: str | Callable[[Any], Any] = "auto",
+    text: TextPlace = "auto",
     when: When = "each_turn",
     output: Any = "auto",
     read: Any = "auto",
@@ -143,7 +143,7 @@ def shunt_node(
     return RecordNode(name="shunt", run=run, give=_itself, update=partial(_update, SHUNT_KEYS, record_key))
 
 
-def record_node(chain: Any, *, text: str | Callable[[Any], Any] = "auto", record_key: str | None = None) -> RecordNode:
+def record_node(chain: Any, *, text: TextPlace = "auto", record_key: str | None = None) -> RecordNode:
     """A node of a LangGraph graph that runs a whole chain, such as one of `data_shunt`.
 
     The chain gets the text of the state. What its record holds is written into the state, and None for what it lacks.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typing_extensions import TypedDict
 
 from dsplus_chains.integrations.agent_parts import not_installed
-from dsplus_chains.integrations.app_text import NoText, fields_of, text_reader
+from dsplus_chains.integrations.app_text import NoText, TextPlace, fields_of, text_reader
 from dsplus_chains.integrations.graph_nodes import RecordNode, given_text
 from dsplus_chains.schema import InvalidInputError, SubtaskResult, what_came
 from dsplus_chains.subtasks.decomposer import SubtaskDecomposer
@@ -46,7 +46,7 @@ ANSWER_KEYS = ("answer", "source", "large", "error")
 def decomposition_graph(
     decomposer: SubtaskDecomposer,
     *,
-    text: str | Callable[[Any], Any] = "input",
+    text: TextPlace = "input",
     state_schema: Any = PlanState,
 ) -> StateGraph[Any, Any, Any, Any]:
     """A `SubtaskDecomposer` as a LangGraph graph, with one node for each subtask and one for the combining step.

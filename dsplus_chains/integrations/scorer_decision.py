@@ -11,7 +11,7 @@ from langchain_core.runnables.config import get_config_list
 from pydantic import BeforeValidator, ConfigDict
 from typing_extensions import override
 
-from dsplus_chains.integrations.app_text import text_reader
+from dsplus_chains.integrations.app_text import TextPlace, text_reader
 from dsplus_chains.integrations.decision_parts import BaseDecisionModel
 from dsplus_chains.integrations.graph_nodes import given_text
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
@@ -61,7 +61,7 @@ class ScorerDecisionModel(BaseDecisionModel):
     routes: Mapping[Any, str] | None = None
     threshold: Threshold = None
     otherwise: str | None = None
-    text: str | Callable[[Any], Any] = "auto"
+    text: TextPlace = "auto"
     model: str = "dsplus_chains"
 
     def __init__(self, scorer: Any, **settings: Any) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from dsplus_chains.gating.gate import DECISION_EVENT
 from dsplus_chains.integrations.agent_parts import AgentMiddleware, AgentState, PrivateStateAttr, hook_config
 from dsplus_chains.integrations.app_output import label_writer, small_message
-from dsplus_chains.integrations.app_text import When
+from dsplus_chains.integrations.app_text import TextPlace, When
 from dsplus_chains.integrations.deciding import deciding
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.recorder import Recorder
@@ -95,7 +95,7 @@ class ShuntMiddleware(AgentMiddleware):
         reply: Any = None,
         structured: Any = None,
         hints: Literal["soft", "none"] = "soft",
-        text: str | Callable[[Any], Any] = "auto",
+        text: TextPlace = "auto",
         when: When = "each_turn",
         max_ood_score: float | None = None,
         top_k: int = 5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 from dsplus_chains.integrations.app_hints import HintPlace, with_hints
 from dsplus_chains.integrations.app_output import app_output
 from dsplus_chains.integrations.app_shunt import AppShunt
-from dsplus_chains.integrations.app_text import When, text_reader
+from dsplus_chains.integrations.app_text import TextPlace, When, text_reader
 from dsplus_chains.integrations.chat_arms import heard_shunt
 from dsplus_chains.integrations.output_type import output_type
 from dsplus_chains.integrations.structuring import structured_shunt
@@ -29,7 +29,7 @@ def shunt(
     *,
     fields: Mapping[str, Any] | None = None,
     threshold: float | Mapping[Any, Any] | None = None,
-    text: str | Callable[[Any], Any] = "auto",
+    text: TextPlace = "auto",
     output: Any = "auto",
     read: Any = "auto",
     labels: Sequence[Any] | None = None,
@@ -61,7 +61,8 @@ def shunt(
             ``chat_model.with_structured_output(...)``. See `StructuredShunt`.
         threshold: Confidence from which on the small model answers. It may be a dict by label. It is required, unless
             `shadow` is set. With `fields`, a dict is by field.
-        text: Where the text is: a key, a dotted path, a template such as "{question}\n{document}", or a function.
+        text: Where the text is: a key, a dotted path, a template such as "{question}\n{document}", or a function. A
+            tuple of two, such as ("question", "document"), makes a pair of texts, for a scorer fitted on pairs.
             "auto" knows a string, messages in every form that LangChain takes, and a dict with one text. Of a
             conversation it takes the last human turn.
         output: How a label becomes the app's output: a class, a dict of outputs by label, or a function. "auto" knows

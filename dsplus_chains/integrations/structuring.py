@@ -10,6 +10,7 @@ from langchain_core.runnables import Runnable
 
 from dsplus_chains.integrations.app_output import option_of
 from dsplus_chains.integrations.fields_scorer import FieldsScorer
+from dsplus_chains.integrations.number_field import fitting
 from dsplus_chains.integrations.output_type import OutputField, output_fields
 from dsplus_chains.integrations.part_asker import PartAsker
 from dsplus_chains.integrations.part_schema import fields_in, whole_of
@@ -53,6 +54,7 @@ def structured_shunt(
     asker.check()
     _check(known, fields, optional, threshold)
     scorers, made = {}, dict[int, Any]()
+    fields = {name: fitting(scorer, target, name) for name, scorer in fields.items()}
     for name, scorer in fields.items():
         if id(scorer) not in made:  # one that answers several fields stays one
             made[id(scorer)] = as_scorer(scorer, labels=None, input_key="input", on_error="defer")

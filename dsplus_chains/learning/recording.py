@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -11,7 +11,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 
 from dsplus_chains.integrations.app_output import output_reader
 from dsplus_chains.integrations.app_shunt import AppShunt
-from dsplus_chains.integrations.app_text import text_reader
+from dsplus_chains.integrations.app_text import TextPlace, text_reader
 from dsplus_chains.integrations.output_type import options_of, output_fields, output_type
 from dsplus_chains.running.recorder import Recorder
 from dsplus_chains.schema import Prediction
@@ -22,7 +22,7 @@ def record_answers(
     app: Any,
     store: Recorder,
     *,
-    text: str | Callable[[Any], Any] = "auto",
+    text: TextPlace = "auto",
     read: Any = "auto",
     labels: Sequence[Any] | None = None,
 ) -> AppShunt:

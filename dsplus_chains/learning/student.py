@@ -17,6 +17,7 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import Label, TrainingDataError, brief_repr
 from dsplus_chains.scoring.ensemble import FOLDS, CalibrationName, ModelName
 from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.storage.origin import provenance
@@ -80,7 +81,7 @@ def teach(
     fusion: AnswerFusion | None = None,
     model: ModelName = "auto",
     calibration: CalibrationName = "temperature",
-    input_key: str = "input",
+    input_key: InputKey = "input",
     method: Method = "refit",
     eps: float = 0.9,
     seed: int = 0,
@@ -105,7 +106,7 @@ def teach(
         TrainingDataError: There are too few labelled rows, or it is not known how often the large model is right.
     """
     names, gold, stream = lesson.labels, lesson.gold, lesson.stream
-    batch = TextBatch([row.text for row in (*gold, *stream)], encoder)  # all fits share its vectors
+    batch = TextBatch.reading([row.text for row in (*gold, *stream)], encoder)  # all fits share its vectors
 
     def fit(soft: SoftRows) -> SmallModelScorer:
         return SmallModelScorer.fit(

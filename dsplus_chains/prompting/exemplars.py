@@ -29,6 +29,7 @@ from dsplus_chains.schema import (
     each_once,
     what_came,
 )
+from dsplus_chains.scoring.training_examples import read_inputs
 
 if TYPE_CHECKING:
     from dsplus_chains.encoding.neighbor_index import Search  # loads faiss
@@ -99,7 +100,7 @@ class ExemplarSelector(BaseExampleSelector):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[tuple[str, str]],
         labels: Sequence[Any],
         *,
         encoder: str | Encoder | Embeddings,
@@ -113,7 +114,7 @@ class ExemplarSelector(BaseExampleSelector):
         """Encode and index labelled examples.
 
         Args:
-            texts: The examples.
+            texts: The examples, or pairs of texts.
             labels: Their true labels.
             encoder: Encoder of the texts, usually the small model's own (`scorer.encoder`).
             predictions: The small model's prediction for each example, from a fit that had not seen it.
@@ -128,12 +129,11 @@ class ExemplarSelector(BaseExampleSelector):
                 several types, or `encoder` is no encoder.
         """
         encoder = as_encoder(encoder)
-        texts, labels = column_of(texts, "texts"), column_of(labels, "labels")
+        texts, labels = read_inputs(texts), column_of(labels, "labels")
         views = [None] * len(texts) if predictions is None else list(predictions)
         if not len(texts) == len(labels) == len(views) or not len(texts):
             msg = f"Got {len(texts)} texts, {len(labels)} labels and {len(views)} predictions but expected one of each"
             raise InvalidInputError(msg)
-        _check_texts(texts)
         exemplars = [
             Exemplar(input=text, label=label, prediction=view)
             for text, label, view in zip(texts, clean_labels(labels), views, strict=True)

@@ -85,6 +85,10 @@ from dsplus_chains.schema.tags import TagsPrediction as TagsPrediction
 from dsplus_chains.schema.text_keys import first_copies as first_copies
 from dsplus_chains.schema.text_keys import text_hash as text_hash
 from dsplus_chains.schema.text_keys import text_key as text_key
+from dsplus_chains.schema.text_pair import TextPair as TextPair
+from dsplus_chains.schema.text_pair import as_pair as as_pair
+from dsplus_chains.schema.text_pair import read_pair as read_pair
+from dsplus_chains.schema.text_pair import sides_of as sides_of
 from dsplus_chains.schema.texts import NOTHING_TO_READ as NOTHING_TO_READ
 from dsplus_chains.schema.texts import check_sound as check_sound
 from dsplus_chains.schema.texts import is_sound as is_sound

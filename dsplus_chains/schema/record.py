@@ -23,8 +23,8 @@ class ShuntRecord(TypedDict, total=False):
     """
 
     input: Any
-    """The input that is scored."""
-    called_with: NotRequired[Mapping[str, Any]]
+    """The input that is scored. Two texts as one are a `TextPair`."""
+    called_with: NotRequired[Any]
     """The very object that the chain was called with, where that is no text."""
     prediction: Prediction
     """The latest small model's prediction."""

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from dsplus_chains.schema.hashing import hash_of
+from dsplus_chains.schema.text_pair import as_pair
 
 _BETWEEN_WORDS = frozenset({"Cc", "Cf", "Cs", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Sk", "Zl", "Zp", "Zs"})
 """Unicode categories of what stands between words: punctuation, white space, and what nobody sees."""
@@ -48,12 +49,15 @@ def text_key(text: str) -> str:
 
 
 def text_hash(value: Any) -> int:
-    """A number of 64 bits that copies of an input share. An input that is no text counts as plain data.
+    """A number of 64 bits that copies of an input share. A tuple of two texts counts as a pair of texts.
+
+    Any other input that is no text counts as plain data.
 
     Example:
         >>> text_hash("Broke at once.") == text_hash("broke AT once"), text_hash("broke") == text_hash(["broke"])
         (True, False)
     """
+    value = (as_pair(value) or value) if isinstance(value, tuple) else value
     key = text_key(value) if isinstance(value, str) else hash_of(value)
     return int.from_bytes(blake2b(key.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 

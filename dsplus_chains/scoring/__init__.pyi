@@ -4,6 +4,7 @@ from .decision_model import DecisionModelScorer as DecisionModelScorer
 from .estimator import EstimatorScorer as EstimatorScorer
 from .mask import LabelMask as LabelMask
 from .multi_label import MultiLabelScorer as MultiLabelScorer
+from .number import NumberScorer as NumberScorer
 from .pipeline import PipelineScorer as PipelineScorer
 from .runnable import RunnableScorer as RunnableScorer
 from .seen_texts import SeenTexts as SeenTexts

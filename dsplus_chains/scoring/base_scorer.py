@@ -26,16 +26,17 @@ from dsplus_chains.schema import (
     html_box,
     shown,
 )
-from dsplus_chains.scoring.record_start import UnreadableTextError, start_record, with_prediction
+from dsplus_chains.scoring.record_start import InputKey, UnreadableTextError, start_record, with_prediction
 
 
 class BaseScorer(BatchRunnable[Any, Any]):
     """A Runnable from an input to a record with a `prediction`.
 
-    A subclass says how a batch of texts is predicted.
+    A subclass says how a batch of texts is predicted. An input may also be a pair of texts, as a tuple. It is read as a
+    `TextPair`, which is a text too.
 
     Args:
-        input_key: Key of a dict under which the text is.
+        input_key: Key of a dict under which the text is. Two keys, as a tuple, make a pair.
         on_error: With "raise", a text that the small model fails at is an error. With "defer" its prediction has no
             label, so that a branch asks the large model. The record then says why, under `small_error`. An empty text
             counts as one that the model fails at. A model that keeps failing is not asked for a while. A bug in your
@@ -44,10 +45,10 @@ class BaseScorer(BatchRunnable[Any, Any]):
             call of the scorer is a model call. A scorer that asks another Runnable takes None alone.
     """
 
-    input_type: ClassVar[Any] = str | dict[str, Any]
+    input_type: ClassVar[Any] = str | tuple[str, str] | dict[str, Any]
     output_type: ClassVar[Any] = ShuntRecord
 
-    input_key: str = Field(default="input", min_length=1)
+    input_key: InputKey = "input"
     on_error: Literal["raise", "defer"] = "raise"
     micro_batch: int | None = Field(default=None, ge=2)
 
@@ -56,6 +57,11 @@ class BaseScorer(BatchRunnable[Any, Any]):
     def deferring(self) -> Self:
         """The same scorer, where a text that it fails at is deferred. What it holds is shared, and so are its locks."""
         return self.model_copy(update={"on_error": "defer"})
+
+    @property
+    def pairs(self) -> bool | None:
+        """Whether it takes pairs of texts. None if it takes them as well as single texts."""
+        return None
 
     @model_validator(mode="after")
     def _only_a_model_of_its_own_is_shared(self) -> Self:
@@ -185,7 +191,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
         rows: list[int] = []
         for row, value in enumerate(inputs):
             try:
-                results.append(start_record(value, input_key=self.input_key))
+                results.append(start_record(value, input_key=self.input_key, pairs=self.pairs))
                 rows.append(row)
             except UnreadableTextError as error:
                 results.append(error if self.on_error == "raise" else _deferred(error.record, error))

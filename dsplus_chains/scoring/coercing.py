@@ -10,11 +10,12 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.running.recorder import Recorder, marked
 from dsplus_chains.scoring.base_scorer import BaseScorer
+from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.runnable import RunnableScorer
 
 
 def as_scorer(
-    scorer: Any, *, labels: Sequence[Any] | None, input_key: str | None, on_error: Literal["raise", "defer"]
+    scorer: Any, *, labels: Sequence[Any] | None, input_key: InputKey | None, on_error: Literal["raise", "defer"]
 ) -> tuple[Any, BaseScorer]:
     """The first part of a chain, and the scorer inside of it.
 

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.encoder import Encoder, recipe_of
-from dsplus_chains.schema import TrainingDataError, brief_repr, share
+from dsplus_chains.encoding.pair import PairEncoder
+from dsplus_chains.schema import TextPair, TrainingDataError, brief_repr
+from dsplus_chains.scoring.member_report import MemberReport
 from dsplus_chains.scoring.members.head import Targets
 from dsplus_chains.scoring.members.lessons import Lessons
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
+from dsplus_chains.scoring.members.likeness import LikenessMember, measures_of
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
 from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows, mix, mixing_weights
@@ -27,7 +30,7 @@ from dsplus_chains.scoring.members.steps import Steps
 from dsplus_chains.scoring.soft_rows import SoftRows
 
 MEMBERS: dict[str, type[Member]] = {
-    member.kind: member for member in (LinearMember, MlpMember, LexicalMember, NeighborMember)
+    member.kind: member for member in (LinearMember, MlpMember, LexicalMember, NeighborMember, LikenessMember)
 }
 ModelName: TypeAlias = Literal["auto", "linear"]
 MODELS: dict[ModelName, tuple[str, ...]] = {
@@ -54,32 +57,6 @@ and much in them is not about the task."""
 
 PROBE = "The quick brown fox jumps over the lazy dog."
 """A text whose vector shows whether an encoder is the one that the members were fitted on."""
-
-
-@brief_repr
-@dataclass(frozen=True, kw_only=True)
-class MemberReport:
-    """The worth of one member.
-
-    Args:
-        name: Kind of the member.
-        weight: Its weight in the mixture. The weights of all members sum to the mixture's inverse temperature.
-        accuracy: Accuracy of the member alone, on examples it was not trained on. None if there were too few examples.
-        log_loss: Log loss of the member alone on these examples, in nats, with calibrated confidence. None likewise.
-    """
-
-    name: str
-    weight: float
-    accuracy: float | None = None
-    log_loss: float | None = None
-
-    @property
-    def line(self) -> str:
-        """The worth in a line of text."""
-        worth = "too few examples to say what it is worth"
-        if self.accuracy is not None and self.log_loss is not None:
-            worth = f"right on {share(self.accuracy)} out of fold, log loss {self.log_loss:.3f}"
-        return f"{self.name}: {worth}, weight {self.weight:.2f}"
 
 
 @brief_repr
@@ -165,7 +142,8 @@ class EnsembleClassifier:
             report = MemberReport(name=only.kind, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         views = _views(encoder)
-        plan = [(name, view) for name in MODELS[model] for view in (views if name == "linear" else (None,))]
+        names = (*MODELS[model], *(("likeness",) if isinstance(encoder, PairEncoder) else ()))
+        plan = [(name, view) for name in names for view in (views if name == "linear" else (None,))]
         features = None
         if "lexical" in MODELS[model]:
             features = batch.once(("lexical", seed), lambda: LexicalFeatures.fit(batch.texts, seed=seed))
@@ -236,7 +214,7 @@ class EnsembleClassifier:
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything to keep, as settings of JSON values and as arrays."""
         made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
-        settings: dict[str, Any] = {**made, "members": []}
+        settings: dict[str, Any] = {**made, **({"pairs": True} if self.pairs else {}), "members": []}
         arrays: Arrays = {"weights": self.weights, "probe": self.probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances
@@ -251,8 +229,14 @@ class EnsembleClassifier:
         return settings, arrays
 
     def probe(self) -> NDArray[np.float32]:
-        """The vector of a fixed text, which tells one encoder from another."""
-        return np.ascontiguousarray(self.encoder.encode([PROBE])[0])
+        """The vector of a fixed text, or of a pair of it, which tells one encoder from another."""
+        fixed = TextPair(PROBE, PROBE) if self.pairs else PROBE
+        return np.ascontiguousarray(self.encoder.encode([fixed])[0])
+
+    @property
+    def pairs(self) -> bool:
+        """Whether it reads pairs of texts."""
+        return isinstance(self.encoder, PairEncoder)
 
 
 def _near(members: Sequence[Member]) -> NeighborMember | None:
@@ -288,6 +272,8 @@ def _fit(
             return member if steps is None else member.stepped(batch.vectors, steps, seed=seed)
         case "neighbors":
             return NeighborMember.fit(vectors, known, n_classes)
+        case "likeness":
+            return LikenessMember.fit(measures_of(batch)[rows], known, n_classes)
         case "lexical" if features is not None:
             return LexicalMember.fit(features.part(rows), known, n_classes)
         case _:

@@ -39,18 +39,20 @@ class HeldOut:
         cls,
         texts: Sequence[str],
         targets: NDArray[np.int64],
-        logs: NDArray[np.float64],
+        logs: NDArray[np.float64] | None,
         *,
-        judged: NDArray[np.int64],
-    ) -> HeldOut:
-        """The rows that a fit is judged by.
+        judged: NDArray[np.int64] | None,
+    ) -> HeldOut | None:
+        """The rows that a fit is judged by. None if nothing was held out.
 
         Args:
             texts: All texts.
             targets: The class number of each.
-            logs: Out-of-fold log-probabilities of shape [n texts, classes].
-            judged: The numbers of the rows, one of each text.
+            logs: Out-of-fold log-probabilities of shape [n texts, classes]. None with too few examples.
+            judged: The numbers of the rows, one of each text. None likewise.
         """
+        if logs is None or judged is None:
+            return None
         hashes = np.array([text_hash(texts[row]) for row in judged.tolist()], dtype=np.uint64)
         return cls(texts=hashes, targets=targets[judged], logs=logs[judged])
 

@@ -18,6 +18,7 @@ from dsplus_chains.schema import Prediction, TagsPrediction, Training, TrainingD
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
@@ -48,7 +49,7 @@ class MultiLabelScorer(BaseScorer):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[tuple[str, str]],
         tags: Sequence[Collection[str]],
         *,
         encoder: str | Encoder | Embeddings = "auto",
@@ -56,19 +57,19 @@ class MultiLabelScorer(BaseScorer):
         calibration: CalibrationName = "temperature",
         seed: int = 0,
         device: str | None = None,
-        input_key: str = "input",
+        input_key: InputKey = "input",
     ) -> Self:
         """Fit one head for each tag on the same vectors.
 
         Args:
-            texts: The examples.
+            texts: The examples, or pairs of texts.
             tags: The tags of each example, such as ``[["billing", "urgent"], []]``.
             encoder: See `SmallModelScorer.fit`, as the arguments below.
             model: The members of each head.
             calibration: Calibration of each head's confidence.
             seed: Seed of all random draws.
             device: Device of the encoder.
-            input_key: The key of a dict under which the text will be.
+            input_key: The key of a dict under which the text will be, or the two keys of a pair.
 
         Raises:
             TrainingDataError: Lengths differ, or there is no tag. Or fewer than two examples have a tag, or lack it.
@@ -86,7 +87,7 @@ class MultiLabelScorer(BaseScorer):
                 raise TrainingDataError(msg)
         rows, _, _ = check_examples(texts, next(iter(has.values())))
         copies = Copies.find(rows, [tuple(sorted(given)) for given in sets])
-        batch = TextBatch(rows, as_encoder(encoder, device=device))
+        batch = TextBatch.reading(rows, as_encoder(encoder, device=device))
         heads = {
             tag: EnsembleClassifier.fit(
                 rows,
@@ -113,6 +114,12 @@ class MultiLabelScorer(BaseScorer):
     def fields(self) -> dict[str, Self]:
         """The scorer for each tag, as `shunt` takes it. It is asked once for all of them."""
         return dict.fromkeys(self.heads, self)
+
+    @property
+    @override
+    def pairs(self) -> bool:
+        """Whether it was fitted on pairs of texts."""
+        return next(iter(self.heads.values())).pairs
 
     @property
     def encoder(self) -> Encoder:

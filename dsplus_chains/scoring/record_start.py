@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from dsplus_chains.schema import InvalidInputError, Prediction, check_sound, shown, what_came
+from pydantic import Field
+
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Prediction,
+    TextPair,
+    as_pair,
+    check_sound,
+    read_pair,
+    shown,
+    sides_of,
+    what_came,
+)
+
+Key: TypeAlias = Annotated[str, Field(min_length=1)]
+InputKey: TypeAlias = Key | tuple[Key, Key]
+"""The key of a dict under which the text is, or the two keys under which the texts of a pair are."""
 
 _OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused", "small_error")
 """Keys that a chain writes. A record that has been through a scorer may hold them. A caller's own dict may not."""
@@ -27,17 +43,19 @@ class UnreadableTextError(InvalidInputError):
         return UnreadableTextError, (str(self), self.record)
 
 
-def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
-    """The record of one input of a chain, which is a text or a dict that holds one.
+def start_record(value: Any, *, input_key: InputKey, pairs: bool | None = None) -> dict[str, Any]:
+    """The record of one input of a chain, which is a text, a pair of texts, or a dict that holds one.
 
     Args:
-        value: A string, or a dict. All keys of the dict are kept. The dict itself becomes `called_with`.
-        input_key: The key of a dict under which the text is. The text becomes `input`.
+        value: A string, a tuple of two, or a dict. All keys of the dict are kept. What is no string itself becomes
+            `called_with`.
+        input_key: The key of a dict under which the text is. The text becomes `input`. Two keys make a pair.
+        pairs: Whether the input has to be a pair. None takes a text as well as a pair.
 
     Raises:
         UnreadableTextError: The text is empty, or holds half of a character.
-        InvalidInputError: There is no text. Or the dict has a different `input` already. Or its own
-            keys stand where the chain writes its results.
+        InvalidInputError: There is no text, or a text in place of a pair, or the reverse. Or the dict has a different
+            `input` already. Or its own keys stand where the chain writes its results.
 
     Example:
         >>> start_record("broke at once", input_key="input")
@@ -46,10 +64,13 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
         ['called_with', 'id', 'input', 'review']
     """
     if isinstance(value, Mapping):
-        if input_key not in value:
-            msg = f"Got {what_came(value)} but expected the text under {input_key!r}. Name its key with input_key=..."
+        keys = (input_key,) if isinstance(input_key, str) else input_key
+        if missing := [key for key in keys if key not in value]:
+            msg = f"Got {what_came(value)} but expected the text under {missing[0]!r}. Name its key with input_key=..."
             raise InvalidInputError(msg)
-        text = value[input_key]
+        found = value[input_key] if isinstance(input_key, str) else tuple(value[key] for key in keys)
+        where = f"{input_key!r}: "
+        text = _as_input(found, where, pairs)
         taken = [key for key in _OURS if key in value]
         if taken and not isinstance(value.get("prediction"), Prediction):
             msg = (
@@ -57,7 +78,7 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
                 "yours, so that they are not lost"
             )
             raise InvalidInputError(msg)
-        if "input" in value and value["input"] is not text and value["input"] != text:
+        if "input" in value and value["input"] is not found and value["input"] != text:
             msg = (
                 f"Got a dict that holds one text under {input_key!r} and another under 'input', which is where the "
                 "record keeps what is scored. Rename the one under 'input'"
@@ -66,8 +87,9 @@ def start_record(value: Any, *, input_key: str) -> dict[str, Any]:
         record = {**value, "input": text}
         if "prediction" not in value:
             record["called_with"] = value
-        return _checked(record, f"{input_key!r}: ")
-    return _checked({"input": value}, "")
+        return _checked(record, where)
+    text = _as_input(value, "", pairs)
+    return _checked({"input": text} if isinstance(value, str) else {"input": text, "called_with": value}, "")
 
 
 def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
@@ -78,14 +100,34 @@ def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str,
     return {**record, "prediction": prediction, "tiers": [*record.get("tiers", ()), earlier]}
 
 
-def _checked(record: dict[str, Any], where: str) -> dict[str, Any]:
-    """The record, if its `input` is a text that can be read."""
-    text = record["input"]
-    if not isinstance(text, str):
-        msg = f"Got {where}{what_came(text)} but expected a text (a string)"
+def _as_input(found: Any, where: str, pairs: bool | None) -> str:
+    """What is scored: a text, or a pair of texts.
+
+    Raises:
+        InvalidInputError: It is neither, or the other one than expected.
+    """
+    if pairs:
+        return read_pair(found, where=where)
+    is_pair = isinstance(found, TextPair) or (isinstance(found, tuple) and as_pair(found) is not None)
+    if is_pair and pairs is False:
+        msg = (
+            f"Got {where}{what_came(found)} but the small model was fitted on single texts. Fit it on pairs, or give "
+            "it one text"
+        )
         raise InvalidInputError(msg)
-    if not text.strip():
-        msg = f"Got {where}{shown(text)} but expected a text with at least one character that is not white space"
+    if is_pair:
+        return read_pair(found)
+    if not isinstance(found, str):
+        msg = f"Got {where}{what_came(found)} but expected a text (a string)"
+        raise InvalidInputError(msg)
+    return found
+
+
+def _checked(record: dict[str, Any], where: str) -> dict[str, Any]:
+    """The record, if its `input` is a text that can be read, or two such texts."""
+    text = record["input"]
+    if empty := [side for side in sides_of(text) if not side.strip()]:
+        msg = f"Got {where}{shown(empty[0])} but expected a text with at least one character that is not white space"
         raise UnreadableTextError(msg, record)
     try:
         check_sound(text, where=where)

@@ -15,9 +15,11 @@ from dsplus_chains.calibration.calibration_maps import Calibration, calibration_
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder, load_encoder
+from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import BundleError, describe_error, first_fault, shown
-from dsplus_chains.scoring.ensemble import MEMBERS, EnsembleClassifier, MemberReport
+from dsplus_chains.scoring.ensemble import MEMBERS, EnsembleClassifier
 from dsplus_chains.scoring.held_out import HeldOut
+from dsplus_chains.scoring.member_report import MemberReport
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 from dsplus_chains.scoring.state import StoredClassifier, unpack_state
 from dsplus_chains.scoring.training_rows import TrainingRows
@@ -50,6 +52,10 @@ def restore(
     told = state.classifier
 
     def find_encoder() -> Encoder:
+        found = find_encoder_of_texts()
+        return PairEncoder(encoder=found) if told.pairs and not isinstance(found, PairEncoder) else found
+
+    def find_encoder_of_texts() -> Encoder:
         if encoder is not None:
             return as_encoder(encoder, device=device)
         if told.encoder_recipe is not None:

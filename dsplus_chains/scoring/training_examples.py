@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from dsplus_chains.schema import (
     InvalidInputError,
+    TextPair,
     TrainingDataError,
     as_cell,
     as_label,
+    as_pair,
     check_labels,
     check_sound,
     column_of,
@@ -21,6 +23,7 @@ from dsplus_chains.schema import (
     is_missing,
     is_one_line,
     shown,
+    sides_of,
 )
 
 
@@ -28,7 +31,7 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
     """The texts as a list, the labels in order of first appearance, and each row's class number.
 
     Args:
-        texts: Any sequence of strings, such as a list, an array, or a column of a data frame.
+        texts: See `read_inputs`.
         labels: As many labels, all of one type.
 
     Raises:
@@ -40,17 +43,12 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
         (('x', 'y'), array([0, 1, 0, 1]))
     """
     try:
-        rows, told = column_of(texts, "texts"), column_of(labels, "labels")
-        if len(rows) != len(told):
-            msg = f"Got {len(rows)} texts and {len(told)} labels but expected as many of one as of the other"
-            raise TrainingDataError(msg)
-        for row, text in enumerate(rows):
-            if not isinstance(text, str) or is_missing(text):
-                msg = f"Got texts[{row}]={shown(text)} but expected a text that is not empty; drop or mend such rows"
-                raise TrainingDataError(msg)
-            check_sound(text, where=f"texts[{row}]=")
+        rows, told = read_inputs(texts), column_of(labels, "labels")
     except InvalidInputError as error:
         raise TrainingDataError(str(error)) from error
+    if len(rows) != len(told):
+        msg = f"Got {len(rows)} texts and {len(told)} labels but expected as many of one as of the other"
+        raise TrainingDataError(msg)
     given = [as_cell(label) for label in told]
     if wrong := [row for row, label in enumerate(given) if not _is_label(label)]:
         # A gap turns a column of integers into floats, so a gap is named before anything else.
@@ -70,7 +68,38 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
         msg = f"Got only one example each of {rare[:10]} but expected at least two a label; add some or drop the label"
         raise TrainingDataError(msg)
     numbers = {label: number for number, label in enumerate(names)}
-    return [as_label(text) for text in rows], names, np.array([numbers[label] for label in given], dtype=np.int64)
+    return rows, names, np.array([numbers[label] for label in given], dtype=np.int64)
+
+
+def read_inputs(texts: Any) -> list[str]:
+    """The texts of examples, or their pairs of texts.
+
+    Args:
+        texts: A list of strings, an array, or a column of a data frame. Or a list of pairs, or a table of two columns.
+
+    Raises:
+        InvalidInputError: It is no column. Or something in it is no text, or is empty. Or only some rows are pairs.
+
+    Example:
+        >>> [pair.second for pair in read_inputs([("Where?", "Here."), ("When?", "Today.")])]
+        ['Here.', 'Today.']
+    """
+    is_table = len(getattr(texts, "shape", ())) == 2 and texts.shape[1] == 2
+    given = np.asarray(texts).tolist() if is_table else column_of(texts, "texts")
+    pairs = [as_pair(text) for text in given]
+    lone = next((row for row, pair in enumerate(pairs) if pair is None), None)
+    first = next((row for row, text in enumerate(given) if pairs[row] is not None and not isinstance(text, str)), None)
+    if lone is not None and first is not None:
+        msg = f"Got a pair in texts[{first}] and texts[{lone}]={shown(given[lone])} but expected pairs of texts alone"
+        raise InvalidInputError(msg)
+    rows = given if lone is not None else [pair for pair in pairs if pair is not None]
+    for row, text in enumerate(rows):
+        if not isinstance(text, str) or any(map(is_missing, sides_of(text))):
+            kind = "a text that is not empty" if isinstance(text, str) else "a text that is not empty, or a pair of two"
+            msg = f"Got texts[{row}]={shown(text)} but expected {kind}; drop or mend such rows"
+            raise InvalidInputError(msg)
+        check_sound(text, where=f"texts[{row}]=")
+    return [text if isinstance(text, TextPair) else as_label(text) for text in rows]
 
 
 def _is_label(value: Any) -> bool:

@@ -20,6 +20,7 @@ from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.saved_place import SavedPlace
 from dsplus_chains.scoring.small_model import SmallModelScorer
+from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage import bundle_files as files
 from dsplus_chains.storage.bundle_examples import read_examples, write_examples
 from dsplus_chains.storage.hub import OnHub
@@ -85,7 +86,7 @@ class Bundle(OnHub):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[tuple[str, str]],
         labels: Sequence[Any],
         *,
         encoder: str | Encoder | Embeddings = "auto",
@@ -97,7 +98,7 @@ class Bundle(OnHub):
         """Fit a small model on labelled examples. Keep the examples, to show some to the large model.
 
         Args:
-            texts: The texts of the examples.
+            texts: The texts of the examples, or pairs of texts.
             labels: One label for each text.
             encoder: The encoder of the small model. See `SmallModelScorer.fit`.
             keep_examples: Whether the bundle keeps the texts, so that some can be shown to the large model.
@@ -110,15 +111,16 @@ class Bundle(OnHub):
             BundleError: The settings do not fit these labels.
         """
         scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed)
+        rows = read_inputs(texts)
         if keep_examples:
             settings["examples"] = ExemplarSelector.fit(
-                texts,
+                rows,
                 labels,
                 encoder=scorer.encoder,
                 predictions=scorer.out_of_fold,
                 vectors=scorer.example_vectors,
             )
-        told = provenance(list(texts), list(labels), seed=seed, **(metadata or {}))
+        told = provenance(rows, list(labels), seed=seed, **(metadata or {}))
         return cls(scorer=scorer, metadata=told, **settings)
 
     @property

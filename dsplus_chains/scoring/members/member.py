@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.pair import PairEncoder
+from dsplus_chains.schema import TextPair, TrainingDataError, as_pair
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -27,6 +29,27 @@ class TextBatch:
         self.texts = texts
         self.encoder = encoder
         self._found: dict[Any, Any] = {}
+
+    @classmethod
+    def reading(cls, texts: Sequence[str], encoder: Encoder) -> Self:
+        """A batch of examples. Pairs of texts are encoded as pairs.
+
+        Args:
+            texts: The texts, or pairs of them. Strings in which pairs are written count as pairs.
+            encoder: Encoder of texts, or of pairs.
+
+        Raises:
+            TrainingDataError: There are single texts beside pairs, or for an encoder of pairs.
+        """
+        pairs = [pair for pair in map(as_pair, texts) if pair is not None]
+        if pairs and len(pairs) == len(texts):
+            return cls(pairs, encoder if isinstance(encoder, PairEncoder) else PairEncoder(encoder=encoder))
+        if isinstance(encoder, PairEncoder) or any(isinstance(text, TextPair) for text in texts):
+            msg = (
+                f"Got {len(texts) - len(pairs)} single texts among {len(texts)} rows but expected pairs of texts alone"
+            )
+            raise TrainingDataError(msg)
+        return cls(texts, encoder)
 
     @property
     def vectors(self) -> NDArray[np.float32]:

@@ -1,0 +1,192 @@
+"""`NumberScorer` is a small model that answers with a number, and says how likely it is right within a tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from numpy.typing import NDArray
+from pydantic import Field, InstanceOf
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from typing_extensions import override
+
+from dsplus_chains.calibration.joint import JointConfidence
+from dsplus_chains.calibration.tolerance import ErrorSpread
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.encoding.pair import PairEncoder
+from dsplus_chains.schema import InvalidInputError, Prediction, TrainingDataError, column_of, is_missing, shown
+from dsplus_chains.scoring.base_scorer import BaseScorer
+from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.record_start import InputKey
+from dsplus_chains.scoring.training_examples import read_inputs
+from dsplus_chains.scoring.training_rows import Copies, TrainingRows
+
+ENOUGH = 50
+"""Smallest number of different examples. With fewer, nothing can be said of the errors."""
+FOLDS = 5
+
+
+class NumberScorer(BaseScorer):
+    """Predicts a number for each input, such as stars or a price. A whole batch is one encode and two linear models.
+
+    The `value` of its prediction is the number. The confidence is the probability that the number is right within
+    `tolerance`. It comes from errors on training examples that the model had not seen. It is lower where an input is
+    difficult, since a second model has learned how large the errors are.
+
+    If all training values are whole, so are the answers. No answer lies outside the range of the training values.
+
+    `shunt` takes it for a field that is a number: ``fields={"stars": scorer}``. A field of whole numbers gets such, and
+    the bounds of the field hold.
+
+    Args:
+        encoder: Encoder of the texts.
+        regressor: Model from vectors to numbers.
+        difficulty: Model from vectors to the logarithm of the error to expect.
+        spread: How the errors are spread, in terms of the difficulty.
+        curve: What the confidence by this spread is worth, on examples that the models had not seen.
+        tolerance: Largest error that counts as right.
+        training_rows: What it was fitted on. Predictions for these texts are marked (`Prediction.training`).
+        input_key: The key of a dict under which the text is.
+
+    Example:
+        >>> scorer = NumberScorer.fit(reviews, stars, tolerance=1)  # doctest: +SKIP
+        >>> prediction = scorer.invoke("I love it")["prediction"]  # doctest: +SKIP
+        >>> prediction.value, prediction.confidence  # doctest: +SKIP
+        (5, 0.91)
+    """
+
+    encoder: InstanceOf[Encoder]
+    regressor: InstanceOf[Pipeline]
+    difficulty: InstanceOf[Pipeline]
+    spread: InstanceOf[ErrorSpread]
+    curve: InstanceOf[JointConfidence]
+    tolerance: float = Field(ge=0)
+    training_rows: InstanceOf[TrainingRows] | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Sequence[str] | Sequence[tuple[str, str]],
+        values: Sequence[float],
+        *,
+        tolerance: float,
+        encoder: str | Encoder | Embeddings = "auto",
+        device: str | None = None,
+        input_key: InputKey = "input",
+    ) -> Self:
+        """Fit the two models, and find out how large the errors are on rows that they have not seen.
+
+        Copies of a text are held out together, and each text counts once for the confidence.
+
+        Args:
+            texts: The examples, or pairs of texts. See `SmallModelScorer.fit`.
+            values: As many numbers.
+            tolerance: Largest error that counts as right, in the unit of the values. 0 asks for the exact number.
+            encoder: See `SmallModelScorer.fit`, as the arguments below.
+            device: Device of the encoder.
+            input_key: The key of a dict under which the text will be.
+
+        Raises:
+            TrainingDataError: Lengths differ, something is no text or number, or there are too few examples.
+        """
+        rows, truths = _checked(texts, values)
+        copies = Copies.find(rows, truths.tolist())
+        judged = np.unique(copies.copy_of)
+        if len(judged) < ENOUGH:
+            msg = f"Got {len(judged)} different examples but expected {ENOUGH} or more, to tell how large errors are"
+            raise TrainingDataError(msg)
+        batch = TextBatch.reading(rows, as_encoder(encoder, device=device))
+        vectors = batch.vectors.astype(np.float64)
+        folds = {"cv": GroupKFold(FOLDS), "groups": copies.copy_of}
+        said = cross_val_predict(_linear(), vectors, truths, **folds)
+        errors = np.log(np.abs(truths - said) + 0.1 * max(float(truths.std()), 1e-9))
+        difficulties = np.exp(cross_val_predict(_linear(), vectors, errors, **folds))
+        known, held, difficult = truths[judged], said[judged], difficulties[judged]
+        spread = ErrorSpread.fit(known, held, difficult).bounded(
+            whole=bool((truths == np.rint(truths)).all()), low=float(truths.min()), high=float(truths.max())
+        )
+        answers, raw = spread.apply(held, difficult, tolerance=tolerance)
+        return cls(
+            encoder=batch.encoder,
+            regressor=_linear().fit(vectors, truths),
+            difficulty=_linear().fit(vectors, errors),
+            spread=spread,
+            curve=JointConfidence.fit(raw[:, None], np.abs(known - answers) <= tolerance),
+            tolerance=tolerance,
+            training_rows=copies.rows,
+            input_key=input_key,
+        )
+
+    @property
+    @override
+    def pairs(self) -> bool:
+        """Whether it was fitted on pairs of texts."""
+        return isinstance(self.encoder, PairEncoder)
+
+    def bounded(self, *, whole: bool, low: float, high: float) -> Self:
+        """The same model for numbers that are whole or bounded. The confidence is that of the numbers it then gives.
+
+        Raises:
+            InvalidInputError: No number is left that it could give.
+        """
+        spread = self.spread.bounded(whole=whole, low=low, high=high)
+        first, last = (np.ceil(spread.low), np.floor(spread.high)) if spread.whole else (spread.low, spread.high)
+        if first > last:
+            got = f"{self.spread.low:g} to {self.spread.high:g}"
+            msg = f"Got a small model of numbers from {got} but expected some from {low:g} to {high:g}"
+            raise InvalidInputError(msg)
+        return self.model_copy(update={"spread": spread})
+
+    @override
+    def _facts(self) -> dict[str, Any]:
+        return {**super()._facts(), "tolerance": self.tolerance, "encoder": self.encoder.name}
+
+    @override
+    def _predict(self, texts: list[str]) -> list[Prediction]:
+        vectors = self.encoder.encode(texts).astype(np.float64)
+        said, difficult = self.regressor.predict(vectors), np.exp(self.difficulty.predict(vectors))
+        values, raw = self.spread.apply(said, difficult, tolerance=self.tolerance)
+        sure = self.curve.apply(raw[:, None])
+        seen = [False] * len(texts) if self.training_rows is None else self.training_rows.texts.has(texts)
+        return [
+            Prediction.model_validate(
+                {
+                    "value": int(value) if self.spread.whole else value,
+                    "confidence": confidence,
+                    "training": "seen" if old else None,
+                }
+            )
+            for value, confidence, old in zip(values.tolist(), sure.tolist(), seen, strict=True)
+        ]
+
+
+def _linear() -> Pipeline:
+    """A ridge regression, which chooses its penalty by itself."""
+    return make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(0, 5, 11)))
+
+
+def _checked(texts: Any, values: Any) -> tuple[list[str], NDArray[np.float64]]:
+    """The texts and the numbers.
+
+    Raises:
+        TrainingDataError: Lengths differ, or something is no text or number.
+    """
+    try:
+        rows, told = read_inputs(texts), column_of(values, "values")
+    except InvalidInputError as error:
+        raise TrainingDataError(str(error)) from error
+    if len(rows) != len(told):
+        msg = f"Got {len(rows)} texts and {len(told)} values but expected as many of one as of the other"
+        raise TrainingDataError(msg)
+    for row, value in enumerate(told):
+        is_number = not is_missing(value) and not isinstance(value, (str, bytes, bool, np.bool_))
+        if not is_number or not np.isfinite(float(value)):
+            msg = f"Got values[{row}]={shown(value)} but expected a finite number; drop or mend such rows"
+            raise TrainingDataError(msg)
+    return rows, np.asarray([float(value) for value in told])
