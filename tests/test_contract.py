@@ -56,6 +56,7 @@ from dsplus_chains import (
     SubtaskDecomposer,
     SubtaskPlanner,
     SubtaskResult,
+    VerifiedScorer,
     data_shunt,
     record_answers,
     shunt,
@@ -177,6 +178,19 @@ def make_chat_model_scorer():
     prompt = HintPromptBuilder(labels=SENTIMENTS, instruction="Which sentiment?", hints="none")
     parser = LabelParser(labels=SENTIMENTS)
     return ChatModelScorer(chat_model=small, prompt=prompt, parser=parser, confidence="logprobs"), [small]
+
+
+def write_label(record: dict[str, Any]) -> str:
+    return predict(record["input"]).label
+
+
+def make_verified_scorer():
+    small, verifier = Recording(write_label), Recording(is_positive)
+    return VerifiedScorer(generators={"small": small}, samples=2, verifier=verifier), [small, verifier]
+
+
+def is_positive(record: dict[str, Any]) -> bool:
+    return record["candidate"] == "positive"
 
 
 def make_branch():
@@ -345,6 +359,7 @@ CASES = {
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
+    "VerifiedScorer": Case(make_verified_scorer, TEXT_INPUTS, "poison", VerifiedScorer, parts=2),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
     "StructuredShunt": Case(
         make_structured_shunt,
@@ -450,7 +465,7 @@ def assert_same(got: Any, expected: Any) -> None:
     if isinstance(expected, Prediction):
         assert got.label == expected.label
         assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
-        assert dict(got.probabilities) == pytest.approx(dict(expected.probabilities), abs=1e-5)
+        assert dict(got.probabilities or {}) == pytest.approx(dict(expected.probabilities or {}), abs=1e-5)
     elif isinstance(expected, AIMessage):
         assert got.content == expected.content
     elif isinstance(expected, dict):

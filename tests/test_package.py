@@ -75,6 +75,7 @@ MORE = [
     "SubtaskPlan",
     "SubtaskResult",
     "TrackRecord",
+    "VerifiedScorer",
     "TrainingDataError",
     "TrainingDataWarning",
     "WiringError",
