@@ -65,6 +65,7 @@ from dsplus_chains import (
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
 from dsplus_chains.subtasks import ResultTemplate
+from dsplus_chains.verifying import CodeTests
 
 SENTIMENTS = ["positive", "negative"]
 
@@ -191,6 +192,16 @@ def make_verified_scorer():
 
 def is_positive(record: dict[str, Any]) -> bool:
     return record["candidate"] == "positive"
+
+
+CODE_INPUTS = [
+    {"candidate": "def f(x): return 2 * x", "tests": ["assert f(2) == 4", "assert abs(f(1) - 2) < 1"]},
+    {"candidate": "def f(x): return 3", "tests": "assert f(2) == 4"},
+]
+
+
+def make_code_tests():
+    return CodeTests(tests="tests"), []
 
 
 def make_branch():
@@ -359,6 +370,7 @@ CASES = {
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
+    "CodeTests": Case(make_code_tests, CODE_INPUTS, "no record", CodeTests),
     "VerifiedScorer": Case(make_verified_scorer, TEXT_INPUTS, "poison", VerifiedScorer, parts=2),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
     "StructuredShunt": Case(

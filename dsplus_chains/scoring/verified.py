@@ -22,8 +22,8 @@ from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import Prediction, WiringError, canonical_text, describe_error, same_label
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.verifying.solution_table import best_pair, table_of
 from dsplus_chains.verifying.candidate_verdict import Verdict, as_verdict
+from dsplus_chains.verifying.solution_table import best_pair, table_of
 from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
 
 if TYPE_CHECKING:

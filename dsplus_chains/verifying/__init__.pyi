@@ -1,4 +1,13 @@
+from .bubblewrap import BubblewrapExecutor as BubblewrapExecutor
 from .candidate_verdict import Check as Check
 from .candidate_verdict import Verdict as Verdict
 from .candidate_verdict import as_verdict as as_verdict
+from .code_tests import CodeTests as CodeTests
+from .executor import Executor as Executor
+from .executor import ExecutorError as ExecutorError
+from .executor import Job as Job
+from .executor import Outcome as Outcome
+from .monty_executor import MontyExecutor as MontyExecutor
+from .process_executor import ProcessExecutor as ProcessExecutor
+from .unsafe_subprocess import UnsafeSubprocessExecutor as UnsafeSubprocessExecutor
 from .verified_prediction import VerifiedPrediction as VerifiedPrediction

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsplus_chains.verifying.solution_table import best_pair, table_of
 from dsplus_chains.verifying.candidate_verdict import Check, Verdict, as_verdict
+from dsplus_chains.verifying.solution_table import best_pair, table_of
 
 TABLES = st.integers(1, 5).flatmap(
     lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=1, max_size=5)
