@@ -6,10 +6,12 @@ import asyncio
 import copy
 import math
 import pickle
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import isabstract
+from pathlib import Path
 from pkgutil import iter_modules
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -65,7 +67,7 @@ from dsplus_chains import (
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
 from dsplus_chains.subtasks import ResultTemplate
-from dsplus_chains.verifying import CodeTests
+from dsplus_chains.verifying import Agreement, CodeTests, SchemaVerifier, SqlVerifier
 
 SENTIMENTS = ["positive", "negative"]
 
@@ -202,6 +204,20 @@ CODE_INPUTS = [
 
 def make_code_tests():
     return CodeTests(tests="tests"), []
+
+
+def make_agreement():
+    return Agreement(), []
+
+
+def make_schema_verifier():
+    return SchemaVerifier(form={"type": "object", "required": ["a"]}), []
+
+
+def make_sql_verifier():
+    path = Path(tempfile.mkdtemp()) / "empty.db"
+    path.touch()
+    return SqlVerifier(database=path), []
 
 
 def make_branch():
@@ -370,6 +386,13 @@ CASES = {
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
+    "Agreement": Case(
+        make_agreement, [{"candidate": one, "candidates": ["a", "A", "b"]} for one in "ab"], "no record", Agreement
+    ),
+    "SchemaVerifier": Case(
+        make_schema_verifier, [{"candidate": "{}"}, {"candidate": '{"a": 1}'}], "no record", SchemaVerifier
+    ),
+    "SqlVerifier": Case(make_sql_verifier, [{"candidate": "SELECT 1"}, {"candidate": "x"}], "no record", SqlVerifier),
     "CodeTests": Case(make_code_tests, CODE_INPUTS, "no record", CodeTests),
     "VerifiedScorer": Case(make_verified_scorer, TEXT_INPUTS, "poison", VerifiedScorer, parts=2),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),

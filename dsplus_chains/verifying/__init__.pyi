@@ -1,3 +1,4 @@
+from .agreement import Agreement as Agreement
 from .bubblewrap import BubblewrapExecutor as BubblewrapExecutor
 from .candidate_verdict import Check as Check
 from .candidate_verdict import Verdict as Verdict
@@ -9,5 +10,7 @@ from .executor import Job as Job
 from .executor import Outcome as Outcome
 from .monty_executor import MontyExecutor as MontyExecutor
 from .process_executor import ProcessExecutor as ProcessExecutor
+from .schema_verifier import SchemaVerifier as SchemaVerifier
+from .sql_verifier import SqlVerifier as SqlVerifier
 from .unsafe_subprocess import UnsafeSubprocessExecutor as UnsafeSubprocessExecutor
 from .verified_prediction import VerifiedPrediction as VerifiedPrediction
