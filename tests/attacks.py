@@ -64,6 +64,8 @@ CHEATS = {
     "a value that holds itself": "def f(x):\n    v = []\n    v.append(v)\n    return v",
     "code nested too deeply": "f = " + "-" * 50_000 + "1",
     "a regular expression that takes for ever": "import re\ndef f(x): return re.match('(a|a)*$', 'a' * 60 + 'b')",
+    "a trailing tuple": "def f(x): return 3\n(1, 2, 4)",
+    "half of a character in the code": "def f(x): return 3  # \ud800",
     "null bytes": "def f(x): return 3\n\0",
     "half of a character": "def f(x): return '\\ud800'",
 }

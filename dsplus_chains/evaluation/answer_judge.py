@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, TypeAlias
 
 from langchain_core.messages import BaseMessage
@@ -80,7 +80,7 @@ class AnswerJudge:
                 {**self._records[row], "candidate": answers[row], "reference": self.references[row]} for row in rows
             ]
             return [as_verdict(output).passed for output in (judge.batch(questions) if questions else [])]
-        takes_record = len(signature(judge).parameters) > 2
+        takes_record = _needs(judge) > 2
         found = []
         for row in rows:
             record = (self._records[row],) if takes_record else ()
@@ -90,6 +90,16 @@ class AnswerJudge:
                 raise InvalidInputError(msg)
             found.append(bool(right))
         return found
+
+
+def _needs(function: Callable[..., Any]) -> int:
+    """How many arguments a function needs by their place."""
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:  # some functions of C do not tell
+        return 2
+    by_place = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(one.kind in by_place and one.default is Parameter.empty for one in parameters)
 
 
 def _key(answer: Any) -> str:

@@ -45,8 +45,8 @@ def cut_test(
 ) -> CutTest:
     """Cut a test in two.
 
-    A name is the candidate's if it is neither a builtin nor known. So is the value of an expression that begins with
-    such a name, and a variable of the test that such an expression has to do with.
+    A name is the candidate's if it is neither a builtin nor known. So is an expression that begins with such a name.
+    So is a variable of the test that is in one statement with such a name.
 
     Args:
         test: Statements with at least one ``assert``. A function ``def check(candidate)`` that is called once is taken

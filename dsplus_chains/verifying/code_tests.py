@@ -77,13 +77,14 @@ class CodeTests(ComputingRunnable[Any, Verdict]):
         plans = by_row(self._plan, inputs)
         sound = [plan for plan in plans if not isinstance(plan, Exception)]
         ran = self.executor.run([_asking(plan) for plan in sound])
-        found = [_Judged(plan, outcomes) for plan, outcomes in zip(sound, ran, strict=True)]
-        left = [one for one in found if one.open]
+        found = by_row(lambda pair: _Judged(*pair), zip(sound, ran, strict=True))
+        left = [one for one in found if isinstance(one, _Judged) and one.open]
         if left:
             for one, outcomes in zip(left, self.executor.run([one.job() for one in left]), strict=True):
                 one.close(outcomes)
-        verdicts = iter(found)
-        return [plan if isinstance(plan, Exception) else next(verdicts).verdict() for plan in plans]
+        judged = iter(found)
+        known = [plan if isinstance(plan, Exception) else next(judged) for plan in plans]
+        return [one if isinstance(one, Exception) else one.verdict() for one in known]
 
     def _plan(self, record: Any) -> _Plan:
         if not isinstance(record, Mapping) or "candidate" not in record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import json
 import os
 import re
 import sys
@@ -35,7 +36,7 @@ class MontyExecutor(Value):
     Args:
         seconds: Time of the processor that one job may take.
         memory: Bytes that one job may hold.
-        output: Bytes that one job may print.
+        output: Bytes that one piece may print, and that one value may take.
         workers: Number of jobs that run at once. None takes one for each processor.
 
     Raises:
@@ -95,12 +96,17 @@ class MontyExecutor(Value):
             setup = ["None", *job.setup]  # an empty piece would bind no values
             for number, piece in enumerate([*setup, *job.steps], start=-len(setup)):
                 try:
-                    value = session.feed_run(
-                        _with_type(piece), inputs=given or None, print_callback=monty.CollectString(self.output)
-                    )
-                    outcome = _value(value)
+                    told = monty.CollectString(self.output)
+                    if _is_expression(piece):
+                        kind, value = session.feed_run(_with_type(piece), inputs=given or None, print_callback=told)
+                        outcome = self._value(kind, value)
+                    else:
+                        session.feed_run(piece, inputs=given or None, print_callback=told)
+                        outcome = Outcome(status="value")
                 except monty.MontyConversionError as error:
                     outcome = Outcome(status="unsupported", detail=str(error))
+                except UnicodeEncodeError as error:  # half of a character
+                    outcome = Outcome(status="raised", detail=f"SyntaxError: {error}")
                 except monty.MontyCrashedError as error:
                     ended = Outcome(
                         status="limit" if error.timed_out else "unsupported", detail=f"the interpreter ended: {error}"
@@ -121,6 +127,20 @@ class MontyExecutor(Value):
                     done.append(outcome)
         return tuple(done), False
 
+    def _value(self, kind: Any, value: Any) -> Outcome:
+        """The outcome of an expression, from the name of its type and its value."""
+        try:
+            size = len(json.dumps(encoded(value)))
+        except (NotPlainError, RecursionError) as error:
+            return Outcome(status="unsupported", detail=f"its value is of type {error}")
+        except ValueError:  # Python writes no number of more than some thousand digits
+            return Outcome(status="limit", detail="its value is too long a number")
+        if isinstance(value, str) and kind != "str":
+            return Outcome(status="unsupported", detail=f"its value is of type {kind}")
+        if size > self.output:
+            return Outcome(status="limit", detail=f"its value takes more than {self.output} bytes")
+        return Outcome(status="value", value=value)
+
 
 class _Clock:
     """The processor time of another process, where the system tells it. None where it does not."""
@@ -140,26 +160,17 @@ class _Clock:
         return None if now is None or self._start is None else now - self._start
 
 
-def _with_type(piece: str) -> str:
-    """An expression with the name of its type, since Monty passes on some objects as their text."""
+def _is_expression(piece: str) -> bool:
     try:
         ast.parse(piece.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return piece
-    return f"_value = (\n{piece.strip()}\n)\n(type(_value).__name__, _value)"
+        return False
+    return True
 
 
-def _value(value: Any) -> Outcome:
-    if not isinstance(value, tuple):  # a statement
-        return Outcome(status="value")
-    kind, content = value
-    try:
-        encoded(content)
-    except (NotPlainError, RecursionError) as error:
-        return Outcome(status="unsupported", detail=f"its value is of type {error}")
-    if isinstance(content, str) and kind != "str":
-        return Outcome(status="unsupported", detail=f"its value is of type {kind}")
-    return Outcome(status="value", value=content)
+def _with_type(expression: str) -> str:
+    """An expression with the name of its type, since Monty passes on some objects as their text."""
+    return f"_value = (\n{expression.strip()}\n)\n(type(_value).__name__, _value)"
 
 
 def _failure(piece: str, said: str, *, is_syntax: bool) -> Outcome:

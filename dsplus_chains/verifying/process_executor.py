@@ -21,7 +21,7 @@ from pydantic import Field
 
 from dsplus_chains.schema.value import Value
 from dsplus_chains.verifying.executor import ExecutorError, Job, Outcome, all_steps
-from dsplus_chains.verifying.sandbox_child import decoded, encoded
+from dsplus_chains.verifying.sandbox_child import NotPlainError, decoded, encoded
 
 _PATIENCE = 10
 """How often its time a process may take by the clock on the wall. One that sleeps uses no processor."""
@@ -62,12 +62,12 @@ class ProcessExecutor(Value):
             return list(threads.map(lambda job: self._run(command, job), jobs))
 
     def _run(self, command: list[str], job: Job) -> tuple[Outcome, ...]:
+        try:
+            values = {name: encoded(value) for name, value in job.values.items()}
+        except (NotPlainError, RecursionError) as error:
+            return all_steps(job, Outcome(status="unsupported", detail=f"a value is of type {error}"))
         asked = {
-            "job": {
-                "setup": job.setup,
-                "steps": job.steps,
-                "values": {name: encoded(value) for name, value in job.values.items()},
-            },
+            "job": {"setup": job.setup, "steps": job.steps, "values": values},
             "limits": {
                 "RLIMIT_CPU": math.ceil(self.seconds),
                 "RLIMIT_AS": self.memory,

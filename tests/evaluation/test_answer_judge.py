@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+
 import numpy as np
 import pytest
 from fakes import Recording
@@ -49,6 +52,12 @@ def test_it_is_what_labels_of_right_and_wrong_say():
 def test_a_judge_may_see_the_record_and_may_be_of_numpy():
     judge = AnswerJudge(lambda answer, reference, row: np.bool_(answer == row["input"]), [0, 0], [{"input": "a"}] * 2)
     assert judge.answers(["a", "b"]) == [True, False]
+
+
+def test_a_parameter_with_a_default_is_not_the_record():
+    assert AnswerJudge(lambda answer, reference, atol=0.5: abs(answer - reference) < atol, [1]).answers([1.2]) == [True]
+    assert AnswerJudge(operator.eq, [1]).answers([1]) == [True]
+    assert AnswerJudge(math.isclose, [1]).answers([1.0]) == [True]
 
 
 def test_a_verifier_judges_all_in_one_batch_and_each_answer_once():
