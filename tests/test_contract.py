@@ -67,7 +67,7 @@ from dsplus_chains import (
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
 from dsplus_chains.subtasks import ResultTemplate
-from dsplus_chains.verifying import Agreement, CodeTests, SchemaVerifier, SqlVerifier
+from dsplus_chains.verifying import Agreement, CodeTests, EntailmentVerifier, SchemaVerifier, SqlVerifier
 
 SENTIMENTS = ["positive", "negative"]
 
@@ -208,6 +208,15 @@ def make_code_tests():
 
 def make_agreement():
     return Agreement(), []
+
+
+def follows(pairs: list[dict[str, str]], **settings: Any) -> list[Any]:
+    held = [float(pair["text_pair"] in pair["text"]) for pair in pairs]
+    return [[{"label": "ENTAILMENT", "score": score}, {"label": "neutral", "score": 1 - score}] for score in held]
+
+
+def make_entailment():
+    return EntailmentVerifier(nli=follows), []
 
 
 def make_schema_verifier():
@@ -388,6 +397,9 @@ CASES = {
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
     "Agreement": Case(
         make_agreement, [{"candidate": one, "candidates": ["a", "A", "b"]} for one in "ab"], "no record", Agreement
+    ),
+    "EntailmentVerifier": Case(
+        make_entailment, [{"candidate": one, "input": "a b"} for one in "ac"], "no record", EntailmentVerifier
     ),
     "SchemaVerifier": Case(
         make_schema_verifier, [{"candidate": "{}"}, {"candidate": '{"a": 1}'}], "no record", SchemaVerifier

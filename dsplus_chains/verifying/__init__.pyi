@@ -4,6 +4,7 @@ from .candidate_verdict import Check as Check
 from .candidate_verdict import Verdict as Verdict
 from .candidate_verdict import as_verdict as as_verdict
 from .code_tests import CodeTests as CodeTests
+from .entailment import EntailmentVerifier as EntailmentVerifier
 from .executor import Executor as Executor
 from .executor import ExecutorError as ExecutorError
 from .executor import Job as Job

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from dsplus_chains import VerifiedScorer
-from dsplus_chains.verifying import Agreement, SchemaVerifier, SqlVerifier
+from dsplus_chains.verifying import Agreement, EntailmentVerifier, SchemaVerifier, SqlVerifier
 
 
 @pytest.mark.parametrize(
@@ -157,3 +157,30 @@ def test_a_database_that_is_not_there_is_no_verdict(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         SqlVerifier(database=tmp_path / "none.db").invoke({"candidate": "SELECT 1"})
     assert not (tmp_path / "none.db").exists()
+
+
+def test_entailment_is_one_call_and_its_score_the_confidence():
+    asked = []
+
+    def nli(pairs, **settings):
+        asked.append(pairs)
+        held = [0.9 if pair["text_pair"] in pair["text"] else 0.2 for pair in pairs]
+        return [[{"label": "Neutral", "score": 1 - score}, {"label": "Entailment", "score": score}] for score in held]
+
+    scorer = VerifiedScorer(
+        generators={"a": lambda record: "It snows.", "b": lambda record: "It rains."},
+        verifier=EntailmentVerifier(nli=nli, context="page"),
+    )
+    prediction = scorer.invoke({"input": "Weather?", "page": "Today. It rains."})["prediction"]
+    assert (prediction.value, prediction.confidence) == ("It rains.", 0.9)
+    assert [len(pairs) for pairs in asked] == [2]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [([[{"label": "LABEL_0", "score": 1}]], "set entails="), ([["yes"]], "a list of labels"), ([], "one for each")],
+)
+def test_a_model_that_says_something_else_is_refused(said, message):
+    verifier = EntailmentVerifier(nli=lambda pairs, **settings: said)
+    with pytest.raises(ValueError, match=message):
+        verifier.invoke({"candidate": "x", "input": "y"})
