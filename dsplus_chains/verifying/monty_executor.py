@@ -18,6 +18,7 @@ from pydantic import Field
 from dsplus_chains.schema import shorten
 from dsplus_chains.schema.value import Value
 from dsplus_chains.verifying.executor import ExecutorError, Job, Outcome, all_steps
+from dsplus_chains.verifying.method_values import called_methods
 from dsplus_chains.verifying.sandbox_child import NotPlainError, encoded
 
 _PATIENCE = (1, 4, 16)
@@ -71,9 +72,18 @@ class MontyExecutor(Value):
             raise ExecutorError(msg) from error
         try:
             with ThreadPoolExecutor(workers) as threads:
-                return list(threads.map(lambda job: self._patiently(pool, job), jobs))
+                return list(threads.map(lambda job: self._leniently(pool, job), jobs))
         finally:
             pool.__exit__(None, None, None)
+
+    def _leniently(self, pool: Any, job: Job) -> tuple[Outcome, ...]:
+        """Run a job, and again in other words if the interpreter lacked a method as a value."""
+        outcomes = self._patiently(pool, job)
+        if all(outcome.status != "unsupported" for outcome in outcomes):
+            return outcomes
+        other = called_methods(job, outcomes)
+        again = outcomes if other is None else self._patiently(pool, other)
+        return again if all(outcome.status == "value" for outcome in again) else outcomes
 
     def _patiently(self, pool: Any, job: Job) -> tuple[Outcome, ...]:
         """Run a job, and again with more patience if the machine gave it too little time."""

@@ -143,6 +143,15 @@ def test_code_beyond_monty_is_unsupported_and_not_failed():
         assert [check.status for check in verdict.checks] == ["unsupported"], name
 
 
+def test_a_method_as_a_value_is_supported():
+    codes = [
+        "def f(x):\n    d = {4: 2, 3: 1}\n    return max(d, key=d.get)",
+        "def f(x):\n    s = [4, 4, 3]\n    return sorted(set(s), key=s.count)[-1]",
+        "def f(x): return list(map('aaaabb'.count, 'ab'))[0]",
+    ]
+    assert [verdict.passed for verdict in verdicts(MontyExecutor(), codes)] == [True] * 3
+
+
 def test_code_that_is_no_python_has_failed(executor):
     (verdict,) = verdicts(executor, ["def f(x) return 2"])
     assert [check.status for check in verdict.checks] == ["failed"]
