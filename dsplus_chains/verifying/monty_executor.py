@@ -32,7 +32,8 @@ class MontyExecutor(Value):
 
     The interpreter has no file, no network, no process and no environment. It knows a part of Python and of the
     standard library. Code outside of that part is "unsupported", and a scorer then defers. It runs in processes that
-    are begun anew for each batch, so that a crash costs one job.
+    are begun anew for each batch, so that a crash costs one job. Its sets keep the order in which values came, which
+    those of CPython do not. Code that makes a list of a set may so be judged otherwise, either way.
 
     Args:
         seconds: Time of the processor that one job may take.

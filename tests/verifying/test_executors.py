@@ -10,6 +10,7 @@ import time
 import pytest
 from attacks import CHEATS, ESCAPES, TEST
 
+from dsplus_chains import VerifiedScorer
 from dsplus_chains.verifying import (
     BubblewrapExecutor,
     CodeTests,
@@ -168,6 +169,14 @@ def test_without_a_sandbox_nothing_runs(tmp_path):
     with pytest.raises(ExecutorError, match="No permissions"):
         BubblewrapExecutor(bwrap=str(refusing)).run([Job(steps=(code,))])
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("on_error", ["raise", "defer"])
+def test_a_scorer_whose_sandbox_does_not_start_says_so(tmp_path, on_error):
+    verifier = CodeTests(executor=BubblewrapExecutor(bwrap=str(tmp_path / "none")), tests=lambda record: TEST)
+    scorer = VerifiedScorer(generators={"a": lambda record: "f = abs"}, verifier=verifier, on_error=on_error)
+    with pytest.raises(ExecutorError, match="install bubblewrap"):
+        scorer.invoke("task")
 
 
 @pytest.mark.parametrize("settings", [{"seconds": 0}, {"memory": -1}, {"output": 0}, {"workers": 0}, {"second": 1}])
