@@ -50,12 +50,12 @@ class VerifiedScorer(BaseScorer):
     best candidate. All candidates of all rows are one batch a generator, and one batch of the verifier. `attempt` in
     the record is the candidate and its report, fenced, for a template of the large model's prompt.
 
-    The verdicts of a row make a table, with a line for each candidate that was asked for and a column for each check. A
-    passing pair of a candidate and a check explains the checks that the candidate passes, times the candidates that
-    pass the check. The candidate of the best pair wins. The confidence is that product over the size of the table. In a
-    tie the earlier candidate wins, in the order of the generators. If no pair passes, the first candidate stands with
-    confidence 0. It has no confidence, and is deferred, if a check of the row could not be made. Verdicts without
-    checks are compared by their score, which is then the confidence.
+    The verdicts of a row make a table. It has a line for each candidate that was asked for, and a column for a check.
+    A candidate and a check that it passes are a pair. The pair explains the candidate's passed checks, times the
+    candidates that pass the check. The candidate of the best pair wins. The confidence is that product over the size of
+    the table. In a tie the earlier candidate wins, in the order of the generators. If no pair passes, the first
+    candidate stands with confidence 0. If a check could not be made, it has no confidence, and is deferred. Verdicts
+    without checks are compared by their score, which is then the confidence.
 
     A generator that fails costs its candidates, and a verifier that fails costs its verdicts. A warning tells. A row
     fails only if every generator has failed. A candidate that failed to come, or has no verdict, passes no check.
