@@ -131,7 +131,7 @@ def main(path: str) -> None:
     equal, ratio = 1 - kinds.total() / len(runs), seconds["default sandbox"] / seconds["plain process"]
     false_passes = sum(n for (_, status, why), n in kinds.items() if status == "passed" and why != ORDER)
     console.print(
-        f"verdicts equal to CPython's: {equal:.2%} of {len(runs)}; {passes} passes missed, {false_passes} false"
+        f"verdicts equal to CPython's: {equal:.2%} of {len(runs)}; {passes} passes missed, {false_passes} false but for sets"
     )
     for name, spent in seconds.items():
         console.print(f"{name}: {1000 * spent / len(runs):.1f} ms a run")
