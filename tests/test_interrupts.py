@@ -29,6 +29,7 @@ from dsplus_chains import (
     Subtask,
     SubtaskDecomposer,
     SubtaskPlanner,
+    VerifiedScorer,
     data_shunt,
 )
 from dsplus_chains.running.breaker import CircuitBreaker
@@ -126,6 +127,12 @@ WIRINGS = {
     ),
     "scorer over a chat model": lambda llm: ChatModelScorer(
         chat_model=llm, prompt=prompt(), parser=LabelParser(labels=LABELS), confidence="logprobs", on_error="defer"
+    ),
+    "candidates of a verified scorer": lambda llm: VerifiedScorer(
+        generators={"chat": prompt() | llm}, verifier=lambda record: True, on_error="defer"
+    ),
+    "verifier of a verified scorer": lambda llm: VerifiedScorer(
+        generators={"fixed": lambda record: "positive"}, verifier=prompt() | llm | (lambda message: True)
     ),
     "small side of a chain": lambda llm: data_shunt(
         ChatModelScorer(chat_model=llm, prompt=prompt(), parser=LabelParser(labels=LABELS), confidence="logprobs"),

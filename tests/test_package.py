@@ -78,6 +78,7 @@ MORE = [
     "SubtaskResult",
     "TextPair",
     "TrackRecord",
+    "VerifiedScorer",
     "TrainingDataError",
     "TrainingDataWarning",
     "WiringError",

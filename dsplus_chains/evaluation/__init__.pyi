@@ -1,3 +1,4 @@
+from .answer_judge import Judge as Judge
 from .evaluation import Baseline as Baseline
 from .evaluation import ErrorRow as ErrorRow
 from .evaluation import Evaluation as Evaluation

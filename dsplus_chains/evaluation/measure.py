@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.calibration.intervals import sign_test, wilson_interval
+from dsplus_chains.evaluation.answer_judge import AnswerJudge, Judge
 from dsplus_chains.evaluation.answers import right_answers
 from dsplus_chains.evaluation.baselines import confidences, measure_large, measure_small, paired_gain
 from dsplus_chains.evaluation.chain_records import (
@@ -59,6 +60,7 @@ def evaluate(
     n_bins: int = 15,
     level: float = 0.95,
     parser: LabelParser | None = None,
+    judge: Judge | None = None,
     tuned_on: SeenTexts | None = None,
 ) -> Evaluation:
     """Measure a chain's answers against the labels, and against systems without a threshold.
@@ -85,6 +87,8 @@ def evaluate(
         level: Confidence level of the intervals.
         parser: Parser of answers that are no label, such as a task's own. None makes one from the labels of the rows
             and of the predictions. What it cannot read counts as no answer. `notes` and a warning say how many.
+        judge: What says whether an answer is right, for answers that are no labels; see `Judge`. `labels` are then
+            references of any type. There are no confusions, and all rows count as one label.
         tuned_on: The texts that the threshold was tuned on (`tuned.tuned_on`).
 
     Raises:
@@ -105,7 +109,9 @@ def evaluate(
         >>> result.accuracy, result.small_accuracy, result.escalation_rate, result.fixed, result.cost_usd
         (1.0, 0.5, 0.5, 1, None)
     """
-    true, records = clean_labels(labels), checked_records(records)
+    records = checked_records(records)
+    decide = None if judge is None else AnswerJudge(judge, labels, records)
+    true = clean_labels(labels) if decide is None else decide.labels
     given = {
         "large_answers": large_answers,
         "large_usage": large_usage,
@@ -115,9 +121,15 @@ def evaluate(
     columns = {name: None if column is None else clean_answers(column, name) for name, column in given.items()}
     _check_lengths(len(true), records=records, **columns)
     n, usage = len(true), columns["large_usage"]
+    shown = true if decide is None else decide.references
     predictions = [first_prediction(record) for record in records]
+    answers = [answered_label(record) for record in records]
+    if decide is not None:
+        predictions, answers = decide.predictions(predictions), decide.answers([row["answer"] for row in records])
+        if columns["large_answers"] is not None:
+            columns["large_answers"] = decide.answers(columns["large_answers"])
     read = partial(read_answers, labels=true, predictions=predictions, parser=parser)
-    answered = read([answered_label(record) for record in records], what="answers")
+    answered = read(answers, what="answers")
     right = right_answers(answered.values, true)
     small_right = right_answers([prediction.label for prediction in predictions], true, what="predictions")
     asked = np.array([was_asked(record) for record in records])
@@ -176,8 +188,8 @@ def evaluate(
         broke=broke,
         sign_test_p=sign_test(fixed, broke),
         baselines={"always_small": always_small, **({} if large is None else large.baselines)},
-        errors=tuple(error_row(row, records[row], true[row]) for row in np.flatnonzero(~right).tolist()),
-        confusions=count_confusions(true, answered.values),
+        errors=tuple(error_row(row, records[row], shown[row]) for row in np.flatnonzero(~right).tolist()),
+        confusions=count_confusions(true, answered.values) if decide is None else (),
         curve=() if large is None else large.curve,
         reliability=small.reliability,
         risk_coverage=small.risk_coverage,

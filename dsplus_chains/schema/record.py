@@ -32,6 +32,8 @@ class ShuntRecord(TypedDict, total=False):
     """The predictions of earlier small models, first to last."""
     predictions: NotRequired[dict[str, Prediction]]
     """The small models' predictions by field, where the answer has fields."""
+    attempt: NotRequired[str]
+    """The best candidate of a `VerifiedScorer` and its report, fenced."""
     answer: Any
     """The final answer."""
     answer_label: NotRequired[Any]

@@ -31,7 +31,12 @@ def shown(value: Any, width: int = WIDTH) -> str:
     if isinstance(value, (str, bytes)) and len(value) > width:
         text = repr(value[:width])
         return f"{text[:-1]}…{text[-1]}"
-    return repr(value) if isinstance(value, (str, bytes)) else shorten(_SHORT.repr(value), width)
+    if isinstance(value, (str, bytes)):
+        return repr(value)
+    try:
+        return shorten(_SHORT.repr(value), width)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return f"a long {type(value).__name__}"
 
 
 def what_came(value: Any) -> str:

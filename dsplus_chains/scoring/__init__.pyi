@@ -10,3 +10,4 @@ from .runnable import RunnableScorer as RunnableScorer
 from .seen_texts import SeenTexts as SeenTexts
 from .small_model import SmallModelScorer as SmallModelScorer
 from .training_rows import TrainingRows as TrainingRows
+from .verified import VerifiedScorer as VerifiedScorer

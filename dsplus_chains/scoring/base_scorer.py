@@ -116,6 +116,10 @@ class BaseScorer(BatchRunnable[Any, Any]):
     def _predict(self, texts: list[str]) -> list[Prediction]:
         """One prediction for each text."""
 
+    def _predicted(self, record: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
+        """The record with its prediction. A scorer that finds out more adds its keys here."""
+        return with_prediction(record, prediction)
+
     def _predictions(
         self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
     ) -> Generator[Any, Any, list[Any]]:
@@ -153,7 +157,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
         errors = []
         for row, prediction in zip(rows, predictions, strict=True):
             if not isinstance(prediction, Exception):
-                results[row] = with_prediction(results[row], prediction)
+                results[row] = self._predicted(results[row], prediction)
             elif self.on_error == "raise" or isinstance(prediction, WiringError) or is_callers_bug(prediction):
                 results[row] = prediction
             else:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from dsplus_chains.evaluation.answer_judge import AnswerJudge, Judge
 from dsplus_chains.evaluation.curve import operating_curve, thinned
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import Label, Prediction, read_predictions
+from dsplus_chains.schema import Label, Prediction, clean_answers, read_predictions
 from dsplus_chains.tuning.bounds import Objective, check_bounds, check_costs
 from dsplus_chains.tuning.certify import GRID, Risk, certified_points
 from dsplus_chains.tuning.fused import FusionMode, Tuned, better_of_both, fused_rows
@@ -49,6 +50,7 @@ def tune_threshold(
     max_ood_score: float | None = None,
     large_confidences: Sequence[float | None] | None = None,
     parser: LabelParser | None = None,
+    judge: Judge | None = None,
     texts: Sequence[Any] | None = None,
     out_of_fold: bool | None = None,
     seed: int = 0,
@@ -113,6 +115,9 @@ def tune_threshold(
             weighs a sure answer more, if that has paid on these rows.
         parser: Parser of answers that are no label, such as a task's own. None makes one from the labels of the rows
             and of the predictions. What it cannot read counts as no answer. `meaning` and a warning say how many.
+        judge: What says whether an answer is right, for answers that are no labels; see `evaluation.Judge`. `labels`
+            are then references of any type. Nothing that is by label can be tuned: no fusion, no `per_label`, no
+            `set_coverage`.
         texts: The inputs. By default they are the `input` of records. The result keeps their hashes, so that
             `evaluate` can tell which of its rows were tuned on.
         out_of_fold: Whether these are training rows, predicted by fits that had not seen them. By default the
@@ -145,6 +150,13 @@ def tune_threshold(
     )
     origin = RowOrigin.of(predictions, texts=texts, out_of_fold=out_of_fold)
     origin.check(guaranteed=max_risk is not None)
+    if judge is not None:
+        if fusion != "replace" or per_label or set_coverage is not None:
+            msg = "Got a judge with a fusion, per_label or set_coverage but expected none of these: they need labels"
+            raise ValueError(msg)
+        decide = AnswerJudge(judge, labels, predictions)
+        predictions = decide.predictions(read_predictions(predictions))
+        labels, large_answers = decide.labels, decide.answers(clean_answers(large_answers))
     predictions = read_predictions(predictions)
     rows = read_rows(
         predictions,

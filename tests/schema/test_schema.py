@@ -173,3 +173,9 @@ def test_values_refuse_unknown_keywords_and_changes():
         LargeAnswer(valu="a")
     with pytest.raises(ValueError, match="frozen"):
         LargeAnswer(value="a").value = "b"
+
+
+def test_a_number_too_long_to_be_written_is_shown_by_its_type():
+    from dsplus_chains.schema import shown
+
+    assert (shown(10**5000), shown([10**5000])) == ("a long int", "a long list")

@@ -1,0 +1,226 @@
+"""How a test is cut in two, so that code cannot judge itself.
+
+What belongs to the candidate is evaluated in the candidate's sandbox, and leaves it as plain values. The assertion is
+judged elsewhere, by these values. So the candidate's sandbox holds no expected value, no assertion and no verdict.
+There is nothing in it to forge. What it can do is to answer.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import override
+
+_SHAPING = {"dict", "frozenset", "iter", "len", "list", "next", "round", "set", "sorted", "str", "sum", "tuple"}
+"""Builtins that turn a result into a plain one. They run beside the candidate, which learns nothing by that."""
+_BUILTINS = frozenset(dir(builtins))
+
+
+class UnjudgeableError(ValueError):
+    """A test that cannot be cut in two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutTest:
+    """A test in two parts.
+
+    Args:
+        asked: Expressions and statements for the candidate's sandbox, in order.
+        names: Name of the value of each expression in `asked`. None for a statement.
+        judged: Expressions and statements for elsewhere, over these names.
+    """
+
+    asked: tuple[str, ...]
+    names: tuple[str | None, ...]
+    judged: tuple[str, ...]
+
+
+def cut_test(
+    test: str, *, known: Collection[str] = (), entry_points: Collection[str] = (), prefix: str = "_v"
+) -> CutTest:
+    """Cut a test in two.
+
+    A name is the candidate's if it is neither a builtin nor known. So is an expression that begins with such a name.
+    So is a variable of the test that is in one statement with such a name.
+
+    Args:
+        test: Statements with at least one ``assert``. A function ``def check(candidate)`` that is called once is taken
+            apart.
+        known: Names that the prelude binds.
+        entry_points: Names that are the candidate's although they are builtins or known.
+        prefix: Start of the names of values.
+
+    Raises:
+        UnjudgeableError: It is no Python, or asserts nothing. Or an assertion is inside of a block, or depends on the
+            candidate in another way than by a value.
+
+    Example:
+        >>> cut = cut_test("assert sorted(f(2)) == [1, 2]")
+        >>> cut.asked, cut.judged
+        (('sorted(f(2))',), ('_v0 == [1, 2]',))
+    """
+    try:
+        body = _flat(ast.parse(test).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        msg = f"the test is no Python ({error})"
+        raise UnjudgeableError(msg) from error
+    others = [statement for statement in body if not isinstance(statement, ast.Assert)]
+    if len(others) == len(body) or any(isinstance(node, ast.Assert) for one in others for node in ast.walk(one)):
+        msg = "it has no assertion of its own, but for those inside of a block"
+        raise UnjudgeableError(msg)
+    bound = {name for statement in others for name in _bound(statement)}
+    inner = {name for statement in body for name in _inner(statement)}
+    own = _loaded(*body) - bound - inner - (_BUILTINS | set(known)) | set(entry_points)
+    modules = _modules(body) & own - set(entry_points)
+    body = [*(ast.Import(names=[ast.alias(name=name)]) for name in sorted(modules)), *body]
+    own -= modules
+    while grown := {name for one in others if _names(one) & own for name in _names(one) & bound} - own:
+        own |= grown
+    asked: list[str] = []
+    names: list[str | None] = []
+    judged: list[str] = []
+    for statement in body:
+        if isinstance(statement, ast.Assert):
+            cutter = _Cutter(own, prefix, asked, names, _inner(statement.test))
+            judged.append(ast.unparse(cutter.visit(statement.test)))
+        elif _names(statement) & own:
+            asked.append(ast.unparse(statement))
+            names.append(None)
+        else:
+            judged.append(ast.unparse(statement))
+            if isinstance(statement, ast.Import | ast.ImportFrom):  # the candidate's arguments may need it
+                asked.append(ast.unparse(statement))
+                names.append(None)
+    return CutTest(asked=tuple(asked), names=tuple(names), judged=tuple(judged))
+
+
+def judged_here(expression: str, values: dict[str, Any]) -> bool | None:
+    """Whether an assertion holds, if it only compares values with literals. None if it does more.
+
+    Example:
+        >>> judged_here("_v0 == [1, 2]", {"_v0": [1, 2]}), judged_here("abs(_v0) < 1", {"_v0": 0})
+        (True, None)
+    """
+    node: ast.expr = ast.parse(expression, mode="eval").body
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        inner = judged_here(ast.unparse(node.operand), values)
+        return None if inner is None else not inner
+    try:
+        if not isinstance(node, ast.Compare):
+            return bool(_plain(node, values))
+        if len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            is_equal = _plain(node.left, values) == _plain(node.comparators[0], values)
+            return bool(is_equal) == isinstance(node.ops[0], ast.Eq)
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        return None
+    return None
+
+
+def bound_names(code: str) -> set[str]:
+    """The names that a piece of code binds at its top level."""
+    return {name for statement in ast.parse(code).body for name in _bound(statement)}
+
+
+def _plain(node: ast.expr, values: dict[str, Any]) -> Any:
+    return values[node.id] if isinstance(node, ast.Name) and node.id in values else ast.literal_eval(node)
+
+
+class _Cutter(ast.NodeTransformer):
+    """Puts a name in the place of each expression that is the candidate's."""
+
+    def __init__(self, own: set[str], prefix: str, asked: list[str], names: list[str | None], inner: set[str]) -> None:
+        self._own, self._prefix, self._asked, self._names, self._inner = own, prefix, asked, names, inner
+
+    @override
+    def visit(self, node: ast.AST) -> Any:
+        if not (isinstance(node, ast.expr) and self._is_own(node)):
+            return self.generic_visit(node)
+        if _loaded(node) & self._inner:
+            msg = f"{ast.unparse(node)} depends on a loop inside of the assertion"
+            raise UnjudgeableError(msg)
+        name = f"{self._prefix}{len(self._asked)}"
+        self._asked.append(ast.unparse(node))
+        self._names.append(name)
+        return ast.copy_location(ast.Name(id=name, ctx=ast.Load()), node)
+
+    def _is_own(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in self._own
+        if isinstance(node, ast.Attribute | ast.Subscript):
+            return self._is_own(node.value)
+        if not isinstance(node, ast.Call):
+            return False
+        is_shaping = isinstance(node.func, ast.Name) and node.func.id in _SHAPING and len(node.args) > 0
+        return self._is_own(node.func) or (is_shaping and self._is_own(node.args[0]))
+
+
+def _flat(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements of a test, with those of a check function in the place of its call."""
+    checks = {one.name: one for one in body if isinstance(one, ast.FunctionDef) and _asserts(one)}
+    flat: list[ast.stmt] = []
+    for statement in body:
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        check = checks.get(call.func.id) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else None
+        if isinstance(statement, ast.FunctionDef) and statement.name in checks:
+            continue
+        if check is None or not isinstance(call, ast.Call):
+            flat.append(statement)
+            continue
+        given = {parameter.arg: value for parameter, value in zip(check.args.args, call.args, strict=False)}
+        flat += [_Renamer(given).visit(one) for one in check.body]
+    return flat
+
+
+class _Renamer(ast.NodeTransformer):
+    """Puts arguments in the place of a function's parameters."""
+
+    def __init__(self, given: dict[str, ast.expr]) -> None:
+        self._given = given
+
+    @override
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._given.get(node.id, node)
+
+
+def _asserts(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Assert) for part in ast.walk(node))
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _loaded(*nodes: ast.AST) -> set[str]:
+    parts = (part for node in nodes for part in ast.walk(node))
+    return {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
+
+
+def _modules(nodes: Sequence[ast.AST]) -> set[str]:
+    """The modules of the standard library that are used as such. The test may have forgotten to import them."""
+    parts = (part.value for node in nodes for part in ast.walk(node) if isinstance(part, ast.Attribute))
+    return {part.id for part in parts if isinstance(part, ast.Name)} & sys.stdlib_module_names
+
+
+def _inner(node: ast.AST) -> set[str]:
+    """The names that loops and lambdas inside of an expression bind."""
+    found: set[str] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Lambda):
+            found |= {arg.arg for arg in ast.walk(part.args) if isinstance(arg, ast.arg)}
+        elif isinstance(part, ast.comprehension | ast.NamedExpr):
+            found |= _names(part.target)
+    return found
+
+
+def _bound(statement: ast.stmt) -> set[str]:
+    """The names that a statement binds where it stands."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    found = {part.id for part in ast.walk(statement) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+    imports = [part for part in ast.walk(statement) if isinstance(part, ast.Import | ast.ImportFrom)]
+    return found | {(alias.asname or alias.name).split(".")[0] for part in imports for alias in part.names}

@@ -1,0 +1,160 @@
+"""`ProcessExecutor` is the part of executors that run CPython in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pydantic import Field
+
+from dsplus_chains.schema.value import Value
+from dsplus_chains.verifying.executor import ExecutorError, Job, Outcome, all_steps
+from dsplus_chains.verifying.sandbox_child import NotPlainError, decoded, encoded
+
+_PATIENCE = 10
+"""How often its time a process may take by the clock on the wall. One that sleeps uses no processor."""
+_LAST_WORDS = 0.5
+"""Seconds for a process to end once it has closed its output."""
+
+
+class ProcessExecutor(Value):
+    """Runs each job in a new process of CPython.
+
+    Args:
+        seconds: Time of the processor that one job may take. It is rounded up to whole seconds.
+        memory: Bytes that one job may hold.
+        output: Bytes that one job may tell. It is stopped while it tells more. What it prints is thrown away.
+        workers: Number of jobs that run at once. None takes one for each processor.
+    """
+
+    seconds: float = Field(default=1.0, gt=0)
+    memory: int = Field(default=512 * 2**20, gt=0)
+    output: int = Field(default=2**20, gt=0)
+    workers: int | None = Field(default=None, ge=1)
+
+    @abstractmethod
+    def _command(self, python: list[str]) -> list[str]:
+        """The command that runs Python in the sandbox.
+
+        Raises:
+            ExecutorError: There is no such sandbox here.
+        """
+
+    def run(self, jobs: Sequence[Job]) -> list[tuple[Outcome, ...]]:
+        """Run jobs; see `Executor`."""
+        if not jobs:
+            return []
+        child = (Path(__file__).parent / "sandbox_child.py").read_text(encoding="utf-8")
+        command = self._command([sys.executable, "-I", "-S", "-B", "-c", child])
+        with ThreadPoolExecutor(min(len(jobs), self.workers or os.cpu_count() or 1)) as threads:
+            return list(threads.map(lambda job: self._run(command, job), jobs))
+
+    def _run(self, command: list[str], job: Job) -> tuple[Outcome, ...]:
+        try:
+            values = {name: encoded(value) for name, value in job.values.items()}
+        except (NotPlainError, RecursionError) as error:
+            return all_steps(job, Outcome(status="unsupported", detail=f"a value is of type {error}"))
+        asked = {
+            "job": {"setup": job.setup, "steps": job.steps, "values": values},
+            "limits": {
+                "RLIMIT_CPU": math.ceil(self.seconds),
+                "RLIMIT_AS": self.memory,
+                "RLIMIT_FSIZE": self.output,
+                "RLIMIT_CORE": 0,
+                "RLIMIT_NOFILE": 32,
+            },
+        }
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
+            try:
+                process = subprocess.Popen(  # noqa: S603
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    cwd=folder,
+                    env={},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                msg = f"The sandbox does not start: {error}"
+                raise ExecutorError(msg) from error
+            try:
+                lines, why = self._told(process, json.dumps(asked).encode())
+            finally:
+                _end(process)
+            if not lines and process.returncode == 1:  # no code of the job has run yet
+                errors.seek(0)
+                said = errors.read(1000).decode(errors="replace").strip()
+                if said:
+                    msg = f"The sandbox does not start: {said}"
+                    raise ExecutorError(msg)
+        done = [_outcome(line) for line in lines[: len(job.steps)]]
+        return all_steps(job, Outcome(status="limit", detail=why), done)
+
+    def _told(self, process: subprocess.Popen[bytes], asked: bytes) -> tuple[list[bytes], str]:
+        """The whole lines that a process tells, and why there are no more."""
+        assert process.stdin is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101
+        told, until = bytearray(), time.monotonic() + _PATIENCE * self.seconds
+        why = "the process ended before"
+        with selectors.DefaultSelector() as ready:
+            ready.register(process.stdout, selectors.EVENT_READ)
+            try:
+                process.stdin.write(asked)
+                process.stdin.close()
+            except OSError:
+                pass  # it has ended
+            while ready.select(max(0.0, until - time.monotonic())):
+                piece = os.read(process.stdout.fileno(), 65536)
+                told += piece
+                if not piece:
+                    with contextlib.suppress(subprocess.TimeoutExpired):  # it may live on without a word
+                        process.wait(_LAST_WORDS)
+                    break
+                if len(told) > self.output:
+                    why = f"it told more than {self.output} bytes"
+                    break
+            else:
+                why = "TimeoutError: it took too long"
+        lines = bytes(told).split(b"\n")[:-1]
+        return lines, why
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all others of its session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:
+                continue  # what was not written has no reader any more
+    process.wait()
+
+
+def _outcome(line: bytes) -> Outcome:
+    """The outcome in a line that may have been written by anybody."""
+    try:
+        status, content = json.loads(line)
+        if status == "value":
+            return Outcome(status="value", value=decoded(content))
+        if status in {"raised", "limit", "unsupported"}:
+            return Outcome(status=status, detail=str(content)[:300])
+    except (ValueError, TypeError, KeyError, RecursionError, MemoryError):
+        pass
+    return Outcome(status="raised", detail="what it told is no outcome")

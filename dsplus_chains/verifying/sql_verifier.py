@@ -1,0 +1,147 @@
+"""`SqlVerifier` runs a candidate's query on a copy of a database, and compares the results."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+from typing_extensions import override
+
+from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
+from dsplus_chains.schema import InvalidInputError, shorten, shown, what_came
+from dsplus_chains.verifying.candidate_verdict import Check, Verdict
+from dsplus_chains.verifying.code_tests import code_in
+
+_READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
+_FORBIDDEN = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
+_STEPS = 10_000
+"""Instructions of SQLite's machine after which the clock is looked at."""
+
+
+class SqlVerifier(ComputingRunnable[Any, Verdict]):
+    r"""A verifier that runs a SQLite query on a copy of a database in memory, where it can only read.
+
+    It takes a record with a `candidate`, which may be fenced as in Markdown. The check "runs" passes if the query gives
+    a result. If results are expected, the check "result" compares with them.
+
+    Args:
+        database: Path of the database, or a function of the record that gives one. It is opened read-only, and copied.
+        expected: Key of the record, or a function of it, for the expected rows, or for a query that gives them. None
+            means that nothing is known.
+        ordered: Whether the order of rows counts. None means that it does if the candidate has ``ORDER BY``.
+        seconds: Time that one query may take.
+        rows: Largest number of rows of a result.
+
+    Raises:
+        InvalidInputError: The input has no `candidate` or no expected result, or the database cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/shop.db"
+        >>> with sqlite3.connect(path) as shop:
+        ...     _ = shop.executescript("CREATE TABLE t (n); INSERT INTO t VALUES (1), (2);")
+        >>> verifier = SqlVerifier(database=path, expected="rows")
+        >>> verifier.invoke({"candidate": "SELECT n FROM t", "rows": [[2], [1]]}).passed
+        True
+        >>> verifier.invoke({"candidate": "DROP TABLE t", "rows": []}).report
+        'runs: failed (not authorized)\nresult: failed'
+    """
+
+    input_type: ClassVar[Any] = dict[str, Any]
+    output_type: ClassVar[Any] = Verdict
+
+    database: str | Path | Callable[[Mapping[str, Any]], str | Path]
+    expected: str | Callable[[Mapping[str, Any]], Any] | None = None
+    ordered: bool | None = None
+    seconds: float = Field(default=1.0, gt=0)
+    rows: int = Field(default=10_000, ge=1)
+
+    @override
+    def _compute(self, inputs: list[Any]) -> list[Any]:
+        copies: dict[str, sqlite3.Connection] = {}
+        try:
+            return by_row(lambda record: self._verdict(record, copies), inputs)
+        finally:
+            for copy in copies.values():
+                copy.close()
+
+    def _verdict(self, record: Any, copies: dict[str, sqlite3.Connection]) -> Verdict:
+        if not isinstance(record, Mapping) or "candidate" not in record:
+            msg = f"Got {what_came(record)} but expected a record with a 'candidate', as VerifiedScorer makes it"
+            raise InvalidInputError(msg)
+        path = str(self.database(record) if callable(self.database) else self.database)
+        if path not in copies:
+            copies[path] = _copy(path)
+        query = code_in(record["candidate"]).strip()
+        expected = self._expected(record, copies[path])
+        try:
+            found = self._result(copies[path], query)
+        except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
+            checks = [Check(name="runs", status="failed", detail=shorten(str(error), 300))]
+            return Verdict(checks=(*checks, *([] if expected is None else [Check(name="result", status="failed")])))
+        checks = [Check(name="runs", status="passed")]
+        if expected is not None:
+            counts = re.search(r"\border\s+by\b", query, re.IGNORECASE) if self.ordered is None else self.ordered
+            is_same = _compared(found, ordered=bool(counts)) == _compared(expected, ordered=bool(counts))
+            detail = "" if is_same else f"got {len(found)} rows: {shown(found)}"
+            checks.append(Check(name="result", status="passed" if is_same else "failed", detail=detail))
+        return Verdict(checks=tuple(checks))
+
+    def _expected(self, record: Mapping[str, Any], copy: sqlite3.Connection) -> list[tuple[Any, ...]] | None:
+        """The expected rows, or None."""
+        if self.expected is None:
+            return None
+        if isinstance(self.expected, str) and self.expected not in record:
+            msg = f"Got {what_came(record)} but expected the rows, or a query, under {self.expected!r}"
+            raise InvalidInputError(msg)
+        given = record[self.expected] if isinstance(self.expected, str) else self.expected(record)
+        return self._result(copy, given) if isinstance(given, str) else [tuple(row) for row in given]
+
+    def _result(self, copy: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
+        until = time.monotonic() + self.seconds
+        copy.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+        found = copy.execute(query).fetchmany(self.rows + 1)
+        if len(found) > self.rows:
+            msg = f"it gives more than {self.rows} rows"
+            raise ValueError(msg)
+        return found
+
+
+def _copy(path: str) -> sqlite3.Connection:
+    """A copy of a database in memory, in which nothing but reading is allowed."""
+    copy = sqlite3.connect(":memory:", check_same_thread=False)
+    try:
+        original = sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            original.backup(copy)
+        finally:
+            original.close()
+    except sqlite3.Error as error:
+        copy.close()
+        msg = f"Got database={path!r}, which cannot be read ({error})"
+        raise InvalidInputError(msg) from error
+    copy.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)
+    copy.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    copy.set_authorizer(_may)
+    return copy
+
+
+def _may(action: int, _first: str | None, second: str | None, *_: str | None) -> int:
+    is_harmless = action in _READING and not (action == sqlite3.SQLITE_FUNCTION and second in _FORBIDDEN)
+    return sqlite3.SQLITE_OK if is_harmless else sqlite3.SQLITE_DENY
+
+
+def _compared(rows: Sequence[Sequence[Any]], *, ordered: bool) -> list[str]:
+    """Rows as texts. Numbers are compared by their first nine digits, so 1 and 1.0 are the same."""
+    texts = [repr([_cell(cell) for cell in row]) for row in rows]
+    return texts if ordered else sorted(texts)
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.9g}" if isinstance(value, (int, float)) and math.isfinite(value) else repr(value)

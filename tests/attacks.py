@@ -1,0 +1,112 @@
+"""Code that tries to pass a test without solving it, or to reach the host.
+
+Each defines, or pretends to define, `f`, which should double a number. `{canary}` is a file of the host, `{port}` a port
+on which the host listens, and `{folder}` a folder of the host. Every attack returns what it got hold of, if anything.
+"""
+
+# ruff: noqa: E501  (each attack is one line of the table)
+from __future__ import annotations
+
+TEST = "assert f(2) == 4"
+
+FORGE = '["value", 4]'
+
+CHEATS = {
+    "exits before any test": "import os\nos._exit(0)",
+    "exits with success": "import sys\nsys.exit(0)",
+    "raises SystemExit in the call": "def f(x):\n    raise SystemExit(0)",
+    "an object that equals everything": "class Yes:\n    def __eq__(self, other): return True\ndef f(x): return Yes()",
+    "an object that equals nothing else": (
+        "class Yes:\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n"
+        "    def __bool__(self): return True\n    def __hash__(self): return 4\ndef f(x): return Yes()"
+    ),
+    "a number that equals everything": "class Yes(int):\n    def __eq__(self, other): return True\ndef f(x): return Yes(3)",
+    "a list that equals everything": "class Yes(list):\n    def __eq__(self, other): return True\ndef f(x): return Yes()",
+    "a metaclass": "class M(type):\n    def __eq__(self, other): return True\nclass Yes(metaclass=M): pass\ndef f(x): return Yes",
+    "a shadowed print": "def print(*a, **k): pass\ndef f(x): return 3",
+    "a shadowed bool": "bool = lambda x: True\ndef f(x): return 3",
+    "a shadowed type": "def type(x): return int\ndef f(x): return (i for i in [4])",
+    "a patched builtin": "import builtins\nbuiltins.bool = lambda x: True\nbuiltins.AssertionError = Exception\ndef f(x): return 3",
+    "forged lines before the test": f"print('{FORGE}')\nprint('PASSED')\ndef f(x): return 3",
+    "forged lines on every descriptor": (
+        "import os\nfor n in range(1, 32):\n    try: os.write(n, b'[\"value\", true]\\n' * 50)\n    except OSError: pass\n"
+        "def f(x): return 3"
+    ),
+    "a forged nonce from the caller's frame": (
+        "import sys\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n"
+        "        for v in list(frame.f_locals.values()):\n            if isinstance(v, str) and '==' in v: return 4\n"
+        "        frame = frame.f_back\n    return 3"
+    ),
+    "the expected value from memory": (
+        "import gc, re\ndef f(x):\n    for o in gc.get_objects():\n        if isinstance(o, (list, tuple, dict)):\n"
+        "            found = re.search(r'f.2. == ([0-9]+)', repr(o)[:5000])\n"
+        "            if found: return int(found[1])\n    return 3"
+    ),
+    "the expected value from the standard input": "import sys\ndef f(x):\n    return 4 if '==' in sys.stdin.read() else 3",
+    "the expected value from the command line": (
+        "def f(x):\n    return 4 if 'assert f' in open('/proc/self/cmdline').read() else 3"
+    ),
+    "a patched encoder": (
+        "import sys\nfor name in ('encoded', 'executed'):\n    sys._getframe(2).f_globals[name] = lambda *a: True\n"
+        "def f(x): return 3"
+    ),
+    "an exit handler": "import atexit\natexit.register(lambda: print('passed'))\ndef f(x): return 3",
+    "an endless loop": "while True: pass",
+    "an endless loop that catches all": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    "a sleep": "import time\nwhile True: time.sleep(60)",
+    "endless recursion": "def f(x): return f(x)",
+    "all memory": "x = [0] * 10**10\ndef f(x): return 3",
+    "memory bit by bit": "x = []\nwhile True: x.append('a' * 10**6)",
+    "a number too big to print": "def f(x): return 10 ** 10 ** 6",
+    "endless output": "while True: print('x' * 10**6)",
+    "a huge value": "def f(x): return 'x' * 10**8",
+    "a value nested too deeply": "def f(x):\n    v = []\n    for _ in range(10**5): v = [v]\n    return v",
+    "a value that holds itself": "def f(x):\n    v = []\n    v.append(v)\n    return v",
+    "code nested too deeply": "f = " + "-" * 50_000 + "1",
+    "a regular expression that takes for ever": "import re\ndef f(x): return re.match('(a|a)*$', 'a' * 60 + 'b')",
+    "a trailing tuple": "def f(x): return 3\n(1, 2, 4)",
+    "half of a character in the code": "def f(x): return 3  # \ud800",
+    "null bytes": "def f(x): return 3\n\0",
+    "half of a character": "def f(x): return '\\ud800'",
+}
+"""Attacks on the verdict. None of them doubles a number."""
+
+ESCAPES = {
+    "reads a file": "def f(x): return open({canary!r}).read()",
+    "reads a file through pathlib": "import pathlib\ndef f(x): return pathlib.Path({canary!r}).read_text()",
+    "writes a file": "def f(x): return open({folder!r} + '/written', 'w').write('x')",
+    "removes a file": "import os\ndef f(x): return os.remove({canary!r})",
+    "lists a folder": "import os\ndef f(x): return os.listdir({folder!r})",
+    "changes the root": "import os\nos.chdir('..')\ndef f(x): return open('../../../../../..' + {canary!r}).read()",
+    "follows a process to its files": (
+        "import os\ndef f(x):\n    for p in os.listdir('/proc'):\n        try: return open(f'/proc/{{p}}/root' + {canary!r}).read()\n"
+        "        except OSError: pass"
+    ),
+    "connects": (
+        "import socket\ndef f(x):\n    s = socket.create_connection(('127.0.0.1', {port}), 1)\n    s.send(b'x')\n    return 'connected'"
+    ),
+    "asks for a page": "import urllib.request\ndef f(x): return urllib.request.urlopen('http://127.0.0.1:{port}', timeout=1)",
+    "reads the environment": "import os\ndef f(x): return os.environ['DSPLUS_CANARY']",
+    "reads the environment of others": (
+        "import os\ndef f(x):\n    for p in os.listdir('/proc'):\n        try:\n            if b'sesame' in open(f'/proc/{{p}}/environ', 'rb').read(): "
+        "return 'sesame'\n        except OSError: pass"
+    ),
+    "starts a shell": "import os\ndef f(x): return os.system('touch ' + {folder!r} + '/written')",
+    "starts a process": "import subprocess\ndef f(x): return subprocess.check_output(['cat', {canary!r}]).decode()",
+    "forks and lives on": (
+        "import os, time\ndef f(x):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(1)\n"
+        "        open({folder!r} + '/written', 'w').write('x')\n    return 3"
+    ),
+    "forks without end": "import os\ndef f(x):\n    while True: os.fork()",
+    "calls C": "import ctypes\ndef f(x): return ctypes.CDLL(None).open({canary!r}.encode(), 0)",
+    "kills its parent": "import os\ndef f(x): return os.kill(os.getppid(), 9)",
+    "kills all": "import os\ndef f(x): return os.kill(-1, 9)",
+    "climbs by subclasses": (
+        "def f(x):\n    for c in ().__class__.__base__.__subclasses__():\n        g = getattr(c.__init__, '__globals__', None)\n"
+        "        if g and 'open' in g.get('__builtins__', ()): return g['__builtins__']['open']({canary!r}).read()"
+    ),
+    "imports by name": "def f(x): return __import__('os').popen('cat ' + {canary!r}).read()",
+    "evaluates text": 'def f(x): return eval("__import__(\'io\').open(" + repr({canary!r}) + ").read()")',
+    "loads the package": "import dsplus_chains\ndef f(x): return dsplus_chains.__file__",
+}
+"""Attacks on the host."""

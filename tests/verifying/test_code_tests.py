@@ -1,0 +1,194 @@
+"""Tests are cut in two, and judged away from the code that they test."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import Recording
+
+from dsplus_chains import VerifiedScorer
+from dsplus_chains.verifying import CodeTests, MontyExecutor, UnsafeSubprocessExecutor
+from dsplus_chains.verifying.assertions import UnjudgeableError, cut_test, judged_here
+from dsplus_chains.verifying.code_tests import code_in, without_stubs
+
+
+class Counted(MontyExecutor):
+    """Keeps what it is asked to run."""
+
+    def run(self, jobs):
+        ASKED.append(list(jobs))
+        return super().run(jobs)
+
+
+ASKED = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked():
+    ASKED.clear()
+
+
+@pytest.mark.parametrize(
+    ("test", "asked", "judged"),
+    [
+        ("assert f(1) == 2", ["f(1)"], ["_v0 == 2"]),
+        ("assert 2 == f(1)", ["f(1)"], ["2 == _v0"]),
+        ("assert not f(1), 'no'", ["f(1)"], ["not _v0"]),
+        ("assert f(f(1)) == f(2)", ["f(f(1))", "f(2)"], ["_v0 == _v1"]),
+        ("assert set(f(1)) == set([1])", ["set(f(1))"], ["_v0 == set([1])"]),
+        ("assert all(f(1)) == True", ["f(1)"], ["all(_v0) == True"]),
+        ("assert isinstance(f(1), int)", ["f(1)"], ["isinstance(_v0, int)"]),
+        ("assert S(1).push(2).top[0] == 2", ["S(1).push(2).top[0]"], ["_v0 == 2"]),
+        ("import math\nassert math.isclose(f(1), 2)", ["import math", "f(1)"], ["import math", "math.isclose(_v1, 2)"]),
+        ("assert math.isclose(f(1), 2)", ["import math", "f(1)"], ["import math", "math.isclose(_v1, 2)"]),
+        ("assert abs(f(1) - 2) < 1e-6", ["f(1)"], ["abs(_v0 - 2) < 1e-06"]),
+        ("x = [2, 1]\nf(x)\nassert x == [1, 2]", ["x = [2, 1]", "f(x)", "x"], ["_v2 == [1, 2]"]),
+        ("y = [1, 2]\nassert f(1) == y", ["f(1)"], ["y = [1, 2]", "_v0 == y"]),
+        ("s = S()\nt = s\nassert t.n == 1", ["s = S()", "t = s", "t.n"], ["_v2 == 1"]),
+        ("def check(c):\n    assert c(1) == 2\ncheck(f)", ["f(1)"], ["_v0 == 2"]),
+        ("assert {f(1): 2}[3] in [x for x in (1, 2)]", ["f(1)"], ["{_v0: 2}[3] in [x for x in (1, 2)]"]),
+    ],
+)
+def test_cuts(test, asked, judged):
+    cut = cut_test(test)
+    assert (list(cut.asked), list(cut.judged)) == (asked, judged)
+
+
+@pytest.mark.parametrize(
+    "test",
+    ["f(1)", "assert f(", "for x in (1, 2):\n    assert f(x)", "assert all(f(x) for x in (1, 2))", "x = 1", "", "\0"],
+)
+def test_what_cannot_be_cut(test):
+    with pytest.raises(UnjudgeableError):
+        cut_test(test)
+
+
+def test_names_of_the_prelude_and_builtins_are_not_the_candidates():
+    assert cut_test("assert near(sum([1]), f(1))", known=["near"]).asked == ("f(1)",)
+    assert cut_test("assert sum(1, 2) == 3", entry_points=["sum"]).asked == ("sum(1, 2)",)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "held"),
+    [
+        ("_v0 == 2", 2.0, True),
+        ("_v0 != 2", 2, False),
+        ("not _v0", [], True),
+        ("_v0", 3, True),
+        ("_v0 == (1, -2)", [1, -2], False),
+        ("_v0 is None", None, None),
+        ("len(_v0) == 2", [1, 2], None),
+        ("1 < _v0 < 3", 2, None),
+    ],
+)
+def test_comparisons_with_literals_are_judged_here(expression, value, held):
+    assert judged_here(expression, {"_v0": value}) is held
+
+
+def verdict(candidate, *tests, executor=None, **settings):
+    verifier = CodeTests(executor=executor or Counted(), tests="tests", **settings)
+    return verifier.invoke({"candidate": candidate, "tests": list(tests), "prompt": PROMPT, "entry_point": "sum"})
+
+
+PROMPT = '''import math
+
+def near(a, b):
+    return math.isclose(a, b)
+
+def area(r):
+    """The area of a circle."""
+'''
+
+
+def test_all_candidates_are_one_call_and_no_expected_value_is_in_it():
+    verifier = CodeTests(executor=Counted(), tests=lambda record: "assert f(2) == 47110815")
+    scorer = VerifiedScorer(
+        generators={"a": lambda record: "def f(x): return 47110815", "b": lambda record: "def f(x): return 1"},
+        verifier=verifier,
+    )
+    records = scorer.batch(["one", "two"])
+    assert [record["prediction"].confidence for record in records] == [0.5, 0.5]
+    assert [len(jobs) for jobs in ASKED] == [4]
+    assert "47110815" not in str([job.steps for job in ASKED[0]])
+
+
+def test_a_second_call_judges_what_is_more_than_a_comparison_without_the_candidate():
+    found = verdict("def f(x): return x + 1e-12", "assert abs(f(2) - 2) < 1e-6", "assert f(2) == 2")
+    assert [check.status for check in found.checks] == ["passed", "failed"]
+    (asking,), (judging,) = ASKED
+    assert "def f" in str(asking.setup)
+    assert "def f" not in str(judging.setup)
+
+
+@pytest.mark.parametrize("executor", [MontyExecutor(), UnsafeSubprocessExecutor()], ids=["monty", "unsafe"])
+def test_imports_and_helpers_of_the_prompt_that_the_answer_omits(executor):
+    candidate = "def area(r): return math.pi * r * r"
+    tests = ["assert near(area(1), 3.141592653589793)", "assert near(area(1), 3)"]
+    assert verdict(candidate, *tests, executor=executor).score in {0, None}
+    found = verdict(candidate, *tests, executor=executor, prelude="prompt")
+    assert [check.status for check in found.checks] == ["passed", "failed"]
+
+
+def test_a_helper_that_the_candidate_replaces_judges_nothing():
+    cheat = "def near(a, b): return True\ndef area(r): return 0"
+    assert verdict(cheat, "assert near(area(1), 3.14)", prelude="prompt").score == 0
+
+
+def test_an_entry_point_with_the_name_of_a_builtin():
+    candidate = "def sum(a, b): return a + b"
+    assert verdict(candidate, "assert sum(1, 2) == 3", entry_point="entry_point").passed
+
+
+def test_a_report_says_what_came():
+    found = verdict("def f(x):\n    if x: return 3\n    return 1 / x", "assert f(1) == 4", "assert f(0) == 1")
+    assert found.report.splitlines()[0] == "assert f(1) == 4: failed (got 3)"
+    assert "ZeroDivisionError" in found.report.splitlines()[1]
+
+
+def test_values_that_are_not_plain_are_unsupported():
+    found = verdict("def f(x): return range(x)", "assert f(2) == range(2)", "assert list(f(2)) == [0, 1]")
+    assert [check.status for check in found.checks] == ["unsupported", "passed"]
+
+
+def test_no_tests_say_nothing():
+    found = verdict("def f(x): return x")
+    assert (found.checks, found.score, found.passed) == ((), None, False)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"tests": "assert f(1)"}, "candidate"),
+        ({"candidate": "x"}, "tests=..."),
+        ({"candidate": "x", "tests": 7}, "list of texts"),
+    ],
+)
+def test_bad_records_fail_alone(record, said):
+    good = {"candidate": "def f(x): return x", "tests": "assert f(1) == 1"}
+    verifier = CodeTests(tests="tests")
+    first, bad = verifier.batch([good, record], return_exceptions=True)
+    assert first.passed
+    with pytest.raises(ValueError, match=said):
+        raise bad
+
+
+def test_code_is_taken_out_of_its_fence():
+    assert code_in("def f(): pass") == "def f(): pass"
+    assert code_in("a\n```\nx = 1\n```\n```python\ny = 1\n```") == "x = 1\n"
+    assert code_in("```python\nx = 1") == "x = 1"
+    assert verdict("It is:\n```python\ndef f(x): return x\n```", "assert f(1) == 1").passed
+
+
+def test_preludes():
+    assert without_stubs(PROMPT).splitlines() == [
+        "import math",
+        "def near(a, b):",
+        "    return math.isclose(a, b)",
+    ]
+    assert without_stubs("import os\ndef f(x") == "import os"
+    assert without_stubs("") == ""
+
+
+def test_tests_may_come_from_elsewhere():
+    tests = Recording(lambda record: ["assert f(1) == 1"])
+    verifier = CodeTests(tests=tests.function)
+    assert verifier.invoke({"candidate": "def f(x): return x"}).passed

@@ -1,0 +1,187 @@
+"""No code passes a test that it does not solve, and none reaches the host, in any executor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+
+import pytest
+from attacks import CHEATS, ESCAPES, TEST
+
+from dsplus_chains import VerifiedScorer
+from dsplus_chains.verifying import (
+    BubblewrapExecutor,
+    CodeTests,
+    Executor,
+    ExecutorError,
+    Job,
+    MontyExecutor,
+    UnsafeSubprocessExecutor,
+)
+
+BWRAP = os.environ.get("BWRAP") or shutil.which("bwrap")
+
+
+def bubblewrap():
+    """A sandbox of bubblewrap, or a skip that says why there is none."""
+    executor = BubblewrapExecutor(bwrap=BWRAP or "bwrap", seconds=1)
+    try:
+        executor.run([Job(steps=("1",))])
+    except ExecutorError as error:
+        pytest.skip(str(error))
+    return executor
+
+
+SANDBOXES = {"monty": lambda: MontyExecutor(seconds=0.3), "bubblewrap": bubblewrap}
+ALL = {**SANDBOXES, "unsafe": lambda: UnsafeSubprocessExecutor(seconds=1)}
+
+
+@pytest.fixture(params=ALL, scope="module")
+def executor(request):
+    return ALL[request.param]()
+
+
+@pytest.fixture(params=SANDBOXES, scope="module")
+def sandbox(request):
+    return SANDBOXES[request.param]()
+
+
+def verdicts(executor, candidates, test=TEST, **settings):
+    verifier = CodeTests(executor=executor, tests=lambda record: test, **settings)
+    return verifier.batch([{"candidate": candidate} for candidate in candidates])
+
+
+def test_there_are_enough_attacks():
+    assert len(CHEATS) + len(ESCAPES) >= 50
+
+
+def test_no_cheat_passes(executor):
+    found = verdicts(executor, CHEATS.values())
+    assert [name for name, verdict in zip(CHEATS, found, strict=True) if verdict.passed] == []
+
+
+def test_no_attack_reaches_the_host(sandbox, tmp_path, monkeypatch):
+    canary = tmp_path / "canary"
+    canary.write_text("open sesame")
+    monkeypatch.setenv("DSPLUS_CANARY", "sesame")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        told = {"canary": str(canary), "folder": str(tmp_path), "port": server.getsockname()[1]}
+        jobs = [Job(setup=(code.format(**told),), steps=("str(f(2))",)) for code in ESCAPES.values()]
+        found = sandbox.run(jobs)
+        time.sleep(1.2)  # what lives on would write by now
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert canary.read_text() == "open sesame"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["canary"]
+    for name, (outcome,) in zip(ESCAPES, found, strict=True):
+        said = f"{outcome.value} {outcome.detail}"
+        assert "sesame" not in said, name
+        assert "connected" not in said, name
+        if name in {"lists a folder", "loads the package", "asks for a page"}:
+            assert outcome.status != "value", name
+
+
+def test_one_job_tells_nothing_to_the_next(executor):
+    first, second = executor.run([Job(setup=("import math\nx = 1\nmath.pi = 3",), steps=("x",)), Job(steps=("x",))])
+    assert first[0].status in {"value", "raised", "unsupported"}
+    assert second[0].status == "raised"
+
+
+def test_what_is_right_passes(executor):
+    (verdict,) = verdicts(executor, ["def f(x):\n    print('working')\n    return 2 * x"])
+    assert verdict.passed
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("(1, 2.5)", (1, 2.5)), ("{'a': {1, 2}, 'b': b'x'}", {"a": {1, 2}, "b": b"x"}), ("None", None), ("True", True)],
+)
+def test_plain_values_come_out_as_they_are(executor, value, expected):
+    ((outcome,),) = executor.run([Job(setup=(f"def f(): return {value}",), steps=("f()",))])
+    assert outcome.value == expected
+    assert type(outcome.value) is type(expected)
+
+
+def test_values_go_in(executor):
+    ((outcome,),) = executor.run([Job(steps=("[a, *b]",), values={"a": (1, "x"), "b": [float("inf")]})])
+    assert outcome.value == [(1, "x"), float("inf")]
+
+
+def test_time_is_that_of_the_processor(executor):
+    """A job that only waits has used none; one that works is stopped, and the others are not."""
+    jobs = [Job(steps=("while True: pass",)), Job(setup=("import time",), steps=("time.sleep(0.01)", "1"))]
+    (stopped,), (_, done) = executor.run(jobs)
+    assert stopped.status == "limit"
+    assert done.value == 1
+
+
+def test_output_is_capped_while_it_is_read(executor):
+    started = time.monotonic()
+    ((outcome,),) = executor.run([Job(setup=("def f(): return 'x' * 3 * 2**20",), steps=("f()",))])
+    if isinstance(executor, MontyExecutor):
+        ((outcome,),) = executor.run([Job(steps=("while True: print('x' * 10**5)",))])
+    assert outcome.status == "limit"
+    assert time.monotonic() - started < 20
+
+
+def test_a_job_without_steps_and_no_jobs(executor):
+    assert executor.run([]) == []
+    assert executor.run([Job(setup=("x = 1",))]) == [()]
+
+
+def test_code_beyond_monty_is_unsupported_and_not_failed():
+    beyond = {
+        "generators": "def g(x):\n    yield 2 * x\ndef f(x): return next(g(x))",
+        "inheritance": "class A(dict): pass\ndef f(x): return 2 * x",
+        "a module": "import heapq\ndef f(x): return 2 * x",
+        "a method": "def f(x): return x.bit_length() + 2",
+        "del": "def f(x):\n    y = [x]\n    del y[0]\n    return 4",
+    }
+    for name, verdict in zip(beyond, verdicts(MontyExecutor(), beyond.values()), strict=True):
+        assert [check.status for check in verdict.checks] == ["unsupported"], name
+
+
+def test_a_method_as_a_value_is_supported():
+    codes = [
+        "def f(x):\n    d = {4: 2, 3: 1}\n    return max(d, key=d.get)",
+        "def f(x):\n    s = [4, 4, 3]\n    return sorted(set(s), key=s.count)[-1]",
+        "def f(x): return list(map('aaaabb'.count, 'ab'))[0]",
+    ]
+    assert [verdict.passed for verdict in verdicts(MontyExecutor(), codes)] == [True] * 3
+
+
+def test_code_that_is_no_python_has_failed(executor):
+    (verdict,) = verdicts(executor, ["def f(x) return 2"])
+    assert [check.status for check in verdict.checks] == ["failed"]
+
+
+def test_without_a_sandbox_nothing_runs(tmp_path):
+    marker = tmp_path / "ran"
+    code = f"open({str(marker)!r}, 'w').write('x')"
+    with pytest.raises(ExecutorError, match="install bubblewrap"):
+        BubblewrapExecutor(bwrap=str(tmp_path / "none")).run([Job(steps=(code,))])
+    refusing = tmp_path / "bwrap"
+    refusing.write_text("#!/bin/sh\necho 'No permissions to create a new namespace' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    with pytest.raises(ExecutorError, match="No permissions"):
+        BubblewrapExecutor(bwrap=str(refusing)).run([Job(steps=(code,))])
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("on_error", ["raise", "defer"])
+def test_a_scorer_whose_sandbox_does_not_start_says_so(tmp_path, on_error):
+    verifier = CodeTests(executor=BubblewrapExecutor(bwrap=str(tmp_path / "none")), tests=lambda record: TEST)
+    scorer = VerifiedScorer(generators={"a": lambda record: "f = abs"}, verifier=verifier, on_error=on_error)
+    with pytest.raises(ExecutorError, match="install bubblewrap"):
+        scorer.invoke("task")
+
+
+@pytest.mark.parametrize("settings", [{"seconds": 0}, {"memory": -1}, {"output": 0}, {"workers": 0}, {"second": 1}])
+@pytest.mark.parametrize("kind", [MontyExecutor, UnsafeSubprocessExecutor, BubblewrapExecutor])
+def test_settings_out_of_bounds_are_refused(kind, settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        kind(**settings)
+    assert isinstance(kind(), Executor)

@@ -1,0 +1,186 @@
+"""Verifiers of answers that are no code."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+import pytest
+from pydantic import BaseModel
+
+from dsplus_chains import VerifiedScorer
+from dsplus_chains.verifying import Agreement, EntailmentVerifier, SchemaVerifier, SqlVerifier
+
+
+@pytest.mark.parametrize(
+    ("candidates", "scores"),
+    [
+        (["a", "A ", "b"], [2 / 3, 2 / 3, 1 / 3]),
+        (["a", None, "a", None], [0.5, None, 0.5, None]),
+        ([1, 1.0, "1"], [2 / 3, 1 / 3, 2 / 3]),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], [1, 1]),
+    ],
+)
+def test_agreement_is_the_share_that_says_the_same(candidates, scores):
+    for candidate, score in zip(candidates, scores, strict=True):
+        if candidate is not None:
+            verdict = Agreement().invoke({"candidate": candidate, "candidates": candidates})
+            assert verdict.score == pytest.approx(score)
+
+
+def test_agreement_over_prompts_and_samples_and_a_normaliser():
+    answers = {"terse": "12", "wordy": "So the answer is 12.", "wrong": "It is 13."}
+    scorer = VerifiedScorer(
+        generators={name: (lambda record, said=said: said) for name, said in answers.items()},
+        verifier=Agreement(normaliser=lambda text: text.strip(".").split()[-1]),
+    )
+    prediction = scorer.invoke("7 + 5")["prediction"]
+    assert (prediction.value, prediction.confidence) == ("12", pytest.approx(2 / 3))
+
+
+def test_what_the_normaliser_cannot_read_agrees_with_nothing():
+    agreement = Agreement(normaliser=lambda text: text if text.isdigit() else None)
+    assert agreement.invoke({"candidate": "x", "candidates": ["x", "x"]}).score == 0
+    assert agreement.invoke({"candidate": "1", "candidates": ["1", "x"]}).score == 0.5
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+JSON_SCHEMA = {
+    "type": "object",
+    "required": ["name", "age"],
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+}
+
+
+@pytest.mark.parametrize("form", [Person, JSON_SCHEMA], ids=["pydantic", "json schema"])
+@pytest.mark.parametrize(
+    ("candidate", "passed"),
+    [
+        ('{"name": "Ada", "age": 36}', True),
+        ('Here:\n```json\n{"name": "Ada", "age": 36}\n```', True),
+        ({"name": "Ada", "age": 36}, True),
+        ('{"name": "Ada"}', False),
+        ({"name": "Ada", "age": "old"}, False),
+        ("Ada, 36", False),
+        ("[" * 100_000, False),
+        (7, False),
+    ],
+)
+def test_schemas(form, candidate, passed):
+    verdict = SchemaVerifier(form=form).invoke({"candidate": candidate})
+    assert verdict.passed is passed
+    assert bool(verdict.report) is not passed
+
+
+def test_a_strict_form_converts_nothing():
+    record = {"candidate": {"name": "Ada", "age": "36"}}
+    assert SchemaVerifier(form=Person).invoke(record).passed
+    assert not SchemaVerifier(form=Person, strict=True).invoke(record).passed
+
+
+def test_what_is_no_schema_is_refused():
+    with pytest.raises(ValueError, match="expected a JSON schema"):
+        SchemaVerifier(form={"type": "no such type"})
+
+
+@pytest.fixture
+def shop(tmp_path):
+    path = tmp_path / "shop.db"
+    with sqlite3.connect(path) as made:
+        made.executescript("CREATE TABLE t (n, s); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL);")
+    made.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("query", "passed"),
+    [
+        ("SELECT n FROM t WHERE n < 3", [True, True]),
+        ("```sql\nSELECT n FROM t WHERE n < 3;\n```", [True, True]),
+        ("SELECT n * 1.0 FROM t WHERE n < 3 ORDER BY n", [True, True]),
+        ("SELECT n FROM t WHERE n < 3 ORDER BY n DESC", [True, False]),
+        ("SELECT n FROM t", [True, False]),
+        ("SELECT n, s FROM t WHERE n < 3", [True, False]),
+        ("SELECT '1' UNION SELECT '2'", [True, False]),
+        ("SELEC n", [False, False]),
+        ("SELECT n FROM t; SELECT 1", [False, False]),
+        ("", [True, False]),
+    ],
+)
+def test_queries(shop, query, passed):
+    verifier = SqlVerifier(database=shop, expected="rows")
+    for rows in ([(1,), (2,)], "SELECT n FROM t WHERE n <= 2"):
+        verdict = verifier.invoke({"candidate": query, "rows": rows})
+        assert [check.status == "passed" for check in verdict.checks] == passed
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM t",
+        "INSERT INTO t VALUES (4, 'x')",
+        "UPDATE t SET n = 0",
+        "DROP TABLE t",
+        "CREATE TABLE u (n)",
+        "CREATE TEMP TABLE u (n)",
+        "ATTACH '{folder}/other.db' AS other",
+        "VACUUM INTO '{folder}/other.db'",
+        "PRAGMA writable_schema = 1",
+        "PRAGMA database_list",
+        "SELECT load_extension('x')",
+        "SELECT readfile('{folder}/shop.db')",
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT sum(n) FROM c",
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c",
+        "SELECT zeroblob(1000000000)",
+        "SELECT randomblob(999999999)",
+        "BEGIN",
+    ],
+)
+def test_a_query_can_only_read_and_not_for_long(shop, tmp_path, query):
+    before, started = shop.read_bytes(), time.monotonic()
+    verifier = SqlVerifier(database=lambda record: shop, seconds=0.2, rows=100)
+    verdict, after = verifier.batch(
+        [{"candidate": query.format(folder=tmp_path)}, {"candidate": "SELECT count(*) FROM t"}]
+    )
+    assert [check.status for check in verdict.checks] == ["failed"]
+    assert after.passed
+    assert time.monotonic() - started < 5
+    assert shop.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.db"]
+
+
+def test_a_database_that_is_not_there_is_no_verdict(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        SqlVerifier(database=tmp_path / "none.db").invoke({"candidate": "SELECT 1"})
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_entailment_is_one_call_and_its_score_the_confidence():
+    asked = []
+
+    def nli(pairs, **settings):
+        asked.append(pairs)
+        held = [0.9 if pair["text_pair"] in pair["text"] else 0.2 for pair in pairs]
+        return [[{"label": "Neutral", "score": 1 - score}, {"label": "Entailment", "score": score}] for score in held]
+
+    scorer = VerifiedScorer(
+        generators={"a": lambda record: "It snows.", "b": lambda record: "It rains."},
+        verifier=EntailmentVerifier(nli=nli, context="page"),
+    )
+    prediction = scorer.invoke({"input": "Weather?", "page": "Today. It rains."})["prediction"]
+    assert (prediction.value, prediction.confidence) == ("It rains.", 0.9)
+    assert [len(pairs) for pairs in asked] == [2]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [([[{"label": "LABEL_0", "score": 1}]], "set entails="), ([["yes"]], "a list of labels"), ([], "one for each")],
+)
+def test_a_model_that_says_something_else_is_refused(said, message):
+    verifier = EntailmentVerifier(nli=lambda pairs, **settings: said)
+    with pytest.raises(ValueError, match=message):
+        verifier.invoke({"candidate": "x", "input": "y"})
