@@ -8,7 +8,7 @@ fields=...)`: small models fitted on 1,600 reviews answer the domain and the sen
 which the sentiment's model is surest, and the large model answers what is left. Where only the reply is left, its
 prompt holds what is known instead of the review. The thresholds let the least sure share of 300 other reviews through
 to the large model. No label of theirs is looked at. Counted on `--rows` further reviews. Every answer is kept in a
-file, so a second run asks for nothing.
+file, so a second run asks for nothing. A row whose answer never ends is wrong in all its fields.
 
 `--plain` takes MiniLM for both small models, in place of the hidden states of small language models. A weaker small
 model should let more through; see `--share`.
@@ -22,14 +22,17 @@ from typing import Any, Literal
 import numpy as np
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
-from live import arguments, chat_model, in_slices, small_encoder, split_rows, versus
+from live import AT_ONCE, arguments, chat_model, small_encoder, split_rows, versus
+from openai import LengthFinishReasonError
 from pydantic import BaseModel, Field
 from reviews import PROMPT, REPLY_BEGINS, SIZES
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from dsplus_chains import Keep, MapParts, Prediction, SmallModelScorer, shunt
 from dsplus_chains.documents.reduce import verbatim
+from dsplus_chains.schema import causes
 
 ESCALATED = {"domain": 0.02, "sentiment": 0.12}
 """Share of the rows whose field goes to the large model: as in the bench of tasks split into subtasks."""
@@ -65,10 +68,29 @@ def quoting(judge: Any) -> Any:
     return surest | RunnableLambda(lambda found: Prediction(value=found.value, confidence=1.0))
 
 
-def tokens(records: Sequence[dict[str, Any]]) -> int:
-    """Tokens of the large model."""
-    usages = [record["large"].usage for record in records if "large" in record]
-    return sum(usage["total_tokens"] for usage in usages if usage is not None)
+def answered(chain: Any, inputs: Sequence[Any], title: str) -> list[Any]:
+    """The record of each row, or its error: a large model may never end its answer."""
+    starts = track(range(0, len(inputs), AT_ONCE), title, console=Console(stderr=True))
+    return [
+        record
+        for start in starts
+        for record in chain.batch(
+            list(inputs[start : start + AT_ONCE]), {"max_concurrency": AT_ONCE}, return_exceptions=True
+        )
+    ]
+
+
+def tokens(records: Sequence[Any]) -> int:
+    """Tokens of the large model. An answer that was cut off has cost some, too."""
+    found = 0
+    for record in records:
+        if isinstance(record, Exception):
+            cut = next((error for error in causes(record) if isinstance(error, LengthFinishReasonError)), None)
+            usage = None if cut is None else cut.completion.usage
+            found += usage.total_tokens if usage is not None else 0
+        elif "large" in record and record["large"].usage is not None:
+            found += record["large"].usage["total_tokens"]
+    return found
 
 
 def main() -> None:
@@ -104,8 +126,8 @@ def main() -> None:
     by_field = shunt(app, threshold={**thresholds, "quote": 0.0}, rest_prompt=REST, **settings)
     at_once = shunt(app, shadow=True, **settings)  # the app answers all, and its tokens are counted
     given = [{"input": text} for text in texts]
-    ours = in_slices(by_field, given, "field by field")
-    theirs = in_slices(at_once, given, "one call for all")
+    ours = answered(by_field, given, "field by field")
+    theirs = answered(at_once, given, "one call for all")
 
     table = Table(title=f"{len(test)} test reviews, {options.model}, seed {options.seed}")
     for heading in ("", "field by field", "one call", "field by field against one call (95 %), better : worse"):
@@ -113,7 +135,10 @@ def main() -> None:
 
     def add(name: str, is_right: Any) -> None:
         right = [
-            [is_right(record["answer"], row) for record, row in zip(records, test, strict=True)]
+            [
+                not isinstance(record, Exception) and is_right(record["answer"], row)
+                for record, row in zip(records, test, strict=True)
+            ]
             for records in (ours, theirs)
         ]
         table.add_row(name, *(f"{np.mean(one):.1%}" for one in right), versus(*right))
@@ -125,11 +150,12 @@ def main() -> None:
     spent = [tokens(ours), tokens(theirs)]
     table.add_row("tokens of the large model", *(f"{count:,}" for count in spent), f"{spent[0] / max(1, spent[1]):.1%}")
     for name in fields:
-        sources = [record["sources"][name] for record in ours]
+        sources = ["large" if isinstance(record, Exception) else record["sources"][name] for record in ours]
         table.add_row(f"{name} by the large model", f"{sources.count('large') / len(ours):.1%}", "100.0%", "")
     Console(width=140).print(table)
     for row, one, other in list(zip(test, ours, theirs, strict=True))[:10]:
-        Console(width=140).print({"review": row["text"], "field by field": one["answer"], "one call": other["answer"]})
+        told = [str(record) if isinstance(record, Exception) else record["answer"] for record in (one, other)]
+        Console(width=140).print({"review": row["text"], "field by field": told[0], "one call": told[1]})
 
 
 if __name__ == "__main__":
