@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
@@ -52,15 +55,19 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
         super().__init__(*steps, name=name, **parts)
 
     def _one(self, value: Any, quiet: Unheard, kwargs: dict[str, Any]) -> Flow:
-        """One input, step by step. What a step calls without a config gets that of the chain."""
-        token = var_child_runnable_config.set(quiet.configs[0])
-        try:
-            for number, step in enumerate(self.steps):
-                how = {} if number else kwargs
-                given = value, quiet.config_for(step, [0])
-                value = yield Do(partial(step.invoke, **how), partial(step.ainvoke, **how), given)
-        finally:
-            var_child_runnable_config.reset(token)
+        """One input, step by step.
+
+        Each step has a copy of the context, as in LangChain. What it sets there is not seen outside. What it calls
+        without a config gets that of the chain.
+        """
+        for number, step in enumerate(self.steps):
+            how = {} if number else kwargs
+            context = copy_context()
+            context.run(var_child_runnable_config.set, quiet.configs[0])
+            given = value, quiet.config_for(step, [0])
+            value = yield Do(
+                partial(context.run, step.invoke, **how), partial(_task, context, step.ainvoke, **how), given
+            )
         return value
 
     def _all(self, inputs: list[Any], quiet: Unheard, return_exceptions: bool, kwargs: dict[str, Any]) -> Flow:
@@ -108,9 +115,11 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         quiet = unheard(config, len(inputs), awaits=False)
+        outputs: list[Output]
         if quiet is None:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        outputs: list[Output] = drive(self._all(inputs, quiet, return_exceptions, kwargs))
+            outputs = super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        else:
+            outputs = drive(self._all(inputs, quiet, return_exceptions, kwargs))
         raise_interrupts(outputs)
         return outputs
 
@@ -124,11 +133,18 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         quiet = unheard(config, len(inputs), awaits=True)
+        outputs: list[Output]
         if quiet is None:
-            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        outputs: list[Output] = await adrive(self._all(inputs, quiet, return_exceptions, kwargs))
+            outputs = await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        else:
+            outputs = await adrive(self._all(inputs, quiet, return_exceptions, kwargs))
         raise_interrupts(outputs)
         return outputs
+
+
+async def _task(context: Context, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+    """The result of an asynchronous function that runs in a context of its own."""
+    return await asyncio.create_task(function(*args, **kwargs), context=context)
 
 
 def _joined(first: Any, then: Any) -> QuietSequence[Any, Any]:
