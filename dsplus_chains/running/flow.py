@@ -44,6 +44,11 @@ class BatchSizeError(DSPlusError):
     """A Runnable's batch returned more or fewer results than it got inputs."""
 
 
+def wrong_size(inputs: int, results: int) -> BatchSizeError:
+    """The error of a batch that has another number of results than of inputs."""
+    return BatchSizeError(f"got {inputs} inputs but returned {results} results")
+
+
 class Closed(BaseException):
     """Raised inside of a flow that nobody waits for any more, such as that of a stream which is closed early.
 
@@ -128,8 +133,7 @@ class Ask(Request):
         raise_interrupts(outputs)
         if len(outputs) == len(self.inputs):
             return outputs
-        error = BatchSizeError(f"got {len(self.inputs)} inputs but returned {len(outputs)} results")
-        return [error] * len(self.inputs)
+        return [wrong_size(len(self.inputs), len(outputs))] * len(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from langchain_core.runnables.utils import Input, Output
 from typing_extensions import override
 
 from dsplus_chains.running.drivers import adrive, drive
-from dsplus_chains.running.flow import Do, Flow
+from dsplus_chains.running.flow import Do, Flow, wrong_size
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.unheard import Unheard, knows_unheard, unheard
 
@@ -78,11 +78,13 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
             given = [results[row] for row in rows], quiet.config_for(step, rows)
             try:
                 outputs = yield Do(partial(step.batch, **how), partial(step.abatch, **how), given)
+                if len(outputs) != len(rows):
+                    raise wrong_size(len(rows), len(outputs))
             except Exception as error:
                 if not return_exceptions:
                     raise
                 outputs = [error] * len(rows)
-            for row, output in zip(rows, outputs, strict=False):
+            for row, output in zip(rows, outputs, strict=True):
                 results[row] = output
             rows = [row for row in rows if not isinstance(results[row], Exception)]
             if not rows:

@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, R
 
 from dsplus_chains import ConfidenceBranch, Prediction, data_shunt, decisions
 from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.flow import Configs, Flow, Manager
+from dsplus_chains.running.flow import BatchSizeError, Configs, Flow, Manager
 from dsplus_chains.running.sequence import QuietSequence
 from dsplus_chains.running.unheard import unheard
 
@@ -241,6 +241,27 @@ def test_an_interrupt_is_raised_whether_anybody_hears(awaits, listens):
 
     with pytest.raises(SystemExit):
         call()
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_a_step_that_loses_a_row_is_an_error_and_no_output_of_an_earlier_step(awaits):
+    class Losing(RunnableLambda):
+        def batch(self, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
+            return inputs[1:]
+
+        async def abatch(self, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
+            return inputs[1:]
+
+    sequence = Seeing(seen=[]) | Losing(lambda value: value)
+
+    def call(return_exceptions: bool) -> list[Any]:
+        if awaits:
+            return asyncio.run(sequence.abatch([1, 2], return_exceptions=return_exceptions))
+        return sequence.batch([1, 2], return_exceptions=return_exceptions)
+
+    with pytest.raises(BatchSizeError, match="got 2 inputs but returned 1"):
+        call(return_exceptions=False)
+    assert [type(output) for output in call(return_exceptions=True)] == [BatchSizeError, BatchSizeError]
 
 
 def test_a_subclass_with_a_batch_of_its_own_gets_a_config():
