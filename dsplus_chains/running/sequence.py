@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, aclosing
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun
 from langchain_core.runnables import RunnableConfig, RunnableSequence
 from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.runnables.config import patch_config, var_child_runnable_config
 from langchain_core.runnables.utils import Input, Output
 from typing_extensions import override
 
@@ -21,7 +23,7 @@ from dsplus_chains.running.unheard import Unheard, knows_unheard, unheard
 
 
 class Piped:
-    """A Runnable that becomes a `QuietSequence` where others are joined to it."""
+    """A Runnable that becomes a `QuietSequence` where others are joined to it. A stream of it is closed at once."""
 
     def __or__(self, other: Any) -> QuietSequence[Any, Any]:
         return _joined(self, other)
@@ -32,6 +34,17 @@ class Piped:
     def pipe(self, *others: Any, name: str | None = None) -> QuietSequence[Any, Any]:
         """This Runnable and others, one after the other."""
         return QuietSequence(self, *others, name=name)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        """The chunks of the output. Who closes the stream closes at once what is inside of it."""
+
+        async def one() -> AsyncIterator[Any]:
+            yield input
+
+        own: Any = self
+        async with aclosing(own.atransform(one(), config, **kwargs)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 @knows_unheard
@@ -142,6 +155,34 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
             outputs = await adrive(self._all(inputs, quiet, return_exceptions, kwargs))
         raise_interrupts(outputs)
         return outputs
+
+    @override
+    async def atransform(
+        self, input: AsyncIterator[Input], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Output]:
+        named = patch_config(config, run_name=(config or {}).get("run_name") or self.name)
+        chunks: Any = self._atransform_stream_with_config(input, self._atransform, named, **kwargs)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    @override
+    async def _atransform(
+        self,
+        inputs: AsyncIterator[Input],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Output]:
+        chunks: Any = inputs
+        async with AsyncExitStack() as opened:
+            for number, step in enumerate(self.steps):
+                child = patch_config(config, callbacks=run_manager.get_child(f"seq:step:{number + 1}"))
+                chunks = step.atransform(chunks, child, **({} if number else kwargs))
+                if hasattr(chunks, "aclose"):
+                    await opened.enter_async_context(aclosing(chunks))
+            async for chunk in chunks:
+                yield chunk
 
 
 async def _task(context: Context, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
