@@ -188,16 +188,6 @@ class BatchRunnable(Piped, RunnableSerializable[Input, Output], Dumpable):
         yield from self.transform(iter([input]), config, **kwargs)
 
     @override
-    async def astream(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Output]:
-        async def one() -> AsyncIterator[Input]:
-            yield input
-
-        chunks: Any = self.atransform(one(), config, **kwargs)
-        async with aclosing(chunks):  # who closes us closes it at once
-            async for chunk in chunks:
-                yield chunk
-
-    @override
     def transform(
         self, input: Iterator[Input], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Output]:

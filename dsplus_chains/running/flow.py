@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.pulled_stream import END, PulledStream
-from dsplus_chains.running.stale_loops import AGAIN, is_stale, renewed
+from dsplus_chains.running.stale_loops import AGAIN, is_stale
 from dsplus_chains.running.unheard import within
 from dsplus_chains.schema import DSPlusError
 
@@ -42,6 +42,11 @@ MOST = 100
 
 class BatchSizeError(DSPlusError):
     """A Runnable's batch returned more or fewer results than it got inputs."""
+
+
+def wrong_size(inputs: int, results: int) -> BatchSizeError:
+    """The error of a batch that has another number of results than of inputs."""
+    return BatchSizeError(f"got {inputs} inputs but returned {results} results")
 
 
 class Closed(BaseException):
@@ -128,8 +133,7 @@ class Ask(Request):
         raise_interrupts(outputs)
         if len(outputs) == len(self.inputs):
             return outputs
-        error = BatchSizeError(f"got {len(self.inputs)} inputs but returned {len(outputs)} results")
-        return [error] * len(self.inputs)
+        return [wrong_size(len(self.inputs), len(outputs))] * len(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +225,7 @@ class Open(Request):
 
     @override
     async def acall(self) -> AsyncIterator[Any]:
-        return renewed(lambda: self.run.astream(self.value, self.config, **self.kwargs))
+        return _renewed(lambda: self.run.astream(self.value, self.config, **self.kwargs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,3 +274,21 @@ class Chunk:
 def bound(config: RunnableConfig) -> RunnableConfig:
     """The config of a row of an asynchronous batch, whose rows would else all be under way at once."""
     return config if config.get("max_concurrency") else {**config, "max_concurrency": MOST}
+
+
+async def _renewed(opened: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    """A stream that is opened again where it met a connection of a closed event loop before its first chunk."""
+    for again in reversed(range(AGAIN + 1)):
+        stream, started = opened(), False
+        try:
+            async for chunk in stream:
+                started = True
+                yield chunk
+        except Exception as error:
+            if started or not again or not is_stale(error):
+                raise
+        else:
+            return
+        finally:
+            if hasattr(stream, "aclose"):
+                await stream.aclose()

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, aclosing
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun
 from langchain_core.runnables import RunnableConfig, RunnableSequence
 from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.runnables.config import patch_config, var_child_runnable_config
 from langchain_core.runnables.utils import Input, Output
 from typing_extensions import override
 
 from dsplus_chains.running.drivers import adrive, drive
-from dsplus_chains.running.flow import Do, Flow
+from dsplus_chains.running.flow import Do, Flow, wrong_size
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.unheard import Unheard, knows_unheard, unheard
 
 
 class Piped:
-    """A Runnable that becomes a `QuietSequence` where others are joined to it."""
+    """A Runnable that becomes a `QuietSequence` where others are joined to it. A stream of it is closed at once."""
 
     def __or__(self, other: Any) -> QuietSequence[Any, Any]:
         return _joined(self, other)
@@ -29,6 +34,17 @@ class Piped:
     def pipe(self, *others: Any, name: str | None = None) -> QuietSequence[Any, Any]:
         """This Runnable and others, one after the other."""
         return QuietSequence(self, *others, name=name)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        """The chunks of the output. Who closes the stream closes at once what is inside of it."""
+
+        async def one() -> AsyncIterator[Any]:
+            yield input
+
+        own: Any = self
+        async with aclosing(own.atransform(one(), config, **kwargs)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 @knows_unheard
@@ -52,15 +68,19 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
         super().__init__(*steps, name=name, **parts)
 
     def _one(self, value: Any, quiet: Unheard, kwargs: dict[str, Any]) -> Flow:
-        """One input, step by step. What a step calls without a config gets that of the chain."""
-        token = var_child_runnable_config.set(quiet.configs[0])
-        try:
-            for number, step in enumerate(self.steps):
-                how = {} if number else kwargs
-                given = value, quiet.config_for(step, [0])
-                value = yield Do(partial(step.invoke, **how), partial(step.ainvoke, **how), given)
-        finally:
-            var_child_runnable_config.reset(token)
+        """One input, step by step.
+
+        Each step has a copy of the context, as in LangChain. What it sets there is not seen outside. What it calls
+        without a config gets that of the chain.
+        """
+        for number, step in enumerate(self.steps):
+            how = {} if number else kwargs
+            context = copy_context()
+            context.run(var_child_runnable_config.set, quiet.configs[0])
+            given = value, quiet.config_for(step, [0])
+            value = yield Do(
+                partial(context.run, step.invoke, **how), partial(_task, context, step.ainvoke, **how), given
+            )
         return value
 
     def _all(self, inputs: list[Any], quiet: Unheard, return_exceptions: bool, kwargs: dict[str, Any]) -> Flow:
@@ -71,11 +91,13 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
             given = [results[row] for row in rows], quiet.config_for(step, rows)
             try:
                 outputs = yield Do(partial(step.batch, **how), partial(step.abatch, **how), given)
+                if len(outputs) != len(rows):
+                    raise wrong_size(len(rows), len(outputs))
             except Exception as error:
                 if not return_exceptions:
                     raise
                 outputs = [error] * len(rows)
-            for row, output in zip(rows, outputs, strict=False):
+            for row, output in zip(rows, outputs, strict=True):
                 results[row] = output
             rows = [row for row in rows if not isinstance(results[row], Exception)]
             if not rows:
@@ -108,9 +130,11 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         quiet = unheard(config, len(inputs), awaits=False)
+        outputs: list[Output]
         if quiet is None:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        outputs: list[Output] = drive(self._all(inputs, quiet, return_exceptions, kwargs))
+            outputs = super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        else:
+            outputs = drive(self._all(inputs, quiet, return_exceptions, kwargs))
         raise_interrupts(outputs)
         return outputs
 
@@ -124,11 +148,46 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
         **kwargs: Any,
     ) -> list[Output]:
         quiet = unheard(config, len(inputs), awaits=True)
+        outputs: list[Output]
         if quiet is None:
-            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        outputs: list[Output] = await adrive(self._all(inputs, quiet, return_exceptions, kwargs))
+            outputs = await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        else:
+            outputs = await adrive(self._all(inputs, quiet, return_exceptions, kwargs))
         raise_interrupts(outputs)
         return outputs
+
+    @override
+    async def atransform(
+        self, input: AsyncIterator[Input], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Output]:
+        named = patch_config(config, run_name=(config or {}).get("run_name") or self.name)
+        chunks: Any = self._atransform_stream_with_config(input, self._atransform, named, **kwargs)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    @override
+    async def _atransform(
+        self,
+        inputs: AsyncIterator[Input],
+        run_manager: AsyncCallbackManagerForChainRun,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Output]:
+        chunks: Any = inputs
+        async with AsyncExitStack() as opened:
+            for number, step in enumerate(self.steps):
+                child = patch_config(config, callbacks=run_manager.get_child(f"seq:step:{number + 1}"))
+                chunks = step.atransform(chunks, child, **({} if number else kwargs))
+                if hasattr(chunks, "aclose"):
+                    await opened.enter_async_context(aclosing(chunks))
+            async for chunk in chunks:
+                yield chunk
+
+
+async def _task(context: Context, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
+    """The result of an asynchronous function that runs in a context of its own."""
+    return await asyncio.create_task(function(*args, **kwargs), context=context)
 
 
 def _joined(first: Any, then: Any) -> QuietSequence[Any, Any]:

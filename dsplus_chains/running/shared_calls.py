@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from typing_extensions import override
@@ -60,7 +61,12 @@ class SharedCalls:
         """
         caller = _Waiting(items, Future())
         self._waiting.append(caller)
-        self._thread.submit(self._serve)  # once for each caller, so that none is forgotten
+        try:
+            self._thread.submit(self._serve)  # once for each caller, so that none is forgotten
+        except RuntimeError:  # the process ends, and no thread is begun any more
+            with suppress(ValueError):  # the thread still has it
+                self._waiting.remove(caller)
+                self._answer([caller])
         return caller.future
 
     def _serve(self) -> None:

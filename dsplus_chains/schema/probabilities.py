@@ -51,7 +51,8 @@ class LabelProbabilities(Mapping[Any, float]):
 
     def __init__(self, labels: Sequence[Any], row: NDArray[np.float64]) -> None:
         self._labels = labels
-        self._row = row
+        self._row = row.copy()  # who keeps one row does not keep its table
+        self._row.flags.writeable = False
 
     @cached_property
     def _held(self) -> dict[Any, float]:
@@ -93,7 +94,7 @@ class LabelProbabilities(Mapping[Any, float]):
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        return LabelProbabilities, (self._labels, self._row.copy())  # a row alone, without the rest of its table
+        return LabelProbabilities, (self._labels, self._row)
 
 
 def probability(value: Any, what: str) -> float:

@@ -17,7 +17,7 @@ def predictions_of(
     ood_scores: Sequence[float | None],
     training: Sequence[Training | None],
 ) -> list[Prediction]:
-    """The prediction of each row of a table of probabilities. The predictions share the table and the labels.
+    """The prediction of each row of a table of probabilities. The predictions share the labels.
 
     Args:
         labels: The labels, in the order of the columns.
@@ -38,7 +38,6 @@ def predictions_of(
     for extreme in (table[known].min(initial=0), table[known].max(initial=0)):
         probability(extreme, "a probability of the model")
     table = np.clip(table, 0, 1)
-    table.flags.writeable = False
     bests: list[int] = np.where(known, table.argmax(axis=1), 0).tolist()
     is_known: Any = known.tolist()
     return [

@@ -102,6 +102,15 @@ async def test_a_stream_that_is_left_is_told_once_and_marked(name, how):
             assert (record["answer"] or "") in "no spam here"
 
 
+@pytest.mark.parametrize("name", CHAINS)
+async def test_a_stream_is_told_before_its_close_returns(name):
+    store = Kept()
+    stream = CHAINS[name](APP, store).astream("hello")
+    await anext(stream)
+    await stream.aclose()
+    assert [record["unfinished"] for record in store.records] == [True]
+
+
 @pytest.mark.parametrize("how", ["close", "break", "aclose"])
 @pytest.mark.parametrize("name", CHAINS)
 async def test_what_the_small_model_answered_is_whole(name, how):

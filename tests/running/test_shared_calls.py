@@ -179,3 +179,12 @@ def test_a_forked_process_works_while_its_parent_waits(gated):
             [("later", "done")],
             [("later", "done")],
         ]
+
+
+def test_where_no_thread_can_be_begun_any_more_the_caller_makes_the_call():
+    """As when the process ends while a thread of the user's still labels."""
+    shared = SharedCalls(shout, size=4)
+    shared._thread.shutdown()
+    assert call(shared, ["a", "b"]) == ["A", "B"]
+    assert asyncio.run(acall(shared, ["c"])) == ["C"]
+    assert not shared._waiting

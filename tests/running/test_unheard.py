@@ -1,17 +1,18 @@
 """Where nobody hears a chain, it makes no runs. Nothing else may differ."""
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_debug
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSequence
 
 from dsplus_chains import ConfidenceBranch, Prediction, data_shunt, decisions
 from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.flow import Configs, Flow, Manager
+from dsplus_chains.running.flow import BatchSizeError, Configs, Flow, Manager
 from dsplus_chains.running.sequence import QuietSequence
 from dsplus_chains.running.unheard import unheard
 
@@ -196,6 +197,71 @@ def test_what_a_step_calls_without_a_config_gets_that_of_the_chain():
     assert seeing.seen[0][1][0]["configurable"] == {"user": 7}
     asyncio.run((Seeing(seen=[]) | Calling()).ainvoke(1, config))
     assert seeing.seen[1][1][0]["metadata"]["key"] == 1
+
+
+@pytest.mark.parametrize("listens", [False, True])
+@pytest.mark.parametrize("awaits", [False, True])
+def test_what_a_step_sets_in_the_context_is_seen_by_it_alone(awaits, listens):
+    variable: ContextVar[str] = ContextVar("variable", default="")
+
+    class Setting(Runnable[Any, Any]):
+        def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+            seen = variable.get()
+            variable.set("set by a step")
+            return [*input, seen]
+
+        async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+            return self.invoke(input)
+
+    async def awaited() -> tuple[Any, str]:
+        return await sequence.ainvoke([], config), variable.get()
+
+    sequence = Seeing(seen=[]) | Setting() | Setting()
+    assert isinstance(sequence, QuietSequence)
+    config: RunnableConfig = {"callbacks": [Listener()]} if listens else {}
+    seen, left = asyncio.run(awaited()) if awaits else (sequence.invoke([], config), variable.get())
+    assert (seen, left) == (["", ""], "")
+
+
+@pytest.mark.parametrize("listens", [False, True])
+@pytest.mark.parametrize("awaits", [False, True])
+def test_an_interrupt_is_raised_whether_anybody_hears(awaits, listens):
+    class Stopping(Seeing):
+        def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+            raise SystemExit
+            yield
+
+    sequence = Seeing(seen=[]) | Stopping(seen=[])
+    config: RunnableConfig = {"callbacks": [Listener()]} if listens else {}
+
+    def call() -> list[Any]:
+        if awaits:
+            return asyncio.run(sequence.abatch([1, 2], config, return_exceptions=True))
+        return sequence.batch([1, 2], config, return_exceptions=True)
+
+    with pytest.raises(SystemExit):
+        call()
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_a_step_that_loses_a_row_is_an_error_and_no_output_of_an_earlier_step(awaits):
+    class Losing(RunnableLambda):
+        def batch(self, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
+            return inputs[1:]
+
+        async def abatch(self, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
+            return inputs[1:]
+
+    sequence = Seeing(seen=[]) | Losing(lambda value: value)
+
+    def call(return_exceptions: bool) -> list[Any]:
+        if awaits:
+            return asyncio.run(sequence.abatch([1, 2], return_exceptions=return_exceptions))
+        return sequence.batch([1, 2], return_exceptions=return_exceptions)
+
+    with pytest.raises(BatchSizeError, match="got 2 inputs but returned 1"):
+        call(return_exceptions=False)
+    assert [type(output) for output in call(return_exceptions=True)] == [BatchSizeError, BatchSizeError]
 
 
 def test_a_subclass_with_a_batch_of_its_own_gets_a_config():

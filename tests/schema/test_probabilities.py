@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import tracemalloc
 from time import process_time
 
 import numpy as np
@@ -81,6 +82,16 @@ def test_a_table_gives_the_predictions_that_dicts_give():
     with pytest.raises(ValueError, match=r"1\.1.*probability"):
         predictions_of(("a", "b"), np.array([[1.1, 0.0]]), [None], [None])
     assert predictions_of(("a", "b"), np.empty((0, 2)), [], []) == []
+
+
+def test_a_prediction_that_is_kept_does_not_keep_its_batch():
+    table = np.full((20_000, 10), 0.1)
+    tracemalloc.start()
+    kept = predictions_of(range(10), table, [None] * len(table), [None] * len(table))[7]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept.probabilities == dict.fromkeys(range(10), 0.1)
+    assert held < table.nbytes / 10
 
 
 def test_many_labels_cost_a_prediction_next_to_nothing():
