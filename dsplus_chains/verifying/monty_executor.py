@@ -19,6 +19,7 @@ from dsplus_chains.schema import shorten
 from dsplus_chains.schema.value import Value
 from dsplus_chains.verifying.executor import ExecutorError, Job, Outcome, all_steps
 from dsplus_chains.verifying.method_values import called_methods
+from dsplus_chains.verifying.plain_check import PlainCheck
 from dsplus_chains.verifying.sandbox_child import NotPlainError, encoded
 
 _PATIENCE = (1, 4, 16)
@@ -104,13 +105,14 @@ class MontyExecutor(Value):
         with pool.checkout(limits=limits, os_policy={"sleep": "zero", "random_start": {"seed": 0}}) as session:
             clock = _Clock(session.worker_pid)
             given: dict[str, Any] = dict(job.values)
-            setup = ["None", *job.setup]  # an empty piece would bind no values
+            check = PlainCheck(self.output)
+            setup = [check.definition, *job.setup]
             for number, piece in enumerate([*setup, *job.steps], start=-len(setup)):
                 try:
                     told = monty.CollectString(self.output)
                     if _is_expression(piece):
-                        kind, value = session.feed_run(_with_type(piece), inputs=given or None, print_callback=told)
-                        outcome = self._value(kind, value)
+                        why, value = session.feed_run(check.around(piece), inputs=given or None, print_callback=told)
+                        outcome = self._value(why, value)
                     else:
                         session.feed_run(piece, inputs=given or None, print_callback=told)
                         outcome = Outcome(status="value")
@@ -123,6 +125,8 @@ class MontyExecutor(Value):
                         status="limit" if error.timed_out else "unsupported", detail=f"the interpreter ended: {error}"
                     )
                     return all_steps(job, ended, done), False
+                except (TypeError, ValueError, RecursionError) as error:  # the value has no form outside
+                    outcome = Outcome(status="unsupported", detail=f"its value cannot be passed on: {error}")
                 except monty.MontyError as error:
                     outcome = _failure(piece, str(error), is_syntax=isinstance(error, monty.MontySyntaxError))
                 given = {}
@@ -138,17 +142,17 @@ class MontyExecutor(Value):
                     done.append(outcome)
         return tuple(done), False
 
-    def _value(self, kind: Any, value: Any) -> Outcome:
-        """The outcome of an expression, from the name of its type and its value."""
+    def _value(self, why: str | None, value: Any) -> Outcome:
+        """The outcome of an expression, from what is wrong with its value, and the value."""
+        if why:
+            return Outcome(status="unsupported", detail=why)
         try:
             size = len(json.dumps(encoded(value)))
         except (NotPlainError, RecursionError) as error:
             return Outcome(status="unsupported", detail=f"its value is of type {error}")
         except ValueError:  # Python writes no number of more than some thousand digits
             return Outcome(status="limit", detail="its value is too long a number")
-        if isinstance(value, str) and kind != "str":
-            return Outcome(status="unsupported", detail=f"its value is of type {kind}")
-        if size > self.output:
+        if why is not None or size > self.output:
             return Outcome(status="limit", detail=f"its value takes more than {self.output} bytes")
         return Outcome(status="value", value=value)
 
@@ -177,11 +181,6 @@ def _is_expression(piece: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-def _with_type(expression: str) -> str:
-    """An expression with the name of its type, since Monty passes on some objects as their text."""
-    return f"_value = (\n{expression.strip()}\n)\n(type(_value).__name__, _value)"
 
 
 def _failure(piece: str, said: str, *, is_syntax: bool) -> Outcome:
