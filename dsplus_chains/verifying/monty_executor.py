@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -18,6 +19,7 @@ from pydantic import Field
 from dsplus_chains.schema import shorten
 from dsplus_chains.schema.value import Value
 from dsplus_chains.verifying.executor import ExecutorError, Job, Outcome, all_steps
+from dsplus_chains.verifying.lazy_values import lazily
 from dsplus_chains.verifying.method_values import called_methods
 from dsplus_chains.verifying.plain_check import PlainCheck
 from dsplus_chains.verifying.sandbox_child import NotPlainError, encoded
@@ -74,9 +76,21 @@ class MontyExecutor(Value):
             raise ExecutorError(msg) from error
         try:
             with ThreadPoolExecutor(workers) as threads:
-                return list(threads.map(lambda job: self._leniently(pool, job), jobs))
+                return list(threads.map(lambda job: self._strictly(pool, job), jobs))
         finally:
             pool.__exit__(None, None, None)
+
+    def _strictly(self, pool: Any, job: Job) -> tuple[Outcome, ...]:
+        """Run a job whose lazy values stay lazy. What then fails, but not as it is written, is left open."""
+        other = replace(job, setup=tuple(map(lazily, job.setup)))
+        outcomes = self._leniently(pool, other)
+        if other == job or all(outcome.status != "raised" for outcome in outcomes):
+            return outcomes
+        pairs = zip(outcomes, self._leniently(pool, job), strict=True)
+        return tuple(
+            replace(one, status="unsupported") if (one.status, written.status) == ("raised", "value") else one
+            for one, written in pairs
+        )
 
     def _leniently(self, pool: Any, job: Job) -> tuple[Outcome, ...]:
         """Run a job, and again in other words if the interpreter lacked a method as a value."""
@@ -110,7 +124,9 @@ class MontyExecutor(Value):
             for number, piece in enumerate([*setup, *job.steps], start=-len(setup)):
                 try:
                     told = monty.CollectString(self.output)
-                    if _is_expression(piece):
+                    if (wrong := _not_python(piece)) is not None:
+                        outcome = Outcome(status="raised", detail=wrong)
+                    elif _is_expression(piece):
                         why, value = session.feed_run(check.around(piece), inputs=given or None, print_callback=told)
                         outcome = self._value(why, value)
                     else:
@@ -181,6 +197,23 @@ def _is_expression(piece: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
+
+
+def _not_python(piece: str) -> str | None:
+    """Why CPython does not take a piece that the interpreter might. None if it does."""
+    if "\0" in piece:
+        return "SyntaxError: source code cannot contain null bytes"
+    try:
+        left: list[ast.AST] = list(ast.parse(piece).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # the interpreter says it better
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Return):
+            return "SyntaxError: 'return' outside function"
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
+            left += ast.iter_child_nodes(node)
+    return None
 
 
 def _failure(piece: str, said: str, *, is_syntax: bool) -> Outcome:

@@ -210,3 +210,36 @@ def test_code_that_rebinds_builtins_is_still_judged():
         MontyExecutor(), ["type = len = isinstance = list = 5\n_value = 6\ndef f(x): return x * x"], "assert f(2) == 4"
     )
     assert verdict.passed
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(x): return map(str, [x])",
+        "def f(x): return (str(y) for y in [x])",
+        "def f(x):\n    found = filter(None, [str(x)])\n    return found",
+        "f = lambda x: reversed([str(x)])",
+        "def f(x): return [str(y) for y in [x]]\nreturn f",
+        "def f(x): return '\0' and [str(x)]",
+    ],
+)
+def test_what_cpython_would_not_take_does_not_pass(executor, code):
+    (verdict,) = verdicts(executor, [code], "assert f(2) == ['2']")
+    assert not verdict.passed
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(x): return list(map(str, [x]))",
+        "def f(x):\n    found = []\n    found += map(str, [x])\n    return found",
+        "def f(x):\n    found = []\n    found.extend(str(y) for y in [x])\n    return sorted(zip(found, [1]))[0][:1]"
+        "[0:1] and found",
+        "def f(x): return [b for a, b in enumerate(map(str, reversed([x])))]",
+        "def f(x):\n    a, = zip(*[[str(x)]])\n    return list(a)",
+        "def zip(x): return [x]\ndef f(x): return zip(str(x))",
+    ],
+)
+def test_lazy_values_are_used_as_in_cpython(executor, code):
+    (verdict,) = verdicts(executor, [code], "assert f(2) == ['2']")
+    assert verdict.passed, verdict.report
