@@ -19,6 +19,13 @@ from typing_extensions import override
 _SHAPING = {"dict", "frozenset", "iter", "len", "list", "next", "round", "set", "sorted", "str", "sum", "tuple"}
 """Builtins that turn a result into a plain one. They run beside the candidate, which learns nothing by that."""
 _BUILTINS = frozenset(dir(builtins))
+_ASKING = frozenset(
+    name
+    for kind in (str, bytes, float, set, list, dict)
+    for name in dir(kind)
+    if name.startswith("is") or name in {"startswith", "endswith", "__eq__", "__ne__", "__contains__"}
+)
+"""Methods by which plain values answer with yes or no. An object of the candidate's would always say yes."""
 
 
 class UnjudgeableError(ValueError):
@@ -138,6 +145,12 @@ class _Cutter(ast.NodeTransformer):
 
     @override
     def visit(self, node: ast.AST) -> Any:
+        method = _question(node)
+        if method is not None:
+            method.value = self.visit(method.value)
+            for part in ("args", "keywords"):
+                setattr(node, part, [self.visit(one) for one in getattr(node, part)])
+            return node
         if not (isinstance(node, ast.expr) and self._is_own(node)):
             return self.generic_visit(node)
         if _loaded(node) & self._inner:
@@ -153,10 +166,16 @@ class _Cutter(ast.NodeTransformer):
             return node.id in self._own
         if isinstance(node, ast.Attribute | ast.Subscript):
             return self._is_own(node.value)
-        if not isinstance(node, ast.Call):
+        if not isinstance(node, ast.Call) or _question(node):
             return False
         is_shaping = isinstance(node.func, ast.Name) and node.func.id in _SHAPING and len(node.args) > 0
         return self._is_own(node.func) or (is_shaping and self._is_own(node.args[0]))
+
+
+def _question(node: ast.AST) -> ast.Attribute | None:
+    """The method, if something is asked that a plain value can answer elsewhere, such as ``f(x).isdigit()``."""
+    method = node.func if isinstance(node, ast.Call) else None
+    return method if isinstance(method, ast.Attribute) and method.attr in _ASKING else None
 
 
 def _flat(body: list[ast.stmt]) -> list[ast.stmt]:

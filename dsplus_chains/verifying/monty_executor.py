@@ -123,15 +123,7 @@ class MontyExecutor(Value):
             setup = [check.definition, *job.setup]
             for number, piece in enumerate([*setup, *job.steps], start=-len(setup)):
                 try:
-                    told = monty.CollectString(self.output)
-                    if (wrong := _not_python(piece)) is not None:
-                        outcome = Outcome(status="raised", detail=wrong)
-                    elif _is_expression(piece):
-                        why, value = session.feed_run(check.around(piece), inputs=given or None, print_callback=told)
-                        outcome = self._value(why, value)
-                    else:
-                        session.feed_run(piece, inputs=given or None, print_callback=told)
-                        outcome = Outcome(status="value")
+                    outcome = self._fed(session, piece, given, check)
                 except monty.MontyConversionError as error:
                     outcome = Outcome(status="unsupported", detail=str(error))
                 except UnicodeEncodeError as error:  # half of a character
@@ -157,6 +149,19 @@ class MontyExecutor(Value):
                 if number >= 0:
                     done.append(outcome)
         return tuple(done), False
+
+    def _fed(self, session: Any, piece: str, given: dict[str, Any], check: PlainCheck) -> Outcome:
+        """The outcome of a piece that the interpreter can run."""
+        import pydantic_monty as monty
+
+        wrong = _not_python(piece)
+        if wrong is not None:
+            return Outcome(status="raised", detail=wrong)
+        settings = {"inputs": given or None, "print_callback": monty.CollectString(self.output)}
+        if _is_expression(piece):
+            return self._value(*session.feed_run(check.around(piece), **settings))
+        session.feed_run(piece, **settings)
+        return Outcome(status="value")
 
     def _value(self, why: str | None, value: Any) -> Outcome:
         """The outcome of an expression, from what is wrong with its value, and the value."""
