@@ -191,8 +191,22 @@ def _flat(body: list[ast.stmt]) -> list[ast.stmt]:
             flat.append(statement)
             continue
         given = {parameter.arg: value for parameter, value in zip(check.args.args, call.args, strict=False)}
+        given |= {named.arg: named.value for named in call.keywords if named.arg is not None}
         flat += [_Renamer(given).visit(one) for one in check.body]
-    return flat
+    return [one for statement in flat for one in _apart(statement)]
+
+
+def _apart(statement: ast.stmt) -> list[ast.stmt]:
+    """``a, b = x, y`` as two statements, so that an expected value stands apart from what the candidate is asked."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return [statement]
+    target, value = statement.targets[0], statement.value
+    if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)):
+        return [statement]
+    if not all(isinstance(one, ast.Name) for one in target.elts) or _names(target) & _names(value):
+        return [statement]
+    pairs = zip(target.elts, value.elts, strict=True)
+    return [ast.Assign(targets=[one], value=other, lineno=statement.lineno) for one, other in pairs]
 
 
 class _Renamer(ast.NodeTransformer):

@@ -38,6 +38,8 @@ def nothing_asked():
         ("assert all(f(1)) == True", ["f(1)"], ["all(_v0) == True"]),
         ("assert isinstance(f(1), int)", ["f(1)"], ["isinstance(_v0, int)"]),
         ("assert S(1).push(2).top[0] == 2", ["S(1).push(2).top[0]"], ["_v0 == 2"]),
+        ("r, e = f(1), 2\nassert r == e", ["r = f(1)", "r"], ["e = 2", "_v1 == e"]),
+        ("def check(c):\n    assert c(1) == 2\ncheck(c=f)", ["f(1)"], ["_v0 == 2"]),
         ("assert f(1).startswith('a')", ["f(1)"], ["_v0.startswith('a')"]),
         ("assert f(1).lower().isalpha()", ["f(1).lower()"], ["_v0.isalpha()"]),
         ("r = f(1)\nassert r.issubset({1})", ["r = f(1)", "r"], ["_v1.issubset({1})"]),
