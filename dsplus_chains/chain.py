@@ -155,7 +155,10 @@ def data_shunt(
     known = [named, *(getattr(small, "labels", None) for small in (inner, *(one for _, one, _ in reversed(earlier))))]
     names = next((found for found in known if found is not None), None)
     if names is None:
-        msg = "Got no labels, and the scorer names none either; give labels=[...]"
+        msg = (
+            "Got no labels, and the scorer names none either; give labels=[...]. Where answers are no labels, write "
+            "scorer | ConfidenceBranch(large=..., threshold=...)"
+        )
         raise ValueError(msg)
     task = LabelTask(**{**settings, "labels": list(names)}) if task is None else task
     task = task.for_scorer(inner)

@@ -159,6 +159,9 @@ class ModelComposer(BatchRunnable[Any, Any]):
 
         Args:
             tradeoff: The score that a unit of cost must bring. By default it is the composer's own.
+
+        Raises:
+            InvalidInputError: No text was scored with both the chosen model and the best single one.
         """
         weight = self.tradeoff if tradeoff is None else tradeoff
         return report_composition(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from dsplus_chains.calibration.intervals import Interval
-from dsplus_chains.schema import InfeasibleTargetError, brief_repr, share
+from dsplus_chains.schema import InfeasibleTargetError, InvalidInputError, brief_repr, share
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -65,8 +65,8 @@ class CompositionReport:
         interval: Its 95 % interval, by paired rows.
         random_at_equal_cost: The best mean score of models drawn by lot, without looking at the input, at this cost.
         oracle: The mean of the best score of each row.
-        recoverable: Share of rows on which some model does better than the best single one.
-        recovered: Share of these on which the chosen model does better than it, too.
+        recoverable: Share of all rows on which some model does better than the best single one.
+        recovered: Share of the recoverable ones on which the chosen model does better than it, too.
         shares: How often each model is chosen.
         curve: The same choice at other tradeoffs, from the best score to the lowest cost.
     """
@@ -221,18 +221,29 @@ def report_composition(
         costs: The cost of a call of each model.
         names: The names of the models.
         tradeoff: The score that a unit of cost must bring.
+
+    Raises:
+        InvalidInputError: On no row the chosen model and the best single one both have a score.
     """
-    means = np.nanmean(scores, axis=0)
+    tried = np.isfinite(scores).any(axis=0)
+    means = np.full(len(costs), -np.inf)
+    means[tried] = np.nanmean(scores[:, tried], axis=0)
     best = int(means.argmax())
     chosen = preference(expected, costs, tradeoff)[:, 0]
     got, single = scores[np.arange(len(scores)), chosen], scores[:, best]
     known = np.isfinite(got) & np.isfinite(single)
-    most = np.nanmax(scores, axis=1)
+    n = int(known.sum())
+    if not n:
+        msg = (
+            f"Got no row with a score of the chosen model and of {names[best]!r}, the best single one, but expected "
+            "some to compare them on; score models on the same texts, or take another tradeoff"
+        )
+        raise InvalidInputError(msg)
+    most = np.nanmax(scores, axis=1, initial=-np.inf, where=np.isfinite(scores))
     better = known & (most > single)
     difference = (got - single)[known]
-    n = int(known.sum())
     around = float(t.ppf(0.975, n - 1) * difference.std(ddof=1) / n**0.5) if n > 1 else float("inf")
-    middle = float(difference.mean()) if n else 0.0
+    middle = float(difference.mean())
     cost = float(costs[chosen].mean())
     return CompositionReport(
         n=n,
@@ -242,8 +253,8 @@ def report_composition(
         best_single=Constant(model=names[best], score=float(single[known].mean()), cost=float(costs[best])),
         difference=middle,
         interval=Interval(low=middle - around, high=middle + around),
-        random_at_equal_cost=at_equal_cost(means, costs, cost),
-        oracle=float(np.nanmean(most)),
+        random_at_equal_cost=at_equal_cost(means[tried], costs[tried], cost),
+        oracle=float(most[np.isfinite(most)].mean()),
         recoverable=float(better.mean()),
         recovered=float((got > single)[better].mean()) if better.any() else None,
         shares={name: float((chosen == number).mean()) for number, name in enumerate(names)},
@@ -263,5 +274,6 @@ def _curve(expected: Floats, scores: Floats, costs: Floats) -> tuple[TradeoffPoi
     for tradeoff in tradeoffs.tolist():
         chosen = preference(expected, costs, tradeoff)[:, 0]
         got, cost = scores[np.arange(len(scores)), chosen], float(costs[chosen].mean())
-        points.setdefault(cost, TradeoffPoint(tradeoff=tradeoff, score=float(np.nanmean(got)), cost=cost))
+        if np.isfinite(got).any():
+            points.setdefault(cost, TradeoffPoint(tradeoff=tradeoff, score=float(np.nanmean(got)), cost=cost))
     return tuple(points.values())

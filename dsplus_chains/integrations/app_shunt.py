@@ -25,6 +25,7 @@ from dsplus_chains.running.recorder import hand_over
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced, traced_each
 from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
+from dsplus_chains.scoring.coercing import scored_input
 
 
 class AppShunt(Gate):
@@ -36,7 +37,7 @@ class AppShunt(Gate):
 
     Args:
         large: The app.
-        scorer: The small model.
+        scorer: The small model. One that works on the record (`BaseScorer.reads_record`) also gets the keys of a dict.
         text: The function from an input to the text that the small model reads.
         write: The function from a label to the app's output.
         read: The function from the app's output to a label.
@@ -142,7 +143,8 @@ class AppShunt(Gate):
         texts = by_row(self._text_of, inputs)
         read = [row for row, text in enumerate(texts) if isinstance(text, str)]
         children = traced_each([config[row] for row in read], [run_manager[row] for row in read], "small")
-        asked = Ask(self.scorer, [texts[row] for row in read], children, managers=run_manager)
+        scored = [scored_input(self.scorer, inputs[row], texts[row]) for row in read]
+        asked = Ask(self.scorer, scored, children, managers=run_manager)
         results = [_unread(value, text) for value, text in zip(inputs, texts, strict=True)]
         for row, record in zip(read, (yield asked).outputs, strict=True):
             is_silent = self.shadow and isinstance(record, Exception)

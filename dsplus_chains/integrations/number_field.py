@@ -46,6 +46,7 @@ def bounds_of(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number_in(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The schema of a number, which may also be missing. None if it is no number."""
+    """The schema of a number, which may also be missing, or whole. None if it is no number."""
     parts = [schema, *schema.get("anyOf", ())]
-    return next((part for part in parts if part.get("type") in {"integer", "number"} and "enum" not in part), None)
+    found = [part for part in parts if part.get("type") in {"integer", "number"} and "enum" not in part]
+    return min(found, key=lambda part: part["type"] == "integer", default=None)

@@ -47,6 +47,8 @@ class BaseScorer(BatchRunnable[Any, Any]):
 
     input_type: ClassVar[Any] = str | tuple[str, str] | dict[str, Any]
     output_type: ClassVar[Any] = ShuntRecord
+    reads_record: ClassVar[bool] = False
+    """Whether it looks at more of the record than the text. A shunt around an app then hands on the app's own keys."""
 
     input_key: InputKey = "input"
     on_error: Literal["raise", "defer"] = "raise"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.runnables import RunnableBinding
@@ -10,7 +10,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.running.recorder import Recorder, marked
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.record_start import InputKey
+from dsplus_chains.scoring.record_start import WRITTEN_KEYS, InputKey
 from dsplus_chains.scoring.runnable import RunnableScorer
 
 
@@ -46,6 +46,22 @@ def app_scorer(scorer: Any, *, labels: Sequence[Any] | None) -> tuple[Any, list[
     """
     first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
     return first, list(labels if labels is not None else getattr(inner, "labels", None) or ())
+
+
+def scored_input(scorer: Any, value: Any, text: str) -> Any:
+    """What a small model before an app is asked.
+
+    It is the text. A small model that works on the record (`BaseScorer.reads_record`) gets the app's own keys with it.
+    Those keys are left out that the chain writes itself.
+
+    Args:
+        scorer: The small model.
+        value: What the app is called with.
+        text: The text in it.
+    """
+    if not (isinstance(value, Mapping) and getattr(_inside(scorer), "reads_record", False)):
+        return text
+    return {**{key: held for key, held in value.items() if key not in WRITTEN_KEYS}, "input": text}
 
 
 def model_hash_of(scorer: Any) -> str | None:

@@ -26,6 +26,9 @@ InputKey: TypeAlias = Key | tuple[Key, Key]
 _OURS = ("prediction", "tiers", "answer", "source", "large", "error", "fused", "small_error")
 """Keys that a chain writes. A record that has been through a scorer may hold them. A caller's own dict may not."""
 
+WRITTEN_KEYS = frozenset({*_OURS, "input", "called_with", "answer_label", "unfinished", "sources", "predictions"})
+"""All keys of the record of a shunt. Keys of the app's own dict with such a name are not in it."""
+
 
 class UnreadableTextError(InvalidInputError):
     """A text is there, but a small model cannot read it. It is empty, or holds half of a character.

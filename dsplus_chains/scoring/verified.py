@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from langchain_core.messages import BaseMessage
@@ -84,6 +84,8 @@ class VerifiedScorer(BaseScorer):
         [1.0, 0.0]
     """
 
+    reads_record: ClassVar[bool] = True
+
     generators: Annotated[dict[str, Coerced], Field(min_length=1)]
     samples: int = Field(default=1, ge=1)
     verifier: Coerced
@@ -148,16 +150,17 @@ class VerifiedScorer(BaseScorer):
                 (candidate,) = by_row(_candidate, [output])
                 written[row].append(_Candidate(row, name, candidate))
         _tell("generators", [one.value for row in written for one in row])
-        owners = [self._first_of_its_kind(row) for row in written]
-        checked = [(row, number) for row, owner in enumerate(owners) for number in dict.fromkeys(owner) if number >= 0]
+        owners = by_row(self._first_of_its_kind, written)
+        sound = [(row, owner) for row, owner in enumerate(owners) if not isinstance(owner, Exception)]
+        checked = [(row, number) for row, owner in sound for number in dict.fromkeys(owner) if number >= 0]
         asked = [(row, _question(records[row], written[row], number)) for row, number in checked]
         outputs = (yield ask(self.verifier, asked, "verifier")).outputs
         verdicts = dict(zip(checked, by_row(_verdict, outputs), strict=True))
         _tell("verifier", list(verdicts.values()))
-        return [
-            self._best(row, [verdicts.get((number, place)) for place in owners[number]], spent[number])
-            for number, row in enumerate(written)
-        ]
+        found: list[Any] = list(owners)  # the error where `same` has failed
+        for number, owner in sound:
+            found[number] = self._best(written[number], [verdicts.get((number, at)) for at in owner], spent[number])
+        return found
 
     def _first_of_its_kind(self, row: list[_Candidate]) -> list[int]:
         """The place of the first candidate that is the same as each, or -1 where there is none."""

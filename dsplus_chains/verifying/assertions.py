@@ -19,6 +19,13 @@ from typing_extensions import override
 _SHAPING = {"dict", "frozenset", "iter", "len", "list", "next", "round", "set", "sorted", "str", "sum", "tuple"}
 """Builtins that turn a result into a plain one. They run beside the candidate, which learns nothing by that."""
 _BUILTINS = frozenset(dir(builtins))
+_ASKING = frozenset(
+    name
+    for kind in (str, bytes, float, set, list, dict)
+    for name in dir(kind)
+    if name.startswith("is") or name in {"startswith", "endswith", "__eq__", "__ne__", "__contains__"}
+)
+"""Methods by which plain values answer with yes or no. An object of the candidate's would always say yes."""
 
 
 class UnjudgeableError(ValueError):
@@ -138,6 +145,12 @@ class _Cutter(ast.NodeTransformer):
 
     @override
     def visit(self, node: ast.AST) -> Any:
+        method = _question(node)
+        if method is not None:
+            method.value = self.visit(method.value)
+            for part in ("args", "keywords"):
+                setattr(node, part, [self.visit(one) for one in getattr(node, part)])
+            return node
         if not (isinstance(node, ast.expr) and self._is_own(node)):
             return self.generic_visit(node)
         if _loaded(node) & self._inner:
@@ -153,10 +166,16 @@ class _Cutter(ast.NodeTransformer):
             return node.id in self._own
         if isinstance(node, ast.Attribute | ast.Subscript):
             return self._is_own(node.value)
-        if not isinstance(node, ast.Call):
+        if not isinstance(node, ast.Call) or _question(node):
             return False
         is_shaping = isinstance(node.func, ast.Name) and node.func.id in _SHAPING and len(node.args) > 0
         return self._is_own(node.func) or (is_shaping and self._is_own(node.args[0]))
+
+
+def _question(node: ast.AST) -> ast.Attribute | None:
+    """The method, if something is asked that a plain value can answer elsewhere, such as ``f(x).isdigit()``."""
+    method = node.func if isinstance(node, ast.Call) else None
+    return method if isinstance(method, ast.Attribute) and method.attr in _ASKING else None
 
 
 def _flat(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -172,8 +191,22 @@ def _flat(body: list[ast.stmt]) -> list[ast.stmt]:
             flat.append(statement)
             continue
         given = {parameter.arg: value for parameter, value in zip(check.args.args, call.args, strict=False)}
+        given |= {named.arg: named.value for named in call.keywords if named.arg is not None}
         flat += [_Renamer(given).visit(one) for one in check.body]
-    return flat
+    return [one for statement in flat for one in _apart(statement)]
+
+
+def _apart(statement: ast.stmt) -> list[ast.stmt]:
+    """``a, b = x, y`` as two statements, so that an expected value stands apart from what the candidate is asked."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return [statement]
+    target, value = statement.targets[0], statement.value
+    if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)):
+        return [statement]
+    if not all(isinstance(one, ast.Name) for one in target.elts) or _names(target) & _names(value):
+        return [statement]
+    pairs = zip(target.elts, value.elts, strict=True)
+    return [ast.Assign(targets=[one], value=other, lineno=statement.lineno) for one, other in pairs]
 
 
 class _Renamer(ast.NodeTransformer):

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from pydantic import model_validator
 
-from dsplus_chains.schema import Confidence, WiringError, what_came
+from dsplus_chains.schema import Confidence, WiringError, as_label, what_came
 from dsplus_chains.schema.value import Value
 
 CheckStatus: TypeAlias = Literal["passed", "failed", "unsupported"]
@@ -104,6 +104,8 @@ def as_verdict(output: Any) -> Verdict:
     """
     if isinstance(output, Verdict):
         return output
+    if getattr(output, "ndim", None) == 0:  # NumPy's own bool or number
+        output = as_label(output)
     if isinstance(output, bool):
         return Verdict(checks=(Check(name="check", status="passed" if output else "failed"),))
     if isinstance(output, (int, float)) and 0 <= output <= 1:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -18,7 +19,9 @@ from pydantic import Field
 from dsplus_chains.schema import shorten
 from dsplus_chains.schema.value import Value
 from dsplus_chains.verifying.executor import ExecutorError, Job, Outcome, all_steps
+from dsplus_chains.verifying.lazy_values import lazily
 from dsplus_chains.verifying.method_values import called_methods
+from dsplus_chains.verifying.plain_check import PlainCheck
 from dsplus_chains.verifying.sandbox_child import NotPlainError, encoded
 
 _PATIENCE = (1, 4, 16)
@@ -73,9 +76,21 @@ class MontyExecutor(Value):
             raise ExecutorError(msg) from error
         try:
             with ThreadPoolExecutor(workers) as threads:
-                return list(threads.map(lambda job: self._leniently(pool, job), jobs))
+                return list(threads.map(lambda job: self._strictly(pool, job), jobs))
         finally:
             pool.__exit__(None, None, None)
+
+    def _strictly(self, pool: Any, job: Job) -> tuple[Outcome, ...]:
+        """Run a job whose lazy values stay lazy. What then fails, but not as it is written, is left open."""
+        other = replace(job, setup=tuple(map(lazily, job.setup)))
+        outcomes = self._leniently(pool, other)
+        if other == job or all(outcome.status != "raised" for outcome in outcomes):
+            return outcomes
+        pairs = zip(outcomes, self._leniently(pool, job), strict=True)
+        return tuple(
+            replace(one, status="unsupported") if (one.status, written.status) == ("raised", "value") else one
+            for one, written in pairs
+        )
 
     def _leniently(self, pool: Any, job: Job) -> tuple[Outcome, ...]:
         """Run a job, and again in other words if the interpreter lacked a method as a value."""
@@ -104,16 +119,11 @@ class MontyExecutor(Value):
         with pool.checkout(limits=limits, os_policy={"sleep": "zero", "random_start": {"seed": 0}}) as session:
             clock = _Clock(session.worker_pid)
             given: dict[str, Any] = dict(job.values)
-            setup = ["None", *job.setup]  # an empty piece would bind no values
+            check = PlainCheck(self.output)
+            setup = [check.definition, *job.setup]
             for number, piece in enumerate([*setup, *job.steps], start=-len(setup)):
                 try:
-                    told = monty.CollectString(self.output)
-                    if _is_expression(piece):
-                        kind, value = session.feed_run(_with_type(piece), inputs=given or None, print_callback=told)
-                        outcome = self._value(kind, value)
-                    else:
-                        session.feed_run(piece, inputs=given or None, print_callback=told)
-                        outcome = Outcome(status="value")
+                    outcome = self._fed(session, piece, given, check)
                 except monty.MontyConversionError as error:
                     outcome = Outcome(status="unsupported", detail=str(error))
                 except UnicodeEncodeError as error:  # half of a character
@@ -123,6 +133,8 @@ class MontyExecutor(Value):
                         status="limit" if error.timed_out else "unsupported", detail=f"the interpreter ended: {error}"
                     )
                     return all_steps(job, ended, done), False
+                except (TypeError, ValueError, RecursionError) as error:  # the value has no form outside
+                    outcome = Outcome(status="unsupported", detail=f"its value cannot be passed on: {error}")
                 except monty.MontyError as error:
                     outcome = _failure(piece, str(error), is_syntax=isinstance(error, monty.MontySyntaxError))
                 given = {}
@@ -138,17 +150,30 @@ class MontyExecutor(Value):
                     done.append(outcome)
         return tuple(done), False
 
-    def _value(self, kind: Any, value: Any) -> Outcome:
-        """The outcome of an expression, from the name of its type and its value."""
+    def _fed(self, session: Any, piece: str, given: dict[str, Any], check: PlainCheck) -> Outcome:
+        """The outcome of a piece that the interpreter can run."""
+        import pydantic_monty as monty
+
+        wrong = _not_python(piece)
+        if wrong is not None:
+            return Outcome(status="raised", detail=wrong)
+        settings = {"inputs": given or None, "print_callback": monty.CollectString(self.output)}
+        if _is_expression(piece):
+            return self._value(*session.feed_run(check.around(piece), **settings))
+        session.feed_run(piece, **settings)
+        return Outcome(status="value")
+
+    def _value(self, why: str | None, value: Any) -> Outcome:
+        """The outcome of an expression, from what is wrong with its value, and the value."""
+        if why:
+            return Outcome(status="unsupported", detail=why)
         try:
             size = len(json.dumps(encoded(value)))
         except (NotPlainError, RecursionError) as error:
             return Outcome(status="unsupported", detail=f"its value is of type {error}")
         except ValueError:  # Python writes no number of more than some thousand digits
             return Outcome(status="limit", detail="its value is too long a number")
-        if isinstance(value, str) and kind != "str":
-            return Outcome(status="unsupported", detail=f"its value is of type {kind}")
-        if size > self.output:
+        if why is not None or size > self.output:
             return Outcome(status="limit", detail=f"its value takes more than {self.output} bytes")
         return Outcome(status="value", value=value)
 
@@ -179,9 +204,21 @@ def _is_expression(piece: str) -> bool:
     return True
 
 
-def _with_type(expression: str) -> str:
-    """An expression with the name of its type, since Monty passes on some objects as their text."""
-    return f"_value = (\n{expression.strip()}\n)\n(type(_value).__name__, _value)"
+def _not_python(piece: str) -> str | None:
+    """Why CPython does not take a piece that the interpreter might. None if it does."""
+    if "\0" in piece:
+        return "SyntaxError: source code cannot contain null bytes"
+    try:
+        left: list[ast.AST] = list(ast.parse(piece).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # the interpreter says it better
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Return):
+            return "SyntaxError: 'return' outside function"
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
+            left += ast.iter_child_nodes(node)
+    return None
 
 
 def _failure(piece: str, said: str, *, is_syntax: bool) -> Outcome:

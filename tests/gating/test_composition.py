@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import linregress
 
-from dsplus_chains import InfeasibleTargetError, TrainingDataError
+from dsplus_chains import InfeasibleTargetError, InvalidInputError, TrainingDataError
 from dsplus_chains.gating.composition import (
     at_equal_cost,
     fit_honesty,
@@ -143,3 +143,35 @@ def test_a_data_frame_is_a_table():
 def test_what_is_no_table_of_scores_is_refused(scores, told):
     with pytest.raises(TrainingDataError, match=told):
         score_table(scores, ["a", "b"], n=2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_row_and_a_model_without_scores_change_nothing_else():
+    known = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.5]])
+    expected = np.array([[0.9, 0.1], [0.2, 0.8], [0.9, 0.1]])
+    costs = np.array([1.0, 2.0])
+    plain = report_composition(expected, known, costs, names=["a", "b"], tradeoff=0.0)
+    row = report_composition(
+        np.vstack([expected, [[0.9, 0.1]]]), np.vstack([known, [[np.nan] * 2]]), costs, names=["a", "b"], tradeoff=0.0
+    )
+    assert (row.n, row.score, row.oracle) == (plain.n, plain.score, plain.oracle)
+    column = report_composition(
+        np.hstack([expected, [[0.0]] * 3]),
+        np.hstack([known, [[np.nan]] * 3]),
+        np.array([1.0, 2.0, 9.0]),
+        names=["a", "b", "c"],
+        tradeoff=0.0,
+    )
+    assert (column.best_single, column.score) == (plain.best_single, plain.score)
+    assert column.random_at_equal_cost == plain.random_at_equal_cost
+
+
+def test_one_row_has_an_endless_interval():
+    report = report_composition(np.array([[0.5, 0.4]]), np.array([[1.0, 0.0]]), np.ones(2), names="ab", tradeoff=0.0)
+    assert (report.n, report.score, report.interval.low) == (1, 1.0, -np.inf)
+
+
+def test_nothing_is_said_where_nothing_can_be_compared():
+    scores = np.array([[np.nan, 1.0], [0.0, np.nan]])
+    with pytest.raises(InvalidInputError, match="no row with a score of the chosen model and of 'b'"):
+        report_composition(np.array([[0.5, 0.4]] * 2), scores, np.ones(2), names=["a", "b"], tradeoff=0.0)

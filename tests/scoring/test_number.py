@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from dsplus_chains import InvalidInputError, NumberScorer, TrainingDataError, shunt
 from dsplus_chains.calibration.tolerance import ErrorSpread
-from dsplus_chains.integrations.number_field import bounds_of
+from dsplus_chains.integrations.number_field import bounds_of, fitting
 
 GOOD, BAD = ["lovely", "great", "fine", "nice"], ["broken", "awful", "sad", "poor"]
 
@@ -220,3 +220,15 @@ def test_bounds_are_read_off_the_schema(schema, expected):
     found = bounds_of(schema)
     assert found["whole"] == expected[0]
     assert (found["low"], found["high"]) == pytest.approx(expected[1:])
+
+
+def test_a_field_of_whole_or_other_numbers_is_not_rounded():
+    class Review(BaseModel):
+        stars: int | float | None = None
+        votes: int | None = None
+
+    class Told:
+        def bounded(self, **bounds):
+            return bounds["whole"]
+
+    assert [fitting(Told(), Review, name) for name in ("stars", "votes")] == [False, True]

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
-from dsplus_chains import ConfidenceBranch, HintPromptBuilder, VerifiedScorer, evaluate
+from dsplus_chains import ConfidenceBranch, HintPromptBuilder, Prediction, VerifiedScorer, evaluate, shunt
 from dsplus_chains.verifying import Check, Verdict
 
 
@@ -188,3 +188,40 @@ def test_calibration_is_the_share_that_was_right():
     calibrated = scorer.calibrated(known, np.arange(10) < 8)
     assert calibrated.invoke("task")["prediction"].confidence == pytest.approx(0.8, abs=1e-3)
     assert scorer.invoke("task")["prediction"].confidence == 1.0
+
+
+def test_a_shunt_hands_the_keys_of_the_app_to_a_scorer_that_works_on_the_record():
+    app = Recording(lambda value: "of the app")
+    scorer = VerifiedScorer(generators=writers("a"), verifier=lambda record: record["candidate"] == record["expected"])
+    rows = [{"task": "t", "expected": "a", "answer": 1, "input": 2}, {"task": "t", "expected": "b"}]
+    for one in (scorer, scorer.with_config(tags=["mine"])):
+        assert shunt(app, one, text="task", output=str, threshold=1.0).batch(rows) == ["a", "of the app"]
+    assert app.inputs[-1] is rows[1]
+    record = shunt(app, scorer, text="task", output=str, threshold=1.0, with_record=True).invoke(rows[0])
+    assert (record["input"], record["answer"], record["source"]) == ("t", "a", "small")
+
+
+def test_a_scorer_of_texts_gets_the_text_alone_before_an_app():
+    small = Recording(lambda text: Prediction(label="a", confidence=0.1))
+    shunt(lambda value: "a", small, text="task", labels=["a"], output=str, threshold=0.5).invoke({"task": "t", "x": 1})
+    assert small.inputs == ["t"]
+
+
+def test_a_function_that_fails_to_compare_costs_its_row_alone():
+    def same(one, other):
+        if "bad" in one:
+            raise TimeoutError("no answer")
+        return one == other
+
+    scorer = VerifiedScorer(
+        generators={"g": lambda record: record["input"]}, samples=2, same=same, verifier=lambda record: True
+    )
+    good, bad = scorer.batch(["good", "bad"], return_exceptions=True)
+    assert good["prediction"].confidence == 1
+    assert isinstance(bad, TimeoutError)
+    assert scorer.model_copy(update={"on_error": "defer"}).batch(["bad"])[0]["prediction"].label is None
+
+
+@pytest.mark.parametrize(("said", "confidence"), [(np.True_, 1), (np.False_, 0), (np.float32(0.5), 0.5)])
+def test_a_verifier_may_answer_with_numpys_own_types(said, confidence):
+    assert predicted(writers("a"), lambda record: said).confidence == confidence

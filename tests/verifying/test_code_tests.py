@@ -38,6 +38,11 @@ def nothing_asked():
         ("assert all(f(1)) == True", ["f(1)"], ["all(_v0) == True"]),
         ("assert isinstance(f(1), int)", ["f(1)"], ["isinstance(_v0, int)"]),
         ("assert S(1).push(2).top[0] == 2", ["S(1).push(2).top[0]"], ["_v0 == 2"]),
+        ("r, e = f(1), 2\nassert r == e", ["r = f(1)", "r"], ["e = 2", "_v1 == e"]),
+        ("def check(c):\n    assert c(1) == 2\ncheck(c=f)", ["f(1)"], ["_v0 == 2"]),
+        ("assert f(1).startswith('a')", ["f(1)"], ["_v0.startswith('a')"]),
+        ("assert f(1).lower().isalpha()", ["f(1).lower()"], ["_v0.isalpha()"]),
+        ("r = f(1)\nassert r.issubset({1})", ["r = f(1)", "r"], ["_v1.issubset({1})"]),
         ("import math\nassert math.isclose(f(1), 2)", ["import math", "f(1)"], ["import math", "math.isclose(_v1, 2)"]),
         ("assert math.isclose(f(1), 2)", ["import math", "f(1)"], ["import math", "math.isclose(_v1, 2)"]),
         ("assert abs(f(1) - 2) < 1e-6", ["f(1)"], ["abs(_v0 - 2) < 1e-06"]),
@@ -192,3 +197,17 @@ def test_tests_may_come_from_elsewhere():
     tests = Recording(lambda record: ["assert f(1) == 1"])
     verifier = CodeTests(tests=tests.function)
     assert verifier.invoke({"candidate": "def f(x): return x"}).passed
+
+
+@pytest.mark.parametrize("question", ["startswith('ab')", "issubset({1})", "__eq__(4)", "is_integer()"])
+@pytest.mark.parametrize("executor", [MontyExecutor(), UnsafeSubprocessExecutor(workers=1)], ids=["monty", "unsafe"])
+def test_an_object_does_not_answer_for_itself(executor, question):
+    method = question.split("(")[0]
+    candidate = f"class Liar:\n    def {method}(self, *a): return True\ndef f(x): return Liar()"
+    record = {"candidate": candidate, "tests": f"assert f(2).{question}"}
+    assert not CodeTests(tests="tests", executor=executor).invoke(record).passed
+
+
+def test_a_plain_value_is_asked_where_the_test_is_judged():
+    record = {"candidate": "def f(x): return 'ab' * x", "tests": "assert f(2).startswith('aba')"}
+    assert CodeTests(tests="tests").invoke(record).passed

@@ -185,3 +185,61 @@ def test_settings_out_of_bounds_are_refused(kind, settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         kind(**settings)
     assert isinstance(kind(), Executor)
+
+
+BOMB = "x = [0]\nfor _ in range({}): x = [x, x]\ndef f(n): return x"
+
+
+def test_values_that_only_look_plain_do_not_leave_monty():
+    things = ["[range(3)]", "{1: lambda: 1}", "{A(): 1}", "([A()],)", "[{1: 2}.keys()]", "[iter([1])]", "{A()}"]
+    found = MontyExecutor().run([Job(setup=("class A: pass",), steps=tuple(things)), Job(steps=("[1, {2: (3.5,)}]",))])
+    assert [outcome.status for outcome in found[0]] == ["unsupported"] * len(things)
+    assert found[1][0].value == [1, {2: (3.5,)}]
+
+
+@pytest.mark.parametrize("code", [BOMB.format(18), BOMB.format(60), "x = []\nx.append(x)\ndef f(n): return x"])
+def test_a_value_that_is_endless_outside_is_stopped_inside(code):
+    start = time.perf_counter()
+    (verdict,) = verdicts(MontyExecutor(seconds=2), [code])
+    assert not verdict.passed
+    assert time.perf_counter() - start < 20  # without a limit inside, this takes the host's memory
+
+
+def test_code_that_rebinds_builtins_is_still_judged():
+    (verdict,) = verdicts(
+        MontyExecutor(), ["type = len = isinstance = list = 5\n_value = 6\ndef f(x): return x * x"], "assert f(2) == 4"
+    )
+    assert verdict.passed
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(x): return map(str, [x])",
+        "def f(x): return (str(y) for y in [x])",
+        "def f(x):\n    found = filter(None, [str(x)])\n    return found",
+        "f = lambda x: reversed([str(x)])",
+        "def f(x): return [str(y) for y in [x]]\nreturn f",
+        "def f(x): return '\0' and [str(x)]",
+    ],
+)
+def test_what_cpython_would_not_take_does_not_pass(executor, code):
+    (verdict,) = verdicts(executor, [code], "assert f(2) == ['2']")
+    assert not verdict.passed
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(x): return list(map(str, [x]))",
+        "def f(x):\n    found = []\n    found += map(str, [x])\n    return found",
+        "def f(x):\n    found = []\n    found.extend(str(y) for y in [x])\n    return sorted(zip(found, [1]))[0][:1]"
+        "[0:1] and found",
+        "def f(x): return [b for a, b in enumerate(map(str, reversed([x])))]",
+        "def f(x):\n    a, = zip(*[[str(x)]])\n    return list(a)",
+        "def zip(x): return [x]\ndef f(x): return zip(str(x))",
+    ],
+)
+def test_lazy_values_are_used_as_in_cpython(executor, code):
+    (verdict,) = verdicts(executor, [code], "assert f(2) == ['2']")
+    assert verdict.passed, verdict.report
