@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 
+from dsplus_chains.corpus.journal import replies_of
 from dsplus_chains.corpus.pending_rows import PendingRow
 from dsplus_chains.corpus.shared_arm import SharedArm
 from dsplus_chains.corpus.two_stages import Pipeline
@@ -48,7 +49,8 @@ def answered_live(
 
     def answer(scored: _Scored) -> tuple[Batch, list[Any]]:
         known = [output for output in scored.outputs if not isinstance(output, Exception)]
-        records = iter(_asked(gate, known, config))
+        with replies_of(scored.rows[0].index):
+            records = iter(_asked(gate, known, config))
         return scored.rows, [each if isinstance(each, Exception) else next(records) for each in scored.outputs]
 
     pipeline = Pipeline(second=answer, has_room=arm.has_room)

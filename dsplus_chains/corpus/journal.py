@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -25,16 +27,16 @@ from dsplus_chains.running.messages import answer_in
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import DSPlusError, describe_error, hash_of_text, labels_outside, shown
 
-FORMAT = 2
+FORMAT = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS replies (
-    prompt TEXT PRIMARY KEY, text TEXT NOT NULL, tokens INTEGER NOT NULL, batch INTEGER NOT NULL
+    prompt TEXT PRIMARY KEY, text TEXT NOT NULL, tokens INTEGER NOT NULL, batch INTEGER
 );
+CREATE INDEX IF NOT EXISTS under_way ON replies (batch) WHERE batch IS NOT NULL;
 CREATE TABLE IF NOT EXISTS answers (
     row INTEGER PRIMARY KEY, answer TEXT NOT NULL, source TEXT NOT NULL, confidence REAL, error TEXT
 );
-CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY AUTOINCREMENT);
 """
 
 
@@ -43,12 +45,14 @@ _FIRST_FALLBACK = """
 SELECT row, answer, source, confidence, error FROM answers WHERE source IN ('fallback', 'error') ORDER BY row LIMIT 1
 """
 _KEEP_REPLY = """
-INSERT INTO replies VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM batches))
+INSERT INTO replies VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET text = excluded.text, tokens = tokens + excluded.tokens, batch = excluded.batch
 """
-_FORGET_REPLIES = """
-UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch < (SELECT coalesce(max(number), 0) FROM batches)
-"""
+_FORGET_REPLIES = "UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch IS NULL"
+
+_ANY = -1
+"""Stands for the batch that is complete next."""
+_batch: ContextVar[int] = ContextVar("batch", default=_ANY)
 
 
 class JournalError(DSPlusError, ValueError):
@@ -62,8 +66,8 @@ class Journal(BaseCache):
         path: The file. It is made if it is not there.
         identity: What the run is of.
         labels: What rows may be answered with.
-        forget: Whether replies from before the last complete batch are not used again. Then rows that the large model
-            failed at are asked about anew.
+        forget: Whether replies for batches that are complete are not used again. Then rows that the large model failed
+            at are asked about anew.
 
     Raises:
         JournalError: The file is the journal of another run, is damaged, or is in use by another process.
@@ -150,7 +154,8 @@ class Journal(BaseCache):
                 for found in self._database.execute("SELECT source FROM answers WHERE row = ?", number)
             ]
             self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", packed)
-            self._database.execute("INSERT INTO batches DEFAULT VALUES")
+            done = [(_ANY,), *numbers]
+            self._database.executemany("UPDATE replies SET batch = NULL WHERE batch = ?", done)
         with self._lock:
             for (source,) in earlier:
                 self._count(source, -1)
@@ -196,7 +201,7 @@ class Journal(BaseCache):
             return
         try:
             with self._lock:
-                self._database.execute(_KEEP_REPLY, (hash_of_text(prompt), text, tokens))
+                self._database.execute(_KEEP_REPLY, (hash_of_text(prompt), text, tokens, _batch.get()))
         except sqlite3.Error as error:  # the answer stands; a later run asks again
             tell_once(f"{self.path}: a reply cannot be kept ({describe_error(error)})", "journal", str(self.path))
 
@@ -250,6 +255,16 @@ class Journal(BaseCache):
 
     def _damaged(self, error: sqlite3.Error) -> JournalError:
         return JournalError(f"{self.path}: damaged ({error}); delete the file to start anew")
+
+
+@contextmanager
+def replies_of(first: int) -> Iterator[None]:
+    """Replies that are kept within this context are for the batch that begins with this row."""
+    token = _batch.set(first)
+    try:
+        yield
+    finally:
+        _batch.reset(token)
 
 
 def _read(found: Sequence[Any]) -> AnsweredRow:

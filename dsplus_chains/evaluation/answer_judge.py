@@ -42,6 +42,7 @@ class AnswerJudge:
         rows = [{}] * n if records is None else [row if isinstance(row, Mapping) else {} for row in records]
         self._records = rows if len(rows) == n else [{}] * n  # the caller tells of unequal lengths
         self._known: dict[tuple[int, str], bool] = {}
+        self._held: list[Any] = []
 
     @property
     def labels(self) -> list[bool]:
@@ -59,7 +60,7 @@ class AnswerJudge:
             raise InvalidInputError(msg)
         plain = [str(answer.text) if isinstance(answer, BaseMessage) else answer for answer in answers]
         there = [row for row, one in enumerate(plain) if not (one is None or isinstance(one, Exception))]
-        keys = {row: (row, _key(plain[row])) for row in there}
+        keys = {row: (row, self._key(plain[row])) for row in there}
         asked = [row for row in there if keys[row] not in self._known]
         for row, right in zip(asked, self._asked(asked, plain), strict=True):
             self._known[keys[row]] = right
@@ -72,6 +73,14 @@ class AnswerJudge:
             Prediction(label=one, confidence=known.confidence, ood_score=known.ood_score, training=known.training)
             for one, known in zip(right, predictions, strict=True)
         ]
+
+    def _key(self, answer: Any) -> str:
+        """What tells an answer from others. If it is no plain data, this is which object it is."""
+        try:
+            return f"{type(answer).__name__}:{canonical_text(answer)}"
+        except ValueError:
+            self._held.append(answer)  # as long as it lives, no other object has its number
+            return f"object {id(answer)}"
 
     def _asked(self, rows: list[int], answers: list[Any]) -> list[bool]:
         judge = self._judge
@@ -100,10 +109,3 @@ def _needs(function: Callable[..., Any]) -> int:
         return 2
     by_place = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     return sum(one.kind in by_place and one.default is Parameter.empty for one in parameters)
-
-
-def _key(answer: Any) -> str:
-    try:
-        return f"{type(answer).__name__}:{canonical_text(answer)}"
-    except ValueError:
-        return repr(answer)

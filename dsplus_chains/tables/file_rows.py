@@ -13,6 +13,7 @@ from dsplus_chains.tables.table_error import TableError
 
 Row: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Collection[Row]
+Stamp: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +41,27 @@ class FileRows(Rows):
         return any(row == each for each in self)
 
 
-def unchanged(path: Path, rows: Rows) -> FileRows:
+def stamp_of(path: Path) -> Stamp:
+    """What tells a file from what it was before."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def unchanged(path: Path, rows: Rows, since: Stamp) -> FileRows:
     """The same rows, as long as the file stays what it is.
 
     Going through them raises a `TableError` if the file has changed since.
+
+    Args:
+        path: The file.
+        rows: Its rows.
+        since: What `stamp_of` has said before the file was first read.
     """
-    stamp = _stamp(path)
 
     def read() -> Iterator[Row]:
         yield from rows
-        if _stamp(path) != stamp:
+        if stamp_of(path) != since:
             msg = f"{path}: got a file that has changed while it was read; run again"
             raise TableError(msg)
 
     return FileRows(n=len(rows), read=read)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsplus_chains.tables.decoding import check_encoding, lines_of
 from dsplus_chains.tables.delimiters import check_delimiter
-from dsplus_chains.tables.file_rows import Rows, unchanged
+from dsplus_chains.tables.file_rows import Rows, stamp_of, unchanged
 from dsplus_chains.tables.json_rows import read_json, read_lines
 from dsplus_chains.tables.separated import read_separated
 from dsplus_chains.tables.table import Table
@@ -70,6 +70,7 @@ def open_table(path: str | Path, *, delimiter: str | None = None, encoding: str 
     check_table_options(place, delimiter=delimiter, encoding=encoding)
     kind = place.suffix.lower()
     try:
+        since = stamp_of(place)
         if kind in _TYPED:
             columns, rows = _TYPED[kind](place)
         else:
@@ -85,7 +86,7 @@ def open_table(path: str | Path, *, delimiter: str | None = None, encoding: str 
     if not rows:
         msg = f"{place}: got a file without rows but expected a table with at least one row"
         raise TableError(msg)
-    return Table(path=place, columns=tuple(columns), rows=unchanged(place, rows), typed=kind not in _SEPARATED)
+    return Table(path=place, columns=tuple(columns), rows=unchanged(place, rows, since), typed=kind not in _SEPARATED)
 
 
 def check_table_options(path: Path, *, delimiter: str | None, encoding: str | None) -> None:

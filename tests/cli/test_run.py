@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import closing
 
 import pytest
 from command_line import COMMAND, read
+from fakes import CountingChat
+
+from dsplus_chains.corpus import RunInterruptedError, label_table
 
 N = 60
 
@@ -192,3 +197,28 @@ def test_an_empty_cell_of_logged_answers_is_told_with_its_row_in_the_whole_file(
     code, said = dsplus("run", tuned("good phone", "hm"), *given)
     assert code == 0, said
     assert "column 'gpt' is empty in row 7" in read(out)[-1]["error"]
+
+
+def test_a_retry_after_an_interrupt_uses_what_came_for_batches_that_were_under_way(tuned, table, tmp_path):
+    data = table("in.csv", ["text"], [[f"hm good {name}"] for name in ("early", "stop", "next", "last")])
+    later = threading.Event()
+
+    def stop(text):
+        if "stop" in text and not later.is_set():
+            assert later.wait(60)
+            raise KeyboardInterrupt
+        return "positive"
+
+    def run():
+        model = CountingChat(function=stop)
+        given = {"text": "text", "out": tmp_path / "out.csv", "batch_size": 2, "concurrency": 2}
+        try:
+            label_table(bundle, data, **given, large_model=model, progress=lambda *_: later.set(), retry_fallbacks=True)
+        except RunInterruptedError:
+            return None
+        return [re.search(r"hm good (\w+)", asked)[1] for asked in model.asked]
+
+    bundle = tuned()
+    assert run() is None
+    assert run() == ["stop"]
+    assert len(read(tmp_path / "out.csv")) == 4

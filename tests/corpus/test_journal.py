@@ -18,6 +18,7 @@ from langchain_core.outputs import ChatGeneration
 
 from dsplus_chains.corpus import AnsweredRow, Counts, Journal, JournalError
 from dsplus_chains.corpus.answered import RunIdentity
+from dsplus_chains.corpus.journal import replies_of
 
 OURS = RunIdentity(bundle="b", input="i", text="text", large="openai:m", server="http://localhost/v1")
 SOURCES = ("small", "large", "fallback", "error")
@@ -163,6 +164,22 @@ def test_a_refusal_is_no_reply_and_replies_before_the_last_batch_can_be_forgotte
     with Journal(path, OURS, forget=True) as journal:
         assert [journal.lookup(prompt, "") is not None for prompt in ("refused", "early", "late")] == [0, 0, 1]
         assert journal.counts.tokens == 20  # they were paid for all the same
+
+
+def test_replies_for_a_batch_under_way_are_not_forgotten_when_a_later_one_is_complete(path):
+    with Journal(path, OURS) as journal:
+        for batch, prompt in ((0, "slow"), (64, "quick")):
+            with replies_of(batch):
+                journal.update(prompt, "", reply("positive"))
+        journal.commit([row(64)])
+    for _ in range(2):
+        with Journal(path, OURS, forget=True) as journal:
+            assert [journal.lookup(prompt, "") is not None for prompt in ("slow", "quick")] == [True, False]
+    with Journal(path, OURS) as journal:
+        journal.commit([row(0), row(1)])
+    with Journal(path, OURS, forget=True) as journal:
+        assert journal.lookup("slow", "") is None
+        assert journal.counts.tokens == 20
 
 
 TOOL = {"name": "Answer", "args": {"label": "n\u00e9gative"}, "id": "1"}

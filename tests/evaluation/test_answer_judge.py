@@ -87,3 +87,12 @@ def test_what_is_no_judgement_is_refused():
         AnswerJudge(lambda a, b: 0.7, [1]).answers([1])
     with pytest.raises(ValueError, match="one for each"):
         AnswerJudge(near, [1]).answers([1, 2])
+
+
+def test_answers_that_are_written_alike_are_judged_each():
+    truth, wrong = np.ones(5_000), np.ones(5_000)
+    wrong[2_500] = 0
+    assert repr(truth) == repr(wrong)
+    decide = AnswerJudge(np.array_equal, [truth])
+    assert [decide.answers([answer]) for answer in (truth, wrong, truth.copy())] == [[True], [False], [True]]
+    assert [decide.answers([truth * number]) for number in (2, 1, 3)] == [[False], [True], [False]]

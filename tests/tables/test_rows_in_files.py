@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from dsplus_chains.tables import TableError, decoding, open_table, read_table, write_table
+from dsplus_chains.tables import TableError, decoding, open_table, read_table, reading, write_table
 from dsplus_chains.tables.file_rows import FileRows
 
 KINDS = ["csv", "tsv", "jsonl", "json", "parquet"]
@@ -76,6 +76,21 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path):
     opened = open_table(path)
     assert len(list(opened.rows)) == 10
     table(path, 11)
+    with pytest.raises(TableError, match="has changed while it was read; run again"):
+        list(opened.rows)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
+def test_a_file_that_grows_while_it_is_checked_is_told(tmp_path, monkeypatch, kind):
+    path, lines_of = table(tmp_path / f"t.{kind}", 10), decoding.lines_of
+
+    def growing(*given):
+        yield from lines_of(*given)
+        with path.open("a") as file:
+            file.write("\n")
+
+    monkeypatch.setattr(reading, "lines_of", growing)
+    opened = open_table(path)
     with pytest.raises(TableError, match="has changed while it was read; run again"):
         list(opened.rows)
 

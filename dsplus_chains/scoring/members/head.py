@@ -20,6 +20,8 @@ STOP = {"maxiter": 300, "gtol": 1e-5, "ftol": 1e-9}
 """When the search for a head's optimum stops. A closer one changes no probability by more than about 0.002."""
 SMALLEST = 1e-9
 """Smallest bend of the loss, so that directions without any data can be divided by."""
+ROUNDING = float(np.finfo(np.float64).eps)
+"""Relative error of one addition."""
 
 
 def fit_head(
@@ -58,11 +60,14 @@ def _fitted(features: Floats, shares: NDArray[np.float64], *, c: float) -> nn.Li
     n_classes = shares.shape[1]
     penalty = np.full(width + 1, 1 / (c * n))
     penalty[-1] = 0.0  # the bias is free
-    seen = np.concatenate([features, np.ones((n, 1))], axis=1).astype(np.float32)
+    seen = np.concatenate([features, np.ones((n, 1))], axis=1).astype(np.float64)
     mean = shares.mean(axis=0)
-    bend = (seen.T @ seen).astype(np.float64) / n * float((mean * (1 - mean)).mean())
-    straight = np.linalg.inv(np.linalg.cholesky(bend + np.diag(penalty + SMALLEST))).T
-    x, y = torch.as_tensor(seen @ straight.astype(np.float32)), torch.as_tensor(shares.astype(np.float32))
+    # In double precision. Otherwise columns that repeat each other may seem to bend the loss the other way.
+    bend = seen.T @ seen / n * float((mean * (1 - mean)).mean()) + np.diag(penalty + SMALLEST)
+    bend[np.diag_indices(width + 1)] *= 1 + ROUNDING * (n + width)
+    straight = np.linalg.inv(np.linalg.cholesky(bend)).T
+    x = torch.as_tensor((seen @ straight).astype(np.float32))
+    y = torch.as_tensor(shares.astype(np.float32))
     pull = straight.T @ (penalty[:, None] * straight)
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
