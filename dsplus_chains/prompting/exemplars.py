@@ -129,7 +129,7 @@ class ExemplarSelector(BaseExampleSelector):
                 several types, or `encoder` is no encoder.
         """
         encoder = as_encoder(encoder)
-        texts, labels = read_inputs(texts), column_of(labels, "labels")
+        texts, labels = read_inputs(texts, may_be_empty=True), column_of(labels, "labels")
         views = [None] * len(texts) if predictions is None else list(predictions)
         if not len(texts) == len(labels) == len(views) or not len(texts):
             msg = f"Got {len(texts)} texts, {len(labels)} labels and {len(views)} predictions but expected one of each"

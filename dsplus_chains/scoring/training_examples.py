@@ -71,11 +71,12 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
     return rows, names, np.array([numbers[label] for label in given], dtype=np.int64)
 
 
-def read_inputs(texts: Any) -> list[str]:
+def read_inputs(texts: Any, *, may_be_empty: bool = False) -> list[str]:
     """The texts of examples, or their pairs of texts.
 
     Args:
         texts: A list of strings, an array, or a column of a data frame. Or a list of pairs, or a table of two columns.
+        may_be_empty: Whether a text may be empty. A small model cannot learn from such a text, but a prompt can show it.
 
     Raises:
         InvalidInputError: It is no column. Or something in it is no text, or is empty. Or only some rows are pairs.
@@ -94,7 +95,7 @@ def read_inputs(texts: Any) -> list[str]:
         raise InvalidInputError(msg)
     rows = given if lone is not None else [pair for pair in pairs if pair is not None]
     for row, text in enumerate(rows):
-        if not isinstance(text, str) or any(map(is_missing, sides_of(text))):
+        if not isinstance(text, str) or (not may_be_empty and any(map(is_missing, sides_of(text)))):
             kind = "a text that is not empty" if isinstance(text, str) else "a text that is not empty, or a pair of two"
             msg = f"Got texts[{row}]={shown(text)} but expected {kind}; drop or mend such rows"
             raise InvalidInputError(msg)
