@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from dsplus_chains.running.each import AskEach
 from dsplus_chains.running.flow import MOST
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.limits import Limits
 
@@ -65,7 +66,7 @@ class SharedArm(Runnable[Any, Any]):
         self._limits = limits
         self._most = concurrency or MOST
         self._tell = tell
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._waiting: deque[_Job] = deque()
         self._running = 0
         self._batches = 0

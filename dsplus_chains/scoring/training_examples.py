@@ -76,7 +76,7 @@ def read_inputs(texts: Any, *, may_be_empty: bool = False) -> list[str]:
 
     Args:
         texts: A list of strings, an array, or a column of a data frame. Or a list of pairs, or a table of two columns.
-        may_be_empty: Whether a text may be empty. A small model cannot learn from such a text, but a prompt can show it.
+        may_be_empty: Whether a text may be empty. A small model cannot learn from it, but a prompt can show it.
 
     Raises:
         InvalidInputError: It is no column. Or something in it is no text, or is empty. Or only some rows are pairs.
