@@ -106,11 +106,12 @@ class SharedArm(Runnable[Any, Any]):
         outputs = dict(done.get() for _ in inputs)
         with self._lock:
             self._batches -= 1
-        raise_interrupts(outputs.values())
-        for output in () if return_exceptions else outputs.values():
-            if isinstance(output, Exception):
-                raise output
-        return [outputs[row] for row in range(len(inputs))]
+        results = [outputs[row] for row in range(len(inputs))]
+        raise_interrupts(results)
+        for result in () if return_exceptions else results:
+            if isinstance(result, Exception):
+                raise result
+        return results
 
     def close(self) -> None:
         """Ask about nothing more. Whoever waits for a row gets a cancellation."""

@@ -74,8 +74,9 @@ def test_a_failed_row_fails_alone_and_an_interrupt_is_raised():
     arm = SharedArm(RunnableLambda(fail), limits=PATIENT)
     errors = [ValueError("a"), KeyError("b")]
     assert arm.batch(errors, return_exceptions=True) == errors
-    with pytest.raises(ValueError, match="a"):
-        arm.batch(errors)
+    for _ in range(50):  # of several errors, the first row's is raised, whichever came first
+        with pytest.raises(ValueError, match="a"):
+            arm.batch(errors)
     with pytest.raises(KeyError):
         arm.invoke(errors[1])
     with pytest.raises(KeyboardInterrupt):
