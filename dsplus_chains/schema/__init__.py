@@ -60,7 +60,7 @@ from dsplus_chains.schema.prediction import Prediction as Prediction
 from dsplus_chains.schema.prediction import Training as Training
 from dsplus_chains.schema.prediction import canonical_text as canonical_text
 from dsplus_chains.schema.probabilities import ROUNDING as ROUNDING
-from dsplus_chains.schema.probabilities import LabelProbabilities as LabelProbabilities
+from dsplus_chains.schema.probabilities import ReadOnlyDict as ReadOnlyDict
 from dsplus_chains.schema.probabilities import probability as probability
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
 from dsplus_chains.schema.record import answer_of_large as answer_of_large

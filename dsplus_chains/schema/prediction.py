@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from dsplus_chains.schema.cells import as_cell, is_missing
 from dsplus_chains.schema.labels import Label, as_label
-from dsplus_chains.schema.probabilities import LabelProbabilities, ReadOnlyDict, probability
+from dsplus_chains.schema.probabilities import ReadOnlyDict, probability
 from dsplus_chains.schema.value import Value
 from dsplus_chains.schema.wording import percent, shown
 
@@ -115,7 +115,7 @@ class Prediction(Value):
     @field_validator("probabilities", mode="plain")
     @classmethod
     def _freeze(cls, value: Any) -> Mapping[Any, float] | None:
-        if type(value) in {ReadOnlyDict, LabelProbabilities}:
+        if type(value) is ReadOnlyDict:
             frozen: Mapping[Any, float] = value
             return frozen
         if is_missing(value):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import LabelProbabilities, Prediction, Training, probability
+from dsplus_chains.schema import Prediction, ReadOnlyDict, Training, probability
 
 
 def predictions_of(
@@ -17,7 +17,9 @@ def predictions_of(
     ood_scores: Sequence[float | None],
     training: Sequence[Training | None],
 ) -> list[Prediction]:
-    """The prediction of each row of a table of probabilities. The predictions share the labels.
+    """The prediction of each row of a table of probabilities.
+
+    The table is checked as a whole, so that no probability is looked at by itself.
 
     Args:
         labels: The labels, in the order of the columns.
@@ -44,7 +46,7 @@ def predictions_of(
         Prediction(
             label=labels[best],
             confidence=float(row[best]),
-            probabilities=LabelProbabilities(labels, row),
+            probabilities=ReadOnlyDict(zip(labels, row.tolist(), strict=True)),
             ood_score=ood_score,
             training=told,
         )

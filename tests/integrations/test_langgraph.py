@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 from fakes import CountingChat, predict
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
@@ -24,6 +25,7 @@ pytest.importorskip("langgraph.graph")
 pytest.importorskip("langgraph.checkpoint.sqlite")
 
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -49,6 +51,7 @@ from dsplus_chains import (
     shunt_node,
 )
 from dsplus_chains.schema import SubtaskResults
+from dsplus_chains.scoring.table_predictions import predictions_of
 
 LABELS = ["positive", "negative"]
 SURE, UNSURE = "good", "good?"
@@ -355,6 +358,18 @@ def test_values_come_back_as_what_they_were(value):
     assert back == value
     assert type(back) is type(value)
     assert repr(back) == repr(value)
+
+
+def test_a_fitted_models_prediction_survives_any_serializer():
+    """LangGraph's own serializer keeps its content, ours its type."""
+    (made,) = predictions_of(("ham", "spam"), np.array([[0.25, 0.75]]), [0.1], [None])
+    ours, theirs = (
+        checkpoint_serde(),
+        JsonPlusSerializer(allowed_msgpack_modules=[("dsplus_chains.schema.prediction", "Prediction")]),
+    )
+    assert ours.loads_typed(ours.dumps_typed({"prediction": made}))["prediction"] == made
+    assert theirs.loads_typed(theirs.dumps_typed({"prediction": made}))["prediction"] == made
+    assert ours.loads_typed(ours.dumps_typed(made.probabilities)) == {"ham": 0.25, "spam": 0.75}
 
 
 def test_classes_of_the_user_come_back_where_they_are_allowed():
