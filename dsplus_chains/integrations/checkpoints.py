@@ -6,10 +6,31 @@ from enum import Enum
 from typing import Any
 
 from dsplus_chains.integrations.agent_parts import not_installed
-from dsplus_chains.schema import Explanation, LargeAnswer, Passage, Prediction, SubtaskResult, SubtaskResults
+from dsplus_chains.schema import (
+    Explanation,
+    LargeAnswer,
+    ModelChoice,
+    Passage,
+    Prediction,
+    SubtaskResult,
+    SubtaskResults,
+)
 from dsplus_chains.schema.value import Value
+from dsplus_chains.verifying.candidate_verdict import Check, Verdict
+from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
 
-VALUES: tuple[type, ...] = (Explanation, LargeAnswer, Passage, Prediction, SubtaskResult, SubtaskResults)
+VALUES: tuple[type, ...] = (
+    Check,
+    Explanation,
+    LargeAnswer,
+    ModelChoice,
+    Passage,
+    Prediction,
+    SubtaskResult,
+    SubtaskResults,
+    Verdict,
+    VerifiedPrediction,
+)
 """The values that come back from a checkpoint as what they were."""
 
 _PLAIN: tuple[Any, ...] = (dict, list, str, int)

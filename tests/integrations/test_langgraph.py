@@ -50,8 +50,10 @@ from dsplus_chains import (
     route_by_confidence,
     shunt_node,
 )
-from dsplus_chains.schema import SubtaskResults
+from dsplus_chains.schema import ModelChoice, SubtaskResults
 from dsplus_chains.scoring.table_predictions import predictions_of
+from dsplus_chains.verifying.candidate_verdict import Check, Verdict
+from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
 
 LABELS = ["positive", "negative"]
 SURE, UNSURE = "good", "good?"
@@ -344,6 +346,10 @@ VALUES = {
     "an answer": LargeAnswer(value="ham", confidence=0.5, usage=USAGE, explanation=Explanation(text="so", usage=USAGE)),
     "an answer of passages": LargeAnswer(value=[PASSAGE]),
     "a passage": PASSAGE,
+    "a choice": ModelChoice(model="7b", expected=0.6, foreseen={"7b": 0.7}, failed={"70b": "TimeoutError"}),
+    "a checked answer": VerifiedPrediction(
+        value="def f(): ...", confidence=0.5, verdict=Verdict(checks=(Check(name="assert f()", status="failed"),))
+    ),
     "a result": SubtaskResult(value=[PASSAGE], confidence=0.5, source="small", passages=(PASSAGE,), seconds=2.0),
     "results": SubtaskResults(a=SubtaskResult(value={"deep": [PASSAGE]}), b=SubtaskResult(error="x")),
     "in lists and dicts": {"a": [predict(SURE), {"b": PASSAGE}]},
