@@ -26,6 +26,8 @@ from dsplus_chains.verifying.sandbox_child import NotPlainError, encoded
 
 _PATIENCE = (1, 4, 16)
 """How often its time a job may take by the clock on the wall, where the machine is busy with others."""
+_GRACE = 5.0
+"""Seconds after its limit at which an interpreter that has not stopped by itself is ended."""
 _ENOUGH = 0.9
 """The share of its time from which on a job that was stopped has had it."""
 
@@ -70,7 +72,12 @@ class MontyExecutor(Value):
             raise ExecutorError(msg) from error
         workers = min(len(jobs), self.workers or os.cpu_count() or 1)
         try:
-            pool = pydantic_monty.Monty(min_processes=workers, max_processes=workers).__enter__()
+            pool = pydantic_monty.Monty(
+                min_processes=workers,
+                max_processes=workers,
+                feed_duration_limit_grace=_GRACE,
+                turn_duration_limit_grace=_GRACE,
+            ).__enter__()
         except (OSError, RuntimeError, pydantic_monty.MontyError) as error:
             msg = f"Monty's interpreter does not start ({error}); reinstall pydantic-monty, or give another executor"
             raise ExecutorError(msg) from error
