@@ -103,8 +103,9 @@ class Journal(BaseCache):
         self.close()
 
     def close(self) -> None:
-        """Close the file, which has everything."""
-        self._database.close()
+        """Close the file, which has everything. A thread that is writing to it ends that first."""
+        with self._lock:
+            self._database.close()
 
     @property
     def counts(self) -> Counts:

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -271,3 +272,15 @@ def test_a_kill_loses_nothing_and_nothing_is_asked_about_twice(path):
         assert replies >= len(replied | kept)
     assert len(asked) - len(set(asked)) <= 2
     assert answered
+
+
+def test_a_thread_that_writes_ends_that_before_the_file_is_closed(path):
+    """SQLite crashes the process if a connection is closed while another thread uses it."""
+    journal = Journal(path, OURS)
+    closing_it = threading.Thread(target=journal.close)
+    with journal._lock:
+        closing_it.start()
+        closing_it.join(0.1)
+        assert closing_it.is_alive()
+    closing_it.join(10)
+    journal.update("prompt", "model", reply("late"))  # the answer stands, though it is not kept
