@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from dsplus_chains.corpus.journal import replies_of
 from dsplus_chains.corpus.pending_rows import PendingRow
@@ -40,11 +42,12 @@ def answered_live(
         limits: How long and how patiently the large model is asked.
         concurrency: Most requests to it at the same time, over all batches. None: 100.
     """
-    chain = bundle.chain(large_model, deadline=limits.deadline, budget=limits.budget)
-    scorer, branch, *rest = chain.steps  # type: ignore[attr-defined]
-    arm = SharedArm(branch.large, limits=limits, concurrency=concurrency, tell=lambda: pipeline.tell())  # noqa: PLW0108
+    chain: Any = bundle.chain(large_model, deadline=limits.deadline, budget=limits.budget)
+    scorer, branch, *rest = chain.steps
+    pipeline = Pipeline[_Scored, tuple[Batch, list[Any]]]()
+    arm = SharedArm(branch.large, limits=limits, concurrency=concurrency, tell=pipeline.tell)
     branch = branch.model_copy(update={"large": arm, "wants": "record"})
-    gate = RunnableSequence(branch, *rest) if rest else branch
+    gate: Any = reduce(or_, rest, branch)
     config: RunnableConfig = {"max_concurrency": concurrency}
 
     def answer(scored: _Scored) -> tuple[Batch, list[Any]]:
@@ -53,9 +56,9 @@ def answered_live(
             records = iter(_asked(gate, known, config))
         return scored.rows, [each if isinstance(each, Exception) else next(records) for each in scored.outputs]
 
-    pipeline = Pipeline(second=answer, has_room=arm.has_room)
+    first = (_Scored(rows, _asked(scorer, [row.text for row in rows], config)) for rows in batches)
     try:
-        yield from pipeline.run(_Scored(rows, _asked(scorer, [row.text for row in rows], config)) for rows in batches)
+        yield from pipeline.run(first, second=answer, has_room=arm.has_room)
     finally:
         arm.close()
 

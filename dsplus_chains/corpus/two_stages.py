@@ -16,19 +16,12 @@ Done = TypeVar("Done")
 class Pipeline(Generic[Batch, Done]):
     """Begins a batch as soon as there is room for it. What is done comes out at once, whatever its place.
 
-    Args:
-        second: The second stage, which runs in a thread for each batch.
-        has_room: A function that gets the number of batches under way, and says whether there may be one more.
-
     Example:
-        >>> pipeline = Pipeline(second=str.upper, has_room=lambda under_way: under_way < 2)
-        >>> sorted(pipeline.run(["a", "b", "c"]))
+        >>> sorted(Pipeline().run(["a", "b", "c"], second=str.upper, has_room=lambda under_way: under_way < 2))
         ['A', 'B', 'C']
     """
 
-    def __init__(self, *, second: Callable[[Batch], Done], has_room: Callable[[int], bool]) -> None:
-        self._second = second
-        self._has_room = has_room
+    def __init__(self) -> None:
         self._news = SimpleQueue[Future[Done] | None]()
         self._under_way = 0
 
@@ -36,20 +29,24 @@ class Pipeline(Generic[Batch, Done]):
         """Say that there may be room."""
         self._news.put(None)
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[Done]:
+    def run(
+        self, batches: Iterable[Batch], *, second: Callable[[Batch], Done], has_room: Callable[[int], bool]
+    ) -> Iterator[Done]:
         """What the second stage makes of each batch, in the order in which they are done.
 
         Args:
             batches: What the first stage yields. The next one is asked for when there is room.
+            second: The second stage, which runs in a thread for each batch.
+            has_room: A function that gets the number of batches under way, and says whether there may be one more.
 
         Raises:
             BaseException: What a stage raises. The other batches are then left to themselves.
         """
         for batch in batches:
             # A pool's threads are waited for when the process ends; a hung one must not keep it.
-            threading.Thread(target=copy_context().run, args=(self._work, batch), daemon=True).start()
+            threading.Thread(target=copy_context().run, args=(self._work, second, batch), daemon=True).start()
             self._under_way += 1
-            while self._under_way and not (self._has_room(self._under_way) and self._news.empty()):
+            while self._under_way and not (has_room(self._under_way) and self._news.empty()):
                 yield from self._next()
         while self._under_way:
             yield from self._next()
@@ -61,10 +58,10 @@ class Pipeline(Generic[Batch, Done]):
             self._under_way -= 1
             yield news.result()
 
-    def _work(self, batch: Batch) -> None:
+    def _work(self, second: Callable[[Batch], Done], batch: Batch) -> None:
         future = Future[Done]()
         try:
-            future.set_result(self._second(batch))
+            future.set_result(second(batch))
         except BaseException as error:  # whoever waits raises it
             future.set_exception(error)
         self._news.put(future)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
-from dsplus_chains.schema import InvalidInputError, Prediction, canonical_text, column_of, what_came
+from dsplus_chains.schema import InvalidInputError, Prediction, as_cell, canonical_text, column_of, what_came
 from dsplus_chains.verifying.candidate_verdict import as_verdict
 
 Judge: TypeAlias = Callable[..., Any] | Runnable[Any, Any]
@@ -93,11 +93,11 @@ class AnswerJudge:
         found = []
         for row in rows:
             record = (self._records[row],) if takes_record else ()
-            right = judge(answers[row], self.references[row], *record)
-            if not isinstance(right, bool) and type(right).__name__ not in {"bool_", "bool"}:  # NumPy's own
+            right = as_cell(judge(answers[row], self.references[row], *record))  # NumPy has a bool of its own
+            if not isinstance(right, bool):
                 msg = f"Got {what_came(right)} from the judge but expected True or False"
                 raise InvalidInputError(msg)
-            found.append(bool(right))
+            found.append(right)
         return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from typing_extensions import override
 
-from dsplus_chains.running.flow import BatchSizeError
+from dsplus_chains.running.flow import wrong_size
 from dsplus_chains.running.forking import free_after_fork
 
 
@@ -85,8 +85,7 @@ class SharedCalls:
         try:
             results = self._function(items)
             if len(results) != len(items):
-                msg = f"got {len(items)} items but returned {len(results)} results"
-                raise BatchSizeError(msg)
+                raise wrong_size(len(items), len(results))
         except BaseException as error:  # whoever waits raises it
             if len(callers) == 1:
                 callers[0].future.set_exception(error)

@@ -123,8 +123,7 @@ def test_a_pipeline_begins_what_there_is_room_for_and_yields_what_is_done():
             begun.append(name)
             yield name
 
-    pipeline = Pipeline(second=doors, has_room=lambda under_way: under_way < 2)
-    done = pipeline.run(first())
+    done = Pipeline().run(first(), second=doors, has_room=lambda under_way: under_way < 2)
     doors.open("b")
     assert next(done) == "B"
     assert begun == ["a", "b"]
@@ -136,14 +135,12 @@ def test_a_pipeline_begins_what_there_is_room_for_and_yields_what_is_done():
 
 
 def test_what_a_stage_raises_is_raised():
-    pipeline = Pipeline(second=int, has_room=lambda under_way: under_way < 2)
     with pytest.raises(ValueError, match="invalid literal"):
-        list(pipeline.run(["1", "x"]))
+        list(Pipeline().run(["1", "x"], second=int, has_room=lambda under_way: under_way < 2))
 
     def first():
         yield "1"
         raise KeyError
 
-    pipeline = Pipeline(second=int, has_room=lambda under_way: under_way < 2)
     with pytest.raises(KeyError):
-        list(pipeline.run(first()))
+        list(Pipeline().run(first(), second=int, has_room=lambda under_way: under_way < 2))

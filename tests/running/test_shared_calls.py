@@ -151,7 +151,7 @@ def test_an_error_or_an_interrupt_is_raised_to_its_caller_alone(gated, error):
 
 
 def test_a_function_that_returns_too_few_is_an_error():
-    with pytest.raises(BatchSizeError, match="got 2 items but returned 1 results"):
+    with pytest.raises(BatchSizeError, match="got 2 inputs but returned 1 results"):
         call(SharedCalls(lambda items: items[1:], size=4), [1, 2])
 
 

@@ -18,8 +18,7 @@ from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 CLOSEST = 5
 """Number of neighbours that measure a text's distance from the training examples."""
 MEASURED = 20_000
-"""Largest number of examples whose distance from the others is measured. The standard error of a
-quantile of 0.99 is then .0007 of the rows."""
+"""Most examples whose distance from the others is measured. So a quantile of 0.99 has a standard error of .0007."""
 CHUNK = 4096
 """Number of examples that are looked up at a time."""
 FLOOR = 1e-3
