@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import aclosing
+from contextvars import copy_context
 from typing import Any
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 import dsplus_chains.running.forking  # noqa: F401  whoever runs a flow may fork
-from dsplus_chains.running.flow import Begin, Chunk, Closed, Completed, Flow, Open, Outcome, StreamFlow
+from dsplus_chains.running.flow import Begin, Chunk, Closed, Completed, Flow, Open, Outcome, StreamFlow, Work
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import describe_error
 
@@ -96,10 +97,13 @@ async def _asteps(flow: Flow | StreamFlow, result: list[Any]) -> AsyncGenerator[
                 reply = await caller.fulfil(wanted)
             except Exception as failure:
                 error = failure
-    except (GeneratorExit, asyncio.CancelledError):
+    except (GeneratorExit, asyncio.CancelledError) as end:
         try:
             for wanted in _last_words(flow):
-                await caller.fulfil(wanted)
+                if type(wanted) is Work and isinstance(end, asyncio.CancelledError):  # it may wait for a locked file
+                    asyncio.get_running_loop().run_in_executor(None, copy_context().run, _told, wanted)
+                else:
+                    await caller.fulfil(wanted)
         except Exception as failure:
             _tell_untold(failure)
         raise
@@ -118,6 +122,14 @@ def _last_words(flow: Flow | StreamFlow) -> Generator[Any, None, None]:
             wanted = next(flow)
     except (StopIteration, Closed):
         return
+
+
+def _told(wanted: Work) -> None:
+    """Do the work of a flow that nobody waits for any more."""
+    try:
+        wanted.call()
+    except Exception as failure:
+        _tell_untold(failure)
 
 
 def _tell_untold(failure: Exception) -> None:
