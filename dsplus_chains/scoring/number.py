@@ -20,11 +20,11 @@ from dsplus_chains.calibration.tolerance import ErrorSpread
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.encoding.pair import PairEncoder
-from dsplus_chains.schema import InvalidInputError, Prediction, TrainingDataError, column_of, is_missing, shown
+from dsplus_chains.schema import InvalidInputError, Prediction, TrainingDataError, is_missing, shown
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.record_start import InputKey
-from dsplus_chains.scoring.training_examples import read_inputs
+from dsplus_chains.scoring.training_examples import read_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
 ENOUGH = 50
@@ -177,13 +177,7 @@ def _checked(texts: Any, values: Any) -> tuple[list[str], NDArray[np.float64]]:
     Raises:
         TrainingDataError: Lengths differ, or something is no text or number.
     """
-    try:
-        rows, told = read_inputs(texts), column_of(values, "values")
-    except InvalidInputError as error:
-        raise TrainingDataError(str(error)) from error
-    if len(rows) != len(told):
-        msg = f"Got {len(rows)} texts and {len(told)} values but expected as many of one as of the other"
-        raise TrainingDataError(msg)
+    rows, told = read_examples(texts, values, "values")
     for row, value in enumerate(told):
         is_number = not is_missing(value) and not isinstance(value, (str, bytes, bool, np.bool_))
         if not is_number or not np.isfinite(float(value)):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from sklearn.linear_model import RidgeCV
 from torch import nn
 
 from dsplus_chains.schema import TrainingDataError, brief_repr
-from dsplus_chains.scoring.members.head import one_thread
+from dsplus_chains.scoring.members.head import one_cycle, one_thread
+
+if TYPE_CHECKING:
+    from dsplus_chains.encoding.neighbor_index import Search
 
 Floats = NDArray[np.float64]
 
@@ -20,7 +24,7 @@ ALPHAS = tuple(np.logspace(-1, 3, 9).tolist())
 """Penalties of the ridge regression, of which the best by leave-one-out error is taken."""
 NEIGHBORS = 40
 HIDDEN, DROPOUT = 256, 0.3
-BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 2e-3, 1e-2
+BATCH, LEARNING_RATE = 128, 2e-3
 EPOCHS, MOST_STEPS = 30, 1000
 
 
@@ -45,6 +49,15 @@ class ScoreModel:
     vectors: NDArray[np.float32]
     scores: Floats
     net: nn.Sequential
+
+    @cached_property
+    def _search(self) -> Search:
+        from dsplus_chains.encoding.neighbor_index import neighbor_index  # loads faiss
+
+        return neighbor_index(self.vectors)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_search"}  # a function of faiss
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float32], scores: Floats, *, seed: int = 0) -> Self:
@@ -72,42 +85,28 @@ class ScoreModel:
     def predict(self, vectors: NDArray[np.float32]) -> Floats:
         """The score of each model on each text, of shape [n texts, models]."""
         linear = vectors @ self.weights[:-1] + self.weights[-1]
-        near = nearest_mean(vectors, self.vectors, self.scores)
+        _, nearest = self._search(vectors, NEIGHBORS)
+        near = known_mean(self.scores[nearest], otherwise=np.nanmean(self.scores, axis=0))
         with torch.inference_mode():
             bent = self.net(torch.as_tensor(vectors, dtype=torch.float32)).numpy()
         mean: Floats = (linear + near + bent) / 3
         return mean
 
 
-def nearest_mean(
-    vectors: NDArray[np.float32], known: NDArray[np.float32], scores: Floats, *, k: int = NEIGHBORS
-) -> Floats:
-    """The mean score of the `k` nearest known texts, by model. Missing scores are left out.
-
-    If a model has no score among them, its mean over all texts stands in.
+def known_mean(scores: Floats, *, otherwise: Floats) -> Floats:
+    """The mean score of each row's neighbours, by model. Missing scores are left out.
 
     Args:
-        vectors: Unit vectors of shape [n, dimensions].
-        known: Unit vectors of shape [m, dimensions].
-        scores: Scores of shape [m, models], NaN where there is none.
-        k: Number of neighbours.
+        scores: The neighbours' scores, of shape [n, neighbours, models], NaN where there is none.
+        otherwise: What stands in for each model that has no score among them, of shape [models].
 
     Example:
-        >>> known = np.eye(3, dtype=np.float32)
-        >>> scores = np.array([[1.0, np.nan], [0.5, 0.2], [0.0, 0.4]])
-        >>> nearest_mean(known[:1], known, scores, k=1).round(2).tolist()
-        [[1.0, 0.3]]
+        >>> near = np.array([[[1.0, np.nan], [0.5, np.nan]]])
+        >>> known_mean(near, otherwise=np.array([0.2, 0.3])).tolist()
+        [[0.75, 0.3]]
     """
-    k = min(k, len(known))
-    found = np.empty((len(vectors), scores.shape[1]))
-    default = np.nanmean(scores, axis=0)
-    for start in range(0, len(vectors), 1024):  # bounded memory
-        near = np.argpartition(-(vectors[start : start + 1024] @ known.T), k - 1, axis=1)[:, :k]
-        told = scores[near]
-        counts = np.isfinite(told).sum(axis=1)
-        sums = np.nansum(told, axis=1)
-        found[start : start + 1024] = np.where(counts > 0, sums / np.maximum(counts, 1), default)
-    return found
+    counts = np.isfinite(scores).sum(axis=1)
+    return np.where(counts > 0, np.nansum(scores, axis=1) / np.maximum(counts, 1), otherwise)
 
 
 def _fit_net(vectors: NDArray[np.float32], scores: Floats, *, seed: int) -> nn.Sequential:
@@ -121,15 +120,12 @@ def _fit_net(vectors: NDArray[np.float32], scores: Floats, *, seed: int) -> nn.S
         net = nn.Sequential(
             nn.Linear(x.shape[1], HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, y.shape[1])
         )
-        optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-        done = 0
-        while done < steps:
-            for rows in torch.split(torch.randperm(len(x)), BATCH)[: steps - done]:
-                optimizer.zero_grad()
-                errors = (net(x[rows]) - y[rows]) ** 2
-                torch.autograd.backward(errors[known[rows]].mean())
-                optimizer.step()
-                schedule.step()
-                done += 1
+        one_cycle(
+            net,
+            lambda rows: ((net(x[rows]) - y[rows]) ** 2)[known[rows]].mean(),
+            len(x),
+            steps=steps,
+            size=BATCH,
+            rate=LEARNING_RATE,
+        )
     return net.requires_grad_(False).eval()

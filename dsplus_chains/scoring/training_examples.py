@@ -42,13 +42,7 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
         >>> check_examples(["a", "b", "c", "d"], ["x", "y", "x", "y"])[1:]
         (('x', 'y'), array([0, 1, 0, 1]))
     """
-    try:
-        rows, told = read_inputs(texts), column_of(labels, "labels")
-    except InvalidInputError as error:
-        raise TrainingDataError(str(error)) from error
-    if len(rows) != len(told):
-        msg = f"Got {len(rows)} texts and {len(told)} labels but expected as many of one as of the other"
-        raise TrainingDataError(msg)
+    rows, told = read_examples(texts, labels, "labels")
     given = [as_cell(label) for label in told]
     if wrong := [row for row, label in enumerate(given) if not _is_label(label)]:
         # A gap turns a column of integers into floats, so a gap is named before anything else.
@@ -69,6 +63,31 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
         raise TrainingDataError(msg)
     numbers = {label: number for number, label in enumerate(names)}
     return rows, names, np.array([numbers[label] for label in given], dtype=np.int64)
+
+
+def read_examples(texts: Any, targets: Any, what: str) -> tuple[list[str], list[Any]]:
+    """The texts of examples, and what they are to teach.
+
+    Args:
+        texts: See `read_inputs`.
+        targets: A column with as many cells.
+        what: Name of that column, for errors.
+
+    Raises:
+        TrainingDataError: One is no such column, or their lengths differ.
+
+    Example:
+        >>> read_examples(["a", "b"], [1.5, 2], "values")
+        (['a', 'b'], [1.5, 2])
+    """
+    try:
+        rows, told = read_inputs(texts), column_of(targets, what)
+    except InvalidInputError as error:
+        raise TrainingDataError(str(error)) from error
+    if len(rows) != len(told):
+        msg = f"Got {len(rows)} texts and {len(told)} {what} but expected as many of one as of the other"
+        raise TrainingDataError(msg)
+    return rows, told
 
 
 def read_inputs(texts: Any, *, may_be_empty: bool = False) -> list[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 from pydantic import model_validator
 
-from dsplus_chains.schema import Confidence, WiringError, as_label, what_came
+from dsplus_chains.schema import Confidence, InvalidInputError, WiringError, as_label, what_came
 from dsplus_chains.schema.value import Value
 
 CheckStatus: TypeAlias = Literal["passed", "failed", "unsupported"]
 """The result of one check. "unsupported" means that it could not be made, which says nothing of the candidate."""
+
+
+Reader: TypeAlias = str | Callable[[Mapping[str, Any]], Any]
+"""A key of the record, or a function of the record."""
 
 
 class Verifies(Protocol):
@@ -90,6 +94,37 @@ class Verdict(Value):
     def is_supported(self) -> bool:
         """Whether all checks could be made."""
         return all(check.status != "unsupported" for check in self.checks)
+
+
+def checked_record(record: Any) -> Mapping[str, Any]:
+    """A verifier's input, if it is a record with a candidate.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if isinstance(record, Mapping) and "candidate" in record:
+        return record
+    msg = f"Got {what_came(record)} but expected a record with a 'candidate', as VerifiedScorer makes it"
+    raise InvalidInputError(msg)
+
+
+def read_from(record: Mapping[str, Any], reader: Reader, setting: str) -> Any:
+    """What a verifier needs of a record beside the candidate.
+
+    Args:
+        record: The record.
+        reader: A key of it, or a function of it.
+        setting: The verifier's setting that names it, for the error.
+
+    Raises:
+        InvalidInputError: The record lacks the key.
+    """
+    if not isinstance(reader, str):
+        return reader(record)
+    if reader in record:
+        return record[reader]
+    msg = f"Got {what_came(record)} but expected the {setting} under {reader!r}; name its key with {setting}=..."
+    raise InvalidInputError(msg)
 
 
 def as_verdict(output: Any) -> Verdict:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, cast
 
 from pydantic import Field, InstanceOf
 from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
-from dsplus_chains.schema import InvalidInputError, shown, what_came
+from dsplus_chains.schema import InvalidInputError, shown
 from dsplus_chains.verifying.assertions import CutTest, UnjudgeableError, bound_names, cut_test, judged_here
-from dsplus_chains.verifying.candidate_verdict import Check, Verdict
+from dsplus_chains.verifying.candidate_verdict import Check, Reader, Verdict, checked_record, read_from
 from dsplus_chains.verifying.executor import Executor, Job, Outcome
 from dsplus_chains.verifying.monty_executor import MontyExecutor
-
-Reader = str | Callable[[Mapping[str, Any]], Any]
-"""A key of the record, or a function of the record."""
 
 _LONGEST = 100_000
 """The most characters of code that are looked at."""
@@ -87,17 +84,15 @@ class CodeTests(ComputingRunnable[Any, Verdict]):
         return [one if isinstance(one, Exception) else one.verdict() for one in known]
 
     def _plan(self, record: Any) -> _Plan:
-        if not isinstance(record, Mapping) or "candidate" not in record:
-            msg = f"Got {what_came(record)} but expected a record with a 'candidate', as VerifiedScorer makes it"
-            raise InvalidInputError(msg)
-        given = _read(self.tests, record, "tests")
+        checked_record(record)
+        given = read_from(record, self.tests, "tests")
         tests = [given] if isinstance(given, str) else given
         if not isinstance(tests, Sequence) or not all(isinstance(test, str) for test in tests):
             msg = f"Got tests={shown(given)} but expected a text, or a list of texts"
             raise InvalidInputError(msg)
         tests = tuple(dict.fromkeys(test.strip() for test in tests))
-        prelude = "" if self.prelude is None else without_stubs(str(_read(self.prelude, record, "prelude") or ""))
-        entry = None if self.entry_point is None else _read(self.entry_point, record, "entry_point")
+        prelude = "" if self.prelude is None else without_stubs(str(read_from(record, self.prelude, "prelude") or ""))
+        entry = None if self.entry_point is None else read_from(record, self.entry_point, "entry_point")
         names = {"known": bound_names(prelude), "entry_points": [] if entry is None else [str(entry)]}
         cuts: list[CutTest | UnjudgeableError] = []
         for number, test in enumerate(tests):
@@ -165,9 +160,7 @@ class _Judged:
         self._checks[number] = Check(name=self._plan.tests[number], status=status, detail=detail)
 
     def _cut(self, number: int) -> CutTest:
-        cut = self._plan.cuts[number]
-        assert isinstance(cut, CutTest)  # noqa: S101  the others are not open
-        return cut
+        return cast("CutTest", self._plan.cuts[number])  # the others are not open
 
     def _got(self, cut: CutTest) -> str:
         return "got " + ", ".join(shown(self._values[name]) for name in cut.names if name is not None)
@@ -190,15 +183,6 @@ def _is_simple(cut: CutTest) -> bool:
 
 def _truth(piece: str) -> str:
     return f"bool({piece})" if _is_expression(piece) else piece
-
-
-def _read(reader: Reader, record: Mapping[str, Any], what: str) -> Any:
-    if not isinstance(reader, str):
-        return reader(record)
-    if reader in record:
-        return record[reader]
-    msg = f"Got {what_came(record)} but expected the {what} of its task under {reader!r}; name its key with {what}=..."
-    raise InvalidInputError(msg)
 
 
 def code_in(answer: Any) -> str:

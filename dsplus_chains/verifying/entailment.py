@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.running.forking import ForkLock
-from dsplus_chains.schema import InvalidInputError, WiringError, canonical_text, percent, what_came
-from dsplus_chains.verifying.candidate_verdict import Verdict
+from dsplus_chains.schema import WiringError, canonical_text, percent, what_came
+from dsplus_chains.verifying.candidate_verdict import Reader, Verdict, checked_record, read_from
 
 
 class EntailmentVerifier(ComputingRunnable[Any, Verdict]):
@@ -45,7 +45,7 @@ class EntailmentVerifier(ComputingRunnable[Any, Verdict]):
     output_type: ClassVar[Any] = Verdict
 
     nli: Callable[..., Any]
-    context: str | Callable[[Mapping[str, Any]], str] = "input"
+    context: Reader = "input"
     statement: Callable[[Mapping[str, Any]], str] | None = None
     entails: str = Field(default="entailment", min_length=1)
 
@@ -64,13 +64,8 @@ class EntailmentVerifier(ComputingRunnable[Any, Verdict]):
         return [pair if isinstance(pair, Exception) else next(found) for pair in pairs]
 
     def _pair(self, record: Any) -> dict[str, str]:
-        is_there = isinstance(record, Mapping) and "candidate" in record
-        if not is_there or (isinstance(self.context, str) and self.context not in record):
-            msg = (
-                f"Got {what_came(record)} but expected a record with a 'candidate' and its context; name it by context="
-            )
-            raise InvalidInputError(msg)
-        context = record[self.context] if isinstance(self.context, str) else self.context(record)
+        checked_record(record)
+        context = read_from(record, self.context, "context")
         statement = canonical_text(record["candidate"]) if self.statement is None else self.statement(record)
         return {"text": str(context), "text_pair": str(statement)}
 

@@ -47,10 +47,9 @@ class _Maker(ast.NodeTransformer):
             return node
         self.generic_visit(node)
         is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self._names
-        if not (is_call or isinstance(node, ast.GeneratorExp)):
+        if not isinstance(node, ast.expr) or not (is_call or isinstance(node, ast.GeneratorExp)):
             return node
         self.is_used = True
-        assert isinstance(node, ast.expr)  # noqa: S101
         return ast.Call(func=ast.Name(id="iter", ctx=ast.Load()), args=[node], keywords=[])
 
 

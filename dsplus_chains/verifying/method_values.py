@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from typing_extensions import override
 
@@ -65,8 +66,7 @@ class _Caller(ast.NodeTransformer):
         of_self = isinstance(node.value, ast.Name) and node.value.id == "self"  # may be data of that name
         if node.attr not in self._names or of_self or not isinstance(node.ctx, ast.Load):
             return node
-        function = ast.parse("lambda *a: method(*a)", mode="eval").body
-        assert isinstance(function, ast.Lambda)  # noqa: S101
-        assert isinstance(function.body, ast.Call)  # noqa: S101
+        function: Any = ast.parse("lambda *a: method(*a)", mode="eval").body
         function.body.func = node
-        return function
+        called: ast.expr = function
+        return called

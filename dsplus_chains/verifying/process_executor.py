@@ -16,6 +16,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, cast
 
 from pydantic import Field
 
@@ -105,19 +106,18 @@ class ProcessExecutor(Value):
 
     def _told(self, process: subprocess.Popen[bytes], asked: bytes) -> tuple[list[bytes], str]:
         """The whole lines that a process tells, and why there are no more."""
-        assert process.stdin is not None  # noqa: S101
-        assert process.stdout is not None  # noqa: S101
+        given, taken = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)  # both are pipes
         told, until = bytearray(), time.monotonic() + _PATIENCE * self.seconds
         why = "the process ended before"
         with selectors.DefaultSelector() as ready:
-            ready.register(process.stdout, selectors.EVENT_READ)
+            ready.register(taken, selectors.EVENT_READ)
             try:
-                process.stdin.write(asked)
-                process.stdin.close()
+                given.write(asked)
+                given.close()
             except OSError:
                 pass  # it has ended
             while ready.select(max(0.0, until - time.monotonic())):
-                piece = os.read(process.stdout.fileno(), 65536)
+                piece = os.read(taken.fileno(), 65536)
                 told += piece
                 if not piece:
                     with contextlib.suppress(subprocess.TimeoutExpired):  # it may live on without a word

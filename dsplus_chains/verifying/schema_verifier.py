@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from langchain_core.utils.json import parse_json_markdown
@@ -11,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
-from dsplus_chains.schema import InvalidInputError, shorten, what_came
-from dsplus_chains.verifying.candidate_verdict import Check, Verdict
+from dsplus_chains.schema import shorten, what_came
+from dsplus_chains.verifying.candidate_verdict import Check, Verdict, checked_record
 
 
 class SchemaVerifier(ComputingRunnable[Any, Verdict]):
@@ -59,9 +58,7 @@ class SchemaVerifier(ComputingRunnable[Any, Verdict]):
         return by_row(lambda record: self._verdict(record, validator), inputs)
 
     def _verdict(self, record: Any, validator: Any) -> Verdict:
-        if not isinstance(record, Mapping) or "candidate" not in record:
-            msg = f"Got {what_came(record)} but expected a record with a 'candidate', as VerifiedScorer makes it"
-            raise InvalidInputError(msg)
+        checked_record(record)
         faults = self._faults(record["candidate"], validator)
         said = shorten("; ".join(faults), 500)
         return Verdict(checks=(Check(name="form", status="failed" if faults else "passed", detail=said),))

@@ -14,8 +14,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
-from dsplus_chains.schema import InvalidInputError, shorten, shown, what_came
-from dsplus_chains.verifying.candidate_verdict import Check, Verdict
+from dsplus_chains.schema import InvalidInputError, shorten, shown
+from dsplus_chains.verifying.candidate_verdict import Check, Reader, Verdict, checked_record, read_from
 from dsplus_chains.verifying.code_tests import code_in
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
@@ -57,7 +57,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
     output_type: ClassVar[Any] = Verdict
 
     database: str | Path | Callable[[Mapping[str, Any]], str | Path]
-    expected: str | Callable[[Mapping[str, Any]], Any] | None = None
+    expected: Reader | None = None
     ordered: bool | None = None
     seconds: float = Field(default=1.0, gt=0)
     rows: int = Field(default=10_000, ge=1)
@@ -72,9 +72,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
                 copy.close()
 
     def _verdict(self, record: Any, copies: dict[str, sqlite3.Connection]) -> Verdict:
-        if not isinstance(record, Mapping) or "candidate" not in record:
-            msg = f"Got {what_came(record)} but expected a record with a 'candidate', as VerifiedScorer makes it"
-            raise InvalidInputError(msg)
+        checked_record(record)
         path = str(self.database(record) if callable(self.database) else self.database)
         if path not in copies:
             copies[path] = _copy(path)
@@ -97,10 +95,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         """The expected rows, or None."""
         if self.expected is None:
             return None
-        if isinstance(self.expected, str) and self.expected not in record:
-            msg = f"Got {what_came(record)} but expected the rows, or a query, under {self.expected!r}"
-            raise InvalidInputError(msg)
-        given = record[self.expected] if isinstance(self.expected, str) else self.expected(record)
+        given = read_from(record, self.expected, "expected")
         return self._result(copy, given) if isinstance(given, str) else [tuple(row) for row in given]
 
     def _result(self, copy: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:

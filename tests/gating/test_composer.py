@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from functools import cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 
 from dsplus_chains import InvalidInputError, ModelComposer, TrainingDataError, WiringError
-from dsplus_chains.scoring.score_model import ScoreModel, nearest_mean
+from dsplus_chains.scoring.score_model import ScoreModel, known_mean
 
 MATHS = ["sum", "prime", "root", "cube", "ratio"]
 VERSE = ["rhyme", "ode", "verse", "stanza", "metre"]
@@ -199,11 +200,12 @@ def test_neighbours_have_the_mean_of_their_known_scores():
     known = rng.normal(size=(50, 6)).astype(np.float32)
     known /= np.linalg.norm(known, axis=1, keepdims=True)
     scores = np.where(rng.random((50, 2)) < 0.3, np.nan, rng.random((50, 2)))
-    found = nearest_mean(known[:5], known, scores, k=7)
-    for row in range(5):
-        near = np.argsort(-(known @ known[row]))[:7]
-        assert found[row] == pytest.approx(np.nanmean(scores[near], axis=0))
-    assert nearest_mean(known[:1], known, scores, k=500) == pytest.approx(np.nanmean(scores, axis=0)[None])
+    near = np.stack([np.argsort(-(known @ known[row]))[:7] for row in range(5)])
+    found = known_mean(scores[near], otherwise=np.zeros(2))
+    assert found == pytest.approx(np.stack([np.nanmean(scores[rows], axis=0) for rows in near]))
+    assert known_mean(np.full((1, 3, 2), np.nan), otherwise=np.array([0.1, 0.2])).tolist() == [[0.1, 0.2]]
+    copied = pickle.loads(pickle.dumps(ScoreModel.fit(known, scores)))
+    assert copied.predict(known).shape == (50, 2)
 
 
 @pytest.mark.parametrize(

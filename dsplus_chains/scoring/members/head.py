@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +13,9 @@ from torch import nn
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Targets = NDArray[np.int64] | NDArray[np.float64]
 """What rows are to teach: a class number a row, or a distribution over the classes a row, of shape [n, classes]."""
+
+WEIGHT_DECAY = 1e-2
+"""That of networks."""
 
 
 def fit_head(
@@ -58,6 +61,14 @@ def fit_head(
     return head.requires_grad_(False).eval()
 
 
+def stored_head(weight: Floats, bias: Floats) -> nn.Linear:
+    """The head of weights of shape [n classes, dimensions] and biases of shape [n classes], as they were stored."""
+    weights = {"weight": torch.from_numpy(weight.copy()), "bias": torch.from_numpy(bias.copy())}
+    head = nn.Linear(weight.shape[1], len(bias), dtype=weights["weight"].dtype)
+    head.load_state_dict(weights)
+    return head.requires_grad_(False).eval()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Fit in one thread. The steps are too small to share: on a busy machine, threads wait for each other."""
@@ -67,6 +78,32 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_cycle(
+    net: nn.Module, loss: Callable[[torch.Tensor], torch.Tensor], n: int, *, steps: int, size: int, rate: float
+) -> None:
+    """Train a network with AdamW on a one-cycle schedule, by the global random state.
+
+    Args:
+        net: The network.
+        loss: Function from the numbers of some rows to their loss.
+        n: Number of rows. Each comes once in an epoch.
+        steps: Number of steps.
+        size: Number of rows in a batch.
+        rate: Highest learning rate.
+    """
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    net.train()
+    done = 0
+    while done < steps:
+        for rows in torch.split(torch.randperm(n), size)[: steps - done]:
+            optimizer.zero_grad()
+            torch.autograd.backward(loss(rows))
+            optimizer.step()
+            schedule.step()
+            done += 1
 
 
 def target_tensor(targets: Targets, dtype: torch.dtype) -> torch.Tensor:

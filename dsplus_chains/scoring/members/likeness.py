@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from dsplus_chains.schema import brief_repr, read_pair
-from dsplus_chains.scoring.members.head import Targets, fit_head, logits
+from dsplus_chains.scoring.members.head import Targets, fit_head, logits, stored_head
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -91,9 +90,7 @@ class LikenessMember:
         """The member from its state."""
         del settings
         weight, bias = arrays.floats("weight", (arrays.n_classes, MEASURES)), arrays.floats("bias", (arrays.n_classes,))
-        head = nn.Linear(MEASURES, arrays.n_classes, dtype=torch.from_numpy(weight[:1].copy()).dtype)
-        head.load_state_dict({"weight": torch.from_numpy(weight.copy()), "bias": torch.from_numpy(bias.copy())})
-        return cls(head=head.requires_grad_(False).eval())
+        return cls(head=stored_head(weight, bias))
 
 
 def measures_of(batch: TextBatch) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from dsplus_chains.schema import BundleError, Stored, brief_repr
-from dsplus_chains.scoring.members.head import Targets, fit_head, logits
+from dsplus_chains.scoring.members.head import Targets, fit_head, logits, stored_head
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -74,10 +74,7 @@ class LinearMember:
                 f"{arrays.width}; the scorer is damaged, fit it anew"
             )
             raise BundleError(msg)
-        weights = {"weight": torch.from_numpy(weight.copy()), "bias": torch.from_numpy(bias.copy())}
-        head = nn.Linear(weight.shape[1], arrays.n_classes, dtype=weights["weight"].dtype)
-        head.load_state_dict(weights)
-        return cls(head=head.requires_grad_(False).eval(), start=start)
+        return cls(head=stored_head(weight, bias), start=start)
 
 
 class _Settings(Stored):

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 
 from dsplus_chains.schema import Stored, brief_repr
-from dsplus_chains.scoring.members.head import Targets, logits, one_thread, target_tensor
+from dsplus_chains.scoring.members.head import Targets, logits, one_cycle, one_thread, target_tensor
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.steps import Steps, pairs
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
@@ -22,7 +22,6 @@ HIDDEN = 512
 DROPOUT = 0.4
 BATCH = 64
 LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 1e-2
 
 STEP_EPOCHS = 7
 STEP_RATE = 1e-4
@@ -66,17 +65,14 @@ class MlpMember:
         with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = _net(x.shape[1], n_classes)
-            optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-            net.train()
-            done = 0
-            while done < steps:
-                for rows in torch.split(torch.randperm(len(y)), BATCH)[: steps - done]:
-                    optimizer.zero_grad()
-                    torch.autograd.backward(nn.functional.cross_entropy(net(x[rows]), y[rows]))
-                    optimizer.step()
-                    schedule.step()
-                    done += 1
+            one_cycle(
+                net,
+                lambda rows: nn.functional.cross_entropy(net(x[rows]), y[rows]),
+                len(y),
+                steps=steps,
+                size=BATCH,
+                rate=LEARNING_RATE,
+            )
         return cls(net=net.requires_grad_(False).eval(), center=center, scale=scale)
 
     def stepped(self, vectors: NDArray[np.float32], steps: Steps, *, seed: int = 0) -> Self:
