@@ -112,9 +112,9 @@ class ModelComposer(BatchRunnable[Any, Any]):
 
         Args:
             queries: The texts.
-            scores: What each model got on each text, higher is better: a dict or a data frame with one column a model,
-                a list with one dict a text, or an array with the columns in the order of `models`. A missing score
-                means that the model was not tried there.
+            scores: What each model got on each text. Higher is better. A dict or a data frame has one column a model. A
+                list has one dict a text. An array has its columns in the order of `models`. A missing score means that
+                the model was not tried there.
             models: The models, by name.
             costs: The cost of a call of each, by name.
             encoder: The encoder, or a name for it; see `SmallModelScorer.fit`.

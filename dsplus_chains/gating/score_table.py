@@ -15,8 +15,8 @@ def score_table(scores: Any, names: Sequence[str], *, n: int) -> NDArray[np.floa
     """The scores as an array of shape [n, models], NaN where a score is missing.
 
     Args:
-        scores: A dict or a data frame with one column a model, a list with one dict a row, or an array with the columns
-            in the order of the models.
+        scores: A dict or a data frame with one column a model, or a list with one dict a row. Or an array, with its
+            columns in the order of the models.
         names: The names of the models.
         n: The number of rows.
 

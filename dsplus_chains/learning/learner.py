@@ -48,7 +48,7 @@ def learn(
         method: How the small model learns from the stream. "refit" is what is said above. "2cd" is the paper's own
             two-stage confidence distillation. The network takes further steps, in turn towards what the large model
             said and towards what the small model had said. Labels calibrate it anew, and the other members stay as
-            they are. It has never been the better one here; `make bench-learning` compares them.
+            they are. It takes less time and teaches less; the part `2cd` of `make bench-learning` compares them.
         eps: Only for "2cd": a model's answer is learned from if its confidence is above this. By default it is the
             bundle's threshold, else 0.9.
         seed: Seed of all random draws.

@@ -179,10 +179,18 @@ class QuietSequence(Piped, RunnableSequence[Input, Output]):
             for number, step in enumerate(self.steps):
                 child = patch_config(config, callbacks=run_manager.get_child(f"seq:step:{number + 1}"))
                 chunks = step.atransform(chunks, child, **({} if number else kwargs))
-                if hasattr(chunks, "aclose"):
-                    await opened.enter_async_context(aclosing(chunks))
+                opened.push_async_callback(_close, chunks)
             async for chunk in chunks:
                 yield chunk
+
+
+async def _close(chunks: Any) -> None:
+    """Close a stream, unless a task of LangChain still waits for its next chunk, as `assign` leaves one when cancelled.
+
+    Such a stream can't be closed. It ends with that task.
+    """
+    if hasattr(chunks, "aclose") and not getattr(chunks, "ag_running", False):
+        await chunks.aclose()
 
 
 async def _task(context: Context, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any) -> Any:
