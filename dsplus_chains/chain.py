@@ -52,6 +52,7 @@ def data_shunt(
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
     budget: Budget | None = None,
+    ask_once: bool = True,
     fusion: AnswerFusion | None = None,
     input_key: InputKey | None = None,
     experience: Recorder | None = None,
@@ -100,6 +101,7 @@ def data_shunt(
         breaker: What stops asking a large model that keeps failing. Give chains that share a model the same one.
         budget: How many tokens or dollars the large model may cost. Chains may share one. Rows that an earlier tier
             keeps are not in its report.
+        ask_once: Whether equal inputs of a batch are asked about once. The answer then counts for all of them.
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
         input_key: The key of a dict under which the text is, if not the scorer's own. Two keys make a pair of texts.
@@ -176,6 +178,7 @@ def data_shunt(
         deadline=deadline,
         breaker=breaker,
         budget=budget,
+        ask_once=ask_once,
         tier=tier,
         experience=None if fusion is not None or earlier else experience,
     )

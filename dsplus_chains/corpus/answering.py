@@ -46,7 +46,7 @@ def answered_live(
     scorer, branch, *rest = chain.steps
     pipeline = Pipeline[_Scored, tuple[Batch, list[Any]]]()
     arm = SharedArm(branch.large, limits=limits, concurrency=concurrency, tell=pipeline.tell)
-    branch = branch.model_copy(update={"large": arm, "wants": "record"})
+    branch = branch.model_copy(update={"large": arm, "wants": "record", "ask_once": True})
     gate: Any = reduce(or_, rest, branch)
     config: RunnableConfig = {"max_concurrency": concurrency}
 

@@ -30,7 +30,8 @@ def plan_table(
 ) -> CallCounter:
     """Foretell the calls of `label_table` without asking a large model. The arguments are those of `label_table`.
 
-    Rows that the journal holds are not counted. Equal texts are, though the journal may answer the later ones.
+    Rows that the journal holds are not counted. Equal texts count once in a batch. In different batches they count
+    again, though the journal may answer the later ones.
 
     Raises:
         TableError: The table cannot be read, or the output cannot be written.

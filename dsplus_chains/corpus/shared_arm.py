@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from asyncio import CancelledError
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -20,6 +20,7 @@ from dsplus_chains.running.flow import MOST
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.interrupts import raise_interrupts
 from dsplus_chains.running.limits import Limits
+from dsplus_chains.schema import identity_of
 
 MOST_ELSEWHERE = 2
 """As many batches may be under way that ask about nothing, so that one of them is worked on and one is ready."""
@@ -32,12 +33,14 @@ class _Job:
     Args:
         row: Its place in its batch.
         ask: The request.
+        question: What is asked. Another row that asks the same waits for this one.
         context: The context variables of whoever asks.
         done: What gets the row and its output.
     """
 
     row: int
     ask: AskEach
+    question: Hashable
     context: Context
     done: SimpleQueue[tuple[int, Any]]
 
@@ -45,7 +48,8 @@ class _Job:
 class SharedArm(Runnable[Any, Any]):
     """An arm whose batches, from several threads, share one window of requests. Rows are begun in the order they came.
 
-    A row's time begins when it is asked about, and not while it waits for its turn.
+    A row's time begins when it is asked about, and not while it waits for its turn. It waits too while another row that
+    asks the same is under way. By then a cache of the model knows the answer.
 
     Args:
         run: The arm itself.
@@ -68,7 +72,8 @@ class SharedArm(Runnable[Any, Any]):
         self._tell = tell
         self._lock = ForkLock()
         self._waiting: deque[_Job] = deque()
-        self._running = 0
+        self._running = set[Hashable]()
+        self._alike = defaultdict[Hashable, list[_Job]](list)
         self._batches = 0
         self._closed = False
 
@@ -79,7 +84,8 @@ class SharedArm(Runnable[Any, Any]):
             under_way: Number of batches under way, those included that have not come here yet.
         """
         with self._lock:
-            return len(self._waiting) + self._running < 2 * self._most and under_way - self._batches < MOST_ELSEWHERE
+            open_rows = len(self._waiting) + len(self._running) + sum(map(len, self._alike.values()))
+            return open_rows < 2 * self._most and under_way - self._batches < MOST_ELSEWHERE
 
     @override
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -97,7 +103,10 @@ class SharedArm(Runnable[Any, Any]):
         done = SimpleQueue[tuple[int, Any]]()
         configs = get_config_list(config, len(inputs))
         asks = [self._request(value, one, kwargs) for value, one in zip(inputs, configs, strict=True)]
-        jobs = [_Job(row=row, ask=ask, context=copy_context(), done=done) for row, ask in enumerate(asks)]
+        jobs = [
+            _Job(row=row, ask=ask, question=identity_of(value), context=copy_context(), done=done)
+            for row, (ask, value) in enumerate(zip(asks, inputs, strict=True))
+        ]
         with self._lock:
             self._waiting.extend(jobs)
             self._batches += 1
@@ -130,9 +139,13 @@ class SharedArm(Runnable[Any, Any]):
             while self._closed and self._waiting:
                 job = self._waiting.popleft()
                 job.done.put((job.row, CancelledError()))
-            while self._waiting and self._running < min(self._most, self._most if breaker is None else breaker.window):
+            most = self._most if breaker is None else min(self._most, breaker.window)
+            while self._waiting and len(self._running) < most:
                 job = self._waiting.popleft()
-                self._running += 1
+                if job.question in self._running:
+                    self._alike[job.question].append(job)
+                    continue
+                self._running.add(job.question)
                 # A pool's threads are waited for when the process ends; a hung one must not keep it.
                 threading.Thread(target=job.context.run, args=(self._ask, job), daemon=True).start()
 
@@ -142,7 +155,8 @@ class SharedArm(Runnable[Any, Any]):
         except BaseException as error:  # the waiting side raises what is no Exception
             output = error
         with self._lock:
-            self._running -= 1
+            self._running.remove(job.question)
+            self._waiting.extendleft(reversed(self._alike.pop(job.question, [])))
         job.done.put((job.row, output))
         self._begin()
         self._tell()

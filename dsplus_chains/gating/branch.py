@@ -15,7 +15,8 @@ from pydantic import BeforeValidator, Field, field_validator
 from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
-from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
+from dsplus_chains.gating.gate import DECISION_EVENT, Gate
+from dsplus_chains.gating.large_call import LargeCall
 from dsplus_chains.running.answer_stream import AnswerStream, answer_flow, unfinished
 from dsplus_chains.running.arm import input_of, leading_prompt, merge_answer, without_answer
 from dsplus_chains.running.flow import Chunk, Closed, Configs, Flow, Manager, StreamFlow, Tell
@@ -83,6 +84,9 @@ class ConfidenceBranch(Gate):
             with a `timeout` or a `deadline`, the arm is asked row by row instead of by one batch.
         budget: How many tokens or dollars the arm's models may cost. Rows that are not asked about have failed, and
             `Budget` says whether the small model's answer stands in. The arm is asked row by row then, too.
+        ask_once: Whether rows of a batch that ask the same are asked about once. The answer then counts for all of
+            them, and only the first one has cost tokens. With "auto" that is so for an arm that ends by reading a
+            label, as `LabelParser` and `LabelAsker` do. Any other arm may have side effects.
         wants: What the arm gets. With "record" it gets the whole record. With "input" it gets the very object that the
             chain was called with. With "auto", an arm that starts with a Runnable of this package gets the record. One
             that starts with a prompt gets its variables from the record; a prompt of one variable gets `input`. Any
@@ -142,7 +146,7 @@ class ConfidenceBranch(Gate):
         """The finished record of each row, or its error."""
         results, calls = self._decide(inputs, run_manager, config)
         if calls:
-            self._resolve(results, calls, (yield self._asked(calls, kwargs)).outputs)
+            self._resolve(results, calls, (yield from self._heard(calls, kwargs)))
         yield from self._count(run_manager, calls, results)
         for value, result, manager in zip(inputs, results, run_manager, strict=True):
             if manager.handlers and not isinstance(result, Exception):

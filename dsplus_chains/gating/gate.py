@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from time import monotonic
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, InstanceOf
 
+from dsplus_chains.gating.large_call import LargeCall, first_alike, handed_on
+from dsplus_chains.running.arm import reads_label
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
@@ -23,7 +25,7 @@ from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.recorder import MaybeRecorder
 from dsplus_chains.running.telemetry import RowUsage, count_decisions, is_nested, is_traced, trace_decisions
 from dsplus_chains.running.telling import LOGGER
-from dsplus_chains.running.usage import UsageCollector, watched
+from dsplus_chains.running.usage import watched
 from dsplus_chains.schema import (
     BudgetError,
     LargeAnswer,
@@ -38,19 +40,6 @@ from dsplus_chains.schema import (
 
 DECISION_EVENT = "dsplus_decision"
 """The name of the custom event for each answered input."""
-
-
-class LargeCall(NamedTuple):
-    """One row's call of the large arm."""
-
-    row: int
-    record: dict[str, Any]
-    arm_input: Any
-    config: RunnableConfig
-    collector: UsageCollector
-    manager: Manager
-    budgeted: BudgetedRow | None = None
-    """The row under the gate's budget, if it has one."""
 
 
 class Gate(BatchRunnable[Any, Any]):
@@ -68,6 +57,7 @@ class Gate(BatchRunnable[Any, Any]):
     deadline: float | None = Field(default=None, gt=0)
     breaker: InstanceOf[CircuitBreaker] | None = None
     budget: InstanceOf[Budget] | None = None
+    ask_once: bool | Literal["auto"] = "auto"
     experience: MaybeRecorder = None
 
     def _keeps(self, prediction: Prediction) -> bool:
@@ -87,6 +77,15 @@ class Gate(BatchRunnable[Any, Any]):
     def _counts(self, manager: Manager) -> bool:
         """Whether a row is this gate's to count. One inside of another gate's row with the same budget is not."""
         return not any(isinstance(other, BudgetedRow) and other.budget is self.budget for other in manager.handlers)
+
+    def _heard(self, calls: list[LargeCall], kwargs: dict[str, Any]) -> Flow:
+        """The output of each call, or its error. Of calls that ask the same, one is made where that is wanted."""
+        once = reads_label(self.large) if self.ask_once == "auto" else self.ask_once
+        if not once or len(calls) == 1:
+            return (yield self._asked(calls, kwargs)).outputs
+        first = first_alike(calls)
+        made = [calls[place] for place in sorted(set(first))]
+        return handed_on(calls, first, (yield self._asked(made, kwargs)).outputs)
 
     def _asked(self, calls: list[LargeCall], kwargs: dict[str, Any]) -> Ask | AskEach:
         """The deferred rows, in one batch; row by row where there is a deadline, a breaker or a budget."""
@@ -144,14 +143,13 @@ class Gate(BatchRunnable[Any, Any]):
         """The small model's answer in place of the large one's, or the error where that is not wanted or possible."""
         raise_interrupts([error])
         small: Prediction = call.record["prediction"]
-        if call.budgeted is not None and call.budgeted.refused is not None:
-            error = call.budgeted.refused  # whatever the arm has made of it
+        error = call.refused or error  # whatever the arm has made of it
         is_bug = self.on_arm_bug == "raise" and is_callers_bug(error)
         refused = budget_error(error)
         if self._must_raise(refused) or small.label is None or started or is_bug or isinstance(error, WiringError):
             if "small_error" in call.record:
                 error.add_note(f"The small model had failed before: {call.record['small_error']}")
-            if is_bug and (told := self._told_of_input(call)):
+            if is_bug and (told := self._told_of_input(call)) not in ("", *getattr(error, "__notes__", ())):
                 error.add_note(told)
             raise refused or error
         error = as_refusal(refused or error)

@@ -12,7 +12,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
-from dsplus_chains.gating.gate import DECISION_EVENT, Gate, LargeCall
+from dsplus_chains.gating.gate import DECISION_EVENT, Gate
+from dsplus_chains.gating.large_call import LargeCall
 from dsplus_chains.integrations.app_hints import HINTS_KEY
 from dsplus_chains.integrations.app_text import NoText
 from dsplus_chains.integrations.small_answer import SmallAnswer
@@ -45,6 +46,7 @@ class AppShunt(Gate):
         shadow: Whether the app always answers, and the small model is only listened to.
         with_record: Whether the output is the record. Its `answer` is the app's output.
         experience: What keeps each decision, such as an `ExperienceStore`. It gets the record.
+        ask_once: Whether equal inputs of a batch are asked about once.
     """
 
     takes_record: ClassVar[bool] = False
@@ -56,6 +58,7 @@ class AppShunt(Gate):
     hint: Callable[[Prediction], str] | None = None
     shadow: bool = False
     with_record: bool = Field(default=False)
+    ask_once: bool = False
 
     @property
     def _app(self) -> Runnable[Any, Any]:
@@ -93,7 +96,7 @@ class AppShunt(Gate):
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
         results, kept, calls = yield from self._decide(inputs, run_manager, config)
         if calls:
-            kept = [*kept, *self._large(results, calls, (yield self._asked(calls, kwargs)).outputs)]
+            kept = [*kept, *self._large(results, calls, (yield from self._heard(calls, kwargs)))]
         yield from self._small(results, kept, run_manager, config)
         yield from self._count(run_manager, calls, results)
         for row, manager in enumerate(run_manager):

@@ -45,6 +45,7 @@ def shunt(
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
     budget: Budget | None = None,
+    ask_once: bool = False,
     optional: Collection[str] = (),
     rest_prompt: Runnable[Any, Any] | None = None,
     experience: Recorder | None = None,
@@ -84,6 +85,8 @@ def shunt(
         deadline: Seconds that it has for all rows of a batch.
         breaker: What stops asking an app that keeps failing.
         budget: How many tokens or dollars the app's models may cost.
+        ask_once: Whether equal inputs of a batch are asked about once. All of them then get the same output object.
+            Say so only of an app without side effects.
         optional: With `fields`: the fields that nobody is asked for if all others are known. They keep their default.
         rest_prompt: With `fields`: the prompt for rows where only fields without a small model are left. It gets what
             the app gets, and the variable `known`. Without the text in it, it saves most of the tokens.
@@ -124,6 +127,7 @@ def shunt(
         "deadline": deadline,
         "breaker": breaker,
         "budget": budget,
+        "ask_once": ask_once,
         "experience": marked_by(scorer, experience),
     }
     if fields is not None:

@@ -10,7 +10,7 @@ from langchain_core.runnables.utils import AddableDict
 from pydantic import BeforeValidator
 from typing_extensions import override
 
-from dsplus_chains.gating.gate import LargeCall
+from dsplus_chains.gating.large_call import LargeCall
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.part_asker import PartAsk, PartAsker
 from dsplus_chains.integrations.part_schema import fields_in

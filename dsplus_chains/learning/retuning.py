@@ -89,10 +89,10 @@ def tuned_anew(
     Args:
         learned: What was learned.
         was: What the chain was tuned for.
-        aim: With "accuracy" it is tuned for the same again. With "calls" it takes the cheapest point that is more accurate
-            on these rows than the chain was, by half a standard error. There are at most 200 points. The cheapest of
-            many looks better there than it is. If there is no such point, it takes the most accurate one that defers
-            no more than the chain did. So the bill does not rise.
+        aim: With "accuracy" it is tuned for the same again. With "calls" it takes the cheapest point that is more
+            accurate on these rows than the chain was, by half a standard error. There are at most 200 points. The
+            cheapest of many looks better there than it is. If there is no such point, it takes the most accurate one
+            that defers no more than the chain did. So the bill does not rise.
         min_gain: What a call must gain for the objective "accuracy", if the chain was not tuned before.
         seed: Seed of the bootstrap and the folds.
 

@@ -83,6 +83,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
     input_type: ClassVar[Any] = str | ChatPromptValueConcrete | list[AnyMessage]
     output_type: ClassVar[Any] = str | int | bool
 
+    reads_label: ClassVar[bool] = True
+
     model: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
     parser: LabelParser
     structured: bool = False

@@ -83,6 +83,7 @@ class LabelParser(ComputingRunnable[Any, Any]):
     output_type: ClassVar[Any] = str | int | bool
 
     run_type: ClassVar[str | None] = "parser"
+    reads_label: ClassVar[bool] = True
 
     labels: Labels
     aliases: dict[str, Label] | None = None

@@ -6,7 +6,7 @@ combining step of a decomposer. It gets the record. It may answer with a plain v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -58,8 +58,21 @@ def takes_record(arm: Runnable[Any, Any]) -> bool:
     return isinstance(first, BatchRunnable) and first.takes_record
 
 
+def reads_label(arm: Runnable[Any, Any]) -> bool:
+    """Whether an arm ends by reading a label, as `LabelParser` and `LabelAsker` do. So its task is to name a label."""
+    last = _step(arm, lambda steps: steps[-1])
+    return isinstance(last, BatchRunnable) and last.reads_label
+
+
 def _leading_step(arm: Runnable[Any, Any], *passed: type) -> Runnable[Any, Any]:
     """The first step of an arm that is of none of the passed types, whatever is wrapped around it."""
+    return _step(arm, lambda steps: next((step for step in steps if type(step) not in passed), steps[-1]))
+
+
+def _step(
+    arm: Runnable[Any, Any], chosen: Callable[[Sequence[Runnable[Any, Any]]], Runnable[Any, Any]]
+) -> Runnable[Any, Any]:
+    """The chosen step of an arm's sequences, whatever is wrapped around it."""
     while True:
         if isinstance(arm, RunnableBindingBase):  # bind, with_config, with_retry
             arm = arm.bound
@@ -68,7 +81,7 @@ def _leading_step(arm: Runnable[Any, Any], *passed: type) -> Runnable[Any, Any]:
         elif isinstance(arm, DynamicRunnable) and not isinstance(arm, BasePromptTemplate):  # configurable fields
             arm = arm.default
         elif isinstance(arm, RunnableSequence):
-            arm = next((step for step in arm.steps if type(step) not in passed), arm.last)
+            arm = chosen(arm.steps)
         else:
             return arm
 

@@ -47,6 +47,9 @@ class BatchRunnable(Piped, RunnableSerializable[Input, Output], Dumpable):
     takes_record: ClassVar[bool] = True
     """Whether it works on the record of a chain. In a large arm it then gets the record."""
 
+    reads_label: ClassVar[bool] = False
+    """Whether its output is the label that a model has said."""
+
     input_type: ClassVar[Any] = None
     """The input type for schemas. None means the class's own type parameter."""
     output_type: ClassVar[Any] = None

@@ -78,6 +78,7 @@ from dsplus_chains.schema.results import SKIPPED as SKIPPED
 from dsplus_chains.schema.results import Passage as Passage
 from dsplus_chains.schema.results import SubtaskResult as SubtaskResult
 from dsplus_chains.schema.results import SubtaskResults as SubtaskResults
+from dsplus_chains.schema.sameness import identity_of as identity_of
 from dsplus_chains.schema.secrets import hide_secrets as hide_secrets
 from dsplus_chains.schema.secrets import place_of_secret as place_of_secret
 from dsplus_chains.schema.secrets import without_secrets as without_secrets

@@ -41,10 +41,12 @@ KEYS = {"domain": "domain", "sentiment": "label"}
 
 SYSTEM = (
     "Triage the product review. Quote the sentence of the review that best shows the complaint or the praise, copied "
-    "word for word. The reply is one sentence to the customer who wrote the review."
+    "word for word. The reply is one sentence to the customer who wrote the review. Answer in JSON."
 )
 ASK = ChatPromptTemplate([("system", SYSTEM), ("human", "<input>\n{input}\n</input>")])
-REST = ChatPromptTemplate([("human", "Write one sentence to the customer who wrote a product review.\n{known}")])
+REST = ChatPromptTemplate(
+    [("human", "Write one sentence to the customer who wrote a product review.\n{known}\nAnswer in JSON.")]
+)
 
 
 class Review(BaseModel):

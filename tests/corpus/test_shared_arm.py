@@ -67,6 +67,38 @@ def test_a_rows_time_begins_when_it_is_asked_about(pool):
     assert answer == "B"
 
 
+def test_a_row_waits_while_another_that_asks_the_same_is_under_way(pool):
+    doors = Doors("a", "b")
+    known = {}
+
+    def cached(name):
+        return known.get(name) or known.setdefault(name, doors(name))
+
+    arm = SharedArm(RunnableLambda(cached), limits=PATIENT, concurrency=8)
+    first, second = pool.submit(arm.batch, ["a", "b"]), pool.submit(arm.batch, ["a", "a"])
+    assert {doors.came.get(timeout=30), doors.came.get(timeout=30)} == {"a", "b"}
+    doors.open("a")
+    assert second.result(30) == ["A", "A"]
+    assert doors.order.count("a") == 1
+    doors.open("b")
+    assert first.result(30) == ["A", "B"]
+
+
+def test_rows_that_wait_for_another_take_room_and_end_with_the_arm(pool):
+    doors = Doors("a")
+    arm = SharedArm(RunnableLambda(doors), limits=PATIENT, concurrency=2)
+    batches = [pool.submit(arm.batch, ["a", "a"], return_exceptions=True) for _ in range(2)]
+    assert doors.came.get(timeout=30) == "a"
+    while arm.has_room(0):
+        pass
+    arm.close()
+    doors.open("a")
+    for batch in batches:
+        with pytest.raises(CancelledError):
+            batch.result(30)
+    assert doors.order == ["a"]
+
+
 def test_a_failed_row_fails_alone_and_an_interrupt_is_raised():
     def fail(error):
         raise error

@@ -205,7 +205,7 @@ async def test_a_real_client_sends_no_more_requests_than_the_budget_has():
 @pytest.mark.parametrize("way", WAYS[:3])
 async def test_an_answer_of_a_cache_costs_nothing(way):
     large, budget = Slow(cache=InMemoryCache()), Budget(max_tokens=500)
-    run = chain(large, budget)
+    run = chain(large, budget, ask_once=False)
     run.invoke("the same")
     records = await way(run, ["the same"] * 30)
     assert {record["source"] for record in records} == {"large"}
