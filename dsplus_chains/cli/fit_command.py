@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from dsplus_chains.encoding.encoder import Encoder
 
 
+class Head(StrEnum):
+    """The network of the small model."""
+
+    MLP = "mlp"
+    MAJORITY_KERNELS = "majority_kernels"
+    PANGU_PI = "pangu_pi"
+    PROTOTYPED_EXPERTS = "prototyped_experts"
+
+
 def fit(
     data: Data,
     text: Text,
@@ -28,6 +38,10 @@ def fit(
     encoder: Annotated[
         str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
     ] = "auto",
+    head: Annotated[
+        Head, typer.Option(help="The small model's network. tests/bench/README.md tells what each is worth.")
+    ] = Head.MLP,
+    copies: Annotated[int, typer.Option(min=1, help="Number of such networks. Their logits are averaged.")] = 1,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +105,8 @@ def fit(
                 texts,
                 labels,
                 encoder=encoder if prompt is None else _language_model(encoder, prompt, reply),
+                head=head.value,
+                copies=copies,
                 keep_examples=examples,
                 seed=seed,
                 metadata={"file": data.name, "encoder": encoder},

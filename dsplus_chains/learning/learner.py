@@ -11,6 +11,7 @@ from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
 from dsplus_chains.learning.student import Learned, Method, teach
 from dsplus_chains.schema import InvalidInputError, Label, TrainingDataError
 from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
+from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.tuning.tuned import TunedThreshold
@@ -80,11 +81,14 @@ def learn(
             "with data_shunt(..., experience=store)"
         )
         raise TrainingDataError(msg)
+    head, copies = head_among(bundle.scorer.classifier.members)
     learned = teach(
         lesson,
         encoder=bundle.scorer.encoder,
         fusion=bundle.fusion,
         model=_model_of(bundle.scorer),
+        head=head,
+        copies=copies,
         calibration=_calibration_of(bundle.scorer),
         input_key=bundle.scorer.input_key,
         method=method,

@@ -16,6 +16,7 @@ from dsplus_chains.learning.teaching import frozen_classes, soft_targets, sure_t
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import Label, TrainingDataError, brief_repr
 from dsplus_chains.scoring.ensemble import FOLDS, CalibrationName, ModelName
+from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.small_model import SmallModelScorer
@@ -80,6 +81,8 @@ def teach(
     encoder: Encoder,
     fusion: AnswerFusion | None = None,
     model: ModelName = "auto",
+    head: HeadName = "mlp",
+    copies: int = 1,
     calibration: CalibrationName = "temperature",
     input_key: InputKey = "input",
     method: Method = "refit",
@@ -96,6 +99,8 @@ def teach(
         encoder: Encoder of the texts.
         fusion: What weighs both answers, if the large model has answered too few labelled rows to fit one.
         model: The members of the small model. See `SmallModelScorer.fit`.
+        head: The network among them.
+        copies: Number of such networks.
         calibration: Its calibration.
         input_key: The key of a dict under which the text will be.
         method: How the small model learns from the stream. See `learn`.
@@ -114,6 +119,8 @@ def teach(
             [row.label for row in gold],
             encoder=encoder,
             model=model,
+            head=head,
+            copies=copies,
             calibration=calibration,
             seed=seed,
             input_key=input_key,

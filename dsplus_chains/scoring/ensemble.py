@@ -18,20 +18,20 @@ from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import TextPair, TrainingDataError, brief_repr
 from dsplus_chains.scoring.member_report import MemberReport
 from dsplus_chains.scoring.members.head import Targets
+from dsplus_chains.scoring.members.heads import HEADS, HeadName, with_head
 from dsplus_chains.scoring.members.lessons import Lessons
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.members.likeness import LikenessMember, measures_of
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
 from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows, mix, mixing_weights
-from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.neighbors import NeighborMember
 from dsplus_chains.scoring.members.steps import Steps
 from dsplus_chains.scoring.soft_rows import SoftRows
+from dsplus_chains.scoring.training_examples import check_choice
 
-MEMBERS: dict[str, type[Member]] = {
-    member.kind: member for member in (LinearMember, MlpMember, LexicalMember, NeighborMember, LikenessMember)
-}
+KINDS: tuple[type[Member], ...] = (LinearMember, *HEADS.values(), LexicalMember, NeighborMember, LikenessMember)
+MEMBERS = {member.kind: member for member in KINDS}
 ModelName: TypeAlias = Literal["auto", "linear"]
 MODELS: dict[ModelName, tuple[str, ...]] = {
     "linear": ("linear",),
@@ -98,6 +98,8 @@ class EnsembleClassifier:
         *,
         encoder: Encoder,
         model: ModelName = "auto",
+        head: HeadName = "mlp",
+        copies: int = 1,
         calibration: CalibrationName = "temperature",
         seed: int = 0,
         copy_of: NDArray[np.int64] | None = None,
@@ -115,6 +117,8 @@ class EnsembleClassifier:
             n_classes: Number of classes.
             encoder: Encoder of the texts. It is not changed.
             model: Name of the set of members; see `MODELS`.
+            head: Name of the network among them; see `HEADS`.
+            copies: Number of networks that are averaged.
             calibration: Calibration of the out-of-fold predictions, on top of the mixture's temperature.
             seed: Seed of the folds and of a member's random draws.
             copy_of: For each example, the number of the first one with the same text. By default all texts differ.
@@ -122,8 +126,13 @@ class EnsembleClassifier:
             batch: The examples, and then the soft rows, with their vectors, where several classifiers share them.
 
         Raises:
-            TrainingDataError: The calibration has many parameters, and there are few examples.
+            TrainingDataError: The calibration has many parameters, and there are few examples. Or there is no such
+                model, head or calibration, or no network in the model.
         """
+        calibrations = ("temperature", *CALIBRATIONS)
+        for setting in (("model", model, MODELS), ("head", head, HEADS), ("calibration", calibration, calibrations)):
+            check_choice(*setting)
+        names = with_head(MODELS[model], head, copies)
         copy_of = np.arange(len(texts)) if copy_of is None else copy_of
         judged = judged_rows(targets, copy_of)
         if calibration != "temperature" and len(judged) < ENOUGH_TO_BEND:
@@ -139,13 +148,13 @@ class EnsembleClassifier:
                 msg = f"Got {len(judged)} different labelled examples but learning from others takes at least {ENOUGH}"
                 raise TrainingDataError(msg)
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
-            report = MemberReport(name=only.kind, weight=1.0)
+            report = MemberReport.of(only, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         views = _views(encoder)
-        names = (*MODELS[model], *(("likeness",) if isinstance(encoder, PairEncoder) else ()))
+        names = (*names, *(("likeness",) if isinstance(encoder, PairEncoder) else ()))
         plan = [(name, view) for name in names for view in (views if name == "linear" else (None,))]
         features = None
-        if "lexical" in MODELS[model]:
+        if "lexical" in names:
             features = batch.once(("lexical", seed), lambda: LexicalFeatures.fit(batch.texts, seed=seed))
         lessons = Lessons(
             targets=targets,
@@ -158,20 +167,20 @@ class EnsembleClassifier:
         )
         unseen = np.empty(0, dtype=np.int64) if soft is None else len(texts) + soft.foreseen
         fits = [
-            lessons.cross_fit(partial(_fit, name, batch, features, view, seed, n_classes), batch, unseen)
+            lessons.cross_fit(partial(_fit, name, batch, features, view, seed, copies, n_classes), batch, unseen)
             for name, view in plan
         ]
         logs, beliefs, members = zip(*fits, strict=True)
         known, fair = targets[judged], [log[judged] for log in logs]
         weights = mixing_weights(fair, known)
         reports = tuple(
-            MemberReport(
-                name=name,
+            MemberReport.of(
+                member,
                 weight=float(weight),
                 accuracy=float((log.argmax(axis=1) == known).mean()),
                 log_loss=float(-mix([log], mixing_weights([log], known))[np.arange(len(known)), known].mean()),
             )
-            for (name, _), weight, log in zip(plan, weights, fair, strict=True)
+            for member, weight, log in zip(members, weights, fair, strict=True)
         )
         near = _near(members)
         mixed, foreseen = mix(logs, weights), mix(beliefs, weights)
@@ -255,6 +264,7 @@ def _fit(
     features: LexicalFeatures | None,
     view: slice | None,
     seed: int,
+    copies: int,
     n_classes: int,
     rows: NDArray[np.int64],
     known: Targets,
@@ -267,8 +277,8 @@ def _fit(
             return LinearMember.fit(vectors[:, view], known, n_classes, c=VIEW_PENALTY, start=view.start)
         case "linear":
             return LinearMember.fit(vectors, known, n_classes)
-        case "mlp":
-            member = MlpMember.fit(vectors, known, n_classes, seed=seed)
+        case "mlp" | "majority_kernels" | "pangu_pi" | "prototyped_experts":
+            member = HEADS[name].fit(vectors, known, n_classes, seed=seed, copies=copies)
             return member if steps is None else member.stepped(batch.vectors, steps, seed=seed)
         case "neighbors":
             return NeighborMember.fit(vectors, known, n_classes)

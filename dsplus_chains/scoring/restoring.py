@@ -115,7 +115,7 @@ def restore_classifier(
             raise BundleError(msg)
         members.append(MEMBERS[entry.kind].from_state(entry.settings, stored.part(f"{number}.")))
         worth = {} if entry.report is None else dict(entry.report)
-        reports.append(MemberReport(name=entry.kind, weight=float(weights[number]), **worth))
+        reports.append(MemberReport.of(members[-1], weight=float(weights[number]), **worth))
     distances = stored.floats("own_distances", (None,)) if stored.has("own_distances") else None
     calibrator = None if settings.calibration is None else calibration_from_dict(settings.calibration)
     _check_numbers(weights, distances, calibrator, n_classes)

@@ -19,6 +19,7 @@ from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash_of_bytes
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.held_out import HeldOut
+from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.restoring import restore
@@ -72,6 +73,8 @@ class SmallModelScorer(SavedScorer):
         *,
         encoder: str | Encoder | Embeddings = "auto",
         model: ModelName = "auto",
+        head: HeadName = "mlp",
+        copies: int = 1,
         calibration: CalibrationName = "temperature",
         seed: int = 0,
         device: str | None = None,
@@ -93,6 +96,9 @@ class SmallModelScorer(SavedScorer):
             model: The members. "auto" has a linear head, a small network, a lexical model and nearest neighbours. They
                 are mixed by their worth on examples they were not trained on. "linear" is the linear head alone, which
                 fits and scores faster. With fewer than 50 examples it is the linear head in any case.
+            head: The network among them, "mlp", "majority_kernels", "pangu_pi" or "prototyped_experts". See `HEADS` in
+                `scoring/members/heads.py`, and what each is worth in `tests/bench/README.md`.
+            copies: Number of such networks. They differ by their random draws, and their logits are averaged.
             calibration: Calibration of the confidence. "temperature" is fitted with the mixture and takes few examples.
                 Two others can bend the confidence further and need 500 examples. "isotonic" is a rising curve, and
                 "vector" has two parameters for each label.
@@ -107,14 +113,14 @@ class SmallModelScorer(SavedScorer):
 
         Raises:
             TrainingDataError: Lengths differ, there is a single class, or a class has fewer than two examples. Or a
-                text is empty, or there are too few examples for the calibration.
+                text is empty, there are too few examples for the calibration, or a setting is unknown.
 
         Warns:
             TrainingDataWarning: A text comes with several labels.
         """
         rows, names, targets = check_examples(texts, labels)
         further = [] if soft is None else list(soft.texts)
-        copies = Copies.find(rows, [names[number] for number in targets], further=further)
+        repeated = Copies.find(rows, [names[number] for number in targets], further=further)
         if batch is None:
             batch = TextBatch.reading([*rows, *further], as_encoder(encoder, device=device))
         classifier = EnsembleClassifier.fit(
@@ -123,9 +129,11 @@ class SmallModelScorer(SavedScorer):
             len(names),
             encoder=batch.encoder,
             model=model,
+            head=head,
+            copies=copies,
             calibration=calibration,
             seed=seed,
-            copy_of=copies.copy_of,
+            copy_of=repeated.copy_of,
             soft=soft,
             batch=batch,
         )
@@ -134,7 +142,7 @@ class SmallModelScorer(SavedScorer):
             labels=names,
             classifier=classifier,
             track_record=None if held_out is None else held_out.track_record(),
-            training_rows=copies.rows,
+            training_rows=repeated.rows,
             held_out=held_out,
             input_key=input_key,
         )

@@ -27,8 +27,8 @@ class SoftRows:
         targets: Distributions of shape [folds + 1, n, classes]. The last are for the fit on all labelled rows. A row of
             NaN is not learned. It is foreseen, which means that the model of each fold predicts it.
         replayed: Whether the target of each row is what the small model itself said. If given, only the network learns
-            the rows, by steps after its fit on the labels. See `MlpMember.stepped`. By default every member is fitted
-            on them.
+            the rows, by steps after its fit on the labels. See `NetworkMember.stepped`. By default every member is
+            fitted on them.
 
     Raises:
         TrainingDataError: The shapes do not fit, or a row is neither a distribution nor NaN.
