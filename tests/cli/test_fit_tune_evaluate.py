@@ -52,6 +52,19 @@ def test_fit_writes_a_bundle_that_says_where_it_comes_from(fitted):
     assert bundle.metadata["file"] == "train.csv"
 
 
+def test_fit_takes_a_head_and_copies_of_it(table, dsplus, tmp_path, monkeypatch):
+    from dsplus_chains.scoring.members import network
+
+    monkeypatch.setattr(network, "FEWEST_STEPS", 5)
+    data = table("t.csv", ["text", "label"], [(f"{word} {n}", word) for n in range(30) for word in ("good", "bad")])
+    options = ("fit", "--data", data, *COLUMNS, "--out", tmp_path / "b", "-q")
+    code, said = dsplus(*options, "--head", "pangu_pi", "--copies", 2)
+    assert (code, "pangu_pi, 2 copies: right on" in said) == (0, True), said
+    for wrong, told in ((("--head", "transformer"), "prototyped_experts"), (("--copies", 0), "copies")):
+        code, said = dsplus(*options, *wrong)
+        assert (code, told in said) == (2, True), said
+
+
 def test_a_language_model_in_a_prompt_is_found_again(table, dsplus, tmp_path):
     from tiny_llama import tiny_llama, tiny_tokenizer
 

@@ -25,6 +25,8 @@ from dsplus_chains.learning.bootstrapping import decisions_in
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.scoring.members import network
+from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.members.member import TextBatch
 
 WORDS = {label: [f"{label}{number}" for number in range(40)] for label in ("card", "loan", "rent")}
@@ -103,6 +105,20 @@ def test_the_network_learns_by_steps_and_the_other_members_stay(gold, stream):
     assert moved["linear"] < 0.005  # it is fitted on the same labels, in another order
     assert moved["mlp"] > 0.05  # it took steps
     assert after.scorer.out_of_fold is not None
+
+
+@pytest.mark.parametrize("method", ["2cd", "refit"])
+@pytest.mark.parametrize(("head", "copies"), [("majority_kernels", 1), ("pangu_pi", 1), ("prototyped_experts", 2)])
+def test_each_head_learns_and_stays(gold, stream, head, copies, method, monkeypatch):
+    monkeypatch.setattr(network, "FEWEST_STEPS", 20)
+    monkeypatch.setattr(network, "STEP_EPOCHS", 1)
+    start = Bundle.fit(gold.texts, gold.labels, encoder=TinyEncoder(dimensions=32), head=head, copies=copies)
+    known = experience(stream.texts[:60], stream.answers[:60]) + experience(gold.texts, gold.answers, gold.labels)
+    after = learn(start, known, gold=(gold.texts, gold.labels), method=method, eps=0.5)
+    assert head_among(after.scorer.classifier.members) == (head, copies)
+    one, other = (bundle.scorer.classifier.members[1] for bundle in (start, after))
+    seen = TextBatch(stream.texts, start.scorer.encoder)
+    assert np.abs(np.exp(one.log_proba(seen)) - np.exp(other.log_proba(seen))).max() > 1e-3
 
 
 def test_steps_need_a_network_and_a_gate_that_can_be_passed(bundle, gold, stream):

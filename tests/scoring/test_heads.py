@@ -146,7 +146,7 @@ def test_a_head_learns_what_is_there_and_leaves_the_random_state(head):
     before = torch.random.get_rng_state()
     member = HEADS[head].fit(VECTORS, TARGETS, 3, seed=3)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert (sure(member).argmax(axis=1) == TARGETS).mean() > 0.9
+    assert (sure(member).argmax(axis=1) == TARGETS).mean() > 0.8 > (TARGETS == 0).mean() + 0.2
     assert np.allclose(np.exp(sure(member)).sum(axis=1), 1)
     assert (sure(HEADS[head].fit(VECTORS, TARGETS, 3, seed=3)) == sure(member)).all()
     assert (sure(HEADS[head].fit(VECTORS, TARGETS, 3, seed=4)) != sure(member)).any()

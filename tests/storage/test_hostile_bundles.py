@@ -21,9 +21,10 @@ from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError, hash_of_bytes
 from dsplus_chains.scoring.ensemble import EnsembleClassifier, MemberReport
+from dsplus_chains.scoring.members import network
+from dsplus_chains.scoring.members.heads import HEADS
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
 from dsplus_chains.scoring.members.linear import LinearMember
-from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.neighbors import NeighborMember
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
@@ -44,17 +45,23 @@ def whole(tmp_path_factory):
     """A bundle that has every part that a bundle may have."""
     encoder = TinyEncoder()
     vectors = encoder.encode(TEXTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "FEWEST_STEPS", 5)
+        mlp, *others = (
+            head.fit(vectors, TARGETS, 2, copies=2 if name == "majority_kernels" else 1) for name, head in HEADS.items()
+        )
     members = (
         LinearMember.fit(vectors, TARGETS, 2),
         LexicalMember.fit(LexicalFeatures.fit(TEXTS), TARGETS, 2),
-        MlpMember.fit(vectors, TARGETS, 2),
+        mlp,
         NeighborMember.fit(vectors, TARGETS, 2),
+        *others,
     )
     curve = ((0.1, 0.5, 0.9), (0.2, 0.5, 0.8))
     classifier = EnsembleClassifier(
         encoder=encoder,
         members=members,
-        weights=np.full(4, 0.25),
+        weights=np.full(len(members), 0.25),
         reports=tuple(MemberReport(name=member.kind, weight=0.25, accuracy=0.9, log_loss=0.3) for member in members),
         calibrator=IsotonicCalibration(curves=(curve, curve)),
         own_distances=np.linspace(0, 0.5, 6),
@@ -177,6 +184,9 @@ CHANGES = [
     (S, (*MEMBERS, 2, "settings", "scale"), 0), (S, (*MEMBERS, 2, "settings", "scale"), "1"),
     (S, (*MEMBERS, 3, "settings", "k"), 0), (S, (*MEMBERS, 3, "settings", "n_classes"), 3),
     (S, (*MEMBERS, 3, "settings", "sharpness"), -1), (S, (*MEMBERS, 3, "settings"), {}),
+    *((S, (*MEMBERS, 4, "settings", "copies"), wrong) for wrong in (0, 3, 10**30, 2.0, "2", True, None)),
+    (S, (*MEMBERS, 2, "settings", "copies"), 2), (S, (*MEMBERS, 2, "kind"), "pangu_pi"),
+    (S, (*MEMBERS, 5, "kind"), "mlp"), (S, (*MEMBERS, 6, "kind"), "mlp"), (S, (*MEMBERS, 6, "settings"), {}),
     (S, MEMBERS, lambda old: old[:2]), (S, MEMBERS, lambda old: old[::-1]), (S, MEMBERS, lambda old: old * 50),
     (S, (*CLASSIFIER, "calibration"), {"kind": "temperature"}), (S, (*CLASSIFIER, "calibration"), {}),
     (S, (*CLASSIFIER, "calibration"), {"kind": "temperature", "temperature": 0}),
