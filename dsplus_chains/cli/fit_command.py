@@ -86,7 +86,7 @@ def fit(
         with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(texts)} rows"):
             from dsplus_chains.storage.bundle import Bundle
 
-            settings = {"instruction": instruction, "descriptions": meanings}
+            settings: dict[str, Any] = {"instruction": instruction, "descriptions": meanings}
             bundle = Bundle.fit(
                 texts,
                 labels,
