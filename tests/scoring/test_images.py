@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from digits import PixelEncoder, digits, written
-from fakes import TinyEncoder
+from fakes import Recording, TinyEncoder
 
 from dsplus_chains import (
     Bundle,
@@ -36,7 +36,9 @@ def scorer():
 
 
 def accuracy(scorer, images, labels):
-    return np.mean([record["prediction"].label == label for record, label in zip(scorer.batch(images), labels)])
+    return np.mean(
+        [record["prediction"].label == label for record, label in zip(scorer.batch(images), labels, strict=True)]
+    )
 
 
 def test_a_small_model_reads_digits_and_has_no_words():
@@ -85,9 +87,9 @@ def test_a_record_is_light_and_knows_what_it_was_called_with(scorer):
         record = scorer.invoke(value)
         assert set(record) == {"input", "prediction"}
         assert len(json.dumps({"input": record["input"]})) < 100
-        heard = []
-        (scorer | ConfidenceBranch(large=lambda given: heard.append(given) or "7", threshold=None)).invoke(value)
-        assert heard[0] is value
+        large = Recording(lambda given: "7")
+        (scorer | ConfidenceBranch(large=large, threshold=None)).invoke(value)
+        assert large.inputs[0] is value
     record = scorer.model_copy(update={"input_key": "photo"}).invoke({"photo": block, "id": 7})
     assert set(record) == {"input", "photo", "id", "prediction"}
     assert record["photo"] is record["input"]
@@ -196,7 +198,7 @@ def test_other_scorers_of_images():
     tagger = MultiLabelScorer.fit(PIXELS, tags, modality="image", **FEW)
     found = [
         record["prediction"].value == (["odd"] if int(label) % 2 else [])
-        for record, label in zip(tagger.batch(list(MORE)), TRUE)
+        for record, label in zip(tagger.batch(list(MORE)), TRUE, strict=True)
     ]
     assert np.mean(found) > 0.85
     brightness = PIXELS.mean(axis=(1, 2))
