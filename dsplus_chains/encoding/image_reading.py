@@ -40,12 +40,13 @@ _DATA_URL = re.compile(r"data:(?P<told>[^,]*),(?P<data>.*)", re.DOTALL | re.IGNO
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
-def read_image(value: Any) -> ImageInput:
+def read_image(value: Any, *, beside: Path | None = None) -> ImageInput:
     """The image that a value holds or names.
 
     Args:
         value: A path, bytes, a ``data:`` URL, a PIL image, an array of 8-bit pixels, or an image content block of
             LangChain, OpenAI or Anthropic. An `ImageInput` stays as it is.
+        beside: The folder that a path is relative to. None is the working directory.
 
     Raises:
         InvalidInputError: It is no image, or one that would have to be fetched.
@@ -59,9 +60,9 @@ def read_image(value: Any) -> ImageInput:
     if isinstance(value, ImageInput):
         return value
     if isinstance(value, str):
-        return _from_text(value)
+        return _from_text(value, beside)
     if isinstance(value, Path):
-        path = value.absolute()
+        path = (value if beside is None else beside / value).absolute()
         return _made(path, bytes_of_file(path), where=repr(str(value)))
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
@@ -102,7 +103,7 @@ def probe_image() -> ImageInput:
     return read_image(np.stack([rising // 16, rising % 256, rising.T // 16], axis=2).astype(np.uint8))
 
 
-def _from_text(text: str) -> ImageInput:
+def _from_text(text: str, beside: Path | None = None) -> ImageInput:
     if text.startswith(PREFIX):
         msg = f"Got {shown(text)}, which only names an image; what keeps such names keeps no images, so give the image"
         raise InvalidInputError(msg)
@@ -115,7 +116,7 @@ def _from_text(text: str) -> ImageInput:
     if "\0" in text or len(text) > 4096 or not text.strip():
         msg = f"Got {shown(text)} but {FORMS}"
         raise InvalidInputError(msg)
-    return read_image(Path(text))
+    return read_image(Path(text), beside=beside)
 
 
 def _from_block(block: Mapping[str, Any]) -> ImageInput:

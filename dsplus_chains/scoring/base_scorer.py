@@ -70,6 +70,17 @@ class BaseScorer(BatchRunnable[Any, Any]):
         """Whether it takes pairs of texts. None if it takes them as well as single texts."""
         return None
 
+    def check_reads(self, modality: Modality) -> None:
+        """Refuse inputs of another kind than it reads, before they are read.
+
+        Raises:
+            InvalidInputError: It reads the other kind.
+        """
+        if modality != self.modality:
+            told = f'Name their column with --{self.modality}, or say modality="{self.modality}"'
+            msg = f"Got {modality}s but the small model reads {self.modality}s. {told}"
+            raise InvalidInputError(msg)
+
     @model_validator(mode="after")
     def _reads_what_its_encoder_reads(self) -> Self:
         encoder = getattr(self, "encoder", None)
