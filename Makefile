@@ -24,11 +24,11 @@ help:
 .venv/demo: pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11"; exit 1; }
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(PIP) --editable '.[code,local,report]'
+	$(PIP) --editable '.[code,local,report,vision]'
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) --editable '.[agents,code,local,report,notebooks,dev]'
+	$(PIP) --editable '.[agents,code,local,report,vision,notebooks,dev]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.
@@ -36,7 +36,7 @@ help:
 	test -d .venv-floor || $(PYTHON) -m venv .venv-floor
 	grep -viE '^(langchain|langgraph|langsmith|openai)' .ci/constraints.txt > .venv-floor/constraints.txt
 	cat .ci/floor.txt >> .venv-floor/constraints.txt
-	.venv-floor/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-floor/constraints.txt --editable '.[code,local,report,dev]'
+	.venv-floor/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-floor/constraints.txt --editable '.[code,local,report,vision,dev]'
 	@touch $@
 
 demo: .venv/demo

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from pydantic import ValidationError
@@ -15,8 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.progress import Progress
-from dsplus_chains.schema import DSPlusError, DSPlusWarning, first_fault, hide_secrets, visible
+from dsplus_chains.schema import DSPlusError, DSPlusWarning, InvalidInputError, first_fault, hide_secrets, visible
+
+if TYPE_CHECKING:
+    from dsplus_chains.storage.bundle import Bundle
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
@@ -46,9 +50,37 @@ Encoding: TypeAlias = Annotated[
     str | None, typer.Option(metavar="NAME", help="Encoding of a text file, such as cp1252. Default: UTF-8.")
 ]
 Text: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the texts.")]
+MaybeText: TypeAlias = Annotated[str | None, typer.Option("--text", metavar="COL", help="The column with the texts.")]
+Image: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--image", metavar="COL", help="In place of --text: the column with paths of images, relative to the table."
+    ),
+]
 Labels: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the labels.")]
 Json: TypeAlias = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this file.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
+
+
+def column_read(text: str | None, image: str | None) -> tuple[str, Modality]:
+    """The column that the small model reads, and what is in it.
+
+    Raises:
+        InvalidInputError: There is none, or there are two.
+    """
+    if (text is None) == (image is None):
+        msg = f"Got --text {text!r} and --image {image!r} but expected one of them, for what the small model reads"
+        raise InvalidInputError(msg)
+    return (str(text), "text") if image is None else (image, "image")
+
+
+def load_bundle(folder: Path, *, sha256: str | None, allow_download: bool, modality: Modality) -> Bundle:
+    """The bundle, if its small model reads what is in the table."""
+    from dsplus_chains.storage.bundle import Bundle
+
+    loaded = Bundle.load(folder, expected_sha256=sha256, allow_download=allow_download)
+    loaded.scorer.check_reads(modality)
+    return loaded
 
 
 @contextmanager

@@ -16,11 +16,14 @@ from dsplus_chains.cli.console import (
     Data,
     Delimiter,
     Encoding,
+    Image,
     Json,
     Labels,
+    MaybeText,
     Pin,
     Quiet,
-    Text,
+    column_read,
+    load_bundle,
     progress_bar,
     say,
     user_errors,
@@ -49,8 +52,9 @@ if TYPE_CHECKING:
 def evaluate(
     bundle: BundleFolder,
     data: Data,
-    text: Text,
     label: Labels,
+    text: MaybeText = None,
+    image: Image = None,
     large_column: LargeColumn = None,
     large: Large = None,
     base_url: BaseUrl = None,
@@ -80,6 +84,7 @@ def evaluate(
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
+        column, modality = column_read(text, image)
         from dsplus_chains.evaluation.plots import check_plots
         from dsplus_chains.storage.bundle_files import check_outputs
         from dsplus_chains.tables.reading import read_table
@@ -88,12 +93,11 @@ def evaluate(
         if report is not None:
             check_plots()
         table = read_table(data, delimiter=delimiter, encoding=encoding)
-        texts = table.texts(text)
+        texts = table.texts(column, modality=modality)
         from dsplus_chains.evaluation.measure import evaluate as measure
         from dsplus_chains.evaluation.recorded import read_recorded
-        from dsplus_chains.storage.bundle import Bundle
 
-        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
+        loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, modality=modality)
         threshold = loaded.threshold
         labels = table.labels(label, known=loaded.scorer.labels)
         model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)

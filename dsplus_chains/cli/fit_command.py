@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from dsplus_chains.cli.console import Data, Delimiter, Encoding, Labels, Quiet, Text, say, user_errors
+from dsplus_chains.cli.console import (
+    Data,
+    Delimiter,
+    Encoding,
+    Image,
+    Labels,
+    MaybeText,
+    Quiet,
+    column_read,
+    say,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +42,10 @@ class Head(StrEnum):
 
 def fit(
     data: Data,
-    text: Text,
     label: Labels,
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle. It replaces an earlier bundle.")],
+    text: MaybeText = None,
+    image: Image = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same small model.")] = 0,
     encoder: Annotated[
         str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
@@ -77,6 +89,9 @@ def fit(
     --encoder HuggingFaceTB/SmolLM2-135M-Instruct --prompt "Review: {text} Is it negative or positive?"
     --reply "The sentiment is"[/bold]
 
+    [bold]dsplus fit --data digits.csv --image path --label digit --out digits --encoder
+    sentence-transformers/clip-ViT-B-32[/bold]
+
     In CSV and TSV files, labels are integers if every label is written as an integer. Otherwise they are strings.
     """
     with user_errors():
@@ -84,12 +99,16 @@ def fit(
         from dsplus_chains.storage.bundle_files import check_target
         from dsplus_chains.tables.reading import read_table
 
+        column, modality = column_read(text, image)
         check_target(out.resolve())
         table = read_table(data, delimiter=delimiter, encoding=encoding)
-        texts, labels = table.texts(text), table.labels(label)
+        texts, labels = table.texts(column, modality=modality), table.labels(label)
         meanings = None if descriptions is None else _descriptions(descriptions, labels)
         if prompt is None and reply is not None:
             msg = f"Got --reply {reply!r} without --prompt but expected both, or neither"
+            raise InvalidInputError(msg)
+        if prompt is not None and modality == "image":
+            msg = f"Got --prompt {prompt!r} with --image {image!r} but expected one of them; a prompt is about a text"
             raise InvalidInputError(msg)
         if prompt is not None and encoder == "auto":
             msg = "Got --prompt without --encoder but expected a language model too: a hub name, or a folder"
@@ -100,10 +119,11 @@ def fit(
         with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(texts)} rows"):
             from dsplus_chains.storage.bundle import Bundle
 
-            settings = {"instruction": instruction, "descriptions": meanings}
+            settings: dict[str, Any] = {"instruction": instruction, "descriptions": meanings}
             bundle = Bundle.fit(
                 texts,
                 labels,
+                modality=modality,
                 encoder=encoder if prompt is None else _language_model(encoder, prompt, reply),
                 head=head.value,
                 copies=copies,

@@ -14,9 +14,11 @@ from dsplus_chains.cli.console import (
     Data,
     Delimiter,
     Encoding,
+    Image,
+    MaybeText,
     Pin,
     Quiet,
-    Text,
+    column_read,
     progress_bar,
     say,
     user_errors,
@@ -43,8 +45,9 @@ TOO_MANY_FALLBACKS = 3
 def run(
     bundle: BundleFolder,
     data: Data,
-    text: Text,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The output: .csv, .tsv or .jsonl.")],
+    text: MaybeText = None,
+    image: Image = None,
     large: Large = None,
     base_url: BaseUrl = None,
     large_column: LargeColumn = None,
@@ -88,11 +91,13 @@ def run(
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
+        column, modality = column_read(text, image)
         from dsplus_chains.corpus.foretelling import plan_table
         from dsplus_chains.corpus.labelling import label_table
 
         work: dict[str, Any] = {
-            "text": text,
+            "text": column,
+            "modality": modality,
             "out": out,
             "delimiter": delimiter,
             "encoding": encoding,

@@ -17,11 +17,14 @@ from dsplus_chains.cli.console import (
     Data,
     Delimiter,
     Encoding,
+    Image,
     Json,
     Labels,
+    MaybeText,
     Pin,
     Quiet,
-    Text,
+    column_read,
+    load_bundle,
     progress_bar,
     say,
     user_errors,
@@ -54,8 +57,9 @@ if TYPE_CHECKING:
 def tune(
     bundle: BundleFolder,
     data: Data,
-    text: Text,
     label: Labels,
+    text: MaybeText = None,
+    image: Image = None,
     large_column: LargeColumn = None,
     large: Large = None,
     base_url: BaseUrl = None,
@@ -144,6 +148,7 @@ def tune(
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
+        column, modality = column_read(text, image)
         check_budget(max_tokens, large_column, objective, max_risk)
         from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
         from dsplus_chains.storage.files import check_place
@@ -152,12 +157,11 @@ def tune(
         check_outputs(bundle, json, answer_file)
         check_place(bundle, folder=True)
         table = read_table(data, delimiter=delimiter, encoding=encoding)
-        texts = table.texts(text)
-        from dsplus_chains.storage.bundle import Bundle
+        texts = table.texts(column, modality=modality)
         from dsplus_chains.tuning.live import ask_live
         from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
-        loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
+        loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, modality=modality)
         loaded = loaded if reask is None else loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
         modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=large is not None)

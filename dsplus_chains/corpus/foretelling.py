@@ -9,6 +9,7 @@ from pathlib import Path
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
 from dsplus_chains.corpus.run_input import prepare_run
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.call_counter import CallCounter
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
 
@@ -18,6 +19,7 @@ def plan_table(
     data: str | Path,
     *,
     text: str,
+    modality: Modality = "text",
     out: str | Path,
     large_name: str,
     server: str | None = None,
@@ -44,6 +46,7 @@ def plan_table(
         Path(data),
         text,
         out,
+        modality=modality,
         delimiter=delimiter,
         encoding=encoding,
         large=large_name,
@@ -61,7 +64,7 @@ def plan_table(
             indices = journal.pending(n, retry_fallbacks=retry_fallbacks)
             n = sum(1 for _ in journal.pending(n, retry_fallbacks=retry_fallbacks))
         done = 0
-        for batch in in_batches_of(BATCH_SIZE, pending_rows(table, text, indices)):
+        for batch in in_batches_of(BATCH_SIZE, pending_rows(table, text, indices, modality)):
             chain.batch([row.text for row in batch], return_exceptions=True)
             done += len(batch)
             if progress is not None:

@@ -15,6 +15,7 @@ from dsplus_chains.corpus.answering import Answered, answered_from_log, answered
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
 from dsplus_chains.corpus.run_input import ADDED, prepare_run
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
@@ -58,6 +59,7 @@ def label_table(
     data: str | Path,
     *,
     text: str,
+    modality: Modality = "text",
     out: str | Path,
     delimiter: str | None = None,
     encoding: str | None = None,
@@ -84,7 +86,8 @@ def label_table(
     Args:
         bundle: The folder of a tuned bundle.
         data: The file with the table.
-        text: The column with the texts.
+        text: The column with the texts, or with the paths of images, relative to the table.
+        modality: What the small model reads, "text" or "image".
         out: The output. The ending of its name tells its kind. It may not be inside the bundle.
         delimiter: What separates the fields of a text file. See `read_table`.
         encoding: The encoding of a text file.
@@ -115,6 +118,7 @@ def label_table(
         Path(data),
         text,
         out,
+        modality=modality,
         delimiter=delimiter,
         encoding=encoding,
         large=large_name,
@@ -125,7 +129,7 @@ def label_table(
     limits = Limits(timeout=TIMEOUT) if limits is None else limits
     n = len(table.rows)
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
-        pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks))
+        pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks), modality)
         batches = takewhile(lambda _: not limits.are_hopeless, in_batches_of(batch_size, pending))
         if large_model is None:
             table.check_column(str(large_column))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.tables.file_rows import Row
 from dsplus_chains.tables.table import Table
 
@@ -16,7 +17,7 @@ class PendingRow:
 
     Args:
         index: Its index in the input.
-        text: Its text.
+        text: Its text or image.
         cells: All its cells.
     """
 
@@ -25,18 +26,19 @@ class PendingRow:
     cells: Row
 
 
-def pending_rows(table: Table, column: str, indices: Iterable[int]) -> Iterator[PendingRow]:
+def pending_rows(table: Table, column: str, indices: Iterable[int], modality: Modality) -> Iterator[PendingRow]:
     """The rows with these indices, which only rise. No more than one of them is held.
 
     Args:
         table: The table.
-        column: The column with the texts.
+        column: The column with the texts, or with the paths of images.
         indices: The indices of the rows.
+        modality: What is read.
     """
     rows = enumerate(table.rows)
     for wanted in indices:
         cells = next(cells for index, cells in rows if index == wanted)
-        yield PendingRow(wanted, table.text_of(wanted + 1, cells, column, empty="keep"), cells)
+        yield PendingRow(wanted, table.text_of(wanted + 1, cells, column, empty="keep", modality=modality), cells)
 
 
 def in_batches_of(size: int, rows: Iterator[PendingRow]) -> Iterator[list[PendingRow]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dsplus_chains.corpus.answered import RunIdentity
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import hash_of, hash_of_file, hide_secrets
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
@@ -23,6 +24,7 @@ def prepare_run(
     text: str,
     out: Path,
     *,
+    modality: Modality = "text",
     delimiter: str | None,
     encoding: str | None,
     large: str,
@@ -35,8 +37,9 @@ def prepare_run(
     Args:
         bundle: The bundle's folder.
         data: The table.
-        text: The column with the texts.
+        text: The column with the texts, or with the paths of images.
         out: The output.
+        modality: What the small model reads. Of images, the run is that of their bytes.
         delimiter: What separates the fields of a text file.
         encoding: The encoding of a text file.
         large: The name of the large model.
@@ -51,9 +54,9 @@ def prepare_run(
     table.check_column(text)
     _check_places(table, out)
     check_outputs(bundle, out)
-    for _ in table.each_text(text, empty="keep"):  # refuses what is no text
-        pass
     content = hash_of_file(data)
+    for found in table.each_text(text, empty="keep", modality=modality):  # refuses what is no text
+        content = hash_of([content, found]) if modality == "image" else content
     identity = RunIdentity(
         bundle=read_manifest(bundle, expected_sha256=expected_sha256).sha256,
         input=hash_of([content, delimiter, encoding]) if delimiter or encoding else content,
@@ -63,6 +66,7 @@ def prepare_run(
     )
     loaded = Bundle.load(bundle, expected_sha256=identity.bundle, allow_download=allow_download)
     loaded.check_tuned()
+    loaded.scorer.check_reads(modality)
     return loaded, table, identity
 
 

@@ -1,5 +1,8 @@
 from .embeddings import EmbeddingsEncoder as EmbeddingsEncoder
 from .encoder import Encoder as Encoder
+from .image import ImageEncoder as ImageEncoder
+from .image_reading import picture_of as picture_of
+from .image_reading import read_image as read_image
 from .language_model import LanguageModelEncoder as LanguageModelEncoder
 from .loading import as_encoder as as_encoder
 from .loading import load_encoder as load_encoder

@@ -14,7 +14,10 @@ Recipe: TypeAlias = dict[str, Any]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns texts into vectors."""
+    """Turns texts into vectors.
+
+    One that turns images into vectors says so: ``modality = "image"``. It gets each image as an `ImageInput`.
+    """
 
     @property
     def name(self) -> str:

@@ -9,25 +9,36 @@ from langchain_core.embeddings import Embeddings
 
 from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
 from dsplus_chains.encoding.encoder import Encoder, Recipe
-from dsplus_chains.encoding.recipes import AnyRecipe, SentenceRecipe, UnionRecipe, read_recipe
+from dsplus_chains.encoding.modality import Modality, modality_of
+from dsplus_chains.encoding.recipes import AnyRecipe, ImageRecipe, SentenceRecipe, UnionRecipe, read_recipe
 from dsplus_chains.schema import BundleError, InvalidInputError, describe_error, shorten, shown, what_came
 
 
-def as_encoder(encoder: str | Encoder | Embeddings, *, device: str | None = None) -> Encoder:
+def as_encoder(
+    encoder: str | Encoder | Embeddings, *, device: str | None = None, modality: Modality = "text"
+) -> Encoder:
     """An encoder from any accepted form.
 
     Args:
         encoder: A name or a folder that sentence-transformers loads, or "auto" for the default encoder. It may also be
             a LangChain `Embeddings`. An encoder stays as it is.
         device: Device of a model that is loaded. None takes the best one available.
+        modality: What it is to read.
 
     Raises:
-        InvalidInputError: It is none of these.
+        InvalidInputError: It is none of these, or reads something else.
     """
     if isinstance(encoder, str):
-        from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy, so only when weights are loaded
-
-        return SentenceEncoder.from_pretrained(encoder, device=device)
+        kind: Any = _image_encoder() if modality == "image" else _sentence_encoder()
+        loaded: Encoder = kind.from_pretrained(encoder, device=device)
+        return loaded
+    if modality_of(encoder) != modality:
+        advice = "give an ImageEncoder" if modality == "image" else 'say modality="image" where images are read'
+        msg = (
+            f"Got encoder={what_came(encoder)}, which reads {modality_of(encoder)}s, but expected one that reads "
+            f"{modality}s; {advice}. An encoder of your own says what it reads by its attribute `modality`"
+        )
+        raise InvalidInputError(msg)
     if isinstance(encoder, Encoder):
         return encoder
     if isinstance(encoder, Embeddings):
@@ -63,10 +74,10 @@ def _load(recipe: AnyRecipe, **how: Any) -> Encoder:
 
         return EncoderUnion(encoders=[_load(part, **how) for part in recipe.encoders])
     kind: Any
-    if isinstance(recipe, SentenceRecipe):  # imports are heavy, so only when weights are loaded
-        from dsplus_chains.encoding.sentence import SentenceEncoder
-
-        kind = SentenceEncoder
+    if isinstance(recipe, SentenceRecipe):
+        kind = _sentence_encoder()
+    elif isinstance(recipe, ImageRecipe):
+        kind = _image_encoder()
     else:
         from dsplus_chains.encoding.language_model import LanguageModelEncoder
 
@@ -79,3 +90,15 @@ def _load(recipe: AnyRecipe, **how: Any) -> Encoder:
         msg = f"Got the encoder {shown(recipe.name)}, which cannot be loaded ({reason}); load with encoder={advice}"
         raise BundleError(msg) from error
     return made
+
+
+def _sentence_encoder() -> type[Encoder]:
+    from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy, so only when weights are loaded
+
+    return SentenceEncoder
+
+
+def _image_encoder() -> type[Encoder]:
+    from dsplus_chains.encoding.image import ImageEncoder
+
+    return ImageEncoder

@@ -23,6 +23,12 @@ class SentenceRecipe(Stored, extra="forbid"):
     name: str = Field(min_length=1, max_length=4096)
 
 
+class ImageRecipe(Stored, extra="forbid"):
+    """How an `ImageEncoder` is loaded."""
+
+    name: str = Field(min_length=1, max_length=4096)
+
+
 class LanguageModelRecipe(Stored, extra="forbid"):
     """How a `LanguageModelEncoder` is loaded."""
 
@@ -40,8 +46,8 @@ class UnionRecipe:
     encoders: tuple[AnyRecipe, ...]
 
 
-Named = TypeVar("Named", SentenceRecipe, LanguageModelRecipe)
-AnyRecipe: TypeAlias = SentenceRecipe | LanguageModelRecipe | UnionRecipe
+Named = TypeVar("Named", SentenceRecipe, ImageRecipe, LanguageModelRecipe)
+AnyRecipe: TypeAlias = SentenceRecipe | ImageRecipe | LanguageModelRecipe | UnionRecipe
 
 
 def read_recipe(recipe: Mapping[str, Any], *, outside: Path | None = None, levels: int = 3) -> AnyRecipe:
@@ -61,6 +67,8 @@ def read_recipe(recipe: Mapping[str, Any], *, outside: Path | None = None, level
         match kind:
             case "sentence":
                 return _named(SentenceRecipe.model_validate(own), outside)
+            case "image":
+                return _named(ImageRecipe.model_validate(own), outside)
             case "language model":
                 return _named(LanguageModelRecipe.model_validate(own), outside)
             case "union":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.encoding.encoder import Encoder, Recipe, recipe_of
+from dsplus_chains.encoding.modality import Modality, modality_of, probe_of
 from dsplus_chains.schema import InvalidInputError, brief_repr
 
 
@@ -25,7 +26,7 @@ class EncoderUnion:
         encoders: At least one encoder. Whoever loads the scorer again must keep their order.
 
     Raises:
-        InvalidInputError: There is none.
+        InvalidInputError: There is none, or some read texts and some images.
 
     Example:
         >>> from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -42,11 +43,19 @@ class EncoderUnion:
         if not self.encoders:
             msg = "Got no encoders but expected at least one"
             raise InvalidInputError(msg)
+        if len({modality_of(encoder) for encoder in self.encoders}) > 1:
+            msg = f"Got {self.name}, some of which read texts and some images, but expected encoders of one of them"
+            raise InvalidInputError(msg)
 
     @property
     def name(self) -> str:
         """The names of all encoders."""
         return " + ".join(encoder.name for encoder in self.encoders)
+
+    @property
+    def modality(self) -> Modality:
+        """What all of them read."""
+        return modality_of(self.encoders[0])
 
     @property
     def recipe(self) -> Recipe | None:
@@ -66,4 +75,4 @@ class EncoderUnion:
 
 def _views(encoder: Encoder) -> tuple[int, ...]:
     known: tuple[int, ...] = getattr(encoder, "views", ())
-    return known or (encoder.encode(["a"]).shape[1],)
+    return known or (encoder.encode([probe_of(modality_of(encoder))]).shape[1],)

@@ -18,6 +18,7 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode, label_list, offered_labels, soft_hint
 from dsplus_chains.prompting.matching import plain
 from dsplus_chains.prompting.offer import LabelPrompt, Offer
+from dsplus_chains.prompting.pictured import fenced_input, with_image
 from dsplus_chains.prompting.template import Template
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.schema import (
@@ -49,7 +50,8 @@ def as_track_record(value: Any) -> Any:
 class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
     """Builds the large model's prompt from a record.
 
-    The prompt holds the instruction, the labels, the fenced input and the small model's view.
+    The prompt holds the instruction, the labels, the fenced input and the small model's view. An input that is an
+    image, as a scorer of images makes it, becomes a content block before the text of the last human message.
 
     It takes a record with `input`. Unless ``hints="none"``, the record also needs `prediction`. A bare string counts as
     the `input`. Results of subtasks in the record go into the prompt too. It returns a `ChatPromptValue` that also
@@ -216,7 +218,7 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
         left = set(labels)
         solved = exemplar_block([one for one in exemplars if one.label in left], views=self.hints != "none")
         offer = self._offer(labels, escape=escape)
-        fenced = fence(str(record["input"]))
+        fenced = fenced_input(record)
         if self.template is not None:
             values = {
                 **record,
@@ -233,7 +235,7 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
                 SystemMessage(offer.system),
                 HumanMessage("\n\n".join(block for block in human if block)),
             ]
-        return LabelPrompt(messages=messages, offered=offer.names, escape=escape)
+        return LabelPrompt(messages=with_image(messages, record), offered=offer.names, escape=escape)
 
     def _offer(self, labels: list[Any], *, escape: bool) -> Offer:
         """What a prompt says of the labels that it offers. It is made once, unless each input has labels of its own."""

@@ -14,6 +14,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import BeforeValidator, Field
 from typing_extensions import override
 
+from dsplus_chains.prompting.pictured import fenced_input, with_image
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, without_thoughts
@@ -27,7 +28,6 @@ from dsplus_chains.schema import (
     ShuntRecord,
     check_answered,
     describe_error,
-    fence,
     labels_outside,
     percent,
     same_label,
@@ -130,12 +130,9 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
         sure = "" if small.confidence is None else f" ({percent(small.confidence)})"
         told = f"A small model trained for this task says {other}{sure}, but the answer given was {label}."
         asked = f"Explain in one or two sentences what in the input speaks for {label}."
-        return ChatPromptValue(
-            messages=[
-                SystemMessage(f"{self.instruction}\n\n{RULE}"),
-                HumanMessage(f"{fence(str(record['input']))}\n\n{told} {asked}"),
-            ]
-        )
+        system = SystemMessage(f"{self.instruction}\n\n{RULE}")
+        human = HumanMessage(f"{fenced_input(record)}\n\n{told} {asked}")
+        return ChatPromptValue(messages=with_image([system, human], record))
 
 
 def _explanation(answer: Any, own: UsageCollector) -> Explanation:

@@ -26,6 +26,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.usage import UsageCollector
 from dsplus_chains.schema import (
     DSPlusError,
+    ImageInput,
     InvalidInputError,
     LargeAnswer,
     SubtaskResult,
@@ -106,7 +107,8 @@ def _called_with(record: dict[str, Any]) -> Any:
         InvalidInputError: The record does not hold it.
     """
     if "called_with" in record or "input" in record:
-        return record.get("called_with", record.get("input"))
+        value = record.get("called_with", record.get("input"))
+        return value.given if isinstance(value, ImageInput) and value.given is not None else value
     msg = (
         f"Got {what_came(record)} but expected the original input under 'input', for an arm that is no prompt. Put a "
         'scorer before the branch, or let the arm take the record (wants="record")'

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
+from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.flow import Configs, Flow, Manager, Request, Wait, Work
@@ -26,6 +27,7 @@ from dsplus_chains.schema import (
     html_box,
     shown,
 )
+from dsplus_chains.scoring.image_record import start_image_record
 from dsplus_chains.scoring.record_start import InputKey, UnreadableTextError, start_record, with_prediction
 
 
@@ -33,9 +35,11 @@ class BaseScorer(BatchRunnable[Any, Any]):
     """A Runnable from an input to a record with a `prediction`.
 
     A subclass says how a batch of texts is predicted. An input may also be a pair of texts, as a tuple. It is read as a
-    `TextPair`, which is a text too.
+    `TextPair`, which is a text too. With ``modality="image"`` an input is an image, in any form that `read_image`
+    knows. It is read as an `ImageInput`, which is a text too: a short one that names the image by its bytes.
 
     Args:
+        modality: What an input is, a "text" or an "image".
         input_key: Key of a dict under which the text is. Two keys, as a tuple, make a pair.
         on_error: With "raise", a text that the small model fails at is an error. With "defer" its prediction has no
             label, so that a branch asks the large model. The record then says why, under `small_error`. An empty text
@@ -50,6 +54,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
     reads_record: ClassVar[bool] = False
     """Whether it looks at more of the record than the text. A shunt around an app then hands on the app's own keys."""
 
+    modality: Modality = "text"
     input_key: InputKey = "input"
     on_error: Literal["raise", "defer"] = "raise"
     micro_batch: int | None = Field(default=None, ge=2)
@@ -64,6 +69,28 @@ class BaseScorer(BatchRunnable[Any, Any]):
     def pairs(self) -> bool | None:
         """Whether it takes pairs of texts. None if it takes them as well as single texts."""
         return None
+
+    def check_reads(self, modality: Modality) -> None:
+        """Refuse inputs of another kind than it reads, before they are read.
+
+        Raises:
+            InvalidInputError: It reads the other kind.
+        """
+        if modality != self.modality:
+            told = f'Name their column with --{self.modality}, or say modality="{self.modality}"'
+            msg = f"Got {modality}s but the small model reads {self.modality}s. {told}"
+            raise InvalidInputError(msg)
+
+    @model_validator(mode="after")
+    def _reads_what_its_encoder_reads(self) -> Self:
+        encoder = getattr(self, "encoder", None)
+        if encoder is not None and modality_of(encoder) != self.modality:
+            msg = f"Got modality={self.modality!r} and an encoder that reads {modality_of(encoder)}s; they must agree"
+            raise ValueError(msg)
+        if self.modality == "image" and not isinstance(self.input_key, str):
+            msg = f"Got input_key={self.input_key!r} but expected one key, because there are no pairs of images"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _only_a_model_of_its_own_is_shared(self) -> Self:
@@ -197,13 +224,18 @@ class BaseScorer(BatchRunnable[Any, Any]):
         rows: list[int] = []
         for row, value in enumerate(inputs):
             try:
-                results.append(start_record(value, input_key=self.input_key, pairs=self.pairs))
+                results.append(self._record_of(value))
                 rows.append(row)
             except UnreadableTextError as error:
                 results.append(error if self.on_error == "raise" else _deferred(error.record, error))
             except InvalidInputError as error:
                 results.append(error)
         return results, rows
+
+    def _record_of(self, value: Any) -> dict[str, Any]:
+        if self.modality == "image":
+            return start_image_record(value, input_key=str(self.input_key))
+        return start_record(value, input_key=self.input_key, pairs=self.pairs)
 
     def _one_by_one(self, texts: list[str]) -> list[Any]:
         """Predictions of a batch that failed as a whole, each text by itself, while any succeeds."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
 from dsplus_chains.encoding.encoder import Encoder, recipe_of
+from dsplus_chains.encoding.modality import PROBE, Modality, modality_of, probe_of
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import TextPair, TrainingDataError, brief_repr
 from dsplus_chains.scoring.member_report import MemberReport
@@ -37,7 +38,7 @@ MODELS: dict[ModelName, tuple[str, ...]] = {
     "linear": ("linear",),
     "auto": ("linear", "mlp", "lexical", "neighbors"),
 }
-"""The members of each model."""
+"""The members of each model. For images, the lexical member is left out."""
 
 CalibrationName: TypeAlias = Literal["temperature", "vector", "isotonic"]
 CALIBRATIONS: dict[str, Callable[..., Calibration]] = {"vector": fit_vector_scaling, "isotonic": fit_isotonic}
@@ -54,9 +55,6 @@ CAUTIOUS = 0.01
 VIEW_PENALTY = 0.01
 """The penalty (as `C`) of a head on one of several vectors of an encoder. It is strong because hidden states are wide,
 and much in them is not about the task."""
-
-PROBE = "The quick brown fox jumps over the lazy dog."
-"""A text whose vector shows whether an encoder is the one that the members were fitted on."""
 
 
 @brief_repr
@@ -151,7 +149,7 @@ class EnsembleClassifier:
             report = MemberReport.of(only, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
         views = _views(encoder)
-        names = (*names, *(("likeness",) if isinstance(encoder, PairEncoder) else ()))
+        names = _suiting(names, encoder)
         plan = [(name, view) for name in names for view in (views if name == "linear" else (None,))]
         features = None
         if "lexical" in names:
@@ -223,7 +221,8 @@ class EnsembleClassifier:
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything to keep, as settings of JSON values and as arrays."""
         made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
-        settings: dict[str, Any] = {**made, **({"pairs": True} if self.pairs else {}), "members": []}
+        kind = {"pairs": True} if self.pairs else {} if self.modality == "text" else {"modality": self.modality}
+        settings: dict[str, Any] = {**made, **kind, "members": []}
         arrays: Arrays = {"weights": self.weights, "probe": self.probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances
@@ -238,14 +237,25 @@ class EnsembleClassifier:
         return settings, arrays
 
     def probe(self) -> NDArray[np.float32]:
-        """The vector of a fixed text, or of a pair of it, which tells one encoder from another."""
-        fixed = TextPair(PROBE, PROBE) if self.pairs else PROBE
+        """The vector of a fixed input, or of a pair of it, which tells one encoder from another."""
+        fixed = TextPair(PROBE, PROBE) if self.pairs else probe_of(self.modality)
         return np.ascontiguousarray(self.encoder.encode([fixed])[0])
 
     @property
     def pairs(self) -> bool:
         """Whether it reads pairs of texts."""
         return isinstance(self.encoder, PairEncoder)
+
+    @property
+    def modality(self) -> Modality:
+        """What it reads."""
+        return modality_of(self.encoder)
+
+
+def _suiting(members: Sequence[str], encoder: Encoder) -> tuple[str, ...]:
+    """The members that suit an encoder. There are no words in an image. The words of a pair can be compared."""
+    named = tuple(name for name in members if name != "lexical" or modality_of(encoder) == "text")
+    return (*named, "likeness") if isinstance(encoder, PairEncoder) else named
 
 
 def _near(members: Sequence[Member]) -> NeighborMember | None:

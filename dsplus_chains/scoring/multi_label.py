@@ -14,6 +14,7 @@ from typing_extensions import override
 from dsplus_chains.calibration.joint import JointConfidence
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import Prediction, TagsPrediction, Training, TrainingDataError, each_once, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
@@ -49,9 +50,10 @@ class MultiLabelScorer(BaseScorer):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str] | Sequence[tuple[str, str]],
+        texts: Sequence[Any],
         tags: Sequence[Collection[str]],
         *,
+        modality: Modality = "text",
         encoder: str | Encoder | Embeddings = "auto",
         model: ModelName = "auto",
         calibration: CalibrationName = "temperature",
@@ -62,8 +64,9 @@ class MultiLabelScorer(BaseScorer):
         """Fit one head for each tag on the same vectors.
 
         Args:
-            texts: The examples, or pairs of texts.
+            texts: The examples: texts, pairs of texts, or images.
             tags: The tags of each example, such as ``[["billing", "urgent"], []]``.
+            modality: What the examples are, "text" or "image".
             encoder: See `SmallModelScorer.fit`, as the arguments below.
             model: The members of each head.
             calibration: Calibration of each head's confidence.
@@ -85,9 +88,9 @@ class MultiLabelScorer(BaseScorer):
                 n, of = sum(column), len(column)
                 msg = f"Got {n} of {of} examples with the tag {tag!r} but expected two with it, and two without"
                 raise TrainingDataError(msg)
-        rows, _, _ = check_examples(texts, next(iter(has.values())))
+        rows, _, _ = check_examples(texts, next(iter(has.values())), modality=modality)
         copies = Copies.find(rows, [tuple(sorted(given)) for given in sets])
-        batch = TextBatch.reading(rows, as_encoder(encoder, device=device))
+        batch = TextBatch.reading(rows, as_encoder(encoder, device=device, modality=modality))
         heads = {
             tag: EnsembleClassifier.fit(
                 rows,
@@ -103,7 +106,7 @@ class MultiLabelScorer(BaseScorer):
             for tag, column in has.items()
         }
         joint = _joint(heads, has, np.unique(copies.copy_of))
-        return cls(heads=heads, joint=joint, training_rows=copies.rows, input_key=input_key)
+        return cls(heads=heads, joint=joint, training_rows=copies.rows, modality=modality, input_key=input_key)
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from dsplus_chains.calibration.joint import JointConfidence
 from dsplus_chains.calibration.tolerance import ErrorSpread
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import InvalidInputError, Prediction, TrainingDataError, is_missing, shown
 from dsplus_chains.scoring.base_scorer import BaseScorer
@@ -72,10 +73,11 @@ class NumberScorer(BaseScorer):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str] | Sequence[tuple[str, str]],
+        texts: Sequence[Any],
         values: Sequence[float],
         *,
         tolerance: float,
+        modality: Modality = "text",
         encoder: str | Encoder | Embeddings = "auto",
         device: str | None = None,
         input_key: InputKey = "input",
@@ -85,9 +87,10 @@ class NumberScorer(BaseScorer):
         Copies of a text are held out together, and each text counts once for the confidence.
 
         Args:
-            texts: The examples, or pairs of texts. See `SmallModelScorer.fit`.
+            texts: The examples: texts, pairs of texts, or images. See `SmallModelScorer.fit`.
             values: As many numbers.
             tolerance: Largest error that counts as right, in the unit of the values. 0 asks for the exact number.
+            modality: What the examples are, "text" or "image".
             encoder: See `SmallModelScorer.fit`, as the arguments below.
             device: Device of the encoder.
             input_key: The key of a dict under which the text will be.
@@ -95,13 +98,13 @@ class NumberScorer(BaseScorer):
         Raises:
             TrainingDataError: Lengths differ, something is no text or number, or there are too few examples.
         """
-        rows, truths = _checked(texts, values)
+        rows, truths = _checked(texts, values, modality)
         copies = Copies.find(rows, truths.tolist())
         judged = np.unique(copies.copy_of)
         if len(judged) < ENOUGH:
             msg = f"Got {len(judged)} different examples but expected {ENOUGH} or more, to tell how large errors are"
             raise TrainingDataError(msg)
-        batch = TextBatch.reading(rows, as_encoder(encoder, device=device))
+        batch = TextBatch.reading(rows, as_encoder(encoder, device=device, modality=modality))
         vectors = batch.vectors.astype(np.float64)
         folds = {"cv": GroupKFold(FOLDS), "groups": copies.copy_of}
         said = cross_val_predict(_linear(), vectors, truths, **folds)
@@ -120,6 +123,7 @@ class NumberScorer(BaseScorer):
             curve=JointConfidence.fit(raw[:, None], np.abs(known - answers) <= tolerance),
             tolerance=tolerance,
             training_rows=copies.rows,
+            modality=modality,
             input_key=input_key,
         )
 
@@ -171,13 +175,13 @@ def _linear() -> Pipeline:
     return make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(0, 5, 11)))
 
 
-def _checked(texts: Any, values: Any) -> tuple[list[str], NDArray[np.float64]]:
-    """The texts and the numbers.
+def _checked(texts: Any, values: Any, modality: Modality) -> tuple[list[str], NDArray[np.float64]]:
+    """The examples and the numbers.
 
     Raises:
         TrainingDataError: Lengths differ, or something is no text or number.
     """
-    rows, told = read_examples(texts, values, "values")
+    rows, told = read_examples(texts, values, "values", modality=modality)
     for row, value in enumerate(told):
         is_number = not is_missing(value) and not isinstance(value, (str, bytes, bool, np.bool_))
         if not is_number or not np.isfinite(float(value)):

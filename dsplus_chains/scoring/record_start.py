@@ -68,19 +68,12 @@ def start_record(value: Any, *, input_key: InputKey, pairs: bool | None = None) 
     """
     if isinstance(value, Mapping):
         keys = (input_key,) if isinstance(input_key, str) else input_key
-        if missing := [key for key in keys if key not in value]:
-            msg = f"Got {what_came(value)} but expected the text under {missing[0]!r}. Name its key with input_key=..."
-            raise InvalidInputError(msg)
+        for key in keys:
+            check_key(value, key, "text")
         found = value[input_key] if isinstance(input_key, str) else tuple(value[key] for key in keys)
         where = f"{input_key!r}: "
         text = _as_input(found, where, pairs)
-        taken = [key for key in _OURS if key in value]
-        if taken and not isinstance(value.get("prediction"), Prediction):
-            msg = (
-                f"Got a dict with the keys {taken}, which are where the record keeps what the chain finds out. Rename "
-                "yours, so that they are not lost"
-            )
-            raise InvalidInputError(msg)
+        check_own_keys(value)
         if "input" in value and value["input"] is not found and value["input"] != text:
             msg = (
                 f"Got a dict that holds one text under {input_key!r} and another under 'input', which is where the "
@@ -93,6 +86,32 @@ def start_record(value: Any, *, input_key: InputKey, pairs: bool | None = None) 
         return _checked(record, where)
     text = _as_input(value, "", pairs)
     return _checked({"input": text} if isinstance(value, str) else {"input": text, "called_with": value}, "")
+
+
+def check_key(value: Mapping[Any, Any], key: str, what: str) -> None:
+    """Refuse a dict without the key of what is scored.
+
+    Raises:
+        InvalidInputError: The key is missing.
+    """
+    if key not in value:
+        msg = f"Got {what_came(value)} but expected the {what} under {key!r}. Name its key with input_key=..."
+        raise InvalidInputError(msg)
+
+
+def check_own_keys(value: Mapping[Any, Any]) -> None:
+    """Refuse a dict that is no record of a chain, but has the keys of one.
+
+    Raises:
+        InvalidInputError: It has some.
+    """
+    taken = [key for key in _OURS if key in value]
+    if taken and not isinstance(value.get("prediction"), Prediction):
+        msg = (
+            f"Got a dict with the keys {taken}, which are where the record keeps what the chain finds out. Rename "
+            "yours, so that they are not lost"
+        )
+        raise InvalidInputError(msg)
 
 
 def with_prediction(record: dict[str, Any], prediction: Prediction) -> dict[str, Any]:

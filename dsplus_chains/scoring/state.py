@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors.numpy import load, save
 
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import (
     BundleError,
     Labels,
@@ -51,6 +52,7 @@ class StoredClassifier(Stored):
     encoder: str
     encoder_recipe: dict[str, Any] | None
     pairs: bool = False  # missing where single texts are read
+    modality: Modality = "text"  # missing where texts are read
     members: list[StoredMember] = Field(min_length=1, max_length=100)
     calibration: dict[str, Any] | None = None
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.encoding.image_reading import read_image
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import (
     InvalidInputError,
     TextPair,
@@ -28,12 +30,15 @@ from dsplus_chains.schema import (
 )
 
 
-def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[str], tuple[Any, ...], NDArray[np.int64]]:
+def check_examples(
+    texts: Sequence[Any], labels: Sequence[Any], *, modality: Modality = "text"
+) -> tuple[list[str], tuple[Any, ...], NDArray[np.int64]]:
     """The texts as a list, the labels in order of first appearance, and each row's class number.
 
     Args:
         texts: See `read_inputs`.
         labels: As many labels, all of one type.
+        modality: What the examples are.
 
     Raises:
         TrainingDataError: Lengths differ, or something is no text or label. Or there is a single class, or a class has
@@ -43,7 +48,7 @@ def check_examples(texts: Sequence[Any], labels: Sequence[Any]) -> tuple[list[st
         >>> check_examples(["a", "b", "c", "d"], ["x", "y", "x", "y"])[1:]
         (('x', 'y'), array([0, 1, 0, 1]))
     """
-    rows, told = read_examples(texts, labels, "labels")
+    rows, told = read_examples(texts, labels, "labels", modality=modality)
     given = [as_cell(label) for label in told]
     if wrong := [row for row, label in enumerate(given) if not _is_label(label)]:
         # A gap turns a column of integers into floats, so a gap is named before anything else.
@@ -77,13 +82,14 @@ def check_choice(setting: str, value: Any, known: Collection[str]) -> None:
         raise TrainingDataError(msg)
 
 
-def read_examples(texts: Any, targets: Any, what: str) -> tuple[list[str], list[Any]]:
+def read_examples(texts: Any, targets: Any, what: str, *, modality: Modality = "text") -> tuple[list[str], list[Any]]:
     """The texts of examples, and what they are to teach.
 
     Args:
         texts: See `read_inputs`.
         targets: A column with as many cells.
         what: Name of that column, for errors.
+        modality: What the examples are.
 
     Raises:
         TrainingDataError: One is no such column, or their lengths differ.
@@ -93,29 +99,33 @@ def read_examples(texts: Any, targets: Any, what: str) -> tuple[list[str], list[
         (['a', 'b'], [1.5, 2])
     """
     try:
-        rows, told = read_inputs(texts), column_of(targets, what)
+        rows, told = read_inputs(texts, modality=modality), column_of(targets, what)
     except InvalidInputError as error:
         raise TrainingDataError(str(error)) from error
     if len(rows) != len(told):
-        msg = f"Got {len(rows)} texts and {len(told)} {what} but expected as many of one as of the other"
+        msg = f"Got {len(rows)} {modality}s and {len(told)} {what} but expected as many of one as of the other"
         raise TrainingDataError(msg)
     return rows, told
 
 
-def read_inputs(texts: Any, *, may_be_empty: bool = False) -> list[str]:
-    """The texts of examples, or their pairs of texts.
+def read_inputs(texts: Any, *, may_be_empty: bool = False, modality: Modality = "text") -> list[str]:
+    """The texts of examples, or their pairs of texts, or their images.
 
     Args:
         texts: A list of strings, an array, or a column of a data frame. Or a list of pairs, or a table of two columns.
         may_be_empty: Whether a text may be empty. A small model cannot learn from it, but a prompt can show it.
+        modality: What the examples are. Images are a list, a column, or an array of shape [n, h, w] or [n, h, w, 3].
 
     Raises:
-        InvalidInputError: It is no column. Or something in it is no text, or is empty. Or only some rows are pairs.
+        InvalidInputError: It is no column. Or something in it is no text or image, or is empty. Or only some rows are
+            pairs.
 
     Example:
         >>> [pair.second for pair in read_inputs([("Where?", "Here."), ("When?", "Today.")])]
         ['Here.', 'Today.']
     """
+    if modality == "image":
+        return _read_images(texts)
     is_table = len(getattr(texts, "shape", ())) == 2 and texts.shape[1] == 2
     given = np.asarray(texts).tolist() if is_table else column_of(texts, "texts")
     pairs = [as_pair(text) for text in given]
@@ -132,6 +142,18 @@ def read_inputs(texts: Any, *, may_be_empty: bool = False) -> list[str]:
             raise InvalidInputError(msg)
         check_sound(text, where=f"texts[{row}]=")
     return [text if isinstance(text, TextPair) else as_label(text) for text in rows]
+
+
+def _read_images(images: Any) -> list[str]:
+    is_stack = len(getattr(images, "shape", ())) > 2
+    found: list[str] = []
+    for row, image in enumerate(images if is_stack else column_of(images, "images")):
+        try:
+            found.append(read_image(image))
+        except InvalidInputError as error:
+            msg = f"{error}; it is in images[{row}]"
+            raise InvalidInputError(msg) from error
+    return found
 
 
 def _is_label(value: Any) -> bool:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from dsplus_chains.chain import data_shunt
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
@@ -87,9 +88,10 @@ class Bundle(OnHub):
     @classmethod
     def fit(
         cls,
-        texts: Sequence[str] | Sequence[tuple[str, str]],
+        texts: Sequence[Any],
         labels: Sequence[Any],
         *,
+        modality: Modality = "text",
         encoder: str | Encoder | Embeddings = "auto",
         head: HeadName = "mlp",
         copies: int = 1,
@@ -101,12 +103,14 @@ class Bundle(OnHub):
         """Fit a small model on labelled examples. Keep the examples, to show some to the large model.
 
         Args:
-            texts: The texts of the examples, or pairs of texts.
-            labels: One label for each text.
+            texts: The examples: texts, pairs of texts, or images.
+            labels: One label for each example.
+            modality: What the examples are, "text" or "image".
             encoder: The encoder of the small model. See `SmallModelScorer.fit`, as the next two.
             head: The network among its members.
             copies: Number of such networks.
-            keep_examples: Whether the bundle keeps the texts, so that some can be shown to the large model.
+            keep_examples: Whether the bundle keeps the texts, so that some can be shown to the large model. Images are
+                never kept.
             seed: Seed of all random draws.
             metadata: Where the examples come from, as plain data.
             **settings: Settings of the task. See `LabelTask`.
@@ -115,9 +119,11 @@ class Bundle(OnHub):
             TrainingDataError: The examples cannot train a classifier.
             BundleError: The settings do not fit these labels.
         """
-        scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, head=head, copies=copies, seed=seed)
-        rows = read_inputs(texts)
-        if keep_examples:
+        scorer = SmallModelScorer.fit(
+            texts, labels, modality=modality, encoder=encoder, head=head, copies=copies, seed=seed
+        )
+        rows = read_inputs(texts, modality=modality)
+        if keep_examples and modality == "text":
             settings["examples"] = ExemplarSelector.fit(
                 rows,
                 labels,

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dsplus_chains.encoding.image_reading import read_image
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.prompting.alike import labels_alike
 from dsplus_chains.schema import (
+    ImageInput,
+    InvalidInputError,
     as_cell,
     brief_repr,
     each_once,
@@ -24,6 +28,7 @@ from dsplus_chains.tables.delimiters import delimiter_hint
 from dsplus_chains.tables.file_rows import Row, Rows
 from dsplus_chains.tables.table_error import TableError
 
+_A = {"text": "a text", "image": "the path of an image"}
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 
 
@@ -45,31 +50,53 @@ class Table:
     rows: Rows
     typed: bool
 
-    def texts(self, column: str, *, empty: Literal["refuse", "keep"] = "refuse") -> list[str]:
-        """The texts in a column.
+    def texts(
+        self, column: str, *, empty: Literal["refuse", "keep"] = "refuse", modality: Modality = "text"
+    ) -> list[str]:
+        """The texts in a column, or the images whose paths are there, relative to the table.
 
         Raises:
-            TableError: There is no such column, or a cell is empty or holds no text.
+            TableError: There is no such column, or a cell is empty or holds no text, or no image.
         """
-        return list(self.each_text(column, empty=empty))
+        return list(self.each_text(column, empty=empty, modality=modality))
 
-    def each_text(self, column: str, *, empty: Literal["refuse", "keep"] = "refuse") -> Iterator[str]:
+    def each_text(
+        self, column: str, *, empty: Literal["refuse", "keep"] = "refuse", modality: Modality = "text"
+    ) -> Iterator[str]:
         """The texts in a column, one at a time. See `texts`."""
         self.check_column(column)
         for number, row in enumerate(self.rows, start=1):
-            yield self.text_of(number, row, column, empty=empty)
+            yield self.text_of(number, row, column, empty=empty, modality=modality)
 
-    def text_of(self, number: int, row: Row, column: str, *, empty: Literal["refuse", "keep"] = "refuse") -> str:
+    def text_of(
+        self,
+        number: int,
+        row: Row,
+        column: str,
+        *,
+        empty: Literal["refuse", "keep"] = "refuse",
+        modality: Modality = "text",
+    ) -> str:
         """The text in one row, which has this number. See `texts`."""
         text = row.get(column)
         if empty == "keep" and is_missing(text):
             return ""
-        if not isinstance(text, str) or is_missing(text):
-            got = "an empty cell" if is_missing(text) else f"{shown(text)} ({type(text).__name__})"
+        if is_missing(text):
+            raise self._error(number, column, f"got an empty cell but expected {_A[modality]}; fix or drop the row")
+        if modality == "image":
+            return self._image_of(number, column, text)
+        if not isinstance(text, str):
+            got = f"{shown(text)} ({type(text).__name__})"
             raise self._error(number, column, f"got {got} but expected a text; fix or drop the row")
         if not is_sound(text):
             raise self._error(number, column, "got half a surrogate pair, which is no text; fix or drop the row")
         return text
+
+    def _image_of(self, number: int, column: str, cell: Any) -> ImageInput:
+        try:
+            return read_image(cell, beside=self.path.parent)
+        except InvalidInputError as error:
+            raise self._error(number, column, f"{error}; fix or drop the row") from error
 
     def labels(self, column: str, *, known: Sequence[Any] | None = None) -> list[Any]:
         """The labels in a column.
