@@ -27,7 +27,7 @@ help:
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) --editable '.[agents,code,local,report,notebooks,dev]'
+	$(PIP) --editable '.[agents,code,fast,local,report,notebooks,dev]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.

@@ -9,21 +9,31 @@ from langchain_core.embeddings import Embeddings
 
 from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
 from dsplus_chains.encoding.encoder import Encoder, Recipe
-from dsplus_chains.encoding.recipes import AnyRecipe, SentenceRecipe, UnionRecipe, read_recipe
+from dsplus_chains.encoding.recipes import AnyRecipe, LanguageModelRecipe, QuantizedRecipe, UnionRecipe, read_recipe
 from dsplus_chains.schema import BundleError, InvalidInputError, describe_error, shorten, shown, what_came
 
+FAST = "fast"
+"""The name of the default encoder in 8-bit integers."""
 
-def as_encoder(encoder: str | Encoder | Embeddings, *, device: str | None = None) -> Encoder:
+
+def as_encoder(encoder: str | Encoder | Embeddings, *, device: str | None = None, fast: bool = False) -> Encoder:
     """An encoder from any accepted form.
 
     Args:
-        encoder: A name or a folder that sentence-transformers loads, or "auto" for the default encoder. It may also be
-            a LangChain `Embeddings`. An encoder stays as it is.
-        device: Device of a model that is loaded. None takes the best one available.
+        encoder: A name or a folder that sentence-transformers loads, or "auto" for the default encoder. "fast" is the
+            default encoder in 8-bit integers. It may also be a LangChain `Embeddings`. An encoder stays as it is.
+        device: Device of a model that is loaded. None takes the best one available. One in 8-bit integers is always on
+            the processor.
+        fast: Whether a model that is loaded by name is brought to 8-bit integers.
 
     Raises:
         InvalidInputError: It is none of these.
+        ImportError: The model is to have 8-bit integers, and a package of the extra `fast` is missing.
     """
+    if isinstance(encoder, str) and (fast or encoder == FAST):
+        from dsplus_chains.encoding.quantized import QuantizedEncoder
+
+        return QuantizedEncoder.from_pretrained("auto" if encoder == FAST else encoder)
     if isinstance(encoder, str):
         from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy, so only when weights are loaded
 
@@ -62,20 +72,28 @@ def _load(recipe: AnyRecipe, **how: Any) -> Encoder:
         from dsplus_chains.encoding.union import EncoderUnion
 
         return EncoderUnion(encoders=[_load(part, **how) for part in recipe.encoders])
-    kind: Any
-    if isinstance(recipe, SentenceRecipe):  # imports are heavy, so only when weights are loaded
-        from dsplus_chains.encoding.sentence import SentenceEncoder
-
-        kind = SentenceEncoder
-    else:
-        from dsplus_chains.encoding.language_model import LanguageModelEncoder
-
-        kind = LanguageModelEncoder
     try:
-        made: Encoder = kind.from_pretrained(**dict(recipe), **how)
+        made: Encoder = _kind(recipe).from_pretrained(**dict(recipe), **how)
     except Exception as error:  # whatever is in the folder, or missing there
         advice = ", or let it be fetched with allow_download=True" if how["local_files_only"] else ""
         reason = shorten(describe_error(error), 300)
         msg = f"Got the encoder {shown(recipe.name)}, which cannot be loaded ({reason}); load with encoder={advice}"
         raise BundleError(msg) from error
     return made
+
+
+def _kind(recipe: AnyRecipe) -> Any:
+    """The class of an encoder. Imports are heavy, so only what is loaded is imported."""
+    match recipe:
+        case QuantizedRecipe():
+            from dsplus_chains.encoding.quantized import QuantizedEncoder
+
+            return QuantizedEncoder
+        case LanguageModelRecipe():
+            from dsplus_chains.encoding.language_model import LanguageModelEncoder
+
+            return LanguageModelEncoder
+        case _:
+            from dsplus_chains.encoding.sentence import SentenceEncoder
+
+            return SentenceEncoder

@@ -23,6 +23,10 @@ class SentenceRecipe(Stored, extra="forbid"):
     name: str = Field(min_length=1, max_length=4096)
 
 
+class QuantizedRecipe(SentenceRecipe, extra="forbid"):
+    """How a `QuantizedEncoder` is loaded."""
+
+
 class LanguageModelRecipe(Stored, extra="forbid"):
     """How a `LanguageModelEncoder` is loaded."""
 
@@ -40,8 +44,8 @@ class UnionRecipe:
     encoders: tuple[AnyRecipe, ...]
 
 
-Named = TypeVar("Named", SentenceRecipe, LanguageModelRecipe)
-AnyRecipe: TypeAlias = SentenceRecipe | LanguageModelRecipe | UnionRecipe
+Named = TypeVar("Named", SentenceRecipe, QuantizedRecipe, LanguageModelRecipe)
+AnyRecipe: TypeAlias = SentenceRecipe | QuantizedRecipe | LanguageModelRecipe | UnionRecipe
 
 
 def read_recipe(recipe: Mapping[str, Any], *, outside: Path | None = None, levels: int = 3) -> AnyRecipe:
@@ -61,6 +65,8 @@ def read_recipe(recipe: Mapping[str, Any], *, outside: Path | None = None, level
         match kind:
             case "sentence":
                 return _named(SentenceRecipe.model_validate(own), outside)
+            case "quantized":
+                return _named(QuantizedRecipe.model_validate(own), outside)
             case "language model":
                 return _named(LanguageModelRecipe.model_validate(own), outside)
             case "union":
