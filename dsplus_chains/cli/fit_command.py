@@ -28,6 +28,14 @@ def fit(
     encoder: Annotated[
         str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
     ] = "auto",
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="Make a small model that scores much faster on a processor. Its encoder has 8-bit integers, with the "
+            "extra `fast`. What its lexical model is sure of is not encoded.",
+        ),
+    ] = False,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +99,7 @@ def fit(
                 texts,
                 labels,
                 encoder=encoder if prompt is None else _language_model(encoder, prompt, reply),
+                model="fast" if fast else "auto",
                 keep_examples=examples,
                 seed=seed,
                 metadata={"file": data.name, "encoder": encoder},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import Prediction, ReadOnlyDict, Training, probability
+from dsplus_chains.schema import Prediction, ReadOnlyDict, Stage, Training, probability
 
 
 def predictions_of(
@@ -16,6 +16,7 @@ def predictions_of(
     table: NDArray[np.float64],
     ood_scores: Sequence[float | None],
     training: Sequence[Training | None],
+    stages: Sequence[Stage | None] | None = None,
 ) -> list[Prediction]:
     """The prediction of each row of a table of probabilities.
 
@@ -27,6 +28,7 @@ def predictions_of(
             label.
         ood_scores: Distance of each row from the training data. None if it is not known.
         training: How the model knows each row from its training.
+        stages: Which part of the model answered each row. None if it has one part.
 
     Raises:
         ValueError: A finite number is no probability.
@@ -42,6 +44,7 @@ def predictions_of(
     table = np.clip(table, 0, 1)
     bests: list[int] = np.where(known, table.argmax(axis=1), 0).tolist()
     is_known: Any = known.tolist()
+    stages = stages or [None] * len(bests)
     return [
         Prediction(
             label=labels[best],
@@ -49,8 +52,11 @@ def predictions_of(
             probabilities=ReadOnlyDict(zip(labels, row.tolist(), strict=True)),
             ood_score=ood_score,
             training=told,
+            stage=stage,
         )
         if is_sound
         else Prediction(label=None, training=told)  # the branch defers what has no confidence
-        for is_sound, best, row, ood_score, told in zip(is_known, bests, table, ood_scores, training, strict=True)
+        for is_sound, best, row, ood_score, told, stage in zip(
+            is_known, bests, table, ood_scores, training, stages, strict=True
+        )
     ]

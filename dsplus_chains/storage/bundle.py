@@ -17,6 +17,7 @@ from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
+from dsplus_chains.scoring.ensemble import ModelName
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.saved_place import SavedPlace
 from dsplus_chains.scoring.small_model import SmallModelScorer
@@ -90,6 +91,7 @@ class Bundle(OnHub):
         labels: Sequence[Any],
         *,
         encoder: str | Encoder | Embeddings = "auto",
+        model: ModelName = "auto",
         keep_examples: bool = True,
         seed: int = 0,
         metadata: Mapping[str, Any] | None = None,
@@ -101,6 +103,7 @@ class Bundle(OnHub):
             texts: The texts of the examples, or pairs of texts.
             labels: One label for each text.
             encoder: The encoder of the small model. See `SmallModelScorer.fit`.
+            model: The members of the small model. See there.
             keep_examples: Whether the bundle keeps the texts, so that some can be shown to the large model.
             seed: Seed of all random draws.
             metadata: Where the examples come from, as plain data.
@@ -110,7 +113,7 @@ class Bundle(OnHub):
             TrainingDataError: The examples cannot train a classifier.
             BundleError: The settings do not fit these labels.
         """
-        scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed)
+        scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, model=model, seed=seed)
         rows = read_inputs(texts)
         if keep_examples:
             settings["examples"] = ExemplarSelector.fit(
