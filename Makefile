@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-corpus bench-faults bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-web clean
+.PHONY: help demo test lint check floor bench bench-budget bench-corpus bench-fast bench-faults bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-learning TRAIN=train.csv DEV=dev.csv   what learning from a large model's answers is worth"
 	@echo "make bench-budget  how far 100 calls at once overspend a budget"
 	@echo "make bench-corpus  what a run over a large table needs: memory, and time with a slow server"
+	@echo "make bench-fast TRAIN=train.csv DEV=dev.csv   the fast small model beside the default one"
 	@echo "make bench-recording  what it costs a chain to record its decisions, and what a kill loses"
 	@echo "make bench-web  whether a chain in a web server blocks the event loop, and what sharing model calls gains"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
@@ -28,7 +29,7 @@ help:
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) --editable '.[agents,code,local,report,vision,notebooks,dev]'
+	$(PIP) --editable '.[agents,code,fast,local,report,vision,notebooks,dev]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.
@@ -67,6 +68,9 @@ bench-budget: .venv/dev
 
 bench-corpus: .venv/dev
 	$(BIN)/python tests/bench/corpus.py $(OPTIONS)
+
+bench-fast: .venv/dev
+	$(BIN)/python tests/bench/fast.py $(TRAIN) $(DEV) $(OPTIONS)
 
 bench-learning: .venv/dev
 	$(BIN)/python tests/bench/learning.py $(TRAIN) $(DEV) $(OPTIONS)

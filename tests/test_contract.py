@@ -8,7 +8,7 @@ import math
 import pickle
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
@@ -69,6 +69,9 @@ from dsplus_chains import (
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
 from dsplus_chains.schema import ModelChoice
+from dsplus_chains.scoring.early_exit import EarlyExit
+from dsplus_chains.scoring.members.lexical import LexicalMember
+from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.subtasks import ResultTemplate
 from dsplus_chains.verifying import Agreement, CodeTests, EntailmentVerifier, SchemaVerifier, SqlVerifier
 
@@ -157,6 +160,21 @@ def make_scorer():
 def make_micro_batching_scorer():
     scorer, counts = make_scorer()
     return scorer.micro_batching(8), counts
+
+
+def make_fast_scorer():
+    """One that answers "good phone" without its encoder, and encodes questions."""
+    encoder = TinyEncoder()
+    texts = [
+        f"{word} {thing} {number}" for word in ("good", "bad") for thing in ("phone", "price") for number in range(15)
+    ]
+    scorer = SmallModelScorer.fit(texts, ["positive"] * 30 + ["negative"] * 30, encoder=encoder)
+    lexical = next(member for member in scorer.classifier.members if isinstance(member, LexicalMember))
+    sure, unsure = np.exp(lexical.log_proba(TextBatch(["good phone", "is it good?"], encoder)).max(axis=1))
+    early = EarlyExit(weight=1.0, threshold=(sure + unsure) / 2, taken=0.5, novelties=np.linspace(0, 1, 60))
+    staged = replace(scorer.classifier, early_exit=early)
+    encoder.calls.clear()
+    return SmallModelScorer(labels=scorer.labels, classifier=staged, training_rows=scorer.training_rows), [encoder]
 
 
 def make_pair_scorer():
@@ -429,6 +447,7 @@ def make_decision_scorer():
 TEXT_INPUTS = ["good phone", "bad phone", "is it good?", "is it bad ?", {"input": "good", "id": 7}]
 CASES = {
     "SmallModelScorer": Case(make_scorer, TEXT_INPUTS, None, SmallModelScorer),
+    "fast SmallModelScorer": Case(make_fast_scorer, TEXT_INPUTS, None, SmallModelScorer),
     "micro-batching SmallModelScorer": Case(make_micro_batching_scorer, TEXT_INPUTS, None, SmallModelScorer),
     "SmallModelScorer of pairs": Case(
         make_pair_scorer,

@@ -54,6 +54,14 @@ def fit(
         Head, typer.Option(help="The small model's network. tests/bench/README.md tells what each is worth.")
     ] = Head.MLP,
     copies: Annotated[int, typer.Option(min=1, help="Number of such networks. Their logits are averaged.")] = 1,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="Make a small model that scores much faster on a processor. Its encoder has 8-bit integers, with the "
+            "extra `fast`. What its lexical model is sure of is not encoded.",
+        ),
+    ] = False,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +135,7 @@ def fit(
                 encoder=encoder if prompt is None else _language_model(encoder, prompt, reply),
                 head=head.value,
                 copies=copies,
+                model="fast" if fast else "auto",
                 keep_examples=examples,
                 seed=seed,
                 metadata={"file": data.name, "encoder": encoder},

@@ -10,27 +10,53 @@ from langchain_core.embeddings import Embeddings
 from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
 from dsplus_chains.encoding.encoder import Encoder, Recipe
 from dsplus_chains.encoding.modality import Modality, modality_of
-from dsplus_chains.encoding.recipes import AnyRecipe, ImageRecipe, SentenceRecipe, UnionRecipe, read_recipe
+from dsplus_chains.encoding.recipes import (
+    AnyRecipe,
+    ImageRecipe,
+    LanguageModelRecipe,
+    QuantizedRecipe,
+    SentenceRecipe,
+    UnionRecipe,
+    read_recipe,
+)
 from dsplus_chains.schema import BundleError, InvalidInputError, describe_error, shorten, shown, what_came
+
+FAST = "fast"
+"""The name of the default encoder in 8-bit integers."""
 
 
 def as_encoder(
-    encoder: str | Encoder | Embeddings, *, device: str | None = None, modality: Modality = "text"
+    encoder: str | Encoder | Embeddings,
+    *,
+    device: str | None = None,
+    modality: Modality = "text",
+    fast: bool = False,
 ) -> Encoder:
     """An encoder from any accepted form.
 
     Args:
-        encoder: A name or a folder that sentence-transformers loads, or "auto" for the default encoder. It may also be
-            a LangChain `Embeddings`. An encoder stays as it is.
-        device: Device of a model that is loaded. None takes the best one available.
+        encoder: A name or a folder that sentence-transformers loads, or "auto" for the default encoder. "fast" is the
+            default encoder in 8-bit integers. It may also be a LangChain `Embeddings`. An encoder stays as it is.
+        device: Device of a model that is loaded. None takes the best one available. One in 8-bit integers is always on
+            the processor.
         modality: What it is to read.
+        fast: Whether a model that is loaded by name is brought to 8-bit integers.
 
     Raises:
-        InvalidInputError: It is none of these, or reads something else.
+        InvalidInputError: It is none of these, or reads something else. Or it is to be fast, and reads images.
+        ImportError: The model is to have 8-bit integers, and a package of the extra `fast` is missing.
     """
+    fast = fast or (isinstance(encoder, str) and encoder == FAST)
+    if modality == "image" and fast:
+        msg = 'Got modality="image" and a fast model but expected one or the other; only models of texts are made fast'
+        raise InvalidInputError(msg)
+    if isinstance(encoder, str) and fast:
+        from dsplus_chains.encoding.quantized import QuantizedEncoder
+
+        return QuantizedEncoder.from_pretrained("auto" if encoder == FAST else encoder)
     if isinstance(encoder, str):
-        kind: Any = _image_encoder() if modality == "image" else _sentence_encoder()
-        loaded: Encoder = kind.from_pretrained(encoder, device=device)
+        named = ImageRecipe(name=encoder) if modality == "image" else SentenceRecipe(name=encoder)
+        loaded: Encoder = _kind(named).from_pretrained(encoder, device=device)
         return loaded
     if modality_of(encoder) != modality:
         advice = "give an ImageEncoder" if modality == "image" else 'say modality="image" where images are read'
@@ -73,17 +99,8 @@ def _load(recipe: AnyRecipe, **how: Any) -> Encoder:
         from dsplus_chains.encoding.union import EncoderUnion
 
         return EncoderUnion(encoders=[_load(part, **how) for part in recipe.encoders])
-    kind: Any
-    if isinstance(recipe, SentenceRecipe):
-        kind = _sentence_encoder()
-    elif isinstance(recipe, ImageRecipe):
-        kind = _image_encoder()
-    else:
-        from dsplus_chains.encoding.language_model import LanguageModelEncoder
-
-        kind = LanguageModelEncoder
     try:
-        made: Encoder = kind.from_pretrained(**dict(recipe), **how)
+        made: Encoder = _kind(recipe).from_pretrained(**dict(recipe), **how)
     except Exception as error:  # whatever is in the folder, or missing there
         advice = ", or let it be fetched with allow_download=True" if how["local_files_only"] else ""
         reason = shorten(describe_error(error), 300)
@@ -92,13 +109,22 @@ def _load(recipe: AnyRecipe, **how: Any) -> Encoder:
     return made
 
 
-def _sentence_encoder() -> type[Encoder]:
-    from dsplus_chains.encoding.sentence import SentenceEncoder  # heavy, so only when weights are loaded
+def _kind(recipe: AnyRecipe) -> Any:
+    """The class of an encoder. Imports are heavy, so only what is loaded is imported."""
+    match recipe:
+        case ImageRecipe():
+            from dsplus_chains.encoding.image import ImageEncoder
 
-    return SentenceEncoder
+            return ImageEncoder
+        case QuantizedRecipe():
+            from dsplus_chains.encoding.quantized import QuantizedEncoder
 
+            return QuantizedEncoder
+        case LanguageModelRecipe():
+            from dsplus_chains.encoding.language_model import LanguageModelEncoder
 
-def _image_encoder() -> type[Encoder]:
-    from dsplus_chains.encoding.image import ImageEncoder
+            return LanguageModelEncoder
+        case _:
+            from dsplus_chains.encoding.sentence import SentenceEncoder
 
-    return ImageEncoder
+            return SentenceEncoder

@@ -29,6 +29,10 @@ class ImageRecipe(Stored, extra="forbid"):
     name: str = Field(min_length=1, max_length=4096)
 
 
+class QuantizedRecipe(SentenceRecipe, extra="forbid"):
+    """How a `QuantizedEncoder` is loaded."""
+
+
 class LanguageModelRecipe(Stored, extra="forbid"):
     """How a `LanguageModelEncoder` is loaded."""
 
@@ -46,8 +50,8 @@ class UnionRecipe:
     encoders: tuple[AnyRecipe, ...]
 
 
-Named = TypeVar("Named", SentenceRecipe, ImageRecipe, LanguageModelRecipe)
-AnyRecipe: TypeAlias = SentenceRecipe | ImageRecipe | LanguageModelRecipe | UnionRecipe
+Named = TypeVar("Named", SentenceRecipe, QuantizedRecipe, ImageRecipe, LanguageModelRecipe)
+AnyRecipe: TypeAlias = SentenceRecipe | QuantizedRecipe | ImageRecipe | LanguageModelRecipe | UnionRecipe
 
 
 def read_recipe(recipe: Mapping[str, Any], *, outside: Path | None = None, levels: int = 3) -> AnyRecipe:
@@ -69,6 +73,8 @@ def read_recipe(recipe: Mapping[str, Any], *, outside: Path | None = None, level
                 return _named(SentenceRecipe.model_validate(own), outside)
             case "image":
                 return _named(ImageRecipe.model_validate(own), outside)
+            case "quantized":
+                return _named(QuantizedRecipe.model_validate(own), outside)
             case "language model":
                 return _named(LanguageModelRecipe.model_validate(own), outside)
             case "union":

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
-from dsplus_chains.encoding.windows import pieces_of, pool
+from dsplus_chains.encoding.windows import cut, pool
 from dsplus_chains.schema import brief_repr
 
 AUTO = "auto"
@@ -35,6 +35,20 @@ def resolve(name: str) -> str:
     folders = [] if spec is None else [Path(place) for place in spec.submodule_search_locations or ()]
     found = (config.parent for folder in folders for config in sorted(folder.rglob("modules.json")))
     return str(next(found, HUB_NAME))
+
+
+def load_model(name: str, *, device: str | None, local_files_only: bool) -> SentenceTransformer:
+    """A sentence-transformers model by name. Code that a model brings is never run.
+
+    Args:
+        name: "auto", a hub name, or a folder.
+        device: Device of the model. None takes the best one available.
+        local_files_only: Whether to take what is on this machine, and never ask the hub.
+    """
+    with no_progress_bar():
+        return SentenceTransformer(
+            resolve(name), device=device, local_files_only=local_files_only, trust_remote_code=False
+        )
 
 
 @brief_repr
@@ -78,10 +92,7 @@ class SentenceEncoder(Locked):
             batch_size: Number of pieces of text that go through the model at a time. None suits the device.
             local_files_only: Whether to take what is on this machine, and never ask the hub.
         """
-        with no_progress_bar():
-            model = SentenceTransformer(
-                resolve(name), device=device, local_files_only=local_files_only, trust_remote_code=False
-            )
+        model = load_model(name, device=device, local_files_only=local_files_only)
         return cls(model=model, name=name, batch_size=batch_size)
 
     @property
@@ -99,14 +110,7 @@ class SentenceEncoder(Locked):
         if isinf(longest) or not hasattr(tokenizer, "is_fast"):  # no window, or no Hugging Face tokenizer to cut with
             return self._vectors(texts)
         window = longest - tokenizer.num_special_tokens_to_add()
-        pieces: list[str] = []
-        weights: list[int] = []
-        owners: list[int] = []
-        for row, text in enumerate(texts):
-            cut, sizes = pieces_of(text, tokenizer, window, self.max_pieces)
-            pieces += cut
-            weights += sizes
-            owners += [row] * len(cut)
+        pieces, weights, owners = cut(texts, tokenizer, window, self.max_pieces)
         vectors = self._vectors(pieces)
         return vectors if len(pieces) == len(texts) else pool(vectors, owners, weights, len(texts))
 

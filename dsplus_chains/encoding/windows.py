@@ -37,6 +37,23 @@ def pieces_of(text: str, tokenizer: Any, window: int, most: int) -> tuple[list[s
     return [text[span[0][0] : span[-1][1]] for span in spans], [len(span) for span in spans]
 
 
+def cut(texts: Sequence[str], tokenizer: Any, window: int, most: int) -> tuple[list[str], list[int], list[int]]:
+    """Cut several texts; see `pieces_of`.
+
+    Returns:
+        All pieces, the number of tokens of each, and the number of the text that each is from.
+    """
+    pieces: list[str] = []
+    weights: list[int] = []
+    owners: list[int] = []
+    for row, text in enumerate(texts):
+        own, sizes = pieces_of(text, tokenizer, window, most)
+        pieces += own
+        weights += sizes
+        owners += [row] * len(own)
+    return pieces, weights, owners
+
+
 def pool(
     vectors: NDArray[np.float32], owners: Sequence[int], weights: Sequence[int], count: int
 ) -> NDArray[np.float32]:

@@ -141,6 +141,8 @@ def _examples(bundle: Bundle) -> tuple[list[str], list[Label]]:
 
 def _model_of(scorer: SmallModelScorer) -> ModelName:
     """The members of a small model. One of few examples is linear, but need not stay so."""
+    if scorer.classifier.early_exit is not None:
+        return "fast"
     alone = {member.kind for member in scorer.classifier.members} <= {"linear", "likeness"}
     return "linear" if alone and scorer.held_out is not None else "auto"
 

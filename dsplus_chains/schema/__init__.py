@@ -58,6 +58,7 @@ from dsplus_chains.schema.pairs import as_pairs as as_pairs
 from dsplus_chains.schema.pairs import from_pairs as from_pairs
 from dsplus_chains.schema.prediction import Confidence as Confidence
 from dsplus_chains.schema.prediction import Prediction as Prediction
+from dsplus_chains.schema.prediction import Stage as Stage
 from dsplus_chains.schema.prediction import Training as Training
 from dsplus_chains.schema.prediction import canonical_text as canonical_text
 from dsplus_chains.schema.probabilities import ROUNDING as ROUNDING

@@ -64,6 +64,10 @@ Training: TypeAlias = Literal["seen", "out_of_fold", "copy"]
 copy of the input, which counts already."""
 
 
+Stage: TypeAlias = Literal["early", "whole"]
+"""Which part of a small model answered. "early": its lexical member alone, which was sure. "whole": all members."""
+
+
 class Prediction(Value):
     """A small model's answer to one input.
 
@@ -80,6 +84,7 @@ class Prediction(Value):
         ood_score: Distance of the input from the small model's training data, at least 0. None if the model does not
             say.
         training: How the small model knows the input from its training; see `Training`. None if it does not.
+        stage: Which part of the small model answered; see `Stage`. None for a model without an early exit.
 
     Raises:
         pydantic.ValidationError: A probability is outside [0, 1], or a label is no string, integer or boolean.
@@ -99,6 +104,7 @@ class Prediction(Value):
     probabilities: Annotated[Mapping[Any, Any] | None, PlainSerializer(_dumped)] = None
     ood_score: Annotated[float | None, BeforeValidator(_distance)] = None
     training: Training | None = None
+    stage: Stage | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -17,26 +16,25 @@ from dsplus_chains.encoding.encoder import Encoder, recipe_of
 from dsplus_chains.encoding.modality import PROBE, Modality, modality_of, probe_of
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import TextPair, TrainingDataError, brief_repr
+from dsplus_chains.scoring.early_exit import EarlyExit
 from dsplus_chains.scoring.member_report import MemberReport
-from dsplus_chains.scoring.members.head import Targets
+from dsplus_chains.scoring.members.fitting import fit_member, views_of
 from dsplus_chains.scoring.members.heads import HEADS, HeadName, with_head
 from dsplus_chains.scoring.members.lessons import Lessons
 from dsplus_chains.scoring.members.lexical import LexicalFeatures, LexicalMember
-from dsplus_chains.scoring.members.likeness import LikenessMember, measures_of
 from dsplus_chains.scoring.members.linear import LinearMember
 from dsplus_chains.scoring.members.member import Arrays, Member, TextBatch
 from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows, mix, mixing_weights
 from dsplus_chains.scoring.members.neighbors import NeighborMember
-from dsplus_chains.scoring.members.steps import Steps
+from dsplus_chains.scoring.members.novelty import own_novelties
 from dsplus_chains.scoring.soft_rows import SoftRows
+from dsplus_chains.scoring.table_predictions import Scores
 from dsplus_chains.scoring.training_examples import check_choice
 
-KINDS: tuple[type[Member], ...] = (LinearMember, *HEADS.values(), LexicalMember, NeighborMember, LikenessMember)
-MEMBERS = {member.kind: member for member in KINDS}
-ModelName: TypeAlias = Literal["auto", "linear"]
+ModelName: TypeAlias = Literal["auto", "linear", "fast"]
 MODELS: dict[ModelName, tuple[str, ...]] = {
     "linear": ("linear",),
-    "auto": ("linear", "mlp", "lexical", "neighbors"),
+    **dict.fromkeys(("auto", "fast"), ("linear", "mlp", "lexical", "neighbors")),
 }
 """The members of each model. For images, the lexical member is left out."""
 
@@ -51,10 +49,6 @@ ENOUGH = 50
 
 CAUTIOUS = 0.01
 """The head's penalty (as `C`) where nothing can calibrate it. It is strong, so the head is not too sure of itself."""
-
-VIEW_PENALTY = 0.01
-"""The penalty (as `C`) of a head on one of several vectors of an encoder. It is strong because hidden states are wide,
-and much in them is not about the task."""
 
 
 @brief_repr
@@ -75,6 +69,8 @@ class EnsembleClassifier:
             from each fold's members, and last from those of the fit on all rows. None without such rows.
         own_distances: Distances of the training examples from one another, rising, as `NeighborMember` measures them.
             None without such a member.
+        early_exit: When the lexical member answers alone. What is out of fold or foreseen comes from both stages. None
+            if there is one stage.
     """
 
     encoder: Encoder
@@ -86,6 +82,7 @@ class EnsembleClassifier:
     judged: NDArray[np.int64] | None = None
     foreseen: Logs | None = None
     own_distances: NDArray[np.float64] | None = None
+    early_exit: EarlyExit | None = None
 
     @classmethod
     def fit(
@@ -114,7 +111,7 @@ class EnsembleClassifier:
             targets: The class number of each example.
             n_classes: Number of classes.
             encoder: Encoder of the texts. It is not changed.
-            model: Name of the set of members; see `MODELS`.
+            model: Name of the set of members; see `MODELS`. With "fast" there is an early exit too.
             head: Name of the network among them; see `HEADS`.
             copies: Number of networks that are averaged.
             calibration: Calibration of the out-of-fold predictions, on top of the mixture's temperature.
@@ -148,7 +145,7 @@ class EnsembleClassifier:
             only = LinearMember.fit(batch.vectors, targets, n_classes, c=CAUTIOUS)
             report = MemberReport.of(only, weight=1.0)
             return cls(encoder=encoder, members=(only,), weights=np.ones(1), reports=(report,))
-        views = _views(encoder)
+        views = views_of(encoder)
         names = _suiting(names, encoder)
         plan = [(name, view) for name in names for view in (views if name == "linear" else (None,))]
         features = None
@@ -165,7 +162,7 @@ class EnsembleClassifier:
         )
         unseen = np.empty(0, dtype=np.int64) if soft is None else len(texts) + soft.foreseen
         fits = [
-            lessons.cross_fit(partial(_fit, name, batch, features, view, seed, copies, n_classes), batch, unseen)
+            lessons.cross_fit(partial(fit_member, name, batch, features, view, seed, copies, n_classes), batch, unseen)
             for name, view in plan
         ]
         logs, beliefs, members = zip(*fits, strict=True)
@@ -182,6 +179,16 @@ class EnsembleClassifier:
         )
         near = _near(members)
         mixed, foreseen = mix(logs, weights), mix(beliefs, weights)
+        distances = None if near is None else np.sort(near.own_distances())
+        early = None
+        if model == "fast":
+            alone = next(number for number, (name, _) in enumerate(plan) if name == "lexical")
+            novelties = own_novelties([texts[row] for row in judged])
+            early = EarlyExit.fit(fair[alone], mixed[judged], known, novelties)
+            mixed, foreseen = early.merged(logs[alone], mixed), early.merged(beliefs[alone], foreseen)
+            if early.answers_all:
+                members, weights, distances = (members[alone],), np.array([early.weight]), early.novelties
+                reports = (replace(reports[alone], weight=early.weight),)
         calibrator = None if calibration == "temperature" else CALIBRATIONS[calibration](np.exp(mixed[judged]), known)
         if calibrator is not None:
             mixed = calibrator.apply_log(mixed)
@@ -195,22 +202,44 @@ class EnsembleClassifier:
             out_of_fold=mixed,
             judged=judged,
             foreseen=foreseen if len(unseen) else None,
-            own_distances=None if near is None else np.sort(near.own_distances()),
+            own_distances=distances,
+            early_exit=early,
         )
 
-    def predict(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Class probabilities of shape [n texts, classes], and each text's distance from the training examples.
-
-        It needs one encode, however many members there are. The distances are None if no member looks for neighbours.
-        """
+    def predict(self, texts: Sequence[str]) -> Scores:
+        """What the members say of texts. It needs one encode at most, however many members there are."""
         return self.predict_batch(TextBatch(texts, self.encoder))
 
-    def predict_batch(self, batch: TextBatch) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    def predict_batch(self, batch: TextBatch) -> Scores:
         """The same for texts whose vectors may be known, where several classifiers share them."""
-        logs = mix([member.log_proba(batch) for member in self.members], self.weights)
-        probabilities = np.exp(logs if self.calibrator is None else self.calibrator.apply_log(logs))
+        if self.early_exit is None:
+            logs, distances = self._said(batch)
+            return Scores(self._calibrated(logs), distances)
+        lexical = next(member for member in self.members if isinstance(member, LexicalMember))
+        told = lexical.log_proba(batch)
+        logs = self.early_exit.logs(told)
+        early = self.early_exit.stands(logs)
+        distances = None
+        if self.own_distances is not None:
+            distances = self.early_exit.distances(lexical.novelties(batch), self.own_distances)
+        rest = np.flatnonzero(~early)
+        if len(rest):
+            logs[rest], further = self._said(batch.part(rest), told[rest])
+            if distances is not None and further is not None:
+                distances[rest] = further
+        return Scores(self._calibrated(logs), distances, early)
+
+    def _said(self, batch: TextBatch, lexical: Logs | None = None) -> tuple[Logs, NDArray[np.float64] | None]:
+        """What all members together say, where the lexical one may have said it already, and the distances."""
         near = _near(self.members)
-        return probabilities, None if near is None else near.distances(batch)
+        logs = [
+            member.log_proba(batch) if lexical is None or not isinstance(member, LexicalMember) else lexical
+            for member in self.members
+        ]
+        return mix(logs, self.weights), None if near is None else near.distances(batch)
+
+    def _calibrated(self, logs: Logs) -> NDArray[np.float64]:
+        return np.exp(logs if self.calibrator is None else self.calibrator.apply_log(logs))
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:
@@ -228,6 +257,9 @@ class EnsembleClassifier:
             arrays["own_distances"] = self.own_distances
         if self.calibrator is not None:
             settings["calibration"] = self.calibrator.to_dict()
+        if self.early_exit is not None:
+            settings["early_exit"], kept = self.early_exit.state()
+            arrays.update({f"early_exit.{name}": table for name, table in kept.items()})
         reports = self.reports or (None,) * len(self.members)
         for number, (member, report) in enumerate(zip(self.members, reports, strict=True)):
             own, tables = member.state()
@@ -260,42 +292,3 @@ def _suiting(members: Sequence[str], encoder: Encoder) -> tuple[str, ...]:
 
 def _near(members: Sequence[Member]) -> NeighborMember | None:
     return next((member for member in members if isinstance(member, NeighborMember)), None)
-
-
-def _views(encoder: Encoder) -> tuple[slice | None, ...]:
-    """The columns of each vector that an encoder puts side by side, if it has `views`. Else it is all columns."""
-    ends = np.cumsum(getattr(encoder, "views", ())).tolist()
-    return tuple(slice(start, end) for start, end in pairwise([0, *ends])) or (None,)
-
-
-def _fit(
-    name: str,
-    batch: TextBatch,
-    features: LexicalFeatures | None,
-    view: slice | None,
-    seed: int,
-    copies: int,
-    n_classes: int,
-    rows: NDArray[np.int64],
-    known: Targets,
-    steps: Steps | None,
-) -> Member:
-    """One member, fitted on some rows of a batch, and on some columns of its vectors."""
-    vectors = batch.vectors[rows]
-    match name:
-        case "linear" if view is not None:
-            return LinearMember.fit(vectors[:, view], known, n_classes, c=VIEW_PENALTY, start=view.start)
-        case "linear":
-            return LinearMember.fit(vectors, known, n_classes)
-        case "mlp" | "majority_kernels" | "pangu_pi" | "prototyped_experts":
-            member = HEADS[name].fit(vectors, known, n_classes, seed=seed, copies=copies)
-            return member if steps is None else member.stepped(batch.vectors, steps, seed=seed)
-        case "neighbors":
-            return NeighborMember.fit(vectors, known, n_classes)
-        case "likeness":
-            return LikenessMember.fit(measures_of(batch)[rows], known, n_classes)
-        case "lexical" if features is not None:
-            return LexicalMember.fit(features.part(rows), known, n_classes)
-        case _:
-            msg = f"Got a member of kind {name!r} but expected one of {sorted(MEMBERS)}"
-            raise ValueError(msg)

@@ -90,7 +90,7 @@ class MultiLabelScorer(BaseScorer):
                 raise TrainingDataError(msg)
         rows, _, _ = check_examples(texts, next(iter(has.values())), modality=modality)
         copies = Copies.find(rows, [tuple(sorted(given)) for given in sets])
-        batch = TextBatch.reading(rows, as_encoder(encoder, device=device, modality=modality))
+        batch = TextBatch.reading(rows, as_encoder(encoder, device=device, modality=modality, fast=model == "fast"))
         heads = {
             tag: EnsembleClassifier.fit(
                 rows,
@@ -136,7 +136,7 @@ class MultiLabelScorer(BaseScorer):
     @override
     def _predict(self, texts: list[str]) -> list[Prediction]:
         batch = TextBatch(texts, self.encoder)
-        yes = np.stack([head.predict_batch(batch)[0][:, 1] for head in self.heads.values()], axis=1)
+        yes = np.stack([head.predict_batch(batch).probabilities[:, 1] for head in self.heads.values()], axis=1)
         sure = np.full(len(texts), np.nan)
         sound = np.isfinite(yes).all(axis=1)
         if self.joint is not None and sound.any():

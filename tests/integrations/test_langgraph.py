@@ -51,7 +51,7 @@ from dsplus_chains import (
     shunt_node,
 )
 from dsplus_chains.schema import ModelChoice, SubtaskResults
-from dsplus_chains.scoring.table_predictions import predictions_of
+from dsplus_chains.scoring.table_predictions import Scores, predictions_of
 from dsplus_chains.verifying.candidate_verdict import Check, Verdict
 from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
 
@@ -368,7 +368,7 @@ def test_values_come_back_as_what_they_were(value):
 
 def test_a_fitted_models_prediction_survives_any_serializer():
     """LangGraph's own serializer keeps its content, ours its type."""
-    (made,) = predictions_of(("ham", "spam"), np.array([[0.25, 0.75]]), [0.1], [None])
+    (made,) = predictions_of(("ham", "spam"), Scores(np.array([[0.25, 0.75]]), np.array([0.1])), [None])
     ours, theirs = (
         checkpoint_serde(),
         JsonPlusSerializer(allowed_msgpack_modules=[("dsplus_chains.schema.prediction", "Prediction")]),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.load import dumps
 
 from dsplus_chains import Prediction
-from dsplus_chains.scoring.table_predictions import predictions_of
+from dsplus_chains.scoring.table_predictions import Scores, predictions_of
 
 NUMBERS = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -22,7 +22,7 @@ NUMBERS = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 def test_they_are_a_dict_in_all_that_a_dict_can_do(numbers):
     labels = [f"label {number}" for number in range(len(numbers))]
     held = dict(zip(labels, np.clip(numbers, 0, 1).tolist(), strict=True))
-    (prediction,) = predictions_of(labels, np.array([numbers]), [None], [None])
+    (prediction,) = predictions_of(labels, Scores(np.array([numbers])), [None])
     view = prediction.probabilities
     assert isinstance(view, dict)
     assert view == held
@@ -34,7 +34,7 @@ def test_they_are_a_dict_in_all_that_a_dict_can_do(numbers):
 
 
 def test_they_cannot_be_changed():
-    (prediction,) = predictions_of(("a", "b"), np.array([[0.25, 0.75]]), [None], [None])
+    (prediction,) = predictions_of(("a", "b"), Scores(np.array([[0.25, 0.75]])), [None])
     with pytest.raises(TypeError):
         prediction.probabilities["a"] = 1.0
     with pytest.raises(TypeError):
@@ -48,7 +48,7 @@ def test_a_table_gives_the_predictions_that_dicts_give():
     table[3] = np.nan
     table[4] = [1 + 5e-7, 0, 0, 0, -5e-7]
     labels, training = (1, 2, 3, 4, 5), [None, "seen"] * 10
-    made = predictions_of(labels, table, list(range(20)), training)
+    made = predictions_of(labels, Scores(table, np.arange(20.0)), training)
     for row, prediction in enumerate(made):
         if row == 3:
             assert prediction == Prediction(label=None, training="seen")
@@ -69,14 +69,14 @@ def test_a_table_gives_the_predictions_that_dicts_give():
         assert Prediction.model_validate(prediction.model_dump()) == prediction
         assert pickle.loads(pickle.dumps(prediction)) == prediction
     with pytest.raises(ValueError, match=r"1\.1.*probability"):
-        predictions_of(("a", "b"), np.array([[1.1, 0.0]]), [None], [None])
-    assert predictions_of(("a", "b"), np.empty((0, 2)), [], []) == []
+        predictions_of(("a", "b"), Scores(np.array([[1.1, 0.0]])), [None])
+    assert predictions_of(("a", "b"), Scores(np.empty((0, 2))), []) == []
 
 
 def test_a_prediction_that_is_kept_does_not_keep_its_batch():
     table = np.full((20_000, 10), 0.1)
     tracemalloc.start()
-    kept = predictions_of(range(10), table, [None] * len(table), [None] * len(table))[7]
+    kept = predictions_of(range(10), Scores(table), [None] * len(table))[7]
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept.probabilities == dict.fromkeys(range(10), 0.1)
@@ -92,7 +92,7 @@ def test_many_labels_cost_a_prediction_next_to_nothing():
         make()
         return process_time() - started
 
-    shared = min(seconds(lambda: predictions_of(labels, table, [None] * 200, [None] * 200)) for _ in range(5))
+    shared = min(seconds(lambda: predictions_of(labels, Scores(table), [None] * 200)) for _ in range(5))
     dicts = [dict(zip(labels, row, strict=True)) for row in table.tolist()]
     checked = min(seconds(lambda: [Prediction(label="label 0", probabilities=one) for one in dicts]) for _ in range(3))
     assert shared < checked / 5

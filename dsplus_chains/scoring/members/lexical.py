@@ -18,6 +18,7 @@ from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import Targets, fit_head
 from dsplus_chains.scoring.members.letter_groups import LONGEST, SHORTEST, LetterGroups
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+from dsplus_chains.scoring.members.novelty import novelties
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 _VIEWS: tuple[dict[str, Any], ...] = (
@@ -135,8 +136,17 @@ class LexicalMember:
         table = sparse.hstack([view.transform(batch.texts) for view in self._views]).tocsr()
         return log_softmax(table @ self.weight + self.bias)
 
+    @cached_property
+    def _terms(self) -> frozenset[str]:
+        return frozenset(self.vocabularies[0])
+
+    def novelties(self, batch: TextBatch) -> NDArray[np.float64]:
+        """How new the words of each text are; see `novelties`."""
+        return novelties(batch.texts, self._terms)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_views"}  # it grows with use
+        made = ("_views", "_terms")  # the first grows with use
+        return {key: value for key, value in self.__dict__.items() if key not in made}
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything to keep, as settings of JSON values and as arrays."""

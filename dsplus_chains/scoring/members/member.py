@@ -29,6 +29,8 @@ class TextBatch:
         self.texts = texts
         self.encoder = encoder
         self._found: dict[Any, Any] = {}
+        self._encoded: dict[int, NDArray[np.float32]] = {}
+        self._encode = lambda: encoder.encode(texts)
 
     @classmethod
     def reading(cls, texts: Sequence[str], encoder: Encoder) -> Self:
@@ -54,11 +56,20 @@ class TextBatch:
     @property
     def vectors(self) -> NDArray[np.float32]:
         """The vectors of the texts, of shape [n texts, dimensions]."""
-        return self.once("vectors", lambda: self.encoder.encode(self.texts))
+        return self.once("vectors", self._encode)
 
     @vectors.setter
     def vectors(self, known: NDArray[np.float32]) -> None:
         self._found["vectors"] = known
+
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of some texts. The others are not encoded for that."""
+        if "vectors" in self._found:
+            return self.vectors[rows]
+        missing = [row for row in rows.tolist() if row not in self._encoded]
+        if missing:
+            self._encoded.update(zip(missing, self.encoder.encode([self.texts[row] for row in missing]), strict=True))
+        return np.stack([self._encoded[row] for row in rows.tolist()])
 
     def once(self, who: object, find: Callable[[], Found]) -> Found:
         """A finding about this batch, computed on first use."""
@@ -68,9 +79,9 @@ class TextBatch:
         return found
 
     def part(self, rows: NDArray[np.int64]) -> TextBatch:
-        """Some rows of the batch, with their vectors."""
+        """Some rows of the batch. Their vectors are made on first use, and kept for other parts."""
         part = TextBatch([self.texts[row] for row in rows], self.encoder)
-        part.vectors = self.vectors[rows]
+        part._encode = lambda: self.vectors_of(rows)
         return part
 
 
