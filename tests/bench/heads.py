@@ -4,11 +4,12 @@
 
 Only training splits are read: the split "train" of a JSON file such as clinc150's, or all rows of a table with the
 columns `text` and `label`. They are cut into as many parts as there are seeds. Each part is held out once, and models
-are fitted on examples of the other parts. So each row is counted once. A table is printed after each part.
+are fitted on examples of the other parts. So each row is counted once. Tables are printed after each part.
 
-"Alone" is the network by itself, and "small model" is the mixture that it is a member of. A difference is to one plain
-network on the same rows. The seconds are processor time of the network's six fits. The other members do not depend on
-the head, so they are fitted once for all. Texts are encoded once.
+"Alone" is the network by itself, not calibrated. "Small model" is the mixture that it is a member of. With `--alone`,
+the mixture is left out, which takes a sixth of the time. A difference is to one plain network on the same rows. The
+seconds are processor time of the network's fits: one alone, six for the mixture. The other members do not depend on the
+head, so they are fitted once for all. Texts are encoded once.
 """
 
 from __future__ import annotations
@@ -29,14 +30,12 @@ from remembering import Remembering
 from rich.console import Console
 from rich.table import Table
 
-from dsplus_chains import SmallModelScorer
 from dsplus_chains.calibration.intervals import paired_difference_interval, wilson_interval
 from dsplus_chains.calibration.metrics import expected_calibration_error
 from dsplus_chains.encoding.sentence import SentenceEncoder
 from dsplus_chains.scoring import ensemble
 from dsplus_chains.scoring.members.heads import HEADS
 from dsplus_chains.scoring.members.member import Member, TextBatch
-from dsplus_chains.scoring.members.network import NetworkMember
 
 WAYS: list[dict[str, Any]] = [*({"head": head} for head in HEADS), {"head": "mlp", "copies": 3}]
 """The settings that are compared. The first is the plain network."""
@@ -65,12 +64,17 @@ class Sharing:
 
 @dataclass
 class Counted:
-    """What one way does on the rows held out, one entry a row."""
+    """What one way says of the rows held out, one entry a row."""
 
     right: list[bool] = field(default_factory=list)
-    alone: list[bool] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+    def add(self, table: NDArray[np.float64], numbers: NDArray[np.int64], seconds: float) -> None:
+        """Add probabilities of rows, and the class number of each."""
+        self.right += (table.argmax(axis=1) == numbers).tolist()
+        self.confidence += table.max(axis=1).tolist()
+        self.seconds += seconds
 
 
 def read(path: str) -> tuple[list[str], list[str]]:
@@ -94,16 +98,6 @@ def drawn(labels: list[str], rows: NDArray[np.int64], options: argparse.Namespac
     return taken
 
 
-def count(scorer: SmallModelScorer, texts: list[str], labels: list[str], found: Counted) -> None:
-    """Add what a scorer, and the network in it, say of rows."""
-    batch = TextBatch(texts, scorer.encoder)
-    table = scorer.classifier.predict_batch(batch).probabilities
-    (network,) = (member for member in scorer.classifier.members if isinstance(member, NetworkMember))
-    for said, right in ((table, found.right), (network.log_proba(batch), found.alone)):
-        right += [scorer.labels[number] == label for number, label in zip(said.argmax(axis=1), labels, strict=True)]
-    found.confidence += table.max(axis=1).tolist()
-
-
 def difference(ours: list[bool], plain: list[bool]) -> str:
     """The difference of two shares on the same rows, in points."""
     a, b = np.array(ours), np.array(plain)
@@ -115,34 +109,39 @@ def difference(ours: list[bool], plain: list[bool]) -> str:
 def measure(path: str, encoder: Remembering, options: argparse.Namespace) -> None:
     """Measure all ways on one file, and print them."""
     texts, labels = read(path)
-    found = [Counted() for _ in WAYS]
+    names = list(dict.fromkeys(labels))
+    numbers = np.array([names.index(label) for label in labels])
     parts = np.array_split(np.random.default_rng(0).permutation(len(texts)), options.seeds)
-    fit = ensemble._fit
+    alone, mixed = ([Counted() for _ in WAYS] for _ in range(2))
     for seed, part in enumerate(parts):
         others = np.concatenate([rows for other, rows in enumerate(parts) if other != seed])
-        train, test = ([(texts[row], labels[row]) for row in rows] for rows in (drawn(labels, others, options), part))
-        known, sharing = TextBatch([text for text, _ in train], encoder), Sharing(fit)
-        for way, counted in zip(WAYS, found, strict=True):
-            with patch.object(ensemble, "_fit", sharing):
-                scorer = SmallModelScorer.fit(*zip(*train, strict=True), batch=known, seed=seed, **way)
-            counted.seconds, sharing.seconds = counted.seconds + sharing.seconds, 0.0
-            count(scorer, *map(list, zip(*test, strict=True)), counted)
-        show(f"{Path(path).name}, parts held out: {seed + 1} of {options.seeds}", found, seed + 1)
+        rows = np.array(drawn(labels, others, options))
+        known, held_out = (TextBatch([texts[row] for row in which], encoder) for which in (rows, part))
+        sharing = Sharing(ensemble.fit_member)
+        for number, way in enumerate(WAYS):
+            begin = time.process_time()
+            network = HEADS[way["head"]].fit(
+                known.vectors, numbers[rows], len(names), seed=seed, copies=way.get("copies", 1)
+            )
+            seconds = time.process_time() - begin
+            alone[number].add(np.exp(network.log_proba(held_out)), numbers[part], seconds)
+            if not options.alone:
+                with patch.object(ensemble, "fit_member", sharing):
+                    model = ensemble.EnsembleClassifier.fit(
+                        known.texts, numbers[rows], len(names), encoder=encoder, seed=seed, batch=known, **way
+                    )
+                mixed[number].add(model.predict_batch(held_out).probabilities, numbers[part], sharing.seconds)
+                sharing.seconds = 0.0
+        title = f"{Path(path).name}, {seed + 1} of {options.seeds} parts held out"
+        for what, found in (("alone", alone), *(() if options.alone else (("small model", mixed),))):
+            show(f"{title}, {what}", found, seed + 1)
 
 
 def show(title: str, found: list[Counted], fits: int) -> None:
     """Print what was found, on the rows held out so far."""
     plain, n = found[0], len(found[0].right)
     table = Table(title=f"{title}, {n} rows")
-    for heading in (
-        "",
-        "small model right",
-        "difference, points",
-        "ECE",
-        "alone right",
-        "difference, points",
-        "seconds",
-    ):
+    for heading in ("", "right", "difference, points", "calibration error", "seconds"):
         table.add_column(heading)
     for way, counted in zip(WAYS, found, strict=True):
         around = wilson_interval(sum(counted.right), n)
@@ -151,11 +150,9 @@ def show(title: str, found: list[Counted], fits: int) -> None:
             f"{np.mean(counted.right):.4f} ({around.low:.4f} to {around.high:.4f})",
             "" if counted is plain else difference(counted.right, plain.right),
             f"{expected_calibration_error(counted.confidence, counted.right):.4f}",
-            f"{np.mean(counted.alone):.4f}",
-            "" if counted is plain else difference(counted.alone, plain.alone),
             f"{counted.seconds / fits:.1f}",
         )
-    Console(width=150).print(table)
+    Console(width=120).print(table)
 
 
 def main() -> None:
@@ -164,6 +161,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+")
     parser.add_argument("--per-class", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--alone", action="store_true", help="measure the networks alone, without the mixture")
     options = parser.parse_args()
     encoder = Remembering(SentenceEncoder.from_pretrained("auto"))
     for path in options.data:

@@ -41,12 +41,11 @@ KEYS = {"domain": "domain", "sentiment": "label"}
 
 SYSTEM = (
     "Triage the product review. Quote the sentence of the review that best shows the complaint or the praise, copied "
-    "word for word. The reply is one sentence to the customer who wrote the review. Answer in JSON."
+    "word for word. The reply is one short sentence to the customer who wrote the review. Answer in JSON."
 )
 ASK = ChatPromptTemplate([("system", SYSTEM), ("human", "<input>\n{input}\n</input>")])
-REST = ChatPromptTemplate(
-    [("human", "Write one sentence to the customer who wrote a product review.\n{known}\nAnswer in JSON.")]
-)
+WRITE = "Write one short sentence to the customer who wrote a product review. Answer in JSON."
+REST = ChatPromptTemplate([("system", WRITE), ("human", "{known}")])
 
 
 class Review(BaseModel):
@@ -71,15 +70,20 @@ def quoting(judge: Any) -> Any:
 
 
 def answered(chain: Any, inputs: Sequence[Any], title: str) -> list[Any]:
-    """The record of each row, or its error: a large model may never end its answer."""
-    starts = track(range(0, len(inputs), AT_ONCE), title, console=Console(stderr=True))
-    return [
-        record
-        for start in starts
-        for record in chain.batch(
-            list(inputs[start : start + AT_ONCE]), {"max_concurrency": AT_ONCE}, return_exceptions=True
-        )
-    ]
+    """The record of each row, or the error of one whose answer never ended. Any other error is raised."""
+    records = []
+    for start in track(range(0, len(inputs), AT_ONCE), title, console=Console(stderr=True)):
+        rows = list(inputs[start : start + AT_ONCE])
+        for record in chain.batch(rows, {"max_concurrency": AT_ONCE}, return_exceptions=True):
+            if isinstance(record, Exception) and cut_off(record) is None:
+                raise record
+            records.append(record)
+    return records
+
+
+def cut_off(error: Exception) -> LengthFinishReasonError | None:
+    """The error of an answer that was cut off, if that is what an error comes from."""
+    return next((cause for cause in causes(error) if isinstance(cause, LengthFinishReasonError)), None)
 
 
 def tokens(records: Sequence[Any]) -> int:
@@ -87,7 +91,7 @@ def tokens(records: Sequence[Any]) -> int:
     found = 0
     for record in records:
         if isinstance(record, Exception):
-            cut = next((error for error in causes(record) if isinstance(error, LengthFinishReasonError)), None)
+            cut = cut_off(record)
             usage = None if cut is None else cut.completion.usage
             found += usage.total_tokens if usage is not None else 0
         elif "large" in record and record["large"].usage is not None:

@@ -15,8 +15,8 @@ from torch import nn
 
 from dsplus_chains.cli.fit_command import Head
 from dsplus_chains.schema import TrainingDataError
-from dsplus_chains.scoring.ensemble import MEMBERS
 from dsplus_chains.scoring.members import network
+from dsplus_chains.scoring.members.fitting import MEMBERS
 from dsplus_chains.scoring.members.heads import HEADS, HeadName, head_among
 from dsplus_chains.scoring.members.majority_kernels import MajorityKernelsMember, MajorityLinear
 from dsplus_chains.scoring.members.mlp import plain
