@@ -14,6 +14,7 @@ from dsplus_chains import (
     Bundle,
     ConfidenceBranch,
     ExperienceStore,
+    LabelMask,
     MultiLabelScorer,
     NumberScorer,
     RunnableScorer,
@@ -225,3 +226,13 @@ def test_a_chain_of_images_is_measured(scorer):
     chain = data_shunt(scorer, lambda prompt: "0", instruction="Which digit?", threshold=0.0)
     result = evaluate(chain.batch([*MORE, *PIXELS[:3]]), [*TRUE, *LABELS[:3]])
     assert result.accuracy > 0.9
+
+
+def test_what_begins_with_a_scorer_of_images_reads_images(scorer):
+    masked = scorer | LabelMask(labels=["0"])
+    chain = data_shunt(
+        [scorer, masked.with_retry()], lambda prompt: "0", labels=list(scorer.labels), instruction="?", threshold=[1, 0]
+    )
+    assert chain.invoke(MORE[0])["source"] == "small-2"
+    alone = data_shunt(masked, lambda prompt: "0", labels=list(scorer.labels), instruction="?", threshold=0.0)
+    assert alone.invoke(MORE[0])["source"] == "small"
