@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dsplus_chains.schema import InvalidInputError, brief_repr
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -49,6 +49,8 @@ class ImageNetwork:
 
     def encode(self, pictures: list[Image], **_: Any) -> NDArray[np.float32]:
         """One vector for each picture."""
+        import torch  # heavy, so only where there is a network
+
         pixels = np.stack([self._pixels(picture) for picture in pictures])
         where = next(self.network.parameters(), torch.empty(0)).device
         with torch.inference_mode():

@@ -14,15 +14,15 @@ from __future__ import annotations
 import argparse
 import io
 import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from digits import PixelEncoder
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from lite0 import Features
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -32,6 +32,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from digits import PixelEncoder
+from lite0 import Features
 
 from dsplus_chains import LabelMask, SmallModelScorer, data_shunt, evaluate, strong_labels, tune_threshold
 from dsplus_chains.encoding import ImageEncoder, read_image
