@@ -34,9 +34,8 @@ def as_scorer(
         ours = inner.model_copy(update={**own, "on_error": on_error})  # a copy shares the locks of what it holds
         return (scorer.model_copy(update={"bound": ours}) if is_bound else ours), ours
     named = labels if labels is not None else getattr(_inside(scorer), "labels", None)
-    made = RunnableScorer(
-        run=scorer, labels=named, modality=_reads(scorer), input_key=input_key or "input", on_error=on_error
-    )
+    reads: dict[str, Any] = {} if _reads(scorer) == "text" else {"modality": _reads(scorer)}
+    made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error, **reads)
     return made, made
 
 
