@@ -25,8 +25,8 @@ class ImageNetwork:
     """A torch network with the way in which its pictures are prepared.
 
     Args:
-        network: A module in evaluation mode, from pixels of shape [n, 3, size, size] to vectors, or to maps of features
-            of shape [n, dimensions, h, w], which are averaged.
+        network: A module in evaluation mode. It gets pixels of shape [n, 3, size, size]. It returns vectors, or maps of
+            features of shape [n, dimensions, h, w]. Maps are averaged.
         size: Height and width of the pictures that it takes.
         crop: Share of a picture's shorter side that is seen, around its middle.
         mean: What is subtracted from red, green and blue, which are in [0, 1].
