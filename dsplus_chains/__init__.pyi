@@ -6,6 +6,7 @@ from .documents.keep import Keep as Keep
 from .documents.parts import MapParts as MapParts
 from .documents.patterns import PatternExtractor as PatternExtractor
 from .documents.ranking import SentenceRanker as SentenceRanker
+from .encoding.image import ImageEncoder as ImageEncoder
 from .encoding.language_model import LanguageModelEncoder as LanguageModelEncoder
 from .encoding.union import EncoderUnion as EncoderUnion
 from .evaluation.evaluation import Evaluation as Evaluation

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fakes import TinyEncoder
 from sklearn.datasets import load_digits
 
 from dsplus_chains.encoding import picture_of
@@ -29,12 +30,11 @@ def written(folder: Path, pixels: np.ndarray) -> list[Path]:
 
 
 @dataclass
-class PixelEncoder:
+class PixelEncoder(TinyEncoder):
     """The pixels themselves, as shares."""
 
     name: str = "pixels"
     modality: str = "image"
-    calls: list[int] = field(default_factory=list)
 
     def encode(self, images):
         self.calls.append(len(images))

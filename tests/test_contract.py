@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from blockbuster import blockbuster_ctx
 from conftest import LABELS, TEXTS
+from digits import PixelEncoder, digits
 from fakes import Recording, StructuredChat, TinyEncoder, predict, record_of
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
@@ -66,6 +67,7 @@ from dsplus_chains import (
     shunt,
     shunt_node,
 )
+from dsplus_chains.encoding import read_image
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
 from dsplus_chains.schema import ModelChoice
@@ -75,6 +77,7 @@ from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.subtasks import ResultTemplate
 from dsplus_chains.verifying import Agreement, CodeTests, EntailmentVerifier, SchemaVerifier, SqlVerifier
 
+IMAGES = [read_image(pixels).data for pixels in digits(15)[0][12:]]
 SENTIMENTS = ["positive", "negative"]
 
 
@@ -312,6 +315,15 @@ def make_asker():
     return LabelAsker(model=large, parser=LabelParser(labels=SENTIMENTS)), [large]
 
 
+def make_image_scorer():
+    pixels, labels = digits(12)
+    encoder = PixelEncoder()
+    labels = ["odd" if int(label) % 2 else "even" for label in labels]
+    scorer = SmallModelScorer.fit(pixels, labels, modality="image", encoder=encoder)
+    encoder.calls.clear()
+    return scorer, [encoder]
+
+
 def make_composer():
     encoder, models = TinyEncoder(), {"one": Recording(choke), "two": Recording(choke)}
     texts = [f"{text} {number}" for number in range(10) for text in TEXTS]
@@ -455,6 +467,9 @@ CASES = {
         "no pair",
         SmallModelScorer,
         parts=2,
+    ),
+    "SmallModelScorer of images": Case(
+        make_image_scorer, [*IMAGES[:2], {"input": IMAGES[2], "id": 7}], "no/such/file.png", SmallModelScorer
     ),
     "MultiLabelScorer": Case(make_multi_label_scorer, TEXT_INPUTS, None, MultiLabelScorer),
     "NumberScorer": Case(make_number_scorer, TEXT_INPUTS, None, NumberScorer),

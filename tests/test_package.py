@@ -51,6 +51,7 @@ MORE = [
     "EstimatorScorer",
     "Explanation",
     "HintSearch",
+    "ImageEncoder",
     "InfeasibleTargetError",
     "InvalidInputError",
     "Keep",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dsplus_chains.encoding.encoder import Recipe
@@ -15,8 +14,10 @@ from dsplus_chains.encoding.image_network import ImageNetwork
 from dsplus_chains.encoding.image_reading import picture_of, read_image
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.modality import Modality
-from dsplus_chains.encoding.quiet import no_progress_bar
 from dsplus_chains.schema import InvalidInputError, brief_repr, shown
+
+if TYPE_CHECKING:
+    import torch
 
 AUTO = "auto"
 HUB_NAME = "sentence-transformers/clip-ViT-B-32"
@@ -36,6 +37,7 @@ class ImageEncoder(Locked):
         is_named: Whether `from_pretrained` can load it again by its name.
 
     Example:
+        >>> import torch
         >>> flat = ImageEncoder.of_network(torch.nn.Flatten().eval(), name="pixels", size=2, crop=1)
         >>> flat.encode([np.zeros((8, 8), dtype=np.uint8)]).shape
         (1, 12)
@@ -71,6 +73,8 @@ class ImageEncoder(Locked):
             InvalidInputError: The model reads no images.
         """
         from sentence_transformers import SentenceTransformer
+
+        from dsplus_chains.encoding.quiet import no_progress_bar
 
         with no_progress_bar():
             model = SentenceTransformer(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dsplus_chains.schema import InvalidInputError, brief_repr
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -25,8 +25,8 @@ class ImageNetwork:
     """A torch network with the way in which its pictures are prepared.
 
     Args:
-        network: A module in evaluation mode, from pixels of shape [n, 3, size, size] to vectors, or to maps of features
-            of shape [n, dimensions, h, w], which are averaged.
+        network: A module in evaluation mode. It gets pixels of shape [n, 3, size, size]. It returns vectors, or maps of
+            features of shape [n, dimensions, h, w]. Maps are averaged.
         size: Height and width of the pictures that it takes.
         crop: Share of a picture's shorter side that is seen, around its middle.
         mean: What is subtracted from red, green and blue, which are in [0, 1].
@@ -49,6 +49,8 @@ class ImageNetwork:
 
     def encode(self, pictures: list[Image], **_: Any) -> NDArray[np.float32]:
         """One vector for each picture."""
+        import torch  # heavy, so only where there is a network
+
         pixels = np.stack([self._pixels(picture) for picture in pictures])
         where = next(self.network.parameters(), torch.empty(0)).device
         with torch.inference_mode():

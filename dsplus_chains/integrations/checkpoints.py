@@ -8,6 +8,7 @@ from typing import Any
 from dsplus_chains.integrations.agent_parts import not_installed
 from dsplus_chains.schema import (
     Explanation,
+    ImageInput,
     LargeAnswer,
     ModelChoice,
     Passage,
@@ -22,6 +23,7 @@ from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
 VALUES: tuple[type, ...] = (
     Check,
     Explanation,
+    ImageInput,
     LargeAnswer,
     ModelChoice,
     Passage,
@@ -86,7 +88,7 @@ def checkpoint_serde(*allowed: type) -> Any:
         def _other(self, obj: Any) -> Any:
             """What msgpack does not know, in a form that LangGraph's serializer reads."""
             kind = type(obj)
-            if isinstance(obj, Value):
+            if isinstance(obj, (Value, ImageInput)):
                 return self._made_by(EXT_CONSTRUCTOR_KW_ARGS, kind, {**obj.__dict__})
             if kind is SubtaskResults:
                 return self._made_by(EXT_CONSTRUCTOR_SINGLE_ARG, kind, dict(obj))

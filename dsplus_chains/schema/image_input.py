@@ -34,7 +34,7 @@ class ImageInput(str):
         >>> from dsplus_chains.schema import hash_of_bytes
         >>> image = ImageInput(b"GIF89a", sha256=hash_of_bytes(b"GIF89a"), mime="image/gif")
         >>> print(image[:20], len(image), image.data)
-        image:sha256:bcf7fd2 77 b'GIF89a'
+        image:sha256:610f5ae 77 b'GIF89a'
     """
 
     source: Path | bytes

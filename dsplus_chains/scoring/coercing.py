@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables import RunnableBinding, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 
+from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.running.recorder import Recorder, marked
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.record_start import WRITTEN_KEYS, InputKey
@@ -33,7 +34,8 @@ def as_scorer(
         ours = inner.model_copy(update={**own, "on_error": on_error})  # a copy shares the locks of what it holds
         return (scorer.model_copy(update={"bound": ours}) if is_bound else ours), ours
     named = labels if labels is not None else getattr(_inside(scorer), "labels", None)
-    made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error)
+    reads: dict[str, Any] = {} if _reads(scorer) == "text" else {"modality": _reads(scorer)}
+    made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error, **reads)
     return made, made
 
 
@@ -73,6 +75,12 @@ def model_hash_of(scorer: Any) -> str | None:
 def marked_by(scorer: Any, recorder: Recorder | None) -> Recorder | None:
     """What keeps the decisions of a small model, with the hash of that model. None stays None."""
     return None if recorder is None else marked(recorder, model_hashes=[model_hash_of(scorer)])
+
+
+def _reads(scorer: Any) -> Modality:
+    """What a scorer reads, or the first step of a sequence that begins with one."""
+    inner = _inside(scorer)
+    return modality_of(_inside(inner.first) if isinstance(inner, RunnableSequence) else inner)
 
 
 def _inside(scorer: Any) -> Any:

@@ -10,6 +10,8 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
+from dsplus_chains.encoding.image_reading import picture_of, read_image
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import (
     BundleError,
@@ -23,20 +25,25 @@ from dsplus_chains.schema import (
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.estimator import read_table
 
-TASKS = ("text-classification", "sentiment-analysis")
+TASKS: dict[Modality, tuple[str, ...]] = {
+    "text": ("text-classification", "sentiment-analysis"),
+    "image": ("image-classification",),
+}
+"""What a pipeline may be made for, by what it reads."""
 LONGEST_WINDOW = 1_000_000
 """Larger than any model's window. A tokenizer without a limit reports a number beyond this."""
 
 
 class PipelineScorer(BaseScorer):
-    """Puts a text-classification pipeline of transformers in the place of `SmallModelScorer`.
+    """Puts a classification pipeline of transformers in the place of `SmallModelScorer`, of texts or of images.
 
     It takes a text, or a dict that holds one. It returns the record with the pipeline's prediction. A batch is one call
     of the pipeline. A text beyond the model's window is cut off at its end. The probabilities are the model's softmax.
     It is often too sure of itself, so choose the threshold on data.
 
     Args:
-        pipeline: The result of `transformers.pipeline("text-classification", model=...)`. Its model chooses one of at
+        pipeline: The result of `transformers.pipeline("text-classification", model=...)`. With ``modality="image"`` it
+            is that of "image-classification". Its model chooses one of at
             least two labels. A model that judges each label by itself (sigmoid, "multi-label") is refused.
         label_map: The label for each of the model's names, such as ``{"LABEL_0": "negative", "LABEL_1": "positive"}``.
             Names that map to one label add up their probabilities. A name that is not in the map stands for itself.
@@ -66,10 +73,11 @@ class PipelineScorer(BaseScorer):
     @model_validator(mode="after")
     def _is_one_label_a_text(self) -> Self:
         config = getattr(getattr(self.pipeline, "model", None), "config", None)
-        task = getattr(self.pipeline, "task", None) or TASKS[0]
-        if not callable(self.pipeline) or not getattr(config, "id2label", None) or task not in TASKS:
+        tasks = TASKS[self.modality]
+        task = getattr(self.pipeline, "task", None) or tasks[0]
+        if not callable(self.pipeline) or not getattr(config, "id2label", None) or task not in tasks:
             what = f"{type(self.pipeline).__name__} (task {task!r})"
-            msg = f"Got a {what} but expected what transformers.pipeline('text-classification', model=...) returns"
+            msg = f"Got a {what} but expected what transformers.pipeline({tasks[0]!r}, model=...) returns"
             raise ValueError(msg)
         problem = getattr(config, "problem_type", None)
         if len(self._names) < 2 or problem in {"multi_label_classification", "regression"}:
@@ -103,7 +111,11 @@ class PipelineScorer(BaseScorer):
     @override
     def _predict(self, texts: list[str]) -> list[Prediction]:
         with self._lock:  # fast tokenizers refuse to be used from two threads at once ("Already borrowed")
-            outputs = self.pipeline(texts, top_k=None, **self._reading)
+            if self.modality == "image":
+                given, how = [picture_of(read_image(text)) for text in texts], {"batch_size": self.batch_size}
+                outputs = self.pipeline(given, top_k=len(self._names), **how)
+            else:
+                outputs = self.pipeline(texts, top_k=None, **self._reading)
         labels, names, mapped = self.labels, self._names, self._mapped
         table = np.zeros((len(outputs), len(labels)))
         for row, output in enumerate(outputs):

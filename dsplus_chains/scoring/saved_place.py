@@ -85,5 +85,7 @@ class SavedScorer(BaseScorer):
         if self.saved is None:
             raise BundleError(NOT_SAVED)
         dumped: Any = super().to_json()
-        named = {"saved", *BaseScorer.model_fields} & set(dumped["kwargs"])
+        named = {"saved", *BaseScorer.model_fields} & set(dumped["kwargs"]) - {
+            "modality"
+        }  # the folder tells what it reads
         return {**dumped, "kwargs": {name: dumped["kwargs"][name] for name in named}}

@@ -142,6 +142,12 @@ def test_an_image_that_is_gone_fails_alone(tmp_path):
     assert [isinstance(result, InvalidInputError) for result in results] == [True, False]
 
 
+def test_the_name_of_an_image_is_no_text():
+    builder = HintPromptBuilder(labels=["1", "7"], instruction="Which?", hints="none")
+    with pytest.raises(InvalidInputError, match="only names an image"):
+        builder.invoke({"input": str(read_image(PIXELS[0]))})
+
+
 def test_the_estimate_of_a_call_does_not_count_the_bytes():
     message = with_image([HumanMessage("Which digit?")], {"input": read_image(PIXELS[0].repeat(64, 0).repeat(64, 1))})
     assert estimated_tokens(message) < 1000

@@ -14,8 +14,10 @@ from dsplus_chains import (
     Bundle,
     ConfidenceBranch,
     ExperienceStore,
+    LabelMask,
     MultiLabelScorer,
     NumberScorer,
+    PipelineScorer,
     RunnableScorer,
     SmallModelScorer,
     data_shunt,
@@ -225,3 +227,49 @@ def test_a_chain_of_images_is_measured(scorer):
     chain = data_shunt(scorer, lambda prompt: "0", instruction="Which digit?", threshold=0.0)
     result = evaluate(chain.batch([*MORE, *PIXELS[:3]]), [*TRUE, *LABELS[:3]])
     assert result.accuracy > 0.9
+
+
+def test_what_begins_with_a_scorer_of_images_reads_images(scorer):
+    masked = scorer | LabelMask(labels=["0"])
+    chain = data_shunt(
+        [scorer, masked.with_retry()], lambda prompt: "0", labels=list(scorer.labels), instruction="?", threshold=[1, 0]
+    )
+    assert chain.invoke(MORE[0])["source"] == "small-2"
+    alone = data_shunt(masked, lambda prompt: "0", labels=list(scorer.labels), instruction="?", threshold=0.0)
+    assert alone.invoke(MORE[0])["source"] == "small"
+
+
+def test_a_pipeline_of_images():
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, pipeline
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    names = dict(enumerate("abcdefg"))
+    torch.manual_seed(0)
+    model = ViTForImageClassification(ViTConfig(image_size=16, patch_size=8, id2label=names, **sizes)).eval()
+    processor = ViTImageProcessorPil(size={"height": 16, "width": 16})
+    made = pipeline("image-classification", model=model, image_processor=processor, device="cpu")
+    first, second = (
+        record["prediction"] for record in PipelineScorer(pipeline=made, modality="image").batch(list(MORE[:2]))
+    )
+    assert set(first.probabilities) == set(names.values())
+    assert sum(second.probabilities.values()) == pytest.approx(1)
+    with pytest.raises(ValueError, match="'text-classification'"):
+        PipelineScorer(pipeline=made)
+
+
+def test_a_checkpoint_keeps_an_image(tmp_path):
+    from dsplus_chains.integrations import checkpoint_serde
+
+    serde = checkpoint_serde()
+    for image in (read_image(MORE[0]), read_image(written(tmp_path, MORE[:1])[0])):
+        again = serde.loads_typed(serde.dumps_typed({"input": image}))["input"]
+        assert (again, type(again), again.data) == (image, type(image), image.data)
+
+
+def test_what_is_dumped_of_texts_says_nothing_of_images():
+    from langchain_core.load import dumps
+
+    chain = data_shunt(lambda text: None, lambda prompt: "a", labels=["a", "b"], instruction="?", threshold=0.9)
+    assert "modality" not in dumps(chain)
