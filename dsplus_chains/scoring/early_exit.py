@@ -135,7 +135,8 @@ class EarlyExit:
         """
         beyond = np.maximum(novelties - self.novelties[-1], 0)
         ranks = np.searchsorted(self.novelties, novelties) / max(len(self.novelties) - 1, 1)
-        return np.quantile(own, ranks.clip(0, 1), method="lower") + beyond
+        found: NDArray[np.float64] = np.quantile(own, ranks.clip(0, 1), method="lower") + beyond
+        return found
 
     @property
     def line(self) -> str:
