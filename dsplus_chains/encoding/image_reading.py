@@ -75,12 +75,16 @@ def is_image_block(value: Any) -> bool:
     return isinstance(value, Mapping) and value.get("type") in BLOCKS
 
 
-def picture_of(image: ImageInput) -> Image:
+def picture_of(value: Any) -> Image:
     """The pixels of an image, upright, in red, green and blue. What is transparent becomes white.
 
+    Args:
+        value: An image, as `read_image` takes it.
+
     Raises:
-        InvalidInputError: It cannot be decoded.
+        InvalidInputError: It is none, or cannot be decoded.
     """
+    image = read_image(value)
     pil, ops = _pillow()
     try:
         with pil.open(BytesIO(image.data)) as opened:

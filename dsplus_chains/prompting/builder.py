@@ -50,8 +50,8 @@ def as_track_record(value: Any) -> Any:
 class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
     """Builds the large model's prompt from a record.
 
-    The prompt holds the instruction, the labels, the fenced input and the small model's view. An input that is an
-    image, as a scorer of images makes it, becomes a content block before the text of the last human message.
+    The prompt holds the instruction, the labels, the fenced input and the small model's view. An image, as a scorer of
+    images makes it, becomes a content block before the text of the last human message.
 
     It takes a record with `input`. Unless ``hints="none"``, the record also needs `prediction`. A bare string counts as
     the `input`. Results of subtasks in the record go into the prompt too. It returns a `ChatPromptValue` that also

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from dsplus_chains.encoding.image_reading import picture_of, read_image
+from dsplus_chains.encoding.image_reading import picture_of
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import (
@@ -112,7 +112,7 @@ class PipelineScorer(BaseScorer):
     def _predict(self, texts: list[str]) -> list[Prediction]:
         with self._lock:  # fast tokenizers refuse to be used from two threads at once ("Already borrowed")
             if self.modality == "image":
-                given, how = [picture_of(read_image(text)) for text in texts], {"batch_size": self.batch_size}
+                given, how = [picture_of(text) for text in texts], {"batch_size": self.batch_size}
                 outputs = self.pipeline(given, top_k=len(self._names), **how)
             else:
                 outputs = self.pipeline(texts, top_k=None, **self._reading)

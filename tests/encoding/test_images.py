@@ -145,6 +145,13 @@ def test_half_an_image_is_told_by_its_name(tmp_path):
         picture_of(read_image(file))
 
 
+def test_the_name_of_an_image_is_not_enough_to_see_it():
+    name = str(read_image(DATA))
+    for see in (picture_of, lambda one: PixelEncoder().encode([one])):
+        with pytest.raises(InvalidInputError, match="only names an image"):
+            see(name)
+
+
 class Means(torch.nn.Module):
     """The features are red, green and blue, as a map. It records its batches."""
 
