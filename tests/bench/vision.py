@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import log_softmax
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -119,7 +119,15 @@ def large_model(rows: dict[str, Rows]) -> EyesChat:
     )
     images = [image for part in rows.values() for image in part.images]
     seen = {read_image(image).sha256: vector for image, vector in zip(images, encoder.encode(images), strict=True)}
-    head = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=1000))
+    linear = LogisticRegressionCV(
+        Cs=np.geomspace(1e-4, 1, 5),
+        cv=5,
+        scoring="neg_log_loss",
+        max_iter=1000,
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
+    )
+    head = make_pipeline(StandardScaler(), linear)
     head.fit([seen[read_image(image).sha256] for image in rows["large"].images], rows["large"].labels)
     return EyesChat(head=head, seen=seen)
 
