@@ -75,6 +75,9 @@ def exit_threshold(
 class EarlyExit:
     """When the answer of the lexical member stands.
 
+    The bound is about accuracy. An early answer is less sure than the whole model's would be, though it is calibrated.
+    So a chain with a strict threshold defers more, and where calls are dear the default model may be cheaper.
+
     Args:
         weight: The inverse temperature of the member where it is alone.
         threshold: The least confidence at which its answer stands. None means that it never does.

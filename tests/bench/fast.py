@@ -94,7 +94,7 @@ def main() -> int:
     interval = paired_difference_interval(wins, losses, len(dev))
     texts = [text for text, _ in dev[: options.timed]]
     slow, quick = medians(5, *(lambda model=model: model.batch(texts) for model in models))
-    one, other = waits(3, texts[:64], *models)
+    one, other = waits(3, texts[:32], *models)
 
     table = Table("what", "default", "fast", "bound", "")
     shares = [wilson_interval(sum(hits), len(hits)) for hits in (plain, fast)]
