@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
-from pydantic import Field
 from typing_extensions import override
 
 from dsplus_chains.gating.branch_graph import branch_graph
@@ -46,7 +45,6 @@ class AppShunt(Gate):
         shadow: Whether the app always answers, and the small model is only listened to.
         with_record: Whether the output is the record. Its `answer` is the app's output.
         experience: What keeps each decision, such as an `ExperienceStore`. It gets the record.
-        ask_once: Whether equal inputs of a batch are asked about once.
     """
 
     takes_record: ClassVar[bool] = False
@@ -57,7 +55,7 @@ class AppShunt(Gate):
     read: Callable[[Any], Any]
     hint: Callable[[Prediction], str] | None = None
     shadow: bool = False
-    with_record: bool = Field(default=False)
+    with_record: bool = False
     ask_once: bool = False
 
     @property
@@ -230,9 +228,8 @@ class AppShunt(Gate):
         try:
             return self.read(output)
         except Exception as error:
-            tell_once(
-                f"An output of the app cannot be read as a label: {describe_error(error)}", "read", type(error).__name__
-            )
+            told = f"An output of the app cannot be read as a label: {describe_error(error)}"
+            tell_once(told, "read", type(error).__name__)
             return None
 
     def _small(self, results: list[Any], rows: list[int], run_manager: Any, config: Configs) -> Flow:

@@ -112,8 +112,7 @@ class Bundle(OnHub):
             model: The members of the small model.
             head: The network among its members.
             copies: Number of such networks.
-            keep_examples: Whether the bundle keeps the texts, so that some can be shown to the large model. Images are
-                never kept.
+            keep_examples: Whether the bundle keeps the texts, to show some to the large model. It keeps no images.
             seed: Seed of all random draws.
             metadata: Where the examples come from, as plain data.
             **settings: Settings of the task. See `LabelTask`.

@@ -107,7 +107,8 @@ def ask_live(
         left = 0 if search.tokens is None else max_tokens - search.tokens
     # The level that prunes labels comes from the rows asked so far. Tuning the threshold will find its own level.
     chosen = task.replace(hints=best.hints, exemplars=best.exemplars, set_level=best.set_level)
-    branch = ConfidenceBranch(large=chosen.for_scorer(scorer).arm(model), threshold=None, **limits.settings)
+    arm = chosen.for_scorer(scorer).arm(model)
+    branch = ConfidenceBranch(large=arm, threshold=None, ask_once=False, **limits.settings)
     rows = search.others
     found = _ask(
         branch,

@@ -85,7 +85,8 @@ def ask_about(
 
         over_all = again.prompt | RunnableLambda(send) | again.asker(model)
         arm = arm.with_fallbacks([over_all], exceptions_to_handle=(NoneOfTheseError,))
-    branch = ConfidenceBranch(large=arm, wants="record", threshold=None, **limits.settings)
+    # Each row is asked for itself. A copy of it tells how steady the model is.
+    branch = ConfidenceBranch(large=arm, wants="record", threshold=None, ask_once=False, **limits.settings)
     asked = [{**record, "prompt": value} for record, value in zip(records, prompts, strict=True)]
     outcomes: list[Any] = branch.batch(asked, config, return_exceptions=True)
     limits.check()
