@@ -92,7 +92,8 @@ def picture_of(value: Any) -> Image:
             if picture.has_transparency_data:
                 layer = picture.convert("RGBA")
                 picture = pil.alpha_composite(pil.new("RGBA", layer.size, "white"), layer)
-            return picture.convert("RGB")  # type: ignore[no-any-return]  # Pillow is optional
+            colours: Image = picture.convert("RGB")
+            return colours
     except InvalidInputError:
         raise
     except Exception as error:  # whatever is in the file

@@ -26,6 +26,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     Prediction,
     ShuntRecord,
+    WiringError,
     what_came,
 )
 
@@ -36,7 +37,7 @@ def _arm(value: Any) -> Any:
             f"Got large={type(value).__name__}, a bare model, but expected a Runnable over the record: put a prompt "
             "before it (prompt | model | parser), or use data_shunt"
         )
-        raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError, not TypeError, into its own error
+        raise WiringError(msg)
     return coerce_to_runnable(value)
 
 

@@ -192,7 +192,7 @@ class LocalChatModel(BaseChatModel):
                 f"Got schema={schema!r} but LocalChatModel can only choose among the values of an Enum class; "
                 "write one, such as: class Answer(StrEnum): ..."
             )
-            raise ValueError(msg)  # noqa: TRY004  a bad value is a ValueError throughout the package
+            raise InvalidInputError(msg)
         choices = check_choices([member.value for member in schema])
         bound: dict[str, Any] = {"choices": choices}
         if prior_messages is not None:

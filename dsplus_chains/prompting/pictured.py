@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from dsplus_chains.encoding.image_reading import picture_of, read_image
 from dsplus_chains.schema import ImageInput, fence
-from dsplus_chains.schema.image_input import PREFIX
+from dsplus_chains.schema.image_input import names_image
 
 SENT_AS_THEY_ARE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """The types of images that providers take. Others are sent as PNG."""
@@ -32,7 +32,7 @@ def fenced_input(record: Mapping[str, Any]) -> str:
         </input>
     """
     text = str(record["input"])
-    is_image = isinstance(record["input"], ImageInput) or (text.startswith(PREFIX) and read_image(text))
+    is_image = isinstance(record["input"], ImageInput) or (names_image(text) and read_image(text))
     return THE_IMAGE if is_image else fence(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ PREFIX = "image:sha256:"
 """How the text of each image begins."""
 LARGEST = 1 << 28
 """Most bytes of an image."""
+_NAME = re.compile(PREFIX + "[0-9a-f]{64}")
 
 
 class ImageInput(str):
@@ -75,6 +77,16 @@ class ImageInput(str):
             msg = f"Got {str(self.source)!r}, which has changed since it was first read; call anew with that file"
             raise InvalidInputError(msg)
         return data
+
+
+def names_image(text: str) -> bool:
+    """Whether a text is the name of an image and nothing else, as stores and logs keep it.
+
+    Example:
+        >>> names_image(PREFIX + 64 * "0"), names_image(PREFIX + "what does that mean?")
+        (True, False)
+    """
+    return _NAME.fullmatch(text) is not None
 
 
 def bytes_of_file(path: Path) -> bytes:

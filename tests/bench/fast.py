@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from intents import draw
 from overhead import medians
 from rich.console import Console
 from rich.table import Table
@@ -79,12 +80,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path)
     parser.add_argument("dev", type=Path, nargs="?")
+    parser.add_argument("--per-class", type=int, default=0, help="training rows of each label; 0: all")
     parser.add_argument("--keep", type=Path, help="folder of the fitted models")
     parser.add_argument("--timed", type=int, default=256, help="number of texts that are timed")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split, and of the rows of each label")
     options = parser.parse_args()
     rows = labelled(options.train)
     train, dev = split(rows, options.seed) if options.dev is None else (rows, labelled(options.dev))
+    taken, _ = draw([label for _, label in train], options.per_class, options.seed)
+    train = [train[row] for row in taken] if options.per_class else train
     models: list[Any] = [
         model_of(model, train, None if options.keep is None else options.keep / model) for model in ("auto", "fast")
     ]

@@ -148,6 +148,13 @@ def test_the_name_of_an_image_is_no_text():
         builder.invoke({"input": str(read_image(PIXELS[0]))})
 
 
+def test_a_text_that_begins_like_the_name_of_an_image_is_a_text():
+    builder = HintPromptBuilder(instruction="Which?", labels=["a", "b"], hints="none")
+    for text in ("image:sha256:", "image:sha256: what is that?", f"image:sha256:{64 * '0'} and more"):
+        prompt = builder.invoke({"input": text, "prediction": Prediction(label="a", confidence=0.5)})
+        assert f"<input>\n{text}\n</input>" in prompt.messages[-1].content
+
+
 def test_the_estimate_of_a_call_does_not_count_the_bytes():
     message = with_image([HumanMessage("Which digit?")], {"input": read_image(PIXELS[0].repeat(64, 0).repeat(64, 1))})
     assert estimated_tokens(message) < 1000
