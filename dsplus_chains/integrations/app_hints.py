@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -35,7 +35,7 @@ class HintedStep(BatchRunnable[Any, Any]):
 
     Args:
         step: The prompt or the model.
-        key: The configurable value that holds the hint.
+        key: The configurable value that holds the hint. It may hold a dict of texts by variable, too.
         variable: The variable of the prompt that takes it.
     """
 
@@ -84,14 +84,20 @@ class HintedStep(BatchRunnable[Any, Any]):
     def _shown(self, value: Any, config: RunnableConfig) -> Any:
         """The step's input with the row's hint in it."""
         hint = config.get("configurable", {}).get(self.key, "")
+        texts = dict(hint) if isinstance(hint, Mapping) else {self.variable: hint}
         prompt = bare(self.step)
         if isinstance(prompt, BasePromptTemplate):
-            return _in_prompt(prompt, self.variable, value, hint)
-        return _in_system(value, hint)
+            return _in_prompt(prompt, texts, value)
+        return _in_system(value, texts[self.variable])
 
 
 def with_hints(
-    app: Runnable[Any, Any], place: HintPlace, *, key: str = HINTS_KEY, variable: str = VARIABLE
+    app: Runnable[Any, Any],
+    place: HintPlace,
+    *,
+    key: str = HINTS_KEY,
+    variable: str = VARIABLE,
+    others: Collection[str] = (),
 ) -> Runnable[Any, Any]:
     """The app with a place for the hint, and else as it was.
 
@@ -102,13 +108,14 @@ def with_hints(
             model of a sequence. A model before it, such as one that rewrites the question, is not told.
         key: The configurable value that holds the hint.
         variable: The variable of the prompt that takes it.
+        others: Further variables of prompts, for which the configurable value may hold texts.
 
     Raises:
         ValueError: The app has no such place.
     """
     if place == "none":
         return app
-    wanted = partial(_takes, variable) if place == "soft" else is_chat_model
+    wanted = partial(_takes, {variable, *others}) if place == "soft" else is_chat_model
     into = partial(HintedStep, key=key, variable=variable)
     changed = replaced(app, wanted, into, only_last=place == "system")
     if changed is app:
@@ -123,14 +130,16 @@ def with_hints(
     return changed
 
 
-def takes_variable(app: Runnable[Any, Any], variable: str) -> bool:
-    """Whether a prompt in an app has a variable."""
-    return replaced(app, partial(_takes, variable), HintedStep) is not app
+def takes_variable(app: Runnable[Any, Any], *variables: str) -> bool:
+    """Whether a prompt in an app has one of the variables."""
+    return replaced(app, partial(_takes, set(variables)), HintedStep) is not app
 
 
-def _takes(variable: str, step: Runnable[Any, Any]) -> bool:
+def _takes(variables: Set[str], step: Runnable[Any, Any]) -> bool:
     prompt = bare(step)
-    return isinstance(prompt, BasePromptTemplate) and variable in {*prompt.input_variables, *prompt.optional_variables}
+    return isinstance(prompt, BasePromptTemplate) and not variables.isdisjoint(
+        [*prompt.input_variables, *prompt.optional_variables]
+    )
 
 
 def is_chat_model(step: Runnable[Any, Any]) -> bool:
@@ -138,16 +147,18 @@ def is_chat_model(step: Runnable[Any, Any]) -> bool:
     return isinstance(bare(step), BaseChatModel)
 
 
-def _in_prompt(prompt: Any, variable: str, value: Any, hint: str) -> Any:
-    """A prompt's input with the hint in it."""
-    listed = isinstance(prompt, ChatPromptTemplate) and any(
-        isinstance(part, MessagesPlaceholder) and part.variable_name == variable for part in prompt.messages
-    )
-    shown = ([SystemMessage(hint)] if hint else []) if listed else hint
+def _in_prompt(prompt: Any, texts: Mapping[str, str], value: Any) -> Any:
+    """A prompt's input with the texts in it, by their variables."""
+    listed = {
+        part.variable_name
+        for part in (prompt.messages if isinstance(prompt, ChatPromptTemplate) else [])
+        if isinstance(part, MessagesPlaceholder)
+    }
+    shown = {name: ([SystemMessage(text)] if text else []) if name in listed else text for name, text in texts.items()}
     if isinstance(value, Mapping):
-        return {**value, variable: shown}
-    others = [name for name in prompt.input_variables if name != variable]
-    return {**dict.fromkeys(others[:1], value), variable: shown}
+        return {**value, **shown}
+    others = [name for name in prompt.input_variables if name not in shown]
+    return {**dict.fromkeys(others[:1], value), **shown}
 
 
 def _in_system(value: Any, hint: str) -> Any:

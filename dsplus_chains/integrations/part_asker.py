@@ -64,7 +64,7 @@ class PartAsker(BatchRunnable[Any, Any]):
         target: What the app answers with: a pydantic class, a TypedDict or a JSON schema.
         names: The fields of the target.
         rest_prompt: The prompt for rows whose fields with a small model are all known. It gets what the app gets, and
-            `known`. None: the app's own prompt.
+            the known fields: all of them as `known`, and each as the variable of its name. None: the app's own prompt.
 
     Source: Data Shunt+ (arXiv 2406.15471), prompt transferring. That it goes field by field is ours.
     """
@@ -115,7 +115,8 @@ class PartAsker(BatchRunnable[Any, Any]):
         kwargs: dict[str, Any],
     ) -> Flow:
         """The app's answers to the rows that lack the same fields."""
-        configs = [_with_known(config[row], run_manager[row], asks[row].known) for row in rows]
+        named = key[1] and self.rest_prompt is not None
+        configs = [_with_known(config[row], run_manager[row], asks[row].known, named=named) for row in rows]
         return (yield Ask(self._arm(*key), [asks[row].value for row in rows], configs, kwargs)).outputs
 
     def _whole(self, known: Mapping[str, Prediction], output: Any) -> PartAnswer:
@@ -146,10 +147,11 @@ class PartAsker(BatchRunnable[Any, Any]):
         if known:
             part = part_of(self.target, [name for name in self.names if name not in known])
             arm = narrowed(self.app, part, prompt=self.rest_prompt if rest else None)
-        told = takes_variable(arm, VARIABLE)
+        others = known if rest and self.rest_prompt is not None else frozenset[str]()
+        told = takes_variable(arm, VARIABLE, *others)
         if not known and not told:
             return arm
-        return with_hints(arm, "soft" if told else "system", key=KNOWN_KEY, variable=VARIABLE)
+        return with_hints(arm, "soft" if told else "system", key=KNOWN_KEY, variable=VARIABLE, others=others)
 
 
 def known_text(known: Mapping[str, Prediction]) -> str:
@@ -166,7 +168,7 @@ def known_text(known: Mapping[str, Prediction]) -> str:
     if not known:
         return ""
     lines = [
-        f"- {name}: {' '.join(str(prediction.value).split())} ({percent(prediction.confidence)} sure)"
+        f"- {name}: {_on_one_line(prediction)} ({percent(prediction.confidence)} sure)"
         for name, prediction in known.items()
     ]
     return "\n".join(
@@ -178,6 +180,13 @@ def known_text(known: Mapping[str, Prediction]) -> str:
     )
 
 
-def _with_known(config: Any, run_manager: Any, known: Mapping[str, Prediction]) -> Any:
+def _on_one_line(prediction: Prediction) -> str:
+    return " ".join(str(prediction.value).split())
+
+
+def _with_known(config: Any, run_manager: Any, known: Mapping[str, Prediction], *, named: bool) -> Any:
+    """A row's config with what is known in it, in words. With `named` each known field is in it, too."""
     child = traced(config, run_manager, "part")
-    return {**child, "configurable": {**child.get("configurable", {}), KNOWN_KEY: known_text(known)}}
+    by_name = {name: _on_one_line(prediction) for name, prediction in known.items()} if named else {}
+    told = {**by_name, VARIABLE: known_text(known)}
+    return {**child, "configurable": {**child.get("configurable", {}), KNOWN_KEY: told}}

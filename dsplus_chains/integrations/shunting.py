@@ -89,7 +89,8 @@ def shunt(
             Say so only of an app without side effects.
         optional: With `fields`: the fields that nobody is asked for if all others are known. They keep their default.
         rest_prompt: With `fields`: the prompt for rows where only fields without a small model are left. It gets what
-            the app gets, and the variable `known`. Without the text in it, it saves most of the tokens.
+            the app gets, and what is known: all of it in words as the variable `known`, and each field as the variable
+            of its name. Without the text in it, it saves most of the tokens.
         experience: What keeps each decision, such as an `ExperienceStore`. With `shadow`, it gets what both said.
 
     Raises:

@@ -45,7 +45,7 @@ SYSTEM = (
 )
 ASK = ChatPromptTemplate([("system", SYSTEM), ("human", "<input>\n{input}\n</input>")])
 WRITE = "Write one short sentence to the customer who wrote a product review. Answer in JSON."
-REST = ChatPromptTemplate([("system", WRITE), ("human", "{known}")])
+REST = ChatPromptTemplate([("system", WRITE), ("human", "{sentiment} review of {domain}: {quote}")])
 
 
 class Review(BaseModel):

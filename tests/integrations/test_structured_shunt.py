@@ -571,6 +571,21 @@ def test_a_prompt_for_the_rest_is_used_only_where_the_rest_alone_is_left(app, se
     assert with_text.endswith("a refund")
 
 
+def test_a_prompt_for_the_rest_takes_known_fields_by_their_names(app, server):
+    rest = ChatPromptTemplate([("human", "Write a reply. Is it urgent? {urgent}. A ticket about {category}.")])
+    around(app, rest_prompt=rest).batch(tickets("refund now", "a refund"))
+    without, with_text = sorted(said_to(server), key=lambda text: "Triage" in text)
+    assert without == "Write a reply. Is it urgent? True. A ticket about billing."
+    assert with_text.endswith("a refund")
+
+
+def test_a_known_field_does_not_replace_an_input_of_the_apps_own_prompt(server, model):
+    asks = ChatPromptTemplate([("human", "{ticket}, said by a customer of the kind {category}")])
+    given = {"ticket": "refund now", "category": "gold"}
+    around(asks | model.with_structured_output(Ticket), text="ticket").invoke(given)
+    assert "refund now, said by a customer of the kind gold" in "\n".join(said_to(server))
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
