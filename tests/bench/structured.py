@@ -8,7 +8,8 @@ fields=...)`: small models fitted on 1,600 reviews answer the domain and the sen
 which the sentiment's model is surest, and the large model answers what is left. Where only the reply is left, its
 prompt holds what is known instead of the review. The thresholds let the least sure share of 300 other reviews through
 to the large model. No label of theirs is looked at. Counted on `--rows` further reviews. Every answer is kept in a
-file, so a second run asks for nothing. A row whose answer never ends is wrong in all its fields.
+file, so a second run asks for little. A row whose answer never ends is wrong in all its fields, and is asked again
+next time. So the rows where both answers ended are counted by themselves, too.
 
 `--plain` takes MiniLM for both small models, in place of the hidden states of small language models. A weaker small
 model should let more through; see `--share`.
@@ -36,6 +37,8 @@ from dsplus_chains.schema import causes
 
 ESCALATED = {"domain": 0.02, "sentiment": 0.12}
 """Share of the rows whose field goes to the large model: as in the bench of tasks split into subtasks."""
+SLICE = 40
+"""How many rows are begun before progress shows."""
 KEYS = {"domain": "domain", "sentiment": "label"}
 """Which column holds the truth."""
 
@@ -72,8 +75,8 @@ def quoting(judge: Any) -> Any:
 def answered(chain: Any, inputs: Sequence[Any], title: str) -> list[Any]:
     """The record of each row, or the error of one whose answer never ended. Any other error is raised."""
     records = []
-    for start in track(range(0, len(inputs), AT_ONCE), title, console=Console(stderr=True)):
-        rows = list(inputs[start : start + AT_ONCE])
+    for start in track(range(0, len(inputs), SLICE), title, console=Console(stderr=True)):
+        rows = list(inputs[start : start + SLICE])
         for record in chain.batch(rows, {"max_concurrency": AT_ONCE}, return_exceptions=True):
             if isinstance(record, Exception) and cut_off(record) is None:
                 raise record
@@ -139,20 +142,31 @@ def main() -> None:
     for heading in ("", "field by field", "one call", "field by field against one call (95 %), better : worse"):
         table.add_column(heading, justify="right" if heading else "left")
 
+    ended = [
+        not isinstance(one, Exception) and not isinstance(other, Exception)
+        for one, other in zip(ours, theirs, strict=True)
+    ]
+
     def add(name: str, is_right: Any) -> None:
         right = [
-            [
-                not isinstance(record, Exception) and is_right(record["answer"], row)
-                for record, row in zip(records, test, strict=True)
-            ]
+            np.array(
+                [
+                    not isinstance(one, Exception) and is_right(one["answer"], row)
+                    for one, row in zip(records, test, strict=True)
+                ]
+            )
             for records in (ours, theirs)
         ]
-        table.add_row(name, *(f"{np.mean(one):.1%}" for one in right), versus(*right))
+        table.add_row(name, *(f"{one.mean():.1%}" for one in right), versus(*right))
+        both = [one[ended] for one in right]
+        table.add_row("  where both ended", *(f"{one.mean():.1%}" for one in both), versus(*both))
 
     for name, key in KEYS.items():
         add(f"{name} right", lambda answer, row, name=name, key=key: getattr(answer, name) == row[key])
     add("quote verbatim in the text", lambda answer, row: bool(answer.quote) and answer.quote in row["text"])
     add("a reply", lambda answer, row: bool(answer.reply.strip()))
+    cut = [sum(isinstance(record, Exception) for record in records) for records in (ours, theirs)]
+    table.add_row("answers that did not end", *map(str, cut), "")
     spent = [tokens(ours), tokens(theirs)]
     table.add_row("tokens of the large model", *(f"{count:,}" for count in spent), f"{spent[0] / max(1, spent[1]):.1%}")
     for name in fields:
