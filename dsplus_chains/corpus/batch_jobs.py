@@ -1,4 +1,4 @@
-"""`BatchJobs` asks many requests in jobs of a provider's Batch API. It finds jobs again that an earlier process made."""
+"""`BatchJobs` asks many requests in jobs of a provider's Batch API, and finds those that an earlier process made."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ class BatchJobs:
         for _ in range(_PAGES):
             page = yield from self._patiently("batches.list", limit=100, **after)
             for job in page.data:
-                if (name := (job.metadata or {}).get(_NAME)) in names:
+                name = str((job.metadata or {}).get(_NAME))
+                if name in names:
                     found[name] = job.id
                     yield Work(self._state.submitted, (name, job.id))
             if len(found) == len(names) or not page.data or not page.has_more:

@@ -67,3 +67,8 @@ class JobState:
         with self._database.reading() as connection:
             rows = [connection.execute(f"{statement} = ?", (value,)).fetchone() for value in values]
         return dict(row for row in rows if row is not None)
+
+
+def jobs_path(out: Path) -> Path:
+    """The path of the file with an output's jobs, which is beside it."""
+    return out.with_name(f"{out.name}.jobs.sqlite")
