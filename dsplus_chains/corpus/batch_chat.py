@@ -56,6 +56,9 @@ class BatchChatOpenAI(ChatOpenAI):
     for them, and pays nothing twice. Answers are then read from the job again, as long as the provider keeps its files.
     With a `cache` of its own, the model forgets a request once the cache has seen its answer.
 
+    An account has a limit of tokens in jobs under way. A job beyond it fails as a whole. Smaller jobs (`most_requests`),
+    one after the other, stay below it.
+
     Any server with OpenAI's ``/v1/files`` and ``/v1/batches`` will do. Costs that this package computes, such as those
     of a `Budget`, are those of single requests. They are twice as high.
 
