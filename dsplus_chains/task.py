@@ -40,6 +40,9 @@ class LabelTask(BaseModel):
     Every setting of a task stands here. `data_shunt` also takes them as keywords. `Bundle` holds a task, `tune_hints`
     searches over it. `arm` turns it into the large arm of a `ConfidenceBranch`.
 
+    A prompt begins with what all inputs share, the instruction and the labels, so that a provider can cache it. Many
+    cache only beginnings of 1,024 tokens and more, which few lists of labels reach.
+
     Args:
         labels: The labels to choose from.
         instruction: What to decide, in your words.

@@ -41,6 +41,8 @@ class BatchServer:
         """The state in which jobs end."""
         self.done: int | None = None
         """So many lines of a job are answered. None: all."""
+        self.room: int | None = None
+        """So many lines may be under way. A job beyond that fails. None: any number."""
         self.troubles: list[tuple[str, int, str]] = []
         """A method and the beginning of a path, a status, and whether it comes "before" the work or "after" it."""
         self.held = threading.Event()
@@ -96,7 +98,9 @@ class BatchServer:
 
     def _begin(self, asked: dict[str, Any]) -> dict[str, Any]:
         lines = self.files[asked["input_file_id"]].splitlines()
+        under_way = sum(job["request_counts"]["total"] for job in self.jobs.values() if job["status"] not in FINAL)
         job = {
+            "crowded": self.room is not None and under_way + len(lines) > self.room,
             "id": f"batch_{len(self.jobs)}",
             "object": "batch",
             "status": "validating",
@@ -111,7 +115,11 @@ class BatchServer:
     def _look(self, job: dict[str, Any]) -> dict[str, Any]:
         job["looks"] += 1
         if job["status"] not in FINAL:
-            job["status"] = "in_progress"
+            job["status"] = "failed" if job["crowded"] else "in_progress"
+            if job["crowded"]:
+                told = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
+                job["errors"] = {"object": "list", "data": [told]}
+                return job
             if job["looks"] >= self.looks and self.held.is_set():
                 self._finish(job)
         return job

@@ -33,7 +33,7 @@ class BatchJobs:
     """Requests that are asked in batch jobs. A request that is in a job already is not asked again.
 
     What a job has not answered is forgotten, so that the next call asks it anew. What it has answered is remembered
-    until `forget`.
+    until `forget`. A job for which the account has no room is made again when another job of the call has ended.
 
     Args:
         client: The `OpenAI` client.
@@ -65,13 +65,23 @@ class BatchJobs:
         except OpenAIError as error:
             return [error] * len(bodies)
         waits = self._waits(1.5)
+        waiting: dict[str, Mapping[str, Any]] = {}
         while jobs:
+            has_room = False
             for identifier in list(jobs):
                 replies = yield from self._look(identifier, jobs[identifier])
                 if replies is not None:
                     told.update(replies)
-                    del jobs[identifier]
-            if jobs:
+                    keys = jobs.pop(identifier)
+                    crowded = [key for key in keys if getattr(told[key], "crowded", False)]
+                    waiting.update({key: requests[key] for key in crowded})
+                    has_room |= not crowded
+            if waiting and has_room:
+                more, errors = yield from self._begun(waiting)
+                jobs.update(more)
+                told.update(errors)
+                waiting = {}
+            elif jobs:
                 yield _pause(next(waits))
         return [told[key] for key in requests]
 

@@ -23,12 +23,16 @@ class BatchJobError(DSPlusError):
         message: What has happened.
         status_code: The HTTP status of the request, where there is one.
         body: What the server told, if it did.
+        crowded: Whether too many tokens are in jobs that are under way.
     """
 
-    def __init__(self, message: str, *, status_code: int | None = None, body: Any = None) -> None:
+    def __init__(
+        self, message: str, *, status_code: int | None = None, body: Any = None, crowded: bool = False
+    ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.body = body
+        self.crowded = crowded
 
 
 class JobFile(NamedTuple):
@@ -114,7 +118,7 @@ def _reply(told: Mapping[str, Any]) -> Any:
 
 def unanswered(job: Any) -> BatchJobError:
     """The error of a request that is in none of the files of a job that has ended."""
-    errors = [error.message for error in getattr(job.errors, "data", None) or []]
-    told = f": {shorten('; '.join(map(str, errors)), 1000)}" if errors else ""
+    errors = getattr(job.errors, "data", None) or []
+    told = f": {shorten('; '.join(str(error.message) for error in errors), 1000)}" if errors else ""
     msg = f"batch job {job.id} has ended as {job.status!r} without this request{told}; ask it again"
-    return BatchJobError(msg)
+    return BatchJobError(msg, crowded=any(error.code == "token_limit_exceeded" for error in errors))

@@ -30,7 +30,8 @@ class GroupAsker(BatchRunnable[Any, Any]):
     It takes records, and returns labels, as ``prompt | asker`` does. Rows of a batch whose prompts differ only in the
     last message are put together. Each has a key that no text can foretell, and answers are matched by it. A row that
     is missing in the answer, or whose answer is not exactly one label, is asked alone. If a group's call fails, each of
-    its rows is asked alone. So are rows with an image, and rows without a partner. The tokens of a group are shared out among its rows.
+    its rows is asked alone. So are rows with an image, and rows without a partner. The tokens of a group are shared out
+    among its rows.
 
     How accurate a group's answers are, beside those of single prompts, has not been measured with a live model. A text
     cannot answer for another row. But instructions in a text stand in one prompt with other rows. A model that follows

@@ -157,6 +157,16 @@ def test_jobs_are_cut_by_requests_and_by_bytes(server, model):
 
 
 @both
+async def test_a_job_for_which_there_is_no_room_is_made_again_when_another_has_ended(server, model, way):
+    server.room = 3
+    said = await called(way, model(most_requests=3), TEXTS)
+    assert [one.content for one in said] == [text.upper() for text in TEXTS]
+    assert Counter(server.asked) == dict.fromkeys(TEXTS, 1)
+    (error, *_) = await called(way, model(), [f"more {n}" for n in range(5)], return_exceptions=True)
+    assert "Enqueued token limit reached" in str(error)
+
+
+@both
 async def test_what_is_in_a_job_is_not_asked_again_by_another_process(server, model, way):
     first = await called(way, model(), TEXTS)
     again = await called(way, model(), [*TEXTS[::-1], "new"])
