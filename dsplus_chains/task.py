@@ -15,6 +15,7 @@ from dsplus_chains.prompting.alike import labels_alike
 from dsplus_chains.prompting.asker import LabelAsker
 from dsplus_chains.prompting.builder import HintPromptBuilder, as_track_record
 from dsplus_chains.prompting.exemplars import ExemplarSelector
+from dsplus_chains.prompting.group_asker import GroupAsker
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
 from dsplus_chains.prompting.template import Template, template_as_data
@@ -38,6 +39,9 @@ class LabelTask(BaseModel):
 
     Every setting of a task stands here. `data_shunt` also takes them as keywords. `Bundle` holds a task, `tune_hints`
     searches over it. `arm` turns it into the large arm of a `ConfidenceBranch`.
+
+    A prompt begins with what all inputs share, the instruction and the labels, so that a provider can cache it. Many
+    cache only beginnings of 1,024 tokens and more, which few lists of labels reach.
 
     Args:
         labels: The labels to choose from.
@@ -175,14 +179,16 @@ class LabelTask(BaseModel):
         """The task that asks once more where the answer is "none of these". None if nothing is asked again."""
         return self.replace(hints="soft", set_level=None) if self.reask and self.hints == "hard" else None
 
-    def arm(self, model: Any) -> Runnable[Any, Any]:
+    def arm(self, model: Any, *, group: int = 1) -> Runnable[Any, Any]:
         """The large arm of a branch, a Runnable from the record to a label.
 
         Args:
             model: Any LangChain chat model, also wrapped by ``with_retry`` and the like. Or any Runnable from a prompt
                 to a message or a label.
+            group: Most rows of a batch in one prompt; see `GroupAsker`. 1 asks about each row by itself.
         """
-        arm = self.prompt | self.asker(model)
+        asker = self.asker(model)
+        arm = self.prompt | asker if group == 1 else GroupAsker(prompt=self.prompt, asker=asker, group=group)
         again = self.over_all_labels
         return (
             arm if again is None else arm.with_fallbacks([again.arm(model)], exceptions_to_handle=(NoneOfTheseError,))

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import math
 import pickle
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from dsplus_chains import (
     LabelAsker,
     LabelMask,
     LabelParser,
+    LabelTask,
     LargeAnswer,
     MapParts,
     ModelComposer,
@@ -70,6 +72,7 @@ from dsplus_chains import (
 from dsplus_chains.encoding import read_image
 from dsplus_chains.gating import RecordedAnswer, RecordedArm
 from dsplus_chains.integrations import RecordNode
+from dsplus_chains.prompting import GroupAsker
 from dsplus_chains.schema import ModelChoice
 from dsplus_chains.scoring.early_exit import EarlyExit
 from dsplus_chains.scoring.members.lexical import LexicalMember
@@ -315,6 +318,18 @@ def make_asker():
     return LabelAsker(model=large, parser=LabelParser(labels=SENTIMENTS)), [large]
 
 
+def group_model(prompt: Any) -> str:
+    """A label for each key of a prompt of several inputs, or for the only input."""
+    asked = prompt.to_messages()[-1].content
+    blocks = re.findall(r"<(q\d+-\w+)>\n<input>\n(.*)\n</input>", asked) or [("", asked)]
+    return "\n".join(f"{key}: {'negative' if 'bad' in text else 'positive'}" for key, text in blocks)
+
+
+def make_group_asker():
+    large = Recording(group_model)
+    return LabelTask(labels=SENTIMENTS, instruction="Which?", hints="none").arm(large, group=4), [large]
+
+
 def make_image_scorer():
     pixels, labels = digits(12)
     encoder = PixelEncoder()
@@ -516,6 +531,9 @@ CASES = {
     ),
     "HintPromptBuilder": Case(make_builder, [record_of("good?"), record_of("bad?")], {"input": "x"}, HintPromptBuilder),
     "ModelComposer": Case(make_composer, TEXT_INPUTS, "poison", ModelComposer),
+    "GroupAsker": Case(
+        make_group_asker, [{"input": "good?"}, {"input": "bad?"}, {"input": "so so", "id": 3}], 7, GroupAsker
+    ),
     "LabelAsker": Case(make_asker, ["good?", "bad?", "so so"], "outage", LabelAsker),
     "LabelMask": Case(make_mask, [record_of("good?"), predict("bad")], {"input": "x"}, LabelMask),
     "LabelParser": Case(

@@ -21,6 +21,7 @@ TWINS = {
     "running/batch_runnable.py": "LangChain's own entry points, over one flow",
     "running/configurable.py": "LangChain's own entry points, over one flow",
     "running/sequence.py": "LangChain's own entry points, over one flow",
+    "corpus/batch_chat.py": "LangChain's own entry points of a chat model, over one flow",
     "integrations/chain_chat.py": "LangChain's own entry points of a chat model, over one flow",
     "integrations/chat_arms.py": "LangChain's own entry points of a chat model",
     "integrations/scorer_decision.py": "LangChain's own entry points of a decision model",

@@ -65,6 +65,18 @@ def check_source(large: str | None, large_column: str | None, *, plan: bool = Fa
         raise ValueError(msg)
 
 
+def check_batch_api(large: str | None, *, batch_api: bool) -> None:
+    """Refuse jobs of the Batch API for a large model that has none.
+
+    Raises:
+        ValueError: This is the case.
+    """
+    if batch_api and not (large or "").startswith("openai:"):
+        got = "a column of logged answers" if large is None else f"--large {large}"
+        msg = f"Got --batch-api with {got} but expected --large openai:NAME; leave --batch-api out"
+        raise ValueError(msg)
+
+
 def large_or_plan(
     name: str | None, base_url: str | None, answers: Path | None = None, *, timeout: float, plan_for: LabelTask | None
 ) -> Any:
@@ -112,13 +124,21 @@ def check_name(name: str) -> None:
         raise ValueError(msg)
 
 
-def large_model(name: str, base_url: str | None, answers: Path | None = None, *, timeout: float | None = None) -> Any:
+def large_model(
+    name: str,
+    base_url: str | None,
+    answers: Path | None = None,
+    *,
+    jobs: Path | None = None,
+    timeout: float | None = None,
+) -> Any:
     """The chat model of this name.
 
     Args:
         name: "smollm2", "openai:NAME", or a name for LangChain's `init_chat_model`, such as "ollama:NAME".
         base_url: The server, if it is not the provider's own.
         answers: The file in which its answers are kept.
+        jobs: The file that keeps its batch jobs. None: it is asked row by row.
         timeout: Seconds that one request may take. None: as long as the client waits by itself.
 
     Raises:
@@ -146,9 +166,14 @@ def large_model(name: str, base_url: str | None, answers: Path | None = None, *,
     if key is None:
         msg = "Got no OPENAI_API_KEY in the environment; set it, or name a server of your own with --base-url"
         raise ValueError(msg)
+    settings.update(model=name.partition(":")[2], api_key=key)
+    if jobs is not None:
+        from dsplus_chains.corpus.batch_chat import BatchChatOpenAI
+
+        return BatchChatOpenAI(state=jobs, **settings)
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(model=name.partition(":")[2], api_key=key, **settings)
+    return ChatOpenAI(**settings)
 
 
 def _any_model(name: str, settings: dict[str, Any]) -> Any:

@@ -29,13 +29,13 @@ from dsplus_chains.cli.large_options import (
     LargeColumn,
     Plan,
     Timeout,
+    check_batch_api,
     check_name,
     check_source,
     large_model,
     say_plan,
 )
 from dsplus_chains.running.limits import TIMEOUT, Limits
-from dsplus_chains.running.progress import BATCH_SIZE
 from dsplus_chains.schema import share
 
 TOO_MANY_FALLBACKS = 3
@@ -56,7 +56,17 @@ def run(
     retry_fallbacks: Annotated[
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows in one batch.")] = BATCH_SIZE,
+    batch_api: Annotated[
+        bool,
+        typer.Option(
+            "--batch-api",
+            help="Ask in jobs of the Batch API, for half the price. It may take a day. --concurrency and --timeout do "
+            "not count for rows then.",
+        ),
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in one batch. Without it 64, and 50,000 with --batch-api.")
+    ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Most requests to the large model at the same time.")
     ] = CONCURRENCY,
@@ -85,14 +95,18 @@ def run(
     [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:qwen --base-url
     http://localhost:8000/v1 --retry-fallbacks[/bold]
 
+    [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:gpt-4o-mini --batch-api[/bold]
+
     If a run ends early, the same command continues it. Every reply is kept in a journal beside the output, as soon as
     it is there. No row that has an answer is asked about again. The output is written at the end. Rows are read and
     scored while others are asked about, and few of them are in memory at a time.
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
+        check_batch_api(large, batch_api=batch_api)
         column, modality = column_read(text, image)
         from dsplus_chains.corpus.foretelling import plan_table
+        from dsplus_chains.corpus.job_state import jobs_path
         from dsplus_chains.corpus.labelling import label_table
 
         work: dict[str, Any] = {
@@ -113,7 +127,8 @@ def run(
                 foretold = plan_table(bundle, data, **work, progress=progress)
             say_plan(foretold)
             return
-        model: Any = None if large is None else large_model(large, base_url, timeout=timeout)
+        jobs = jobs_path(out) if batch_api else None
+        model: Any = None if large is None else large_model(large, base_url, jobs=jobs, timeout=timeout)
         with progress_bar(quiet=quiet) as progress:
             run = label_table(
                 bundle,
@@ -121,6 +136,7 @@ def run(
                 **work,
                 large_model=model,
                 large_column=large_column,
+                in_jobs=batch_api,
                 batch_size=batch_size,
                 concurrency=concurrency,
                 limits=Limits(timeout=timeout),

@@ -1,6 +1,8 @@
 from .answered import AnsweredRow as AnsweredRow
 from .answered import Counts as Counts
 from .answered import RunIdentity as RunIdentity
+from .batch_chat import BatchChatOpenAI as BatchChatOpenAI
+from .job_lines import BatchJobError as BatchJobError
 from .journal import Journal as Journal
 from .journal import JournalError as JournalError
 from .labelling import LabelledTable as LabelledTable

@@ -1,14 +1,15 @@
-"""How the pending rows of a table are answered: by a live large model, or by logged answers of one."""
+"""How the pending rows of a table are answered: by a live large model, in jobs of one, or by its logged answers."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from dsplus_chains.corpus.job_arm import AT_ONCE, JobArm
 from dsplus_chains.corpus.journal import replies_of
 from dsplus_chains.corpus.pending_rows import PendingRow
 from dsplus_chains.corpus.shared_arm import SharedArm
@@ -20,7 +21,8 @@ from dsplus_chains.schema import as_cell
 from dsplus_chains.storage.bundle import Bundle
 
 Batch: TypeAlias = Sequence[PendingRow]
-Answered: TypeAlias = Generator[tuple[Batch, list[Any]], None, None]
+_Done: TypeAlias = tuple[Batch, list[Any]]
+Answered: TypeAlias = Generator[_Done, None, None]
 """Batches with the records of their rows, as they are done. A row that has no answer has an exception."""
 
 
@@ -42,25 +44,58 @@ def answered_live(
         limits: How long and how patiently the large model is asked.
         concurrency: Most requests to it at the same time, over all batches. None: 100.
     """
-    chain: Any = bundle.chain(large_model, deadline=limits.deadline, budget=limits.budget)
+    chain = bundle.chain(large_model, deadline=limits.deadline, budget=limits.budget)
+    pipeline = Pipeline[_Scored, _Done]()
+    arm = SharedArm(_large_of(chain), limits=limits, concurrency=concurrency, tell=pipeline.tell)
+    try:
+        yield from _answered(
+            chain, arm, batches, pipeline, has_room=arm.has_room, config={"max_concurrency": concurrency}
+        )
+    finally:
+        arm.close()
+
+
+def answered_in_jobs(bundle: Bundle, large_model: Any, batches: Iterable[Batch], *, limits: Limits) -> Answered:
+    """Answer batches by the chain of a bundle. The deferred rows of each are one job.
+
+    Args:
+        bundle: A tuned bundle.
+        large_model: A `BatchChatOpenAI`.
+        batches: The batches.
+        limits: Those of the large model. Of these, only the breaker counts here.
+    """
+    chain = bundle.chain(large_model)
+    arm = JobArm(_large_of(chain), limits.breaker)
+    yield from _answered(chain, arm, batches, Pipeline(), has_room=lambda under_way: under_way < AT_ONCE, config={})
+
+
+def _large_of(chain: Any) -> Runnable[Any, Any]:
+    large: Runnable[Any, Any] = chain.steps[1].large
+    return large
+
+
+def _answered(
+    chain: Any,
+    arm: Runnable[Any, Any],
+    batches: Iterable[Batch],
+    pipeline: Pipeline[_Scored, _Done],
+    *,
+    has_room: Callable[[int], bool],
+    config: RunnableConfig,
+) -> Iterator[_Done]:
+    """Score batches one by one, and ask an arm that all share about what is deferred."""
     scorer, branch, *rest = chain.steps
-    pipeline = Pipeline[_Scored, tuple[Batch, list[Any]]]()
-    arm = SharedArm(branch.large, limits=limits, concurrency=concurrency, tell=pipeline.tell)
     branch = branch.model_copy(update={"large": arm, "wants": "record", "ask_once": True})
     gate: Any = reduce(or_, rest, branch)
-    config: RunnableConfig = {"max_concurrency": concurrency}
 
-    def answer(scored: _Scored) -> tuple[Batch, list[Any]]:
+    def answer(scored: _Scored) -> _Done:
         known = [output for output in scored.outputs if not isinstance(output, Exception)]
         with replies_of(scored.rows[0].index):
             records = iter(_asked(gate, known, config))
         return scored.rows, [each if isinstance(each, Exception) else next(records) for each in scored.outputs]
 
     first = (_Scored(rows, _asked(scorer, [row.text for row in rows], config)) for rows in batches)
-    try:
-        yield from pipeline.run(first, second=answer, has_room=arm.has_room)
-    finally:
-        arm.close()
+    return pipeline.run(first, second=answer, has_room=has_room)
 
 
 def answered_from_log(bundle: Bundle, column: str, batches: Iterable[Batch]) -> Answered:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts
-from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_live
+from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_in_jobs, answered_live
+from dsplus_chains.corpus.job_arm import ROWS
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
 from dsplus_chains.corpus.run_input import ADDED, prepare_run
@@ -70,7 +71,8 @@ def label_table(
     server: str | None = None,
     large_column: str | None = None,
     retry_fallbacks: bool = False,
-    batch_size: int = BATCH_SIZE,
+    in_jobs: bool = False,
+    batch_size: int | None = None,
     concurrency: int | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -99,7 +101,9 @@ def label_table(
             of another run.
         large_column: The column with logged answers of a large model.
         retry_fallbacks: Ask again about rows that the large model failed at.
-        batch_size: Number of rows in one batch.
+        in_jobs: Whether the large model takes all deferred rows of a batch at once, as `BatchChatOpenAI` does. Then no
+            row has a time limit.
+        batch_size: Number of rows in one batch. None: 64, and 50,000 in jobs.
         concurrency: Most requests to the large model at the same time, over all batches. None: 100.
         limits: How long and how patiently the large model is asked. None: with a breaker, and 60 seconds a row.
         progress: A function that is called after each batch.
@@ -127,16 +131,21 @@ def label_table(
         allow_download=allow_download,
     )
     limits = Limits(timeout=TIMEOUT) if limits is None else limits
+    size = batch_size or (ROWS if in_jobs else BATCH_SIZE)
     n = len(table.rows)
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks), modality)
-        batches = takewhile(lambda _: not limits.are_hopeless, in_batches_of(batch_size, pending))
+        batches = takewhile(lambda _: not limits.are_hopeless, in_batches_of(size, pending))
         if large_model is None:
             table.check_column(str(large_column))
             answered = answered_from_log(loaded, str(large_column), batches)
         else:
             remembering = large_model.model_copy(update={"cache": journal})
-            answered = answered_live(loaded, remembering, batches, limits=limits, concurrency=concurrency)
+            answered = (
+                answered_in_jobs(loaded, remembering, batches, limits=limits)
+                if in_jobs
+                else answered_live(loaded, remembering, batches, limits=limits, concurrency=concurrency)
+            )
         try:
             with closing(answered):
                 keep_answers(answered, journal, n, limits=limits, progress=progress)

@@ -4,6 +4,7 @@ from .exemplar import Exemplar as Exemplar
 from .exemplar_retriever import ExemplarRetriever as ExemplarRetriever
 from .exemplars import ExemplarSelector as ExemplarSelector
 from .explainer import OverrideExplainer as OverrideExplainer
+from .group_asker import GroupAsker as GroupAsker
 from .parser import CutOffError as CutOffError
 from .parser import LabelParser as LabelParser
 from .parser import NoneOfTheseError as NoneOfTheseError

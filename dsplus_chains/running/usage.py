@@ -78,6 +78,12 @@ class UsageCollector(BaseCallbackHandler):
             self._untold |= usage is None and calls > 0
             self._total = add_usage(self._total, usage) if self._total or usage else None
 
+    def share(self, usage: UsageMetadata | None, calls: int) -> None:
+        """Count a share of what calls have cost that were made for several rows."""
+        self.add_told(usage, calls)
+        with self._lock:
+            self.calls += calls
+
     def repeat(self, other: UsageCollector) -> None:
         """Take over what another run was told, at no cost. Its calls were made once for both."""
         with self._lock:
