@@ -112,7 +112,8 @@ def data_shunt(
             "auto" that is so where labels are asked for. An app may have side effects.
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
-        parser: Reader of an app's answer, where answers are no labels. None takes the text of a message.
+        parser: Reader of an app's answer, where answers are no labels. None takes a text, or that of a message. An app
+            that answers with anything else needs one.
         input_key: The key of a dict under which the text is, if not the scorer's own. Two keys make a pair of texts.
         experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record, with hashes of
             the task and, of a `SmallModelScorer`, of the model. With tiers it is the model that spoke last.
