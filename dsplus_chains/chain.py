@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseLanguageModel, LanguageModelInput
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableSerializable
+from langchain_core.runnables.base import coerce_to_runnable
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.gating.branch import ConfidenceBranch
@@ -17,16 +19,16 @@ from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.recorder import Recorder, marked
-from dsplus_chains.schema import brief, labels_outside
+from dsplus_chains.schema import WiringError, brief, labels_outside
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.coercing import as_scorer, model_hash_of
+from dsplus_chains.scoring.coercing import as_scorer, inside, model_hash_of
 from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.task import LabelTask
 
 
 def data_shunt(
     scorer: Any,
-    large_model: Runnable[LanguageModelInput, Any],
+    large_model: Runnable[LanguageModelInput, Any] | Runnable[Any, Any],
     *,
     threshold: float | Mapping[Any, float | None] | Sequence[Any] | None,
     task: LabelTask | None = None,
@@ -52,8 +54,9 @@ def data_shunt(
     deadline: float | None = None,
     breaker: CircuitBreaker | None = None,
     budget: Budget | None = None,
-    ask_once: bool = True,
+    ask_once: bool | Literal["auto"] = "auto",
     fusion: AnswerFusion | None = None,
+    parser: Runnable[Any, Any] | None = None,
     input_key: InputKey | None = None,
     experience: Recorder | None = None,
 ) -> RunnableSerializable[Any, Any]:
@@ -62,6 +65,9 @@ def data_shunt(
     It takes a text, or a dict that holds one. It returns the record. With `.pick("answer")` it replaces
     ``prompt | llm | parser``.
 
+    Where answers are no labels, give a scorer without labels, such as a `VerifiedScorer`, and an app in place of the
+    large model. The answer is the value that the scorer is sure of, or what the app says.
+
     Args:
         scorer: A `SmallModelScorer`, or any Runnable or function from a text to a `Prediction`. A list of them, or a
             dict by name, makes tiers. Each tier is asked about what the earlier ones deferred. The large model is asked
@@ -69,9 +75,10 @@ def data_shunt(
             `max_ood_score` are about the last tier. Earlier predictions stand under `tiers`. A tier may end in a
             `LabelMask`.
         large_model: Any LangChain chat model, also wrapped by ``with_retry`` and the like. Or any Runnable that gets a
-            prompt and answers with a message or a label.
+            prompt and answers with a message or a label. Without labels it is an app of yours; `wants` of
+            `ConfidenceBranch` says what an app gets.
         threshold: Confidence from which on the small model's answer is kept. It may be a dict by label. None
-            defers everything. With tiers it is a list with one threshold for each.
+            defers everything. With tiers it is a list with one threshold for each. Without labels it is a number.
         task: The question for the large model, and how its answer is read, as one value. Without it, the settings from
             here to `template` make one, with the defaults of `LabelTask`.
         instruction: What to decide, in your words.
@@ -101,15 +108,20 @@ def data_shunt(
         breaker: What stops asking a large model that keeps failing. Give chains that share a model the same one.
         budget: How many tokens or dollars the large model may cost. Chains may share one. Rows that an earlier tier
             keeps are not in its report.
-        ask_once: Whether equal inputs of a batch are asked about once. The answer then counts for all of them.
+        ask_once: Whether equal inputs of a batch are asked about once. The answer then counts for all of them. With
+            "auto" that is so where labels are asked for. An app may have side effects.
         fusion: Fusion that weighs the large model's answer with the small one's view, as `tune_threshold` fitted it.
             With None the large model's answer replaces the small one's.
+        parser: Reader of an app's answer, where answers are no labels. None takes a text, or that of a message. An app
+            that answers with anything else needs one.
         input_key: The key of a dict under which the text is, if not the scorer's own. Two keys make a pair of texts.
         experience: What keeps each decision, such as an `ExperienceStore`. It gets the finished record, with hashes of
             the task and, of a `SmallModelScorer`, of the model. With tiers it is the model that spoke last.
 
     Raises:
-        ValueError: No labels are known, parts speak of different labels, or a value is out of bounds.
+        ValueError: Parts speak of different labels, or a value is out of bounds. Or no labels are known, but a setting
+            that is about labels is given.
+        WiringError: No labels are known, and the large model is a bare model.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -125,6 +137,11 @@ def data_shunt(
         ... )
         >>> chain.pick("answer").batch(["it broke at once", "well, it is a phone"])
         ['negative', 'positive']
+        >>> def upper(text):
+        ...     return Prediction(value=text.upper(), confidence=0.9 if text.isascii() else 0.1)
+        >>> free = data_shunt(upper, lambda text: f"{text}?", threshold=0.8)
+        >>> free.pick("answer").batch(["ham", "jamón"])
+        ['HAM', 'jamón?']
     """
     given = {
         "instruction": instruction,
@@ -146,9 +163,6 @@ def data_shunt(
     if task is not None and settings:
         msg = f"Got a task and {', '.join(sorted(settings))} beside it but expected one or the other; task.replace(...)"
         raise ValueError(msg)
-    if task is None and instruction is None:
-        msg = "Got no instruction but expected what the large model is to decide; give instruction=, or task="
-        raise ValueError(msg)
     named = labels if task is None else task.labels
     *earlier, (tier, last, level) = _tiers(scorer, threshold)
     on_error: Literal["raise", "defer"] = "defer" if on_small_error == "large" else "raise"
@@ -156,20 +170,26 @@ def data_shunt(
     scorer, inner = as_scorer(last, labels=named, input_key=key, on_error=on_error)
     known = [named, *(getattr(small, "labels", None) for small in (inner, *(one for _, one, _ in reversed(earlier))))]
     names = next((found for found in known if found is not None), None)
+    large: Runnable[Any, Any]
     if names is None:
-        msg = (
-            "Got no labels, and the scorer names none either; give labels=[...]. Where answers are no labels, write "
-            "scorer | ConfidenceBranch(large=..., threshold=...)"
-        )
-        raise ValueError(msg)
-    task = LabelTask(**{**settings, "labels": list(names)}) if task is None else task
-    task = task.for_scorer(inner)
-    _check_parts(inner, task.labels, level, fusion, max_ood_score)
+        _refuse_labelled(settings, fusion, [level, *(each for _, _, each in earlier)])
+        large = _app(large_model) | (StrOutputParser() if parser is None else parser)
+    else:
+        if task is None and instruction is None:
+            msg = "Got no instruction but expected what the large model is to decide; give instruction=, or task="
+            raise ValueError(msg)
+        if parser is not None:
+            msg = "Got a parser, but labels are read by the task; leave it out, or give no labels"
+            raise ValueError(msg)
+        task = LabelTask(**{**settings, "labels": list(names)}) if task is None else task
+        task = task.for_scorer(inner)
+        _check_parts(inner, task.labels, level, fusion, max_ood_score)
+        large = task.arm(large_model)
     if experience is not None:
         hashes = [model_hash_of(small) for small in (*(one for _, one, _ in earlier), last)]
-        experience = marked(experience, model_hashes=hashes, task_hash=task.task_hash)
+        experience = marked(experience, model_hashes=hashes, task_hash=None if task is None else task.task_hash)
     branch = ConfidenceBranch(
-        large=task.arm(large_model),
+        large=large,
         threshold=level,
         max_ood_score=max_ood_score,
         on_large_error=on_large_error,
@@ -178,7 +198,7 @@ def data_shunt(
         deadline=deadline,
         breaker=breaker,
         budget=budget,
-        ask_once=ask_once,
+        ask_once=names is not None if ask_once == "auto" else ask_once,
         tier=tier,
         experience=None if fusion is not None or earlier else experience,
     )
@@ -198,6 +218,40 @@ def data_shunt(
             experience=None if number else experience,
         )
     return chain
+
+
+def _refuse_labelled(settings: Mapping[str, Any], fusion: AnswerFusion | None, levels: Sequence[Any]) -> None:
+    """Refuse what is about labels where none are known.
+
+    Raises:
+        ValueError: Something is.
+    """
+    told = sorted(settings) + ([] if fusion is None else ["fusion"])
+    if any(isinstance(level, Mapping) for level in levels):
+        told.append("a threshold by label")
+    if told:
+        msg = (
+            f"Got no labels, and the scorer names none either, but got {', '.join(told)}; give labels=[...]. Where "
+            "answers are no labels, leave that out, and give an app (prompt | model) in place of the large model"
+        )
+        raise ValueError(msg)
+
+
+def _app(large_model: Any) -> Runnable[Any, Any]:
+    """The large model where no labels are known, if it is no bare one.
+
+    Raises:
+        WiringError: It is a bare one.
+    """
+    model = inside(large_model)
+    if isinstance(model, BaseLanguageModel):
+        msg = (
+            f"Got no labels, and {type(model).__name__}, a bare model, but expected labels=[...] and instruction=..., "
+            "or, where answers are no labels, an app (prompt | model)"
+        )
+        raise WiringError(msg)
+    app: Runnable[Any, Any] = coerce_to_runnable(large_model)
+    return app
 
 
 def _check_parts(

@@ -5,9 +5,23 @@ from functools import reduce
 
 import pytest
 from fakes import Recording
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.output_parsers import JsonOutputParser
+from langchain_core.prompts import ChatPromptTemplate
 
-from dsplus_chains import InvalidInputError, Prediction, RunnableScorer, SmallModelScorer, TrackRecord, data_shunt
+from dsplus_chains import (
+    AnswerFusion,
+    InvalidInputError,
+    Prediction,
+    RunnableScorer,
+    SmallModelScorer,
+    TrackRecord,
+    VerifiedScorer,
+    WiringError,
+    data_shunt,
+)
+from dsplus_chains.verifying import Verdict
 
 LABELS = ["positive", "negative"]
 
@@ -177,3 +191,94 @@ def test_tiers_take_their_labels_from_whichever_names_them(scorer):
     assert chain.invoke("good phone")["source"] == "large"
     with pytest.raises(ValueError, match="Got no labels"):
         data_shunt([unsure_of, unsure_of], lambda _: "negative", instruction="Which?", threshold=[None, None])
+
+
+def even(record):
+    is_even = record["candidate"] % 2 == 0
+    return Verdict(score=float(is_even), report="" if is_even else "it is odd")
+
+
+VERIFIED = VerifiedScorer(generators={"length": lambda record: len(record["input"])}, verifier=even)
+"""Answers with a text's length, which is no label, and is sure of even ones."""
+
+
+def test_without_labels_the_checked_value_counts_where_it_is_sure_and_the_apps_text_elsewhere():
+    app = Recording(lambda text: AIMessage(f"{len(text)} letters"))
+    chain = data_shunt(VERIFIED, app, threshold=0.8)
+    records = chain.batch(["ham", "spam", "ham"])
+    assert [record["answer"] for record in records] == ["3 letters", 4, "3 letters"]
+    assert [record["source"] for record in records] == ["large", "small", "large"]
+    assert app.inputs == ["ham", "ham"]  # an app may have side effects
+    once = data_shunt(VERIFIED, app, threshold=0.8, ask_once=True)
+    assert [record["answer"] for record in once.batch(["ham", "ham"])] == ["3 letters"] * 2
+    assert len(app.inputs) == 3
+
+
+def test_an_app_gets_what_the_chain_was_called_with_and_its_prompt_the_failed_attempt():
+    app = Recording(lambda value: "three")
+    value = {"word": "ham", "id": 7}
+    record = data_shunt(VERIFIED, app, threshold=0.8, input_key="word").invoke(value)
+    assert (record["answer"], record["id"]) == ("three", 7)
+    assert app.inputs == [value]
+    model = Recording(lambda prompt: AIMessage("three"))
+    prompt = ChatPromptTemplate([("human", "How long is {input}?\n{attempt}")])
+    assert data_shunt(VERIFIED, prompt | model, threshold=0.8).invoke("ham")["answer"] == "three"
+    assert "it is odd" in model.inputs[0].to_string()
+
+
+def test_a_parser_of_ones_own_reads_the_apps_answers():
+    chain = data_shunt(VERIFIED, lambda _: AIMessage('{"n": 3}'), threshold=0.8, parser=JsonOutputParser())
+    assert chain.pick("answer").batch(["ham", "spam"]) == [{"n": 3}, 4]
+
+
+def test_without_labels_an_app_that_fails_leaves_the_small_models_value_and_a_stream_agrees():
+    def fail(_):
+        raise TimeoutError("no answer")
+
+    record = data_shunt(VERIFIED, fail, threshold=0.8).invoke("ham")
+    assert (record["answer"], record["source"]) == (3, "fallback")
+    chain = data_shunt(VERIFIED, lambda text: AIMessage(text * 2), threshold=0.8)
+    for text in ("ham", "spam"):
+        assert dict(reduce(operator.add, chain.stream(text))) == chain.invoke(text)
+
+
+def test_without_labels_there_are_tiers_too():
+    other = VerifiedScorer(generators={"half": lambda record: len(record["input"]) - 1}, verifier=even)
+    app = Recording(lambda text: "long")
+    records = data_shunt([VERIFIED, other], app, threshold=[0.8, None]).batch(["spam", "ham"])
+    assert [(record["answer"], record["source"]) for record in records] == [(4, "small"), ("long", "large")]
+    records = data_shunt({"a": VERIFIED, "b": other}, app, threshold=[0.8, 0.8]).batch(["spam", "ham"])
+    assert [(record["answer"], record["source"]) for record in records] == [(4, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"hints": "soft"}, "hints"),
+        ({"instruction": "Which?", "top_k": 2}, "instruction, top_k"),
+        ({"strong_labels": ["a"]}, "strong_labels"),
+        ({"track_record": None}, "track_record"),
+        ({"structured": False}, "structured"),
+        ({"threshold": {"a": 0.5}}, "a threshold by label"),
+    ],
+)
+def test_without_labels_what_is_about_labels_is_refused(settings, told):
+    with pytest.raises(ValueError, match=rf"Got no labels.* but got {told}; give labels"):
+        data_shunt(VERIFIED, lambda _: "large", **{"threshold": 0.8, **settings})
+
+
+def test_without_labels_a_fusion_is_refused():
+    fusion = AnswerFusion.fit([unsure_of("a")] * 40, LABELS * 20, LABELS * 20)
+    with pytest.raises(ValueError, match="but got fusion"):
+        data_shunt(VERIFIED, lambda _: "large", threshold=0.8, fusion=fusion)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: model.with_retry()])
+def test_without_labels_a_bare_model_is_refused(wrap):
+    with pytest.raises(WiringError, match=r"Got no labels, and FakeListChatModel.*prompt \| model"):
+        data_shunt(VERIFIED, wrap(FakeListChatModel(responses=["a"])), threshold=0.8)
+
+
+def test_with_labels_a_parser_is_refused():
+    with pytest.raises(ValueError, match="Got a parser, but labels are read"):
+        shunt(lambda prompt: AIMessage("negative"), parser=JsonOutputParser())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from typing_extensions import override
 
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.gating.composer_state import COMPOSER_STATE, composer_state, restore_composer
 from dsplus_chains.gating.composing import ComposingRun
 from dsplus_chains.gating.composition import (
     CompositionReport,
@@ -25,9 +27,10 @@ from dsplus_chains.gating.composition import (
     report_composition,
     tradeoff_within,
 )
+from dsplus_chains.gating.gate import DECISION_EVENT
 from dsplus_chains.gating.score_table import score_table
 from dsplus_chains.running.batch_runnable import BatchRunnable
-from dsplus_chains.running.flow import Begin, Completed, Configs, Flow, Manager, Work
+from dsplus_chains.running.flow import Begin, Completed, Configs, Flow, Manager, Tell, Work
 from dsplus_chains.schema import ShuntRecord, TrainingDataError, first_copies, text_hash, what_came
 from dsplus_chains.scoring.members.mixing import assign_folds
 from dsplus_chains.scoring.score_model import ScoreModel
@@ -55,6 +58,10 @@ class ModelComposer(BatchRunnable[Any, Any]):
     It takes a text, or a dict that holds one under `input_key`. It returns the record with `answer`, `source` (the
     name of the model that has answered) and `choice`. A model that starts with a prompt gets its variables from the
     record. Any other gets the very object that the composer was called with.
+
+    For each answered input the composer sends the event "dsplus_decision", as `ConfidenceBranch` does. It holds
+    `source`, `model`, `expected` and `tradeoff`. No small model has answered, so `confidence`, `threshold` and `label`
+    are None.
 
     `ModelComposer.fit` makes it.
 
@@ -181,6 +188,57 @@ class ModelComposer(BatchRunnable[Any, Any]):
         """
         return self.model_copy(update={"tradeoff": tradeoff_within(self.out_of_fold, self._prices, cost)})
 
+    def save(self, path: str | Path) -> str:
+        """Write the composer into a folder, with settings as JSON and arrays as safetensors, without pickle.
+
+        Neither the models nor the encoder's weights are written. The folder holds the names of the models, and how to
+        load the encoder.
+
+        Args:
+            path: The folder.
+
+        Returns:
+            The SHA-256 of `composer.json`, which holds that of the arrays. Keep it elsewhere, and give it to `load` as
+            `expected_sha256`.
+        """
+        return COMPOSER_STATE.write(Path(path), *composer_state(self))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        models: Mapping[str, Any],
+        expected_sha256: str | None = None,
+        encoder: str | Encoder | Embeddings | None = None,
+        device: str | None = None,
+        allow_download: bool = False,
+    ) -> Self:
+        """Read a composer that `save` wrote. The arrays are compared with their hash, and nothing is unpickled.
+
+        Args:
+            path: The folder.
+            models: The models, by the names that they had.
+            expected_sha256: SHA-256 of `composer.json`. Without it, damage is noticed, but not an attack.
+            encoder: The encoder, or where it is now. None: where it was at fitting.
+            device: Device of the encoder. None takes the best one available.
+            allow_download: Whether an encoder that the folder names may be fetched from the hub.
+
+        Raises:
+            BundleError: A file is missing, damaged, of another format, or not the expected one. The names of the models
+                are others. Or the encoder is another one, or would have to be fetched.
+        """
+        return cls(
+            **restore_composer(
+                Path(path),
+                models=models,
+                expected_sha256=expected_sha256,
+                encoder=encoder,
+                device=device,
+                allow_download=allow_download,
+            )
+        )
+
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -219,4 +277,13 @@ class ModelComposer(BatchRunnable[Any, Any]):
                 for group, outcome in (yield Completed()):
                     run.hear(group, outcome.outputs)
                     left -= 1
+        for record, manager in zip(run.results, run_manager, strict=True):
+            if manager.handlers and not isinstance(record, Exception):
+                yield Tell(manager, DECISION_EVENT, self._event(record))
         return run.results
+
+    def _event(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The data of one row's "dsplus_decision"."""
+        choice = record["choice"]
+        told = {"model": choice.model, "expected": choice.expected, "tradeoff": self.tradeoff}
+        return {"source": record["source"], "confidence": None, "threshold": None, "label": None, **told}

@@ -30,6 +30,7 @@ from dsplus_chains.schema import (
     is_missing,
     label_key,
 )
+from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.origin import provenance
@@ -57,6 +58,8 @@ def bootstrap(
     text: str = "text",
     answer: str = "answer",
     encoder: str | Encoder | Embeddings = "auto",
+    head: HeadName = "mlp",
+    copies: int = 1,
     min_gain: float = 0.05,
     keep_examples: bool = True,
     seed: int = 0,
@@ -81,7 +84,9 @@ def bootstrap(
             come twice or more. What is none of the labels, as a chain reads it, is left out.
         text: Column of the texts, for a data frame.
         answer: Column of the answers, for a data frame.
-        encoder: The encoder of the small model. See `SmallModelScorer.fit`.
+        encoder: The encoder of the small model. See `SmallModelScorer.fit`, as the next two.
+        head: The network among its members.
+        copies: Number of such networks.
         min_gain: What a call of the large model must gain. See `tune_threshold`. By agreement, an answer of the small
             model is kept where both agree with a chance of at least 1 - `min_gain`.
         keep_examples: Whether the bundle keeps texts, so that some can be shown to the large model.
@@ -92,7 +97,7 @@ def bootstrap(
         A tuned bundle. Without labelled rows its `tuned.against` is "large_answers".
 
     Raises:
-        TrainingDataError: There are too few answers, or too few labelled rows.
+        TrainingDataError: There are too few answers, or too few labelled rows. Or the small model has no such network.
     """
     found = decisions_in(source, text=text, answer=answer)
     truth = _truth(found) if gold is None else labelled_in(gold)
@@ -103,10 +108,15 @@ def bootstrap(
     settings = {**settings, "instruction": instruction}
     if truth is None:
         return _agreeing(
-            rows, names, encoder, min_gain=min_gain, keep_examples=keep_examples, seed=seed, settings=settings
+            rows,
+            names,
+            {"encoder": encoder, "head": head, "copies": copies, "seed": seed},
+            min_gain=min_gain,
+            keep_examples=keep_examples,
+            settings=settings,
         )
     lesson = Lesson.of(rows, labels=names, gold_texts=truth[0], gold_labels=truth[1])
-    learned = teach(lesson, encoder=encoder, seed=seed)
+    learned = teach(lesson, encoder=encoder, head=head, copies=copies, seed=seed)
     if keep_examples:
         settings["examples"] = learned.examples()
     tuned = tuned_anew(learned, None, min_gain=min_gain, seed=seed)
@@ -212,14 +222,23 @@ def _truth(rows: Sequence[Experience]) -> tuple[list[Any], list[Any]] | None:
 def _agreeing(
     rows: Sequence[Experience],
     names: Sequence[Label],
-    encoder: Encoder,
+    fitting: dict[str, Any],
     *,
     min_gain: float,
     keep_examples: bool,
-    seed: int,
     settings: dict[str, Any],
 ) -> Bundle:
-    """A bundle that agrees with the large model. Nothing else is known."""
+    """A bundle that agrees with the large model. Nothing else is known.
+
+    Args:
+        rows: The decisions.
+        names: The labels.
+        fitting: What `SmallModelScorer.fit` gets beside the examples.
+        min_gain: What a call of the large model must gain.
+        keep_examples: Whether the bundle keeps texts.
+        settings: Settings of the task.
+    """
+    seed = fitting["seed"]
     last = {row.text_hash: row for row in rows if row.text and row.large is not None}
     counts = Counter(label_key(row.large) for row in last.values())
     rank = {label_key(name): number for number, name in enumerate(names)}
@@ -229,13 +248,15 @@ def _agreeing(
         warnings.warn(msg, TrainingDataWarning, stacklevel=3)
     often.sort(key=lambda row: rank[label_key(row.large)])  # so the labels keep their order
     texts, answers = [str(row.text) for row in often], [row.large for row in often]
-    scorer = SmallModelScorer.fit(texts, answers, encoder=encoder, seed=seed)
+    scorer = SmallModelScorer.fit(texts, answers, **fitting)
     views, tuned = scorer.out_of_fold, None
     if views is not None:
         tuned = tune_threshold(views, answers, answers, texts=texts, out_of_fold=True, min_gain=min_gain, seed=seed)
         tuned = replace(tuned, against="large_answers")
     if keep_examples:
         vectors = scorer.example_vectors
-        settings["examples"] = ExemplarSelector.fit(texts, answers, encoder=encoder, predictions=views, vectors=vectors)
+        settings["examples"] = ExemplarSelector.fit(
+            texts, answers, encoder=fitting["encoder"], predictions=views, vectors=vectors
+        )
     told = provenance(texts, answers, seed=seed, **{LABELLED_BY: LARGE_MODEL})
     return Bundle(scorer=scorer, tuned=tuned, metadata=told, **settings)

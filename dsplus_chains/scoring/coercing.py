@@ -33,7 +33,7 @@ def as_scorer(
         own = {} if input_key is None else {"input_key": input_key}
         ours = inner.model_copy(update={**own, "on_error": on_error})  # a copy shares the locks of what it holds
         return (scorer.model_copy(update={"bound": ours}) if is_bound else ours), ours
-    named = labels if labels is not None else getattr(_inside(scorer), "labels", None)
+    named = labels if labels is not None else getattr(inside(scorer), "labels", None)
     reads: dict[str, Any] = {} if _reads(scorer) == "text" else {"modality": _reads(scorer)}
     made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error, **reads)
     return made, made
@@ -61,14 +61,14 @@ def scored_input(scorer: Any, value: Any, text: str) -> Any:
         value: What the app is called with.
         text: The text in it.
     """
-    if not (isinstance(value, Mapping) and getattr(_inside(scorer), "reads_record", False)):
+    if not (isinstance(value, Mapping) and getattr(inside(scorer), "reads_record", False)):
         return text
     return {**{key: held for key, held in value.items() if key not in WRITTEN_KEYS}, "input": text}
 
 
 def model_hash_of(scorer: Any) -> str | None:
     """The hash of a small model, where it has one; see `SmallModelScorer.model_hash`."""
-    found = getattr(_inside(scorer), "model_hash", None)
+    found = getattr(inside(scorer), "model_hash", None)
     return found if isinstance(found, str) else None
 
 
@@ -79,12 +79,12 @@ def marked_by(scorer: Any, recorder: Recorder | None) -> Recorder | None:
 
 def _reads(scorer: Any) -> Modality:
     """What a scorer reads, or the first step of a sequence that begins with one."""
-    inner = _inside(scorer)
-    return modality_of(_inside(inner.first) if isinstance(inner, RunnableSequence) else inner)
+    inner = inside(scorer)
+    return modality_of(inside(inner.first) if isinstance(inner, RunnableSequence) else inner)
 
 
-def _inside(scorer: Any) -> Any:
-    """What is inside of all bindings."""
+def inside(scorer: Any) -> Any:
+    """What is inside of all bindings, such as a model's retries."""
     while isinstance(scorer, RunnableBindingBase):
         scorer = scorer.bound
     return scorer

@@ -18,6 +18,7 @@ from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import Prediction, TagsPrediction, Training, TrainingDataError, each_once, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
+from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.training_examples import check_examples
@@ -56,26 +57,31 @@ class MultiLabelScorer(BaseScorer):
         modality: Modality = "text",
         encoder: str | Encoder | Embeddings = "auto",
         model: ModelName = "auto",
+        head: HeadName = "mlp",
+        copies: int = 1,
         calibration: CalibrationName = "temperature",
         seed: int = 0,
         device: str | None = None,
         input_key: InputKey = "input",
     ) -> Self:
-        """Fit one head for each tag on the same vectors.
+        """Fit one classifier for each tag on the same vectors.
 
         Args:
             texts: The examples: texts, pairs of texts, or images.
             tags: The tags of each example, such as ``[["billing", "urgent"], []]``.
             modality: What the examples are, "text" or "image".
             encoder: See `SmallModelScorer.fit`, as the arguments below.
-            model: The members of each head.
-            calibration: Calibration of each head's confidence.
+            model: The members of each tag's classifier.
+            head: The network among them.
+            copies: Number of such networks.
+            calibration: Calibration of each one's confidence.
             seed: Seed of all random draws.
             device: Device of the encoder.
             input_key: The key of a dict under which the text will be, or the two keys of a pair.
 
         Raises:
-            TrainingDataError: Lengths differ, or there is no tag. Or fewer than two examples have a tag, or lack it.
+            TrainingDataError: Lengths differ, or there is no tag. Or fewer than two examples have a tag, or lack it. Or
+                the members have no such network.
         """
         sets = [_tags(row, given) for row, given in enumerate(tags)]
         names = each_once(tag for given in sets for tag in given)
@@ -89,7 +95,7 @@ class MultiLabelScorer(BaseScorer):
                 msg = f"Got {n} of {of} examples with the tag {tag!r} but expected two with it, and two without"
                 raise TrainingDataError(msg)
         rows, _, _ = check_examples(texts, next(iter(has.values())), modality=modality)
-        copies = Copies.find(rows, [tuple(sorted(given)) for given in sets])
+        alike = Copies.find(rows, [tuple(sorted(given)) for given in sets])
         batch = TextBatch.reading(rows, as_encoder(encoder, device=device, modality=modality, fast=model == "fast"))
         heads = {
             tag: EnsembleClassifier.fit(
@@ -98,15 +104,17 @@ class MultiLabelScorer(BaseScorer):
                 2,
                 encoder=batch.encoder,
                 model=model,
+                head=head,
+                copies=copies,
                 calibration=calibration,
                 seed=seed,
-                copy_of=copies.copy_of,
+                copy_of=alike.copy_of,
                 batch=batch,
             )
             for tag, column in has.items()
         }
-        joint = _joint(heads, has, np.unique(copies.copy_of))
-        return cls(heads=heads, joint=joint, training_rows=copies.rows, modality=modality, input_key=input_key)
+        joint = _joint(heads, has, np.unique(alike.copy_of))
+        return cls(heads=heads, joint=joint, training_rows=alike.rows, modality=modality, input_key=input_key)
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from dsplus_chains.calibration.calibration_maps import Calibration, calibration_from_dict
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
-from dsplus_chains.encoding.loading import as_encoder, load_encoder
+from dsplus_chains.encoding.loading import check_same_encoder, restored_encoder
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import BundleError, describe_error, first_fault, shown
 from dsplus_chains.scoring.early_exit import EarlyExit
@@ -23,7 +23,7 @@ from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.scoring.member_report import MemberReport
 from dsplus_chains.scoring.members.fitting import MEMBERS
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
-from dsplus_chains.scoring.state import StoredClassifier, unpack_state
+from dsplus_chains.scoring.state import SCORER_STATE, StoredClassifier
 from dsplus_chains.scoring.training_rows import TrainingRows
 
 
@@ -50,23 +50,20 @@ def restore(
         BundleError: Something is missing, damaged, or does not fit the rest. Or the encoder is another one, or would
             have to be fetched.
     """
-    state, tables = unpack_state(settings, arrays, place=place)
+    state, tables = SCORER_STATE.unpack(settings, arrays, place=place)
     told = state.classifier
 
     def find_encoder() -> Encoder:
-        found = find_encoder_of_texts()
-        return PairEncoder(encoder=found) if told.pairs and not isinstance(found, PairEncoder) else found
-
-    def find_encoder_of_texts() -> Encoder:
-        if encoder is not None:
-            return as_encoder(encoder, device=device, modality=told.modality)
-        if told.encoder_recipe is not None:
-            return load_encoder(told.encoder_recipe, device=device, allow_download=allow_download, outside=place)
-        msg = (
-            f"Got a scorer fitted with an encoder of your own, {shown(told.encoder)}, which has no name to load it by; "
-            "give it: SmallModelScorer.load(path, encoder=...)"
+        found = restored_encoder(
+            told.encoder,
+            told.encoder_recipe,
+            given=encoder,
+            place=place,
+            modality=told.modality,
+            device=device,
+            allow_download=allow_download,
         )
-        raise BundleError(msg)
+        return PairEncoder(encoder=found) if told.pairs and not isinstance(found, PairEncoder) else found
 
     try:
         record = None if state.track_record is None else TrackRecord.from_dict(state.track_record)
@@ -135,13 +132,7 @@ def restore_classifier(
         own_distances=distances,
         early_exit=None if early is None else EarlyExit.from_state(early, stored.part("early_exit.")),
     )
-    probe = restored.probe()
-    if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):
-        msg = (
-            f"Got the encoder {shown(restored.encoder.name)}, which encodes otherwise than {shown(settings.encoder)} "
-            "did when the scorer was fitted. Load with that encoder, or fit anew"
-        )
-        raise BundleError(msg)
+    check_same_encoder(restored.encoder, settings.encoder, probe=restored.probe(), expected=expected)
     return restored
 
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from dsplus_chains.schema import BundleError, hash_of_bytes
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.restoring import restore
-from dsplus_chains.scoring.state import SETTINGS, read_state
+from dsplus_chains.scoring.state import SCORER_STATE, SETTINGS
 
 INNER = "scorer"
 """The folder of the scorer in a bundle."""
@@ -54,7 +54,7 @@ class SavedPlace(BaseModel):
             BundleError: There is none, or another one. Or its encoder is not on this machine.
         """
         folder = Path(self.folder)
-        settings, arrays = read_state(folder / INNER if (folder / INNER).is_dir() else folder)
+        settings, arrays = SCORER_STATE.read(folder / INNER if (folder / INNER).is_dir() else folder)
         if (found := hash_of_bytes(settings)) != self.sha256:
             msg = (
                 f"Got {self.folder!r}, whose {SETTINGS} has the SHA-256 {found}, but the dumped chain has a scorer of "

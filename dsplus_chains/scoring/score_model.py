@@ -14,6 +14,7 @@ from torch import nn
 
 from dsplus_chains.schema import TrainingDataError, brief_repr
 from dsplus_chains.scoring.members.head import one_cycle, one_thread
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
 if TYPE_CHECKING:
     from dsplus_chains.encoding.neighbor_index import Search
@@ -92,6 +93,30 @@ class ScoreModel:
         mean: Floats = (linear + near + bent) / 3
         return mean
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything to keep, by name."""
+        net = {f"net.{name}": tensor.numpy() for name, tensor in self.net.state_dict().items()}
+        return {"weights": self.weights, "vectors": self.vectors, "scores": self.scores, **net}
+
+    @classmethod
+    def from_arrays(cls, arrays: StoredArrays) -> Self:
+        """The model from its `arrays`.
+
+        Raises:
+            BundleError: One is missing, or another one.
+        """
+        vectors = arrays.floats("vectors", (None, arrays.width))
+        net = _net(arrays.width, arrays.n_classes)
+        shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+        kept = arrays.part("net.")
+        net.load_state_dict({name: torch.from_numpy(kept.floats(name, shapes[name]).copy()) for name in shapes})
+        return cls(
+            weights=arrays.floats("weights", (arrays.width + 1, arrays.n_classes)),
+            vectors=np.asarray(vectors, dtype=np.float32),
+            scores=arrays.floats("scores", (len(vectors), arrays.n_classes), gaps=True),
+            net=net.requires_grad_(False).eval(),
+        )
+
 
 def known_mean(scores: Floats, *, otherwise: Floats) -> Floats:
     """The mean score of each row's neighbours, by model. Missing scores are left out.
@@ -109,6 +134,11 @@ def known_mean(scores: Floats, *, otherwise: Floats) -> Floats:
     return np.where(counts > 0, np.nansum(scores, axis=1) / np.maximum(counts, 1), otherwise)
 
 
+def _net(dimensions: int, n_models: int) -> nn.Sequential:
+    """The network before it is fitted."""
+    return nn.Sequential(nn.Linear(dimensions, HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, n_models))
+
+
 def _fit_net(vectors: NDArray[np.float32], scores: Floats, *, seed: int) -> nn.Sequential:
     """A network with one hidden layer, fitted by the squared error of the scores that are known."""
     known = torch.as_tensor(np.isfinite(scores))
@@ -117,9 +147,7 @@ def _fit_net(vectors: NDArray[np.float32], scores: Floats, *, seed: int) -> nn.S
     steps = min(MOST_STEPS, EPOCHS * -(-len(x) // BATCH))
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = nn.Sequential(
-            nn.Linear(x.shape[1], HIDDEN), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, y.shape[1])
-        )
+        net = _net(x.shape[1], y.shape[1])
         one_cycle(
             net,
             lambda rows: ((net(x[rows]) - y[rows]) ** 2)[known[rows]].mean(),

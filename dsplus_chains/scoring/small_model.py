@@ -27,7 +27,7 @@ from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.restoring import restore
 from dsplus_chains.scoring.saved_place import SavedPlace, SavedScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
-from dsplus_chains.scoring.state import pack_state, read_state, write_state
+from dsplus_chains.scoring.state import SCORER_STATE
 from dsplus_chains.scoring.table_predictions import Scores, predictions_of
 from dsplus_chains.scoring.training_examples import check_examples
 from dsplus_chains.scoring.training_rows import Copies, TrainingRows
@@ -247,13 +247,13 @@ class SmallModelScorer(SavedScorer):
         The encoder's weights are not written. The folder holds how to load the encoder (name, prompt), and a probe that
         tells it from another one.
         """
-        write_state(Path(path), *self._state())
+        SCORER_STATE.write(Path(path), *self._state())
 
     @cached_property
     def model_hash(self) -> str | None:
         """SHA-256 of the `scorer.json` of `save`, with a hash of the arrays in it. None if it cannot be saved."""
         try:
-            return hash_of_bytes(pack_state(*self._state())[0])
+            return hash_of_bytes(SCORER_STATE.pack(*self._state())[0])
         except BundleError:
             return None
 
@@ -292,7 +292,7 @@ class SmallModelScorer(SavedScorer):
             BundleError: The folder holds no scorer, is damaged, or comes from an incompatible version. Or the encoder
                 is another one, or would have to be fetched.
         """
-        settings, arrays = read_state(Path(path))
+        settings, arrays = SCORER_STATE.read(Path(path))
         parts = restore(
             settings, arrays, place=Path(path), encoder=encoder, device=device, allow_download=allow_download
         )

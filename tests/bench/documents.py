@@ -73,7 +73,7 @@ def is_right(said: str, answer: str) -> bool:
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__, "wheel").parse_args()
+    options = arguments(__doc__, "wheel", encoder=False).parse_args()
     draw = np.random.default_rng(options.seed)
     everything = stories(options.wheel)
     drawn: list[tuple[str, Cloze]] = []

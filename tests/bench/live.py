@@ -27,20 +27,24 @@ AT_ONCE = 4
 """How many requests the server gets at a time."""
 
 
-def arguments(description: str | None, data: str) -> argparse.ArgumentParser:
-    """The options that all live benches have; `data` is what the positional argument names."""
+def arguments(description: str | None, data: str, *, encoder: bool = True) -> argparse.ArgumentParser:
+    """The options that live benches have; `data` is what the positional argument names.
+
+    With `encoder`, there is the one that `small_encoder` reads.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(data)
     parser.add_argument("--base-url", required=True, help="an OpenAI-compatible server")
     parser.add_argument("--model", required=True)
     parser.add_argument("--answers", required=True, help="file in which answers are kept: a second run asks nothing")
-    parser.add_argument(
-        "--small",
-        nargs="*",
-        default=[],
-        help="language models that the small model is made of beside SmolLM2-135M: hub names, folders or GGUF files",
-    )
     parser.add_argument("--seed", type=int, default=0)
+    if encoder:
+        parser.add_argument(
+            "--small",
+            nargs="*",
+            default=[],
+            help="language models that the small model is made of beside SmolLM2-135M: hub names, folders, GGUF files",
+        )
     return parser
 
 

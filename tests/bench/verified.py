@@ -29,6 +29,8 @@ from dsplus_chains.verifying import CodeTests
 SMALL, LARGE = ("starcoder", "codellama"), "gpt-3.5-turbo-0613"
 LEAST_RIGHT, MOST_CALLS, LEAST_EQUAL, MOST_TIME = 0.70, 0.30, 0.98, 0.5
 SLICE = 150
+WAYS: dict[str, Any] = {"all tests": all, "without the given test": lambda one: one[1]}
+"""From whether an answer passes the given tests and the judge's others to whether it is right."""
 ORDER = "the order of a set, which is another one"
 GATE = CodeTests(tests="given_tests", prelude="prompt", entry_point="entry_point")
 
@@ -49,7 +51,9 @@ def plain(solution: str, tests: list[str]) -> list[bool]:
     """Whether a solution passes each test, in a plain process of CPython."""
     code = f"import sys\n_out = sys.stdout.write\n{solution}\n{REPORT.format(tests=tests)}"
     try:
-        done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, timeout=10, check=False)
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", code], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+        )
         held = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, ValueError, IndexError):
         return [False] * len(tests)
@@ -98,9 +102,8 @@ def main(path: str) -> None:
     records = chain.batch(tasks)
     answers = [task["solutions"][LARGE] for task in tasks]
     table = Table("judged by", "GPT-3.5 alone", "cascade", "its gain (95 %)", "GPT-3.5's calls", *SMALL)
-    ways: dict[str, Any] = {"all tests": all, "without the given test": lambda one: one[1]}
     results = {}
-    for name, is_right in ways.items():
+    for name, is_right in WAYS.items():
         results[name] = evaluate(
             records,
             [task["task_id"] for task in tasks],

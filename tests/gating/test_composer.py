@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 from functools import cache
@@ -14,7 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 
-from dsplus_chains import InvalidInputError, ModelComposer, TrainingDataError, WiringError
+from dsplus_chains import BundleError, InvalidInputError, ModelComposer, TrainingDataError, WiringError, decisions
 from dsplus_chains.scoring.score_model import ScoreModel, known_mean
 
 MATHS = ["sum", "prime", "root", "cube", "ratio"]
@@ -142,6 +143,92 @@ def test_prompts_get_the_text_and_apps_what_the_composer_was_called_with():
     assert records[0]["answer"].content == "SOLVE: SUM PRIME ROOT"
     assert records[1]["answer"] == 1
     assert app.inputs[0] is given[1]
+
+
+async def test_decisions_are_heard_called_awaited_and_streamed():
+    def ill(value):
+        raise TimeoutError("no answer")
+
+    made, _, _ = composer(tradeoff=0.01)
+    with decisions() as seen:
+        records = made.batch([ASKED[0], 7, ASKED[1]], return_exceptions=True)
+        await made.ainvoke(ASKED[0])
+        list(made.stream(ASKED[1]))
+    assert [told["source"] for told in seen] == ["mathematician", "poet"] * 2
+    expected = records[0]["choice"].expected
+    assert seen[0] == {
+        "source": "mathematician",
+        "model": "mathematician",
+        "expected": expected,
+        "tradeoff": 0.01,
+        **dict.fromkeys(["confidence", "threshold", "label"]),
+    }
+    made, _, _ = composer(mathematician=Recording(ill))
+    with decisions() as seen:
+        made.invoke(ASKED[0])
+    assert [(told["source"], told["model"], told["expected"]) for told in seen] == [("poet", "poet", None)]
+
+
+def test_a_saved_composer_chooses_as_before(tmp_path):
+    made, _, models = composer(tradeoff=0.03, input_key="ask")
+    pin = made.save(tmp_path / "herd")
+    assert sorted(file.name for file in (tmp_path / "herd").iterdir()) == ["composer.json", "composer.safetensors"]
+    encoder = TinyEncoder(dimensions=128)
+    turned = dict(reversed(models.items()))  # the columns of the scores stay with their models
+    loaded = ModelComposer.load(tmp_path / "herd", models=turned, encoder=encoder, expected_sha256=pin)
+    given = [{"ask": text} for text in ASKED]
+    assert loaded.batch(given) == made.batch(given)
+    assert loaded.report() == made.report()
+    assert loaded.within(1.5).tradeoff == made.within(1.5).tradeoff
+    assert list(loaded.models) == list(models)
+    assert loaded.save(tmp_path / "again") == pin
+
+
+def test_missing_scores_are_still_missing_in_a_saved_composer(tmp_path):
+    texts, scores = queries(60)
+    scores["poet"] = np.where(np.arange(60) % 3, scores["poet"], np.nan)
+    made = ModelComposer.fit(
+        texts, scores, models=dict.fromkeys(scores, str), costs=dict.fromkeys(scores, 1), encoder=TinyEncoder()
+    )
+    made.save(tmp_path)
+    loaded = ModelComposer.load(tmp_path, models=dict.fromkeys(scores, str), encoder=TinyEncoder())
+    np.testing.assert_array_equal(loaded.known_scores, made.known_scores)
+    assert loaded.batch(ASKED) == made.batch(ASKED)
+
+
+def altered(folder, change):
+    """The folder, with other settings."""
+    file = folder / "composer.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    return {}
+
+
+def cut(folder):
+    """The folder, with other arrays than the settings name."""
+    file = folder / "composer.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"1234")
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (cut, "another SHA-256 than composer.json names"),
+        (lambda folder: (folder / "composer.json").unlink() or {}, "no readable composer"),
+        (lambda folder: altered(folder, lambda told: {**told, "format": 9}), "composer of format 9"),
+        (lambda folder: altered(folder, lambda told: {**told, "tradeoff": -1}), "composer.json.*cannot be read"),
+        (lambda folder: altered(folder, lambda told: {**told, "models": told["models"] * 2}), "give one for each"),
+        (lambda folder: {"expected_sha256": "0" * 64}, "but expected 000"),
+        (lambda folder: {"models": {"poet": str, "plumber": str}}, r"models \['plumber', 'poet'\].*give one for each"),
+        (lambda folder: {"encoder": TinyEncoder(dimensions=127)}, "encodes otherwise"),
+        (lambda folder: {"encoder": None}, "an encoder of your own"),
+    ],
+)
+def test_what_is_no_composer_of_these_models_is_refused(tmp_path, harm, told):
+    made, encoder, models = composer()
+    made.save(tmp_path)
+    with pytest.raises(BundleError, match=told):
+        ModelComposer.load(tmp_path, **{"models": models, "encoder": encoder, **harm(tmp_path)})
 
 
 def test_what_is_no_text_fails_alone():

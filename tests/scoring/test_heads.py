@@ -14,6 +14,7 @@ from fakes import TinyEncoder
 from torch import nn
 
 from dsplus_chains.cli.fit_command import Head
+from dsplus_chains.learning import bootstrap
 from dsplus_chains.schema import TrainingDataError
 from dsplus_chains.scoring.members import network
 from dsplus_chains.scoring.members.fitting import MEMBERS
@@ -23,6 +24,7 @@ from dsplus_chains.scoring.members.mlp import plain
 from dsplus_chains.scoring.members.pangu_pi import PanguPiBlock, SeriesActivation
 from dsplus_chains.scoring.members.prototyped_experts import PrototypedExperts
 from dsplus_chains.scoring.members.steps import Steps
+from dsplus_chains.scoring.multi_label import MultiLabelScorer
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle
 
@@ -192,6 +194,22 @@ def test_a_scorer_reports_keeps_and_finds_its_head(head, copies, tmp_path):
         assert a["prediction"].confidence == pytest.approx(b["prediction"].confidence, abs=1e-6)
 
 
+def test_each_tag_has_the_head_that_was_asked_for():
+    tags = [[label] if label != "neutral" else [] for label in LABELS]
+    scorer = MultiLabelScorer.fit(TEXTS, tags, encoder=TinyEncoder(), head="pangu_pi", copies=2)
+    assert [head_among(one.members) for one in scorer.heads.values()] == [("pangu_pi", 2)] * 2
+    assert [record["prediction"].value for record in scorer.batch(["a good day", "odd"])] == [["positive"], []]
+    with pytest.raises(TrainingDataError, match="no network"):
+        MultiLabelScorer.fit(TEXTS, tags, encoder=TinyEncoder(), head="pangu_pi", model="linear")
+
+
+@pytest.mark.parametrize("gold", [None, (TEXTS, LABELS)])
+def test_a_bundle_from_answers_has_the_head_that_was_asked_for(gold):
+    answers = {"text": TEXTS, "answer": LABELS}
+    found = bootstrap(answers, gold, encoder=TinyEncoder(), head="pangu_pi", copies=2, keep_examples=False)
+    assert head_among(found.scorer.classifier.members) == ("pangu_pi", 2)
+
+
 def test_majority_kernels_take_no_more_room_than_the_plain_network():
     states = [HEADS[head].fit(VECTORS, TARGETS, 3).state()[1] for head in ("mlp", "majority_kernels")]
     shapes = [{name: array.shape for name, array in arrays.items()} for arrays in states]
@@ -199,7 +217,7 @@ def test_majority_kernels_take_no_more_room_than_the_plain_network():
 
 
 def test_one_plain_network_is_the_default_and_is_kept_as_before():
-    for fit in (SmallModelScorer.fit, Bundle.fit):
+    for fit in (SmallModelScorer.fit, Bundle.fit, MultiLabelScorer.fit, bootstrap):
         told = signature(fit).parameters
         assert (told["head"].default, told["copies"].default) == ("mlp", 1) == head_among(())
     settings, arrays = HEADS["mlp"].fit(VECTORS, TARGETS, 3).state()

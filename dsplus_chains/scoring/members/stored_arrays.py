@@ -23,7 +23,7 @@ class StoredArrays:
     Args:
         arrays: The arrays.
         place: What stands before each name in the file.
-        n_classes: Number of labels.
+        n_classes: Number of labels, or of whatever else there is one output for.
         width: Number of the encoder's dimensions.
 
     Example:
@@ -49,14 +49,19 @@ class StoredArrays:
         """Whether there is an array of this name."""
         return self.place + name in self.arrays
 
-    def floats(self, name: str, shape: Shape) -> NDArray[Any]:
+    def floats(self, name: str, shape: Shape, *, gaps: bool = False) -> NDArray[Any]:
         """An array of finite numbers, in single or double precision.
+
+        Args:
+            name: Its name.
+            shape: Its shape.
+            gaps: Whether there may be NaN, for what is not known.
 
         Raises:
             BundleError: It is missing, or another one.
         """
         array = self._take(name, shape, ("float32", "float64"))
-        if not np.isfinite(array).all():
+        if not (np.isfinite(array) | (gaps & np.isnan(array))).all():
             raise self._fault(name, "with a number that is not finite", "finite numbers")
         return array
 
@@ -95,5 +100,5 @@ class StoredArrays:
 
     def _fault(self, name: str, got: str, expected: str) -> BundleError:
         return BundleError(
-            f"Got the array {self.place + name!r} {got} but expected {expected}; the scorer is damaged, fit it anew"
+            f"Got the array {self.place + name!r} {got} but expected {expected}; the file is damaged, fit anew"
         )
