@@ -20,8 +20,6 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
 from dsplus_chains.scoring.ensemble import ModelName
 from dsplus_chains.scoring.members.heads import HeadName
-from dsplus_chains.scoring.restoring import restore
-from dsplus_chains.scoring.saved_place import SavedPlace
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage import bundle_files as files
@@ -279,10 +277,9 @@ class Bundle(OnHub):
         try:
             told = StoredManifest.model_validate(manifest.content)
             settings_file, arrays_file = (contents[name] for name in files.SCORER_FILES)
-            parts = restore(
+            scorer = SmallModelScorer.of_files(
                 settings_file, arrays_file, place=folder, encoder=encoder, device=device, allow_download=allow_download
             )
-            scorer = SmallModelScorer(**parts, saved=SavedPlace.of(folder, settings_file))
             tuned_text = contents.get(files.TUNED)
             tuned = None if tuned_text is None else TunedThreshold.from_dict(read_json(tuned_text))
             settings = dict(manifest.content["settings"])
