@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import inspect
 import json
+import shutil
 import warnings
 
 import pytest
+import torch
 from fakes import TinyEncoder, predict
 from langchain_core.load import dumps, loads
 from langchain_core.load.serializable import Serializable
@@ -16,19 +20,26 @@ from langchain_core.prompts.prompt import PromptTemplate
 from langchain_core.runnables.base import RunnableSequence
 from langchain_openai import ChatOpenAI
 from pydantic import TypeAdapter
+from safetensors.torch import load_file, save
+from sklearn.naive_bayes import GaussianNB
 from tiny_llama import tiny_llama, tiny_tokenizer
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, pipeline
 
 import dsplus_chains
 from dsplus_chains import (
     AnswerFusion,
     Bundle,
     ConfidenceBranch,
+    EstimatorScorer,
     HintPromptBuilder,
     Keep,
     LabelParser,
     MapParts,
     MapSubtask,
+    MultiLabelScorer,
+    NumberScorer,
     PatternExtractor,
+    PipelineScorer,
     Prediction,
     RunnableScorer,
     SmallModelScorer,
@@ -43,6 +54,7 @@ from dsplus_chains.running import QuietSequence
 from dsplus_chains.schema import BundleError, LargeAnswer, Passage, ShuntRecord, SubtaskResult, TagsPrediction
 from dsplus_chains.scoring.chat_model import ChatModelScorer
 from dsplus_chains.scoring.mask import LabelMask
+from dsplus_chains.scoring.members import network
 from dsplus_chains.subtasks.combining import ResultTemplate
 
 TEXTS = ["good phone", "good price", "nice and good", "bad phone", "bad price", "bad and ugly"]
@@ -54,7 +66,7 @@ def again(value):
     ours = [one for name in dsplus_chains.__all__ if inspect.isclass(one := getattr(dsplus_chains, name))]
     more = [LabelAsker, OverrideExplainer, ChatModelScorer, LabelMask, ResultTemplate, RunnableScorer, TagsPrediction]
     more += [LargeAnswer, SubtaskResult, Passage, MapParts, Subtask, MapSubtask, PatternExtractor, Keep, LabelParser]
-    more += [QuietSequence]
+    more += [QuietSequence, MultiLabelScorer, NumberScorer, PipelineScorer]
     langchain = [RunnableSequence, ChatOpenAI, ChatPromptTemplate, HumanMessagePromptTemplate, PromptTemplate]
     known = [one for one in [*ours, *more, *langchain] if issubclass(one, Serializable)]
     with warnings.catch_warnings():
@@ -176,6 +188,187 @@ def test_a_scorer_that_was_never_saved_says_what_to_do():
     fitted = SmallModelScorer.fit(TEXTS, LABELS, encoder=TinyEncoder())
     with pytest.raises(BundleError, match=r"Save it first \(scorer\.save\(path\)"):
         dumps(fitted | ConfidenceBranch(large=prompt(["a"]) | chat(), threshold=0.9))
+
+
+# --- every scorer that has a folder -----------------------------------------------------------------------------------
+
+TAGS = [[tag for tag in ("good", "bad", "phone") if tag in text] for text in TEXTS]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "phone", "price", "nice", "and", "ugly"]
+
+
+def tiny_pipeline(seed):
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=16, initializer_range=0.9, num_labels=2,
+    )  # fmt: skip
+    tokenizer = BertTokenizerFast(vocab={word: number for number, word in enumerate(WORDS)})
+    return pipeline("text-classification", model=BertForSequenceClassification(config), tokenizer=tokenizer)
+
+
+def save_tags(encoder, folder, seed):
+    MultiLabelScorer.fit(TEXTS, TAGS[seed:] + TAGS[:seed], encoder=encoder, input_key="review").save(folder)
+
+
+def save_pairs(encoder, folder, seed):
+    pairs, tags = [(text, TEXTS[0]) for text in TEXTS], TAGS[seed:] + TAGS[:seed]
+    MultiLabelScorer.fit(pairs, tags, encoder=encoder, input_key=("review", "other")).save(folder)
+
+
+def save_number(encoder, folder, seed):
+    texts = [f"{text} {number}" for number in range(9) for text in TEXTS]
+    stars = [5 if "good" in text else 1 + len(text) % 2 for text in texts]
+    NumberScorer.fit(texts, stars, tolerance=seed, encoder=encoder, input_key="review").save(folder)
+
+
+def save_pipeline(encoder, folder, seed):
+    del encoder
+    tiny_pipeline(seed).save_pretrained(folder)
+
+
+def load_bounded(folder, **how):
+    return NumberScorer.load(folder, **how).bounded(whole=False, low=2, high=4)
+
+
+def load_pipeline(folder, **how):
+    return PipelineScorer.load(folder, label_map={"LABEL_0": "no"}, batch_size=2, input_key="review", **how)
+
+
+PLACES = {
+    "tags": (save_tags, MultiLabelScorer.load),
+    "tags of pairs": (save_pairs, MultiLabelScorer.load),
+    "a number": (save_number, NumberScorer.load),
+    "a bounded number": (save_number, load_bounded),
+    "a pipeline": (save_pipeline, load_pipeline),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(scorer, tmp_path_factory):
+    """The folder that a function has saved a scorer in. Each is made once."""
+
+    @functools.cache
+    def find(make, seed):
+        folder = tmp_path_factory.mktemp("saved") / "small"
+        make(scorer.encoder, folder, seed)
+        return folder
+
+    return find
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_every_scorer_with_a_folder_is_dumped_as_its_place(name, folders):
+    make, load = PLACES[name]
+    read = load(folders(make, 1), device="cpu")
+    chain = read.deferring() | ConfidenceBranch(large=prompt(["a"]) | chat(), threshold=0.0)
+    assert len(dumps(chain)) < 5000
+    loaded = again(chain)
+    inputs = [{"review": text, "other": "good"} for text in [*TEXTS, "good and bad"]]
+    assert loaded.first.batch(inputs) == read.batch(inputs)
+    assert loaded.first.on_error == "defer"
+    assert dumps(loaded) == dumps(chain)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_another_scorer_in_the_place_is_refused(name, folders, tmp_path):
+    make, load = PLACES[name]
+    shutil.copytree(folders(make, 1), tmp_path / "small")
+    read = load(tmp_path / "small", device="cpu")
+    shutil.copytree(folders(make, 2), tmp_path / "small", dirs_exist_ok=True)
+    with pytest.raises(ValueError, match="put that one back, or dump the chain anew"):
+        again(read)
+
+
+@pytest.mark.parametrize(
+    ("made", "advice"),
+    [
+        (lambda: MultiLabelScorer.fit(TEXTS, TAGS, encoder=TinyEncoder()), r"the one that MultiLabelScorer\.load"),
+        (lambda: PipelineScorer(pipeline=tiny_pipeline(0)), r"save_pretrained\(folder\), and take the scorer that"),
+        (lambda: EstimatorScorer(classifier=GaussianNB().fit([[0], [1]], [0, 1])), "GaussianNB to dump, .* pickle"),
+    ],
+)
+def test_what_lies_nowhere_says_what_to_do(made, advice):
+    scorer = made()
+    with pytest.raises(BundleError, match=advice):
+        dumps(scorer | ConfidenceBranch(large=prompt(["a"]) | chat(), threshold=0.9))
+
+
+def test_a_folder_is_read_by_the_class_that_predicts_the_same(scorer, folders, tmp_path):
+    scorer.save(tmp_path / "label")
+    with pytest.raises(BundleError, match="predicts 'tags' but expected one that predicts 'label'"):
+        SmallModelScorer.load(folders(save_tags, 1))
+    with pytest.raises(BundleError, match="predicts 'label' but expected one that predicts 'number'"):
+        NumberScorer.load(tmp_path / "label")
+
+
+def test_pickled_weights_and_links_are_not_read(tmp_path):
+    tiny_pipeline(0).save_pretrained(tmp_path)
+    held = tmp_path / "model.safetensors"
+    torch.save(load_file(held), tmp_path / "pytorch_model.bin")
+    held.unlink()
+    with pytest.raises(BundleError, match="holds no readable pipeline"):
+        PipelineScorer.load(tmp_path)
+    held.symlink_to(tmp_path / "pytorch_model.bin")
+    with pytest.raises(BundleError, match="is a link"):
+        PipelineScorer.load(tmp_path)
+    with pytest.raises(BundleError, match="holds no readable pipeline"):
+        PipelineScorer.load(tmp_path / "none")
+
+
+def with_settings(folder, change):
+    settings = json.loads((folder / "scorer.json").read_text())
+    change(settings)
+    (folder / "scorer.json").write_text(json.dumps(settings))
+
+
+def without_array(folder, name):
+    arrays = dict(load_file(folder / "scorer.safetensors"))
+    del arrays[name]
+    packed = save(arrays)
+    (folder / "scorer.safetensors").write_bytes(packed)
+    with_settings(folder, lambda settings: settings.update(sha256=hashlib.sha256(packed).hexdigest()))
+
+
+@pytest.mark.parametrize(
+    ("make", "spoil"),
+    [
+        (save_tags, lambda folder: with_settings(folder, lambda told: told["tags"].pop())),
+        (save_tags, lambda folder: with_settings(folder, lambda told: told.update(tags=["a", "a", "a"]))),
+        (save_tags, lambda folder: with_settings(folder, lambda told: told["heads"].pop())),
+        (save_tags, lambda folder: with_settings(folder, lambda told: told["same"].update(x="nowhere"))),
+        (save_tags, lambda folder: with_settings(folder, lambda told: told.update(joint={"kind": "vector"}))),
+        (save_tags, lambda folder: without_array(folder, "0/weights")),
+        (save_number, lambda folder: with_settings(folder, lambda told: told.update(low=9.0))),
+        (save_number, lambda folder: with_settings(folder, lambda told: told.update(tolerance=-1.0))),
+        (
+            save_number,
+            lambda folder: with_settings(
+                folder, lambda told: told["curve"].update(weights=[1.0, 1.0, 1.0], biases=[0.0, 0.0, 0.0])
+            ),
+        ),
+        (save_number, lambda folder: without_array(folder, "difficulty.scale")),
+        (save_number, lambda folder: without_array(folder, "residuals")),
+    ],
+)
+def test_a_damaged_folder_is_refused(make, spoil, folders, tmp_path):
+    shutil.copytree(folders(make, 1), tmp_path / "small")
+    spoil(tmp_path / "small")
+    with pytest.raises(BundleError):
+        (MultiLabelScorer if make is save_tags else NumberScorer).load(tmp_path / "small", device="cpu")
+
+
+def test_equal_arrays_of_the_heads_are_kept_once(scorer, tmp_path):
+    texts = [f"{text} {number}" for number in range(9) for text in TEXTS]
+    tags = [[tag for tag in ("good", "bad", "phone") if tag in text] for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "FEWEST_STEPS", 5)
+        fitted = MultiLabelScorer.fit(texts, tags, encoder=scorer.encoder)
+    fitted.save(tmp_path / "small")
+    arrays = load_file(tmp_path / "small" / "scorer.safetensors")
+    width = scorer.encoder.encode(["good"]).shape[1]
+    assert [table.shape for table in arrays.values()].count((len(texts), width)) == 1
+    read = MultiLabelScorer.load(tmp_path / "small", device="cpu")
+    assert read.batch(TEXTS) == fitted.batch(TEXTS)
 
 
 # --- one form of a record ---------------------------------------------------------------------------------------------

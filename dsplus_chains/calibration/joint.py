@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsplus_chains.calibration.calibration_maps import VectorCalibration
+from dsplus_chains.calibration.calibration_maps import VectorCalibration, calibration_from_dict
 from dsplus_chains.calibration.calibrators import fit_vector_scaling
+from dsplus_chains.schema import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,31 @@ class JointConfidence:
         """
         right = np.asarray(all_right, dtype=bool)
         return cls(curve=fit_vector_scaling(_product(confidences), (~right).astype(np.intp)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return self.curve.to_dict()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what `to_dict` wrote.
+
+        Raises:
+            ValueError: It is something else.
+
+        Example:
+            >>> joint = JointConfidence.fit([[0.9], [0.6]], [True, False])
+            >>> JointConfidence.from_dict(joint.to_dict()) == joint
+            True
+        """
+        curve = calibration_from_dict(data)
+        if not isinstance(curve, VectorCalibration) or not np.isfinite([*curve.weights, *curve.biases]).all():
+            msg = f"Got {shown(data)} but expected what to_dict() writes"
+            raise ValueError(msg)
+        if len(curve.weights) != 2:
+            msg = f"Got {len(curve.weights)} weights but expected 2, for the product and what is left to 1"
+            raise ValueError(msg)
+        return cls(curve=curve)
 
     def apply(self, confidences: ArrayLike) -> NDArray[np.float64]:
         """The probability for each row that all its answers are right."""

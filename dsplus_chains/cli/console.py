@@ -21,6 +21,7 @@ from dsplus_chains.schema import DSPlusError, DSPlusWarning, InvalidInputError, 
 
 if TYPE_CHECKING:
     from dsplus_chains.storage.bundle import Bundle
+    from dsplus_chains.tables.table import Column
 
 USER_ERROR = 2
 """The exit code of an error that the user can fix, such as a misspelled option."""
@@ -49,8 +50,10 @@ Delimiter: TypeAlias = Annotated[
 Encoding: TypeAlias = Annotated[
     str | None, typer.Option(metavar="NAME", help="Encoding of a text file, such as cp1252. Default: UTF-8.")
 ]
-Text: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the texts.")]
-MaybeText: TypeAlias = Annotated[str | None, typer.Option("--text", metavar="COL", help="The column with the texts.")]
+Texts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--text", metavar="COL", help="The column with the texts. Give it twice for pairs of texts."),
+]
 Image: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -62,24 +65,60 @@ Json: TypeAlias = Annotated[Path | None, typer.Option("--json", metavar="FILE", 
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
 
 
-def column_read(text: str | None, image: str | None) -> tuple[str, Modality]:
-    """The column that the small model reads, and what is in it.
+def column_read(text: list[str] | None, image: str | None) -> tuple[Column, Modality]:
+    """The column that the small model reads, or the two columns of a pair, and what is in it.
 
     Raises:
-        InvalidInputError: There is none, or there are two.
+        InvalidInputError: There is none, there are too many, or one is named twice.
     """
-    if (text is None) == (image is None):
-        msg = f"Got --text {text!r} and --image {image!r} but expected one of them, for what the small model reads"
+    names = text or []
+    if bool(names) == (image is not None):
+        got = " ".join(map(repr, names)) or None
+        msg = f"Got --text {got} and --image {image!r} but expected one of them, for what the small model reads"
         raise InvalidInputError(msg)
-    return (str(text), "text") if image is None else (image, "image")
+    return (image, "image") if image is not None else (text_columns("--text", names), "text")
 
 
-def load_bundle(folder: Path, *, sha256: str | None, allow_download: bool, modality: Modality) -> Bundle:
+def column_of(
+    bundle: Path, text: list[str] | None, image: str | None, *, sha256: str | None
+) -> tuple[Column, Modality]:
+    """As `column_read`. If no column is named, a bundle of pairs tells the two that it was fitted on.
+
+    Raises:
+        InvalidInputError: As `column_read` says. Or no column is named, and the bundle knows none.
+        BundleError: The bundle has to tell, and cannot be read.
+    """
+    if text or image is not None:
+        return column_read(text, image)
+    from dsplus_chains.storage.bundle_columns import pair_columns
+
+    return pair_columns(bundle, expected_sha256=sha256), "text"
+
+
+def text_columns(option: str, names: list[str]) -> Column:
+    """The one column that an option names, or the two columns of a pair.
+
+    Raises:
+        InvalidInputError: There are more than two, or two equal ones.
+    """
+    match names:
+        case [name]:
+            return name
+        case [first, second] if first != second:
+            return first, second
+    got = " ".join(f"{option} {name!r}" for name in names)
+    msg = f"Got {got} but expected one column, or two different ones for pairs of texts"
+    raise InvalidInputError(msg)
+
+
+def load_bundle(
+    folder: Path, *, sha256: str | None, allow_download: bool, column: Column, modality: Modality
+) -> Bundle:
     """The bundle, if its small model reads what is in the table."""
     from dsplus_chains.storage.bundle import Bundle
 
     loaded = Bundle.load(folder, expected_sha256=sha256, allow_download=allow_download)
-    loaded.scorer.check_reads(modality)
+    loaded.scorer.check_reads(modality, pairs=not isinstance(column, str))
     return loaded
 
 

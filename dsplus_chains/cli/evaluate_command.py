@@ -19,10 +19,10 @@ from dsplus_chains.cli.console import (
     Image,
     Json,
     Labels,
-    MaybeText,
     Pin,
     Quiet,
-    column_read,
+    Texts,
+    column_of,
     load_bundle,
     progress_bar,
     say,
@@ -53,7 +53,7 @@ def evaluate(
     bundle: BundleFolder,
     data: Data,
     label: Labels,
-    text: MaybeText = None,
+    text: Texts = None,
     image: Image = None,
     large_column: LargeColumn = None,
     large: Large = None,
@@ -84,7 +84,7 @@ def evaluate(
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
-        column, modality = column_read(text, image)
+        column, modality = column_of(bundle, text, image, sha256=sha256)
         from dsplus_chains.evaluation.plots import check_plots
         from dsplus_chains.storage.bundle_files import check_outputs
         from dsplus_chains.tables.reading import read_table
@@ -97,7 +97,7 @@ def evaluate(
         from dsplus_chains.evaluation.measure import evaluate as measure
         from dsplus_chains.evaluation.recorded import read_recorded
 
-        loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, modality=modality)
+        loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, column=column, modality=modality)
         threshold = loaded.threshold
         labels = table.labels(label, known=loaded.scorer.labels)
         model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)

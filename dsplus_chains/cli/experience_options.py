@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from dsplus_chains.learning.experience_store import ExperienceStore
+    from dsplus_chains.tables.table import Column
 
 ExperienceFile: TypeAlias = Annotated[
     Path, typer.Option("--experience", metavar="FILE", help="The experience of the chain, as ExperienceStore keeps it.")
@@ -18,6 +19,14 @@ Gold: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A table of labelled rows, in the formats of `dsplus fit --data`.")
 ]
 GoldText: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the texts.")]
+GoldTexts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gold-text",
+        metavar="COL",
+        help="The column of --gold with the texts. Give it twice for pairs. Default: the bundle's own two, or text.",
+    ),
+]
 GoldLabel: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the labels.")]
 
 
@@ -37,13 +46,13 @@ def open_experience(path: Path) -> ExperienceStore:
 
 
 def read_gold(
-    path: Path | None, text: str | None, label: str | None, *, known: Sequence[Any] | None = None
+    path: Path | None, text: Column | None, label: str | None, *, known: Sequence[Any] | None = None
 ) -> tuple[list[str], list[Any]] | None:
     """Labelled texts and their labels. None without a file.
 
     Args:
         path: The table.
-        text: The column with the texts.
+        text: The column with the texts, or the two columns of pairs.
         label: The column with the labels.
         known: The labels, if they are known already.
 

@@ -18,8 +18,8 @@ from dsplus_chains.cli.console import (
     Encoding,
     Image,
     Labels,
-    MaybeText,
     Quiet,
+    Texts,
     column_read,
     say,
     user_errors,
@@ -44,7 +44,7 @@ def fit(
     data: Data,
     label: Labels,
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle. It replaces an earlier bundle.")],
-    text: MaybeText = None,
+    text: Texts = None,
     image: Image = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same small model.")] = 0,
     encoder: Annotated[
@@ -100,6 +100,9 @@ def fit(
     [bold]dsplus fit --data digits.csv --image path --label digit --out digits --encoder
     sentence-transformers/clip-ViT-B-32[/bold]
 
+    [bold]dsplus fit --data graded.csv --text question --text document --label relevant --out grader[/bold]: on pairs of
+    texts. The bundle remembers both columns, so later commands need no --text.
+
     In CSV and TSV files, labels are integers if every label is written as an integer. Otherwise they are strings.
     """
     with user_errors():
@@ -138,6 +141,7 @@ def fit(
                 model="fast" if fast else "auto",
                 keep_examples=examples,
                 seed=seed,
+                input_key="input" if isinstance(column, str) else column,
                 metadata={"file": data.name, "encoder": encoder},
                 **{name: value for name, value in settings.items() if value is not None},
             )

@@ -17,6 +17,7 @@ from dsplus_chains.cli.console import (
     Pin,
     Quiet,
     say,
+    text_columns,
     user_errors,
     write_json,
 )
@@ -24,7 +25,7 @@ from dsplus_chains.cli.experience_options import (
     ExperienceFile,
     Gold,
     GoldLabel,
-    GoldText,
+    GoldTexts,
     open_experience,
     read_gold,
 )
@@ -33,6 +34,7 @@ from dsplus_chains.schema import InvalidInputError, share
 if TYPE_CHECKING:
     from dsplus_chains.learning.promotion import Promotion
     from dsplus_chains.storage.bundle import Bundle
+    from dsplus_chains.tables.table import Column
 
 NOT_PROMOTED = 4
 """The exit code of `learn` if the new bundle was written, but should not replace the one before it."""
@@ -57,7 +59,7 @@ def learn(
     experience: ExperienceFile,
     out: Annotated[Path, typer.Option(metavar="BUNDLE2", help="Another folder, for the bundle that has learned.")],
     gold: Gold = None,
-    gold_text: GoldText = "text",
+    gold_text: GoldTexts = None,
     gold_label: GoldLabel = "label",
     aim: Annotated[
         Aim,
@@ -97,7 +99,9 @@ def learn(
         check_outputs(bundle, json, folder=out)
         check_target(out.resolve())
         before = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
-        labelled = read_gold(gold, gold_text, gold_label, known=before.scorer.labels)
+        column = text_columns("--gold-text", gold_text) if gold_text else _own_columns(before)
+        before.scorer.check_reads("text", pairs=gold is not None and not isinstance(column, str))
+        labelled = read_gold(gold, column, gold_label, known=before.scorer.labels)
         with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):
             after = teach(before, store, gold=labelled, aim=aim.value, method=method.value, seed=seed)
         pin = after.save(out)
@@ -113,6 +117,12 @@ def learn(
         _judge(found)
         if not found.promoted:
             raise typer.Exit(NOT_PROMOTED)
+
+
+def _own_columns(bundle: Bundle) -> Column:
+    """The columns that a small model of pairs was fitted on. "text" for one that does not tell."""
+    key = bundle.scorer.input_key
+    return key if bundle.scorer.pairs and not isinstance(key, str) else "text"
 
 
 def _tell(before: Bundle, after: Bundle) -> None:

@@ -15,10 +15,10 @@ from dsplus_chains.cli.console import (
     Delimiter,
     Encoding,
     Image,
-    MaybeText,
     Pin,
     Quiet,
-    column_read,
+    Texts,
+    column_of,
     progress_bar,
     say,
     user_errors,
@@ -46,7 +46,7 @@ def run(
     bundle: BundleFolder,
     data: Data,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The output: .csv, .tsv or .jsonl.")],
-    text: MaybeText = None,
+    text: Texts = None,
     image: Image = None,
     large: Large = None,
     base_url: BaseUrl = None,
@@ -104,7 +104,7 @@ def run(
     with user_errors():
         check_source(large, large_column, plan=plan)
         check_batch_api(large, batch_api=batch_api)
-        column, modality = column_read(text, image)
+        column, modality = column_of(bundle, text, image, sha256=sha256)
         from dsplus_chains.corpus.foretelling import plan_table
         from dsplus_chains.corpus.job_state import jobs_path
         from dsplus_chains.corpus.labelling import label_table

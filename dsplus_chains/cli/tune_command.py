@@ -20,10 +20,10 @@ from dsplus_chains.cli.console import (
     Image,
     Json,
     Labels,
-    MaybeText,
     Pin,
     Quiet,
-    column_read,
+    Texts,
+    column_of,
     load_bundle,
     progress_bar,
     say,
@@ -58,7 +58,7 @@ def tune(
     bundle: BundleFolder,
     data: Data,
     label: Labels,
-    text: MaybeText = None,
+    text: Texts = None,
     image: Image = None,
     large_column: LargeColumn = None,
     large: Large = None,
@@ -148,7 +148,7 @@ def tune(
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
-        column, modality = column_read(text, image)
+        column, modality = column_of(bundle, text, image, sha256=sha256)
         check_budget(max_tokens, large_column, objective, max_risk)
         from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
         from dsplus_chains.storage.files import check_place
@@ -161,7 +161,7 @@ def tune(
         from dsplus_chains.tuning.live import ask_live
         from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
-        loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, modality=modality)
+        loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, column=column, modality=modality)
         loaded = loaded if reask is None else loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
         modes, counts = ways_to_ask(loaded.task, hints, exemplars, live=large is not None)

@@ -12,13 +12,14 @@ from dsplus_chains.corpus.run_input import prepare_run
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.call_counter import CallCounter
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
+from dsplus_chains.tables.table import Column
 
 
 def plan_table(
     bundle: str | Path,
     data: str | Path,
     *,
-    text: str,
+    text: Column,
     modality: Modality = "text",
     out: str | Path,
     large_name: str,

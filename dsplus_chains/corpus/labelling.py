@@ -22,7 +22,7 @@ from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
 from dsplus_chains.schema import WiringError, describe_error
 from dsplus_chains.tables.file_rows import FileRows
-from dsplus_chains.tables.table import Table
+from dsplus_chains.tables.table import Column, Table
 from dsplus_chains.tables.writing import write_table
 
 
@@ -59,7 +59,7 @@ def label_table(
     bundle: str | Path,
     data: str | Path,
     *,
-    text: str,
+    text: Column,
     modality: Modality = "text",
     out: str | Path,
     delimiter: str | None = None,
@@ -88,7 +88,8 @@ def label_table(
     Args:
         bundle: The folder of a tuned bundle.
         data: The file with the table.
-        text: The column with the texts, or with the paths of images, relative to the table.
+        text: The column with the texts, or with the paths of images, relative to the table. Two columns, as a tuple,
+            hold pairs of texts.
         modality: What the small model reads, "text" or "image".
         out: The output. The ending of its name tells its kind. It may not be inside the bundle.
         delimiter: What separates the fields of a text file. See `read_table`.

@@ -8,7 +8,7 @@ from itertools import islice
 
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.tables.file_rows import Row
-from dsplus_chains.tables.table import Table
+from dsplus_chains.tables.table import Column, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class PendingRow:
     cells: Row
 
 
-def pending_rows(table: Table, column: str, indices: Iterable[int], modality: Modality) -> Iterator[PendingRow]:
+def pending_rows(table: Table, column: Column, indices: Iterable[int], modality: Modality) -> Iterator[PendingRow]:
     """The rows with these indices, which only rise. No more than one of them is held.
 
     Args:
         table: The table.
-        column: The column with the texts, or with the paths of images.
+        column: The column with the texts, or with the paths of images. Two columns hold pairs of texts.
         indices: The indices of the rows.
         modality: What is read.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from dsplus_chains.corpus.answered import RunIdentity
@@ -10,7 +11,7 @@ from dsplus_chains.schema import hash_of, hash_of_file, hide_secrets
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
 from dsplus_chains.tables.reading import open_table
-from dsplus_chains.tables.table import Table
+from dsplus_chains.tables.table import Column, Table
 from dsplus_chains.tables.table_error import TableError
 from dsplus_chains.tables.writing import check_writable
 
@@ -21,7 +22,7 @@ ADDED = ("answer", "source", "confidence", "error")
 def prepare_run(
     bundle: Path,
     data: Path,
-    text: str,
+    text: Column,
     out: Path,
     *,
     modality: Modality = "text",
@@ -37,7 +38,7 @@ def prepare_run(
     Args:
         bundle: The bundle's folder.
         data: The table.
-        text: The column with the texts, or with the paths of images.
+        text: The column with the texts, or with the paths of images. Two columns hold pairs of texts.
         out: The output.
         modality: What the small model reads. Of images, the run is that of their bytes.
         delimiter: What separates the fields of a text file.
@@ -51,7 +52,7 @@ def prepare_run(
         DSPlusError: One of them cannot be used. The error says which, and what to do.
     """
     table = open_table(data, delimiter=delimiter, encoding=encoding)
-    table.check_column(text)
+    table.check_columns(text)
     _check_places(table, out)
     check_outputs(bundle, out)
     content = hash_of_file(data)
@@ -60,13 +61,13 @@ def prepare_run(
     identity = RunIdentity(
         bundle=read_manifest(bundle, expected_sha256=expected_sha256).sha256,
         input=hash_of([content, delimiter, encoding]) if delimiter or encoding else content,
-        text=text,
+        text=text if isinstance(text, str) else json.dumps(text),
         large=large,
         server=hide_secrets(server or ""),
     )
     loaded = Bundle.load(bundle, expected_sha256=identity.bundle, allow_download=allow_download)
     loaded.check_tuned()
-    loaded.scorer.check_reads(modality)
+    loaded.scorer.check_reads(modality, pairs=not isinstance(text, str))
     return loaded, table, identity
 
 

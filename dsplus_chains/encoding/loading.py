@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from langchain_core.embeddings import Embeddings
-from numpy.typing import NDArray
 
 from dsplus_chains.encoding.embeddings import EmbeddingsEncoder
 from dsplus_chains.encoding.encoder import Encoder, Recipe
@@ -94,63 +92,6 @@ def load_encoder(
             be loaded, or cannot be fetched.
     """
     return _load(read_recipe(recipe, outside=outside), device=device, local_files_only=not allow_download)
-
-
-def restored_encoder(
-    told: str,
-    recipe: Recipe | None,
-    *,
-    given: str | Encoder | Embeddings | None,
-    place: Path,
-    modality: Modality = "text",
-    device: str | None = None,
-    allow_download: bool = False,
-) -> Encoder:
-    """The encoder of what was saved in a folder.
-
-    Args:
-        told: Its name, as the folder tells it.
-        recipe: Its recipe there. None if only its maker could make it again.
-        given: The encoder, or where it is now. None takes the one of the recipe.
-        place: The folder, in which no model may be.
-        modality: What it is to read.
-        device: Device of the encoder. None takes the best one available.
-        allow_download: Whether one that the recipe names may be fetched from the hub.
-
-    Raises:
-        BundleError: There is no recipe and none is given. Or the recipe is damaged, or the encoder cannot be loaded.
-    """
-    if given is not None:
-        return as_encoder(given, device=device, modality=modality)
-    if recipe is not None:
-        return load_encoder(recipe, device=device, allow_download=allow_download, outside=place)
-    msg = (
-        f"Got {str(place)!r}, fitted with an encoder of your own, {shown(told)}, which has no name to load it by; "
-        "give it: load(path, encoder=...)"
-    )
-    raise BundleError(msg)
-
-
-def check_same_encoder(
-    encoder: Encoder, told: str, *, probe: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any]]
-) -> None:
-    """Refuse an encoder that is not the one of the fit.
-
-    Args:
-        encoder: The encoder.
-        told: The name of the one of the fit.
-        probe: Its vector of a fixed input.
-        expected: The vector of that input at the fit.
-
-    Raises:
-        BundleError: The vectors differ.
-    """
-    if probe.shape != expected.shape or not np.allclose(probe, expected, atol=1e-3):
-        msg = (
-            f"Got the encoder {shown(encoder.name)}, which encodes otherwise than {shown(told)} did at the fit. "
-            "Load with that encoder, or fit anew"
-        )
-        raise BundleError(msg)
 
 
 def _load(recipe: AnyRecipe, **how: Any) -> Encoder:

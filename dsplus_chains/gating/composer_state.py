@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dsplus_chains.encoding.encoder import Encoder, recipe_of
-from dsplus_chains.encoding.loading import check_same_encoder, restored_encoder
-from dsplus_chains.encoding.modality import PROBE
+from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.schema import BundleError, Stored, hash_of_bytes
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 from dsplus_chains.scoring.score_model import ScoreModel
 from dsplus_chains.scoring.state_files import StateFiles
+from dsplus_chains.scoring.stored_encoder import StoredEncoder, check_probe, encoder_finder, encoder_state, probe_vector
 
 if TYPE_CHECKING:
     from dsplus_chains.gating.composer import ModelComposer
@@ -30,14 +28,12 @@ class StoredChoice(Stored):
     cost: float = Field(ge=0)
 
 
-class StoredComposer(Stored):
+class StoredComposer(StoredEncoder):
     """A composer, as a file holds it."""
 
     models: list[StoredChoice] = Field(min_length=2, max_length=1000)
     tradeoff: float = Field(ge=0)
     input_key: str = Field(min_length=1)
-    encoder: str
-    encoder_recipe: dict[str, Any] | None
 
 
 COMPOSER_STATE = StateFiles(what="composer", format=1, stored=StoredComposer)
@@ -49,12 +45,11 @@ def composer_state(composer: ModelComposer) -> tuple[dict[str, Any], dict[str, N
         "models": [{"name": name, "cost": composer.costs[name]} for name in composer.models],
         "tradeoff": composer.tradeoff,
         "input_key": composer.input_key,
-        "encoder": composer.encoder.name,
-        "encoder_recipe": recipe_of(composer.encoder),
+        **encoder_state(composer.encoder),
     }
     arrays = {f"score_model.{name}": array for name, array in composer.score_model.arrays().items()}
     known = {"known_scores": composer.known_scores, "out_of_fold": composer.out_of_fold}
-    return settings, {**arrays, **known, "probe": _probe(composer.encoder)}
+    return settings, {**arrays, **known, "probe": probe_vector(composer.encoder)}
 
 
 def restore_composer(
@@ -81,10 +76,8 @@ def restore_composer(
     score_model = ScoreModel.from_arrays(stored.part("score_model."))
     known = stored.floats("known_scores", (None, len(names)), gaps=True)
     out_of_fold = stored.floats("out_of_fold", known.shape)
-    used = restored_encoder(
-        told.encoder, told.encoder_recipe, given=encoder, place=path, device=device, allow_download=allow_download
-    )
-    check_same_encoder(used, told.encoder, probe=_probe(used), expected=expected)
+    used = encoder_finder(told, place=path, encoder=encoder, device=device, allow_download=allow_download)()
+    check_probe(used, expected, told=told)
     return {
         "models": {name: models[name] for name in names},
         "costs": {each.name: each.cost for each in told.models},
@@ -95,8 +88,3 @@ def restore_composer(
         "tradeoff": told.tradeoff,
         "input_key": told.input_key,
     }
-
-
-def _probe(encoder: Encoder) -> NDArray[np.float32]:
-    """The vector of a fixed text, which tells one encoder from another."""
-    return np.ascontiguousarray(encoder.encode([PROBE])[0])

@@ -100,7 +100,8 @@ def shunt_node(
         record_key: The one key under which the whole record is written. Use it where the state has an `answer` or a
             `source` of its own.
         experience: What keeps each decision, such as an `ExperienceStore`. Without `large`, a deferred one is kept
-            without an answer.
+            without an answer, and teaches nothing by itself. Put `record_answers` around the node that answers, with
+            the same store, or call ``store.answered(text, label)``.
 
     Example:
         >>> from dsplus_chains import Prediction

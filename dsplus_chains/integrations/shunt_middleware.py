@@ -59,7 +59,8 @@ class ShuntMiddleware(AgentMiddleware):
         max_ood_score: See `ConfidenceBranch`.
         top_k: Largest number of labels in a hint.
         experience: What keeps each decision, such as an `ExperienceStore`. A turn that is left to the agent is kept
-            without an answer.
+            without an answer, since only you know which label the agent's words stand for. It teaches nothing until
+            you say so. After the turn, call ``store.answered(text, label)``. `decisions` tells which turns these are.
         name: Name of the middleware. It must differ where an agent has two.
 
     Raises:

@@ -171,6 +171,20 @@ class ExperienceStore:
         self.flush()
         self._file.add(decisions, labels, origin)
 
+    def answered(self, text: str, label: Any, *, confidence: float | None = None) -> None:
+        """Keep what the large model has answered to a text that was only decided upon before.
+
+        A `ShuntMiddleware`, and a `shunt_node` without `large`, do not see that answer. `learn` puts it together with
+        the earlier decision, because the text is the same. For a node of a graph, `record_answers` does it by itself.
+
+        Args:
+            text: The text, as the small model has read it.
+            label: The label that the answer stands for.
+            confidence: How sure the large model was.
+        """
+        large = LargeAnswer(value=label, confidence=confidence)
+        self.record({"input": text, "answer": label, "source": "large", "large": large})
+
     def correct(self, text: str, label: Any) -> None:
         """Attach the true label that somebody has given to a text; see `add_gold`."""
         self.add_gold([text], [label], origin="correction")

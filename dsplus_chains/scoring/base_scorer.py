@@ -70,12 +70,19 @@ class BaseScorer(BatchRunnable[Any, Any]):
         """Whether it takes pairs of texts. None if it takes them as well as single texts."""
         return None
 
-    def check_reads(self, modality: Modality) -> None:
+    def check_reads(self, modality: Modality, *, pairs: bool = False) -> None:
         """Refuse inputs of another kind than it reads, before they are read.
 
+        Args:
+            modality: What they are.
+            pairs: Whether they are pairs of texts.
+
         Raises:
-            InvalidInputError: It reads the other kind.
+            InvalidInputError: It reads another kind.
         """
+        if pairs and self.pairs is False:
+            msg = "Got two columns, for pairs of texts, but the small model reads single texts. Name one with --text"
+            raise InvalidInputError(msg)
         if modality != self.modality:
             told = f'Name their column with --{self.modality}, or say modality="{self.modality}"'
             msg = f"Got {modality}s but the small model reads {self.modality}s. {told}"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
-from dsplus_chains.encoding.encoder import Encoder, recipe_of
-from dsplus_chains.encoding.modality import PROBE, Modality, modality_of, probe_of
+from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.encoding.pair import PairEncoder
-from dsplus_chains.schema import TextPair, TrainingDataError, brief_repr
+from dsplus_chains.schema import TrainingDataError, brief_repr
 from dsplus_chains.scoring.early_exit import EarlyExit
 from dsplus_chains.scoring.member_report import MemberReport
 from dsplus_chains.scoring.members.fitting import fit_member, views_of
@@ -28,6 +28,7 @@ from dsplus_chains.scoring.members.mixing import Logs, assign_folds, judged_rows
 from dsplus_chains.scoring.members.neighbors import NeighborMember
 from dsplus_chains.scoring.members.novelty import own_novelties
 from dsplus_chains.scoring.soft_rows import SoftRows
+from dsplus_chains.scoring.stored_encoder import encoder_state, probe_vector
 from dsplus_chains.scoring.table_predictions import Scores
 from dsplus_chains.scoring.training_examples import check_choice
 
@@ -249,9 +250,7 @@ class EnsembleClassifier:
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Everything to keep, as settings of JSON values and as arrays."""
-        made = {"encoder": self.encoder.name, "encoder_recipe": recipe_of(self.encoder)}
-        kind = {"pairs": True} if self.pairs else {} if self.modality == "text" else {"modality": self.modality}
-        settings: dict[str, Any] = {**made, **kind, "members": []}
+        settings: dict[str, Any] = {**encoder_state(self.encoder), "members": []}
         arrays: Arrays = {"weights": self.weights, "probe": self.probe()}
         if self.own_distances is not None:
             arrays["own_distances"] = self.own_distances
@@ -269,9 +268,8 @@ class EnsembleClassifier:
         return settings, arrays
 
     def probe(self) -> NDArray[np.float32]:
-        """The vector of a fixed input, or of a pair of it, which tells one encoder from another."""
-        fixed = TextPair(PROBE, PROBE) if self.pairs else probe_of(self.modality)
-        return np.ascontiguousarray(self.encoder.encode([fixed])[0])
+        """The vector of a fixed input, which tells one encoder from another."""
+        return probe_vector(self.encoder)
 
     @property
     def pairs(self) -> bool:

@@ -86,13 +86,21 @@ class EstimatorScorer(BaseScorer):
         Raises:
             BundleError: Always. It says what to do.
         """
+        raise BundleError(self._no_pickle(f"to save in {str(path)!r}"))
+
+    @override
+    def to_json(self) -> Any:
+        advice = "A RunnableScorer over a Serializable Runnable of yours, which reads the classifier, can be dumped"
+        msg = f"{self._no_pickle('to dump')}. {advice}"
+        raise BundleError(msg)
+
+    def _no_pickle(self, to_do: str) -> str:
         kind = type(self.classifier).__name__
-        msg = (
-            f"Got a {kind} to save in {str(path)!r}, which cannot be done without pickle. Keep it yourself (skops.io "
+        return (
+            f"Got a {kind} {to_do}, which cannot be done without pickle. Keep it yourself (skops.io "
             "writes estimators without pickle) and build EstimatorScorer(classifier=...) around it, or fit a "
             "SmallModelScorer, which can be saved"
         )
-        raise BundleError(msg)
 
 
 def read_table(table: ArrayLike, labels: tuple[Any, ...], *, n_texts: int) -> list[Prediction]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
@@ -16,16 +16,19 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import Prediction, TagsPrediction, Training, TrainingDataError, each_once, what_came
-from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.members.heads import HeadName
-from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.members.member import Arrays, TextBatch
 from dsplus_chains.scoring.record_start import InputKey
+from dsplus_chains.scoring.restoring import restore_classifier
+from dsplus_chains.scoring.state import StoredTags, share_equal
+from dsplus_chains.scoring.state_scorer import StateScorer
+from dsplus_chains.scoring.stored_encoder import StoredEncoder
 from dsplus_chains.scoring.training_examples import check_examples
-from dsplus_chains.scoring.training_rows import Copies, TrainingRows
+from dsplus_chains.scoring.training_rows import Copies
 
 
-class MultiLabelScorer(BaseScorer):
+class MultiLabelScorer(StateScorer):
     """Predicts which tags an input has. A whole batch is one encode, and one pass of a head for each tag.
 
     `shunt` takes it for the boolean fields of an app's output: ``fields=scorer.fields``. A field is called as its tag.
@@ -44,9 +47,11 @@ class MultiLabelScorer(BaseScorer):
         ['billing', 'urgent']
     """
 
+    predicts: ClassVar[str] = "tags"
+    stored: ClassVar[type[StoredTags]] = StoredTags
+
     heads: dict[str, InstanceOf[EnsembleClassifier]]
     joint: InstanceOf[JointConfidence] | None = None
-    training_rows: InstanceOf[TrainingRows] | None = None
 
     @classmethod
     def fit(
@@ -170,6 +175,44 @@ class MultiLabelScorer(BaseScorer):
         return TagsPrediction.model_validate(
             {"value": value, "confidence": sure, "probabilities": yes, "by_tag": by_tag, "training": training}
         )
+
+    @override
+    def _state(self) -> tuple[dict[str, Any], Arrays]:
+        heads, tables = [], dict[str, Any]()
+        for number, head in enumerate(self.heads.values()):
+            settings, own = head.state()
+            heads.append(settings)
+            tables.update({f"{number}/{name}": table for name, table in own.items()})
+        arrays, same = share_equal(tables)  # the heads look for neighbours among the same vectors
+        rows, hashes = self._rows_state()
+        told = {
+            "predicts": self.predicts,
+            "tags": list(self.heads),
+            "input_key": self.input_key,
+            "joint": None if self.joint is None else self.joint.to_dict(),
+            "training_rows": rows,
+            "heads": heads,
+            "same": same,
+        }
+        return told, {**arrays, **hashes}
+
+    @classmethod
+    @override
+    def _stored_encoder(cls, told: StoredTags) -> StoredEncoder:
+        return told.heads[0]
+
+    @classmethod
+    @override
+    def _restored(cls, told: StoredTags, arrays: Arrays, find_encoder: Callable[[], Encoder]) -> dict[str, Any]:
+        joint = None if told.joint is None else JointConfidence.from_dict(told.joint)
+        known = {**arrays, **{name: arrays[equal] for name, equal in told.same.items()}}
+        heads = {}
+        for number, (tag, settings) in enumerate(zip(told.tags, told.heads, strict=True)):
+            own = {
+                name.removeprefix(f"{number}/"): table for name, table in known.items() if name.startswith(f"{number}/")
+            }
+            heads[tag] = restore_classifier(settings, own, find_encoder, n_classes=2)
+        return {"heads": heads, "joint": joint, "modality": told.heads[0].modality}
 
 
 def _tags(row: int, given: Any) -> tuple[str, ...]:

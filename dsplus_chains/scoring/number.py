@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
-from pydantic import Field, InstanceOf
-from sklearn.linear_model import RidgeCV
+from pydantic import Field, InstanceOf, TypeAdapter
 from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from typing_extensions import override
+from typing_extensions import TypedDict, override
 
 from dsplus_chains.calibration.joint import JointConfidence
 from dsplus_chains.calibration.tolerance import ErrorSpread
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.loading import as_encoder
-from dsplus_chains.encoding.modality import Modality
+from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import InvalidInputError, Prediction, TrainingDataError, is_missing, shown
-from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.members.member import Arrays, TextBatch
+from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 from dsplus_chains.scoring.record_start import InputKey
+from dsplus_chains.scoring.saved_place import SavedPlace
+from dsplus_chains.scoring.scaled_linear import ScaledLinear, unfitted_linear
+from dsplus_chains.scoring.state import StoredNumber
+from dsplus_chains.scoring.state_scorer import StateScorer
+from dsplus_chains.scoring.stored_encoder import StoredEncoder, check_probe, encoder_state, probe_vector
 from dsplus_chains.scoring.training_examples import read_examples
-from dsplus_chains.scoring.training_rows import Copies, TrainingRows
+from dsplus_chains.scoring.training_rows import Copies
 
 ENOUGH = 50
 """Smallest number of different examples. With fewer, nothing can be said of the errors."""
 FOLDS = 5
 
 
-class NumberScorer(BaseScorer):
+class Bounds(TypedDict):
+    """Which numbers there may be."""
+
+    whole: bool
+    low: float
+    high: float
+
+
+class NumberScorer(StateScorer):
     """Predicts a number for each input, such as stars or a price. A whole batch is one encode and two linear models.
 
     The `value` of its prediction is the number. The confidence is the probability that the number is right within
@@ -52,6 +62,7 @@ class NumberScorer(BaseScorer):
         spread: How the errors are spread, in terms of the difficulty.
         curve: What the confidence by this spread is worth, on examples that the models had not seen.
         tolerance: Largest error that counts as right.
+        bounds: What `bounded` was given, beyond what was known at fitting. The spread has them already.
         training_rows: What it was fitted on. Predictions for these texts are marked (`Prediction.training`).
         input_key: The key of a dict under which the text is.
 
@@ -62,13 +73,17 @@ class NumberScorer(BaseScorer):
         (5, 0.91)
     """
 
+    predicts: ClassVar[str] = "number"
+    stored: ClassVar[type[StoredNumber]] = StoredNumber
+    beside_the_folder: ClassVar[frozenset[str]] = StateScorer.beside_the_folder | {"bounds"}
+
     encoder: InstanceOf[Encoder]
-    regressor: InstanceOf[Pipeline]
-    difficulty: InstanceOf[Pipeline]
+    regressor: InstanceOf[ScaledLinear]
+    difficulty: InstanceOf[ScaledLinear]
     spread: InstanceOf[ErrorSpread]
     curve: InstanceOf[JointConfidence]
     tolerance: float = Field(ge=0)
-    training_rows: InstanceOf[TrainingRows] | None = None
+    bounds: Bounds | None = None
 
     @classmethod
     def fit(
@@ -107,9 +122,9 @@ class NumberScorer(BaseScorer):
         batch = TextBatch.reading(rows, as_encoder(encoder, device=device, modality=modality))
         vectors = batch.vectors.astype(np.float64)
         folds = {"cv": GroupKFold(FOLDS), "groups": copies.copy_of}
-        said = cross_val_predict(_linear(), vectors, truths, **folds)
+        said = cross_val_predict(unfitted_linear(), vectors, truths, **folds)
         errors = np.log(np.abs(truths - said) + 0.1 * max(float(truths.std()), 1e-9))
-        difficulties = np.exp(cross_val_predict(_linear(), vectors, errors, **folds))
+        difficulties = np.exp(cross_val_predict(unfitted_linear(), vectors, errors, **folds))
         known, held, difficult = truths[judged], said[judged], difficulties[judged]
         spread = ErrorSpread.fit(known, held, difficult).bounded(
             whole=bool((truths == np.rint(truths)).all()), low=float(truths.min()), high=float(truths.max())
@@ -117,8 +132,8 @@ class NumberScorer(BaseScorer):
         answers, raw = spread.apply(held, difficult, tolerance=tolerance)
         return cls(
             encoder=batch.encoder,
-            regressor=_linear().fit(vectors, truths),
-            difficulty=_linear().fit(vectors, errors),
+            regressor=ScaledLinear.fit(vectors, truths),
+            difficulty=ScaledLinear.fit(vectors, errors),
             spread=spread,
             curve=JointConfidence.fit(raw[:, None], np.abs(known - answers) <= tolerance),
             tolerance=tolerance,
@@ -145,7 +160,8 @@ class NumberScorer(BaseScorer):
             got = f"{self.spread.low:g} to {self.spread.high:g}"
             msg = f"Got a small model of numbers from {got} but expected some from {low:g} to {high:g}"
             raise InvalidInputError(msg)
-        return self.model_copy(update={"spread": spread})
+        bounds = Bounds(whole=spread.whole, low=float(spread.low), high=float(spread.high))
+        return self.model_copy(update={"spread": spread, "bounds": bounds})
 
     @override
     def _facts(self) -> dict[str, Any]:
@@ -169,10 +185,52 @@ class NumberScorer(BaseScorer):
             for value, confidence, old in zip(values.tolist(), sure.tolist(), seen, strict=True)
         ]
 
+    @override
+    def _state(self) -> tuple[dict[str, Any], Arrays]:
+        rows, hashes = self._rows_state()
+        told = {
+            "predicts": self.predicts,
+            "input_key": self.input_key,
+            "training_rows": rows,
+            **encoder_state(self.encoder),
+            "tolerance": self.tolerance,
+            "whole": self.spread.whole,
+            "low": self.spread.low,
+            "high": self.spread.high,
+            "curve": self.curve.to_dict(),
+        }
+        models = {"regressor": self.regressor, "difficulty": self.difficulty}
+        tables = {f"{name}.{part}": table for name, model in models.items() for part, table in model.state().items()}
+        return told, {"probe": probe_vector(self.encoder), "residuals": self.spread.residuals, **tables, **hashes}
 
-def _linear() -> Pipeline:
-    """A ridge regression, which chooses its penalty by itself."""
-    return make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(0, 5, 11)))
+    @classmethod
+    @override
+    def _stored_encoder(cls, told: StoredNumber) -> StoredEncoder:
+        return told
+
+    @classmethod
+    @override
+    def _restored(cls, told: StoredNumber, arrays: Arrays, find_encoder: Callable[[], Encoder]) -> dict[str, Any]:
+        stored = StoredArrays(arrays=arrays, n_classes=1, width=len(arrays.get("probe", ())))
+        probe, residuals = stored.floats("probe", (None,)), stored.floats("residuals", (None,))
+        if told.low > told.high or (np.diff(residuals) < 0).any():
+            msg = "Got a range without numbers, or residuals that fall"
+            raise ValueError(msg)
+        models = {name: ScaledLinear.from_state(stored.part(f"{name}.")) for name in ("regressor", "difficulty")}
+        curve = JointConfidence.from_dict(told.curve)
+        encoder = find_encoder()
+        check_probe(encoder, probe, told=told)
+        spread = ErrorSpread(residuals=residuals, whole=told.whole, low=told.low, high=told.high)
+        parts = {"spread": spread, "curve": curve, "tolerance": told.tolerance, "modality": modality_of(encoder)}
+        return {"encoder": encoder, **models, **parts}
+
+    @classmethod
+    @override
+    def _made_again(cls, place: SavedPlace, given: Mapping[str, Any]) -> dict[str, Any]:
+        made = super()._made_again(place, given)
+        if made.get("bounds") is None:
+            return made
+        return {**made, "spread": made["spread"].bounded(**TypeAdapter(Bounds).validate_python(made["bounds"]))}
 
 
 def _checked(texts: Any, values: Any, modality: Modality) -> tuple[list[str], NDArray[np.float64]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
@@ -22,8 +22,9 @@ from dsplus_chains.schema import (
     check_labels,
     each_once,
 )
-from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.estimator import read_table
+from dsplus_chains.scoring.pipeline_folder import hash_of_folder, read_pipeline
+from dsplus_chains.scoring.saved_place import SavedPlace, SavedScorer
 
 TASKS: dict[Modality, tuple[str, ...]] = {
     "text": ("text-classification", "sentiment-analysis"),
@@ -34,7 +35,7 @@ LONGEST_WINDOW = 1_000_000
 """Larger than any model's window. A tokenizer without a limit reports a number beyond this."""
 
 
-class PipelineScorer(BaseScorer):
+class PipelineScorer(SavedScorer):
     """Puts a classification pipeline of transformers in the place of `SmallModelScorer`, of texts or of images.
 
     It takes a text, or a dict that holds one. It returns the record with the pipeline's prediction. A batch is one call
@@ -62,6 +63,13 @@ class PipelineScorer(BaseScorer):
         >>> str(scorer.invoke("it broke at once")["prediction"])  # doctest: +SKIP
         'NEGATIVE (99 %)'
     """
+
+    beside_the_folder: ClassVar[frozenset[str]] = SavedScorer.beside_the_folder | {
+        "modality",
+        "label_map",
+        "batch_size",
+        "max_tokens",
+    }
 
     pipeline: Any
     label_map: Mapping[str, Label] | None = None
@@ -145,11 +153,41 @@ class PipelineScorer(BaseScorer):
             BundleError: Always. It says what to do.
         """
         msg = (
-            f"Got a pipeline of transformers to save in {str(path)!r}, which a scorer does not write. Save it with "
-            "scorer.pipeline.save_pretrained(folder), and build it anew with "
-            "PipelineScorer(pipeline=transformers.pipeline('text-classification', model=folder))"
+            f"Got a pipeline of transformers to save in {str(path)!r}, which a scorer does not write. {self._advice()}"
         )
         raise BundleError(msg)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | None = None, **settings: Any) -> Self:
+        """Read a pipeline that its own `save_pretrained` wrote. A chain with this scorer can be dumped.
+
+        Nothing is fetched. Neither code nor pickles of the folder are read.
+
+        Args:
+            path: The folder.
+            device: Device of the model. None takes the best one available.
+            **settings: The fields of the scorer, such as `label_map`, and `modality` for images.
+
+        Raises:
+            BundleError: The folder holds no such pipeline, or one with pickled weights.
+        """
+        place = SavedPlace.of(Path(path), hash_of_folder(Path(path)))
+        pipeline = read_pipeline(Path(path), modality=settings.get("modality", "text"), device=device)
+        return cls(pipeline=pipeline, saved=place, **settings)
+
+    @classmethod
+    @override
+    def _made_again(cls, place: SavedPlace, given: Mapping[str, Any]) -> dict[str, Any]:
+        folder = Path(place.folder)
+        place.check(hash_of_folder(folder))
+        return {**given, "pipeline": read_pipeline(folder, modality=given.get("modality", "text"), device=None)}
+
+    @override
+    def _advice(self) -> str:
+        return (
+            "Write it with scorer.pipeline.save_pretrained(folder), and take the scorer that "
+            "PipelineScorer.load(folder) reads"
+        )
 
 
 def _window(tokenizer: Any, config: Any) -> int | None:

@@ -1,90 +1,23 @@
-"""Makes a scorer's parts again from its files. Everything is checked, because somebody else may have written them."""
+"""Makes a classifier again from its state. Everything is checked, because somebody else may have written it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from langchain_core.embeddings import Embeddings
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from dsplus_chains.calibration.calibration_maps import Calibration, calibration_from_dict
-from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.encoding.encoder import Encoder
-from dsplus_chains.encoding.loading import check_same_encoder, restored_encoder
-from dsplus_chains.encoding.pair import PairEncoder
-from dsplus_chains.schema import BundleError, describe_error, first_fault, shown
+from dsplus_chains.schema import BundleError, shown
 from dsplus_chains.scoring.early_exit import EarlyExit
 from dsplus_chains.scoring.ensemble import EnsembleClassifier
-from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.scoring.member_report import MemberReport
 from dsplus_chains.scoring.members.fitting import MEMBERS
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
-from dsplus_chains.scoring.state import SCORER_STATE, StoredClassifier
-from dsplus_chains.scoring.training_rows import TrainingRows
-
-
-def restore(
-    settings: bytes,
-    arrays: bytes,
-    *,
-    place: Path,
-    encoder: str | Encoder | Embeddings | None = None,
-    device: str | None = None,
-    allow_download: bool = False,
-) -> dict[str, Any]:
-    """The fields of a `SmallModelScorer`, from the content of its files.
-
-    Args:
-        settings: The content of `scorer.json`.
-        arrays: The content of `scorer.safetensors`.
-        place: The folder that they come from.
-        encoder: The encoder or its new place. None: where it was at fitting.
-        device: Device of the encoder. None takes the best one available.
-        allow_download: Whether an encoder that the settings name may be fetched from the hub.
-
-    Raises:
-        BundleError: Something is missing, damaged, or does not fit the rest. Or the encoder is another one, or would
-            have to be fetched.
-    """
-    state, tables = SCORER_STATE.unpack(settings, arrays, place=place)
-    told = state.classifier
-
-    def find_encoder() -> Encoder:
-        found = restored_encoder(
-            told.encoder,
-            told.encoder_recipe,
-            given=encoder,
-            place=place,
-            modality=told.modality,
-            device=device,
-            allow_download=allow_download,
-        )
-        return PairEncoder(encoder=found) if told.pairs and not isinstance(found, PairEncoder) else found
-
-    try:
-        record = None if state.track_record is None else TrackRecord.from_dict(state.track_record)
-        rows = None if state.training_rows is None else TrainingRows.from_state(dict(state.training_rows), tables)
-        held_out = HeldOut.from_arrays(tables, n_classes=len(state.labels))
-        classifier = restore_classifier(told, tables, find_encoder, n_classes=len(state.labels))
-    except BundleError:
-        raise
-    except Exception as error:  # somebody else may have written anything
-        reason = first_fault(error) if isinstance(error, ValidationError) else describe_error(error)
-        msg = f"Got a scorer in {str(place)!r} that cannot be read ({reason}); fit anew"
-        raise BundleError(msg) from error
-    return {
-        "labels": state.labels,
-        "classifier": classifier,
-        "track_record": record,
-        "training_rows": rows,
-        "held_out": held_out,
-        "modality": classifier.modality,
-        "input_key": state.input_key,
-    }
+from dsplus_chains.scoring.state import StoredClassifier
+from dsplus_chains.scoring.stored_encoder import check_probe
 
 
 def restore_classifier(
@@ -132,7 +65,7 @@ def restore_classifier(
         own_distances=distances,
         early_exit=None if early is None else EarlyExit.from_state(early, stored.part("early_exit.")),
     )
-    check_same_encoder(restored.encoder, settings.encoder, probe=restored.probe(), expected=expected)
+    check_probe(restored.encoder, expected, told=settings)
     return restored
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
@@ -18,22 +16,23 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.loading import FAST, as_encoder
 from dsplus_chains.encoding.modality import Modality
-from dsplus_chains.schema import BundleError, Labels, Prediction, Training, hash_of_bytes
+from dsplus_chains.schema import Labels, Prediction, Training
 from dsplus_chains.scoring.ensemble import CalibrationName, EnsembleClassifier, ModelName
 from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.scoring.members.heads import HeadName
-from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.members.member import Arrays, TextBatch
 from dsplus_chains.scoring.record_start import InputKey
-from dsplus_chains.scoring.restoring import restore
-from dsplus_chains.scoring.saved_place import SavedPlace, SavedScorer
+from dsplus_chains.scoring.restoring import restore_classifier
 from dsplus_chains.scoring.soft_rows import SoftRows
-from dsplus_chains.scoring.state import SCORER_STATE
+from dsplus_chains.scoring.state import StoredScorer
+from dsplus_chains.scoring.state_scorer import StateScorer
+from dsplus_chains.scoring.stored_encoder import StoredEncoder
 from dsplus_chains.scoring.table_predictions import Scores, predictions_of
 from dsplus_chains.scoring.training_examples import check_examples
-from dsplus_chains.scoring.training_rows import Copies, TrainingRows
+from dsplus_chains.scoring.training_rows import Copies
 
 
-class SmallModelScorer(SavedScorer):
+class SmallModelScorer(StateScorer):
     """Predicts a label with a confidence for each input. A whole batch is one encode and one pass of the head.
 
     It takes a text, or a dict that holds one under `input_key`. All keys of the dict are kept. It returns the record
@@ -61,10 +60,11 @@ class SmallModelScorer(SavedScorer):
         'good'
     """
 
+    stored: ClassVar[type[StoredScorer]] = StoredScorer
+
     labels: Labels
     classifier: InstanceOf[EnsembleClassifier]
     track_record: InstanceOf[TrackRecord] | None = None
-    training_rows: InstanceOf[TrainingRows] | None = None
     held_out: InstanceOf[HeldOut] | None = None
 
     @classmethod
@@ -241,59 +241,34 @@ class SmallModelScorer(SavedScorer):
         early = [] if self.classifier.early_exit is None else [self.classifier.early_exit.line]
         return "\n".join([*(report.line for report in self.classifier.reports), *early, *copies])
 
-    def save(self, path: str | Path) -> None:
-        """Write the scorer into a folder, with settings as JSON and arrays as safetensors, without pickle.
-
-        The encoder's weights are not written. The folder holds how to load the encoder (name, prompt), and a probe that
-        tells it from another one.
-        """
-        SCORER_STATE.write(Path(path), *self._state())
-
-    @cached_property
-    def model_hash(self) -> str | None:
-        """SHA-256 of the `scorer.json` of `save`, with a hash of the arrays in it. None if it cannot be saved."""
-        try:
-            return hash_of_bytes(SCORER_STATE.pack(*self._state())[0])
-        except BundleError:
-            return None
-
-    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """The settings and the arrays of the scorer."""
+    @override
+    def _state(self) -> tuple[dict[str, Any], Arrays]:
         settings, arrays = self.classifier.state()
-        rows = None if self.training_rows is None else self.training_rows.state()
-        held_out = {} if self.held_out is None else self.held_out.arrays()
+        rows, hashes = self._rows_state()
         told = {
             "labels": list(self.labels),
             "input_key": self.input_key,
             "track_record": None if self.track_record is None else self.track_record.to_dict(),
-            "training_rows": None if rows is None else rows[0],
+            "training_rows": rows,
             "classifier": settings,
         }
-        return told, {**arrays, **({} if rows is None else rows[1]), **held_out}
+        return told, {**arrays, **hashes, **({} if self.held_out is None else self.held_out.arrays())}
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        encoder: str | Encoder | Embeddings | None = None,
-        device: str | None = None,
-        allow_download: bool = False,
-    ) -> Self:
-        """Read a scorer that `save` wrote.
+    @override
+    def _stored_encoder(cls, told: StoredScorer) -> StoredEncoder:
+        return told.classifier
 
-        Args:
-            path: The folder.
-            encoder: The encoder or its new place, if that has changed since the scorer was fitted.
-            device: Device of the encoder. None takes the best one available.
-            allow_download: Whether an encoder that the folder names may be fetched from the hub.
-
-        Raises:
-            BundleError: The folder holds no scorer, is damaged, or comes from an incompatible version. Or the encoder
-                is another one, or would have to be fetched.
-        """
-        settings, arrays = SCORER_STATE.read(Path(path))
-        parts = restore(
-            settings, arrays, place=Path(path), encoder=encoder, device=device, allow_download=allow_download
-        )
-        return cls(**parts, saved=SavedPlace.of(Path(path), settings))
+    @classmethod
+    @override
+    def _restored(cls, told: StoredScorer, arrays: Arrays, find_encoder: Callable[[], Encoder]) -> dict[str, Any]:
+        record = None if told.track_record is None else TrackRecord.from_dict(told.track_record)
+        held_out = HeldOut.from_arrays(arrays, n_classes=len(told.labels))
+        classifier = restore_classifier(told.classifier, arrays, find_encoder, n_classes=len(told.labels))
+        return {
+            "labels": told.labels,
+            "classifier": classifier,
+            "track_record": record,
+            "held_out": held_out,
+            "modality": classifier.modality,
+        }

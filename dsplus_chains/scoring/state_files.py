@@ -36,11 +36,16 @@ class StateFiles(Generic[S]):
         what: The kind, which is also the name of both files.
         format: Number of the format. A file of another one is refused.
         stored: The settings, as the file holds them.
+        predicts: What the thing predicts, where there are several kinds. The file names it under this key, or leaves it
+            out if it is `unsaid`.
+        unsaid: What a thing predicts whose file does not say it.
     """
 
     what: str
     format: int
     stored: type[S]
+    predicts: str | None = None
+    unsaid: str | None = None
 
     @property
     def settings(self) -> str:
@@ -96,7 +101,7 @@ class StateFiles(Generic[S]):
             place: The folder that they come from, for errors.
 
         Raises:
-            BundleError: Something is missing, damaged, or of another format.
+            BundleError: Something is missing, damaged, or of another format. Or the thing predicts something else.
         """
         try:
             told = read_json(settings)
@@ -111,6 +116,12 @@ class StateFiles(Generic[S]):
         if hash_of_bytes(arrays) != told.get("sha256"):
             names = f"{self.settings} names: the folder is damaged"
             msg = f"Got {self.arrays} in {str(place)!r} with another SHA-256 than {names}"
+            raise BundleError(msg)
+        if (found := told.get("predicts", self.unsaid)) != self.predicts:
+            msg = (
+                f"Got a {self.what} in {str(place)!r} that predicts {shown(found)} but expected one that predicts "
+                f"{self.predicts!r}; load it with the class that saved it"
+            )
             raise BundleError(msg)
         try:
             return self.stored.model_validate(told), load(arrays)

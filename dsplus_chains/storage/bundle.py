@@ -20,8 +20,7 @@ from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
 from dsplus_chains.scoring.ensemble import ModelName
 from dsplus_chains.scoring.members.heads import HeadName
-from dsplus_chains.scoring.restoring import restore
-from dsplus_chains.scoring.saved_place import SavedPlace
+from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage import bundle_files as files
@@ -99,6 +98,7 @@ class Bundle(OnHub):
         copies: int = 1,
         keep_examples: bool = True,
         seed: int = 0,
+        input_key: InputKey = "input",
         metadata: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Self:
@@ -114,6 +114,7 @@ class Bundle(OnHub):
             copies: Number of such networks.
             keep_examples: Whether the bundle keeps the texts, to show some to the large model. It keeps no images.
             seed: Seed of all random draws.
+            input_key: The key of a dict under which the text will be, or the two keys of a pair.
             metadata: Where the examples come from, as plain data.
             **settings: Settings of the task. See `LabelTask`.
 
@@ -121,9 +122,8 @@ class Bundle(OnHub):
             TrainingDataError: The examples cannot train a classifier.
             BundleError: The settings do not fit these labels.
         """
-        scorer = SmallModelScorer.fit(
-            texts, labels, modality=modality, encoder=encoder, model=model, head=head, copies=copies, seed=seed
-        )
+        how: dict[str, Any] = {"modality": modality, "encoder": encoder, "model": model, "head": head}
+        scorer = SmallModelScorer.fit(texts, labels, **how, copies=copies, seed=seed, input_key=input_key)
         rows = read_inputs(texts, modality=modality)
         if keep_examples and modality == "text":
             settings["examples"] = ExemplarSelector.fit(
@@ -279,10 +279,9 @@ class Bundle(OnHub):
         try:
             told = StoredManifest.model_validate(manifest.content)
             settings_file, arrays_file = (contents[name] for name in files.SCORER_FILES)
-            parts = restore(
+            scorer = SmallModelScorer.of_files(
                 settings_file, arrays_file, place=folder, encoder=encoder, device=device, allow_download=allow_download
             )
-            scorer = SmallModelScorer(**parts, saved=SavedPlace.of(folder, settings_file))
             tuned_text = contents.get(files.TUNED)
             tuned = None if tuned_text is None else TunedThreshold.from_dict(read_json(tuned_text))
             settings = dict(manifest.content["settings"])

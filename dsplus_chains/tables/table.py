@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.modality import Modality
@@ -14,6 +14,7 @@ from dsplus_chains.prompting.alike import labels_alike
 from dsplus_chains.schema import (
     ImageInput,
     InvalidInputError,
+    TextPair,
     as_cell,
     brief_repr,
     each_once,
@@ -28,8 +29,21 @@ from dsplus_chains.tables.delimiters import delimiter_hint
 from dsplus_chains.tables.file_rows import Row, Rows
 from dsplus_chains.tables.table_error import TableError
 
+Column: TypeAlias = str | tuple[str, str]
+"""The column that is read, or the two columns that hold the texts of pairs."""
+
 _A = {"text": "a text", "image": "the path of an image"}
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
+
+
+def columns_of(column: Column) -> tuple[str, ...]:
+    """The names of the columns that are read.
+
+    Example:
+        >>> columns_of("text"), columns_of(("question", "document"))
+        (('text',), ('question', 'document'))
+    """
+    return (column,) if isinstance(column, str) else column
 
 
 @brief_repr
@@ -51,9 +65,9 @@ class Table:
     typed: bool
 
     def texts(
-        self, column: str, *, empty: Literal["refuse", "keep"] = "refuse", modality: Modality = "text"
+        self, column: Column, *, empty: Literal["refuse", "keep"] = "refuse", modality: Modality = "text"
     ) -> list[str]:
-        """The texts in a column, or the images whose paths are there, relative to the table.
+        """The texts in a column, or the images whose paths are there, relative to the table. Two columns hold pairs.
 
         Raises:
             TableError: There is no such column, or a cell is empty or holds no text, or no image.
@@ -61,10 +75,10 @@ class Table:
         return list(self.each_text(column, empty=empty, modality=modality))
 
     def each_text(
-        self, column: str, *, empty: Literal["refuse", "keep"] = "refuse", modality: Modality = "text"
+        self, column: Column, *, empty: Literal["refuse", "keep"] = "refuse", modality: Modality = "text"
     ) -> Iterator[str]:
         """The texts in a column, one at a time. See `texts`."""
-        self.check_column(column)
+        self.check_columns(column)
         for number, row in enumerate(self.rows, start=1):
             yield self.text_of(number, row, column, empty=empty, modality=modality)
 
@@ -72,12 +86,15 @@ class Table:
         self,
         number: int,
         row: Row,
-        column: str,
+        column: Column,
         *,
         empty: Literal["refuse", "keep"] = "refuse",
         modality: Modality = "text",
     ) -> str:
         """The text in one row, which has this number. See `texts`."""
+        if not isinstance(column, str):
+            first, second = (self.text_of(number, row, name, empty=empty) for name in column)
+            return TextPair(first, second)
         text = row.get(column)
         if empty == "keep" and is_missing(text):
             return ""
@@ -134,6 +151,15 @@ class Table:
         """
         self.check_column(column)
         return [as_cell(row.get(column)) for row in self.rows]
+
+    def check_columns(self, column: Column) -> None:
+        """Refuse a column, or one of two, that the table does not have.
+
+        Raises:
+            TableError: There is no such column.
+        """
+        for name in columns_of(column):
+            self.check_column(name)
 
     def check_column(self, column: str) -> None:
         """Refuse a column that the table does not have.

@@ -7,7 +7,17 @@ from fakes import TinyEncoder
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
 
-from dsplus_chains import ExperienceStore, Prediction, ShuntChatModel, SmallModelScorer, shunt_node
+from dsplus_chains import (
+    ExperienceStore,
+    Prediction,
+    ShuntChatModel,
+    SmallModelScorer,
+    decisions,
+    record_answers,
+    shunt_node,
+)
+from dsplus_chains.learning.lesson import Lesson
+from dsplus_chains.schema import ShuntRecord
 
 
 class Kept:
@@ -103,3 +113,40 @@ def test_a_store_knows_which_model_has_spoken(place, tmp_path):
         (row,) = store.rows()
     assert row.model_hash == scorer.model_hash
     assert row.text == "money 3"
+
+
+def asked_agent(store):
+    """An agent whose user says afterwards which label its words stand for."""
+    made = agent(small, store)
+
+    def ask(text):
+        with decisions() as seen:
+            said = made(text)
+        if [one["source"] for one in seen] == ["large"]:
+            store.answered(text, said)
+
+    return ask
+
+
+def asked_graph(store):
+    """A graph in which another node answers what the small model is not sure of."""
+    graphs = pytest.importorskip("langgraph.graph")
+    answerer = record_answers(lambda state: {"answer": "shipping"}, store, text="input", read="answer", labels=LABELS)
+    graph = graphs.StateGraph(ShuntRecord)
+    graph.add_node("shunt", shunt_node(small, threshold=0.9, labels=LABELS, experience=store))
+    graph.add_node("answer", answerer)
+    graph.add_edge(graphs.START, "shunt")
+    graph.add_conditional_edges("shunt", lambda state: graphs.END if state["source"] == "small" else "answer")
+    made = graph.compile()
+    return lambda text: made.invoke({"input": text})
+
+
+@pytest.mark.parametrize("place", [asked_agent, asked_graph])
+def test_an_answer_that_comes_later_teaches(place, tmp_path):
+    with ExperienceStore(tmp_path / "e.sqlite") as store:
+        ask = place(store)
+        ask("my money")
+        ask("where is it")
+        store.flush()
+        lesson = Lesson.of(store.rows(), labels=LABELS, gold_texts=["a", "b"], gold_labels=LABELS)
+    assert {row.text: row.answer for row in lesson.stream} == {"my money": None, "where is it": "shipping"}

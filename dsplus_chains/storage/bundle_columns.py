@@ -1,0 +1,33 @@
+"""Which columns of a table a bundle of pairs reads, without loading its encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.scoring.state import StoredScorer, scorer_files
+from dsplus_chains.storage.bundle_files import SCORER_FILES, read_bundle
+
+
+def pair_columns(folder: Path, *, expected_sha256: str | None = None) -> tuple[str, str]:
+    """The two columns that the small model of a bundle was fitted on, which are the keys of its inputs.
+
+    Args:
+        folder: The bundle's folder.
+        expected_sha256: SHA-256 of the bundle's manifest.
+
+    Raises:
+        BundleError: The bundle cannot be read, or is another one.
+        InvalidInputError: It knows no two columns.
+    """
+    _, contents = read_bundle(folder, expected_sha256=expected_sha256)
+    settings, arrays = (contents.get(name, b"") for name in SCORER_FILES)
+    told, _ = scorer_files(StoredScorer).unpack(settings, arrays, place=folder)
+    if not told.classifier.pairs or isinstance(told.input_key, str):
+        msg = (
+            f"Got no column to read, and the bundle {str(folder)!r} names no two of its own; name it with --text, or "
+            "with --image for images"
+        )
+        raise InvalidInputError(msg)
+    first, second = told.input_key
+    return first, second
