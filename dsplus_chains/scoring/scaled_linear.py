@@ -35,9 +35,10 @@ class ScaledLinear:
         bias: What is added.
 
     Example:
-        >>> vectors = np.array([[0.0], [1.0], [2.0], [3.0]])
-        >>> ScaledLinear.fit(vectors, np.array([1.0, 3.0, 5.0, 7.0])).predict(np.array([[10.0]])).round(0).tolist()
-        [17.0]
+        >>> vectors, values = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([1.0, 3.0, 5.0, 7.0])
+        >>> ours, theirs = ScaledLinear.fit(vectors, values), unfitted_linear().fit(vectors, values)
+        >>> bool((ours.predict(vectors) == theirs.predict(vectors)).all())
+        True
     """
 
     mean: Floats
