@@ -117,9 +117,9 @@ class StateFiles(Generic[S]):
             names = f"{self.settings} names: the folder is damaged"
             msg = f"Got {self.arrays} in {str(place)!r} with another SHA-256 than {names}"
             raise BundleError(msg)
-        if (found := told.get("predicts", self.unsaid)) != self.predicts:
+        if (predicts := told.get("predicts", self.unsaid)) != self.predicts:
             msg = (
-                f"Got a {self.what} in {str(place)!r} that predicts {shown(found)} but expected one that predicts "
+                f"Got a {self.what} in {str(place)!r} that predicts {shown(predicts)} but expected one that predicts "
                 f"{self.predicts!r}; load it with the class that saved it"
             )
             raise BundleError(msg)
