@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from local_server import QuietHandler, listening
 
 FINAL = {"completed", "expired", "cancelled", "failed"}
 
@@ -178,12 +179,7 @@ def batch_server(answer: Callable[[str], str]) -> Iterator[BatchServer]:
     """A running server, on a loopback port of its own."""
     server = BatchServer(answer)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_args: Any) -> None:
-            pass
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self._serve("GET")
 
@@ -191,30 +187,8 @@ def batch_server(answer: Callable[[str], str]) -> Iterator[BatchServer]:
             self._serve("POST")
 
         def _serve(self, method: str) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, told = server.handle(method, self.path, self.headers.get("content-type") or "", body)
-            data = told if isinstance(told, bytes) else json.dumps(told).encode()
-            try:
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-            except OSError:
-                pass  # the client was killed
+            status, told = server.handle(method, self.path, self.headers.get("content-type") or "", self.body())
+            self.answer(told if isinstance(told, bytes) else json.dumps(told).encode(), status=status)
 
-    class Listening(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 256
-
-        def handle_error(self, *_args: Any) -> None:
-            pass  # a client that was killed resets its connections
-
-    listener = Listening(("127.0.0.1", 0), Handler)
-    server.port = listener.server_address[1]
-    threading.Thread(target=listener.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
-    try:
+    with listening(Handler) as server.port:
         yield server
-    finally:
-        listener.shutdown()
-        listener.server_close()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from local_server import QuietHandler, listening
 
 
 class OpenAIServer:
@@ -118,43 +118,20 @@ def openai_server(
     """A running server, on a loopback port of its own."""
     server = OpenAIServer(answer, calls, **fields)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_args: Any) -> None:
-            pass
-
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.body()
             server.bodies.append(body)
             asked = json.loads(body)
             message = server.message(asked)
             usage = server.usage(asked, message)
             if asked.get("stream"):
                 lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in _chunks(message, asked, usage)]
-                self._send("".join([*lines, "data: [DONE]\n\n"]), "text/event-stream")
+                self.answer("".join([*lines, "data: [DONE]\n\n"]).encode(), kind="text/event-stream")
                 return
             choice = {"index": 0, "message": message, "finish_reason": _finish(message)}
-            answer = {"id": "x", "object": "chat.completion", "created": 0, "model": asked["model"]}
-            self._send(json.dumps({**answer, "choices": [choice], "usage": usage}), "application/json")
+            head = {"id": "x", "object": "chat.completion", "created": 0, "model": asked["model"]}
+            self.answer(json.dumps({**head, "choices": [choice], "usage": usage}).encode())
 
-        def _send(self, text: str, kind: str) -> None:
-            data = text.encode()
-            self.send_response(200)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    class Listening(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 256
-
-    listener = Listening(("127.0.0.1", 0), Handler)
-    server.port = listener.server_address[1]
-    threading.Thread(target=listener.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
-    try:
+    with listening(Handler) as server.port:
         yield server
-    finally:
-        listener.shutdown()
-        listener.server_close()

@@ -65,7 +65,7 @@ def answered_in_jobs(bundle: Bundle, large_model: Any, batches: Iterable[Batch],
         limits: Those of the large model. Of these, only the breaker counts here.
     """
     chain = bundle.chain(large_model)
-    arm = JobArm(_large_of(chain), limits.breaker)
+    arm = JobArm(run=_large_of(chain), breaker=limits.breaker)
     yield from _answered(chain, arm, batches, Pipeline(), has_room=lambda under_way: under_way < AT_ONCE, config={})
 
 

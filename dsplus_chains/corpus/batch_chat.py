@@ -38,7 +38,7 @@ _replies: ContextVar[dict[str, deque[Any]] | None] = ContextVar("replies", defau
 """The replies to the requests of a batch, by their hashes."""
 
 
-class _Noted(Exception):  # noqa: N818
+class _OnlyNotedError(Exception):
     """A request has been noted, and is not asked now."""
 
 
@@ -194,7 +194,7 @@ class BatchChatOpenAI(ChatOpenAI):
         noted, replies = _noted.get(), _replies.get()
         if noted is not None:
             noted.append(body)
-            raise _Noted
+            raise _OnlyNotedError
         if replies is None:
             return (yield from self._jobs.answers([body]))[0]
         mine = replies[hash_of(body)]

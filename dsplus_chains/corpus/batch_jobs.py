@@ -16,6 +16,7 @@ from openai import APIConnectionError, APIStatusError, InternalServerError, NotF
 from dsplus_chains.corpus.job_lines import ENDPOINT, JobFile, job_files, keyed, replies_in, unanswered
 from dsplus_chains.corpus.job_state import JobState
 from dsplus_chains.running.flow import Do, Flow, Work
+from dsplus_chains.schema import WiringError
 
 ENDED = {"completed", "failed", "expired", "cancelled"}
 """The states in which a job stays. The files of each may hold replies."""
@@ -192,10 +193,8 @@ class BatchJobs:
         return (yield self._do(method, **arguments))
 
     def _do(self, method: str, **arguments: Any) -> Do:
-        call, acall = (
-            None if client is None else partial(attrgetter(method)(client), **arguments) for client in self._clients
-        )
-        return Do(call, acall, ())  # type: ignore[arg-type]
+        call, acall = (partial(_called, client, method, arguments) for client in self._clients)
+        return Do(call, acall, ())
 
     def _waits(self, growth: float) -> Iterator[float]:
         """Seconds to wait: ever longer, but not beyond `poll`."""
@@ -203,6 +202,20 @@ class BatchJobs:
         while True:
             yield wait
             wait = min(self._poll, wait * growth)
+
+
+def _called(client: Any, method: str, arguments: Mapping[str, Any]) -> Any:
+    """What a client's method gives. The client is None where the chat model's key can only be awaited.
+
+    Raises:
+        WiringError: It is None.
+    """
+    if client is None:
+        msg = (
+            "Got an api_key that can only be awaited, and a call that does not await; call abatch, or give a plain key"
+        )
+        raise WiringError(msg)
+    return attrgetter(method)(client)(**arguments)
 
 
 def _pause(seconds: float) -> Do:

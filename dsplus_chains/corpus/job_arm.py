@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
+from pydantic import InstanceOf
 from typing_extensions import override
 
+from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
+from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
+from dsplus_chains.running.usage import traced_each
 
 ROWS = 50_000
 """Rows in one batch, of which those that are deferred become one job."""
@@ -16,7 +19,7 @@ AT_ONCE = 4
 """As many batches may be under way, since a job may take hours."""
 
 
-class JobArm(Runnable[Any, Any]):
+class JobArm(BatchRunnable[Any, Any]):
     """An arm whose batch stays one batch. A breaker only learns from it whether any further request can succeed.
 
     Args:
@@ -24,29 +27,14 @@ class JobArm(Runnable[Any, Any]):
         breaker: What is told how each row went.
     """
 
-    def __init__(self, run: Runnable[Any, Any], breaker: CircuitBreaker | None) -> None:
-        self._arm = run
-        self._breaker = breaker
+    run: Runnable[Any, Any]
+    breaker: InstanceOf[CircuitBreaker] | None
 
     @override
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return self.batch([input], config, **kwargs)[0]
-
-    @override
-    def batch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Any]:
-        configs: Any = config
-        outputs = self._arm.batch(inputs, configs, return_exceptions=True, **kwargs)
-        errors = [output for output in outputs if isinstance(output, Exception)]
-        if self._breaker is not None:
-            for error in errors:
-                self._breaker.heard(error)
-        if errors and not return_exceptions:
-            raise errors[0]
+    def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
+        configs = traced_each(config, run_manager, "job")
+        outputs = (yield Ask(self.run, inputs, configs, kwargs, managers=run_manager)).outputs
+        if self.breaker is not None:
+            for error in (output for output in outputs if isinstance(output, Exception)):
+                self.breaker.heard(error)
         return outputs

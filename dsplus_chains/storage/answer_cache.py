@@ -33,7 +33,9 @@ class SQLiteAnswerCache(BaseCache):
     """A LangChain cache of chat models' answers in one SQLite file, for use as ``ChatOpenAI(..., cache=cache)``.
 
     The key is a hash of the whole prompt and of the model's settings. So a changed prompt or temperature is asked
-    again. Tokens and log-probabilities are kept with the answer. The file holds the answers, but not the prompts.
+    again. LangChain names a pydantic class in a model's settings by its module and name, without its fields. If a class
+    changes that ``with_structured_output`` gets, clear the cache, or give its JSON schema (``model_json_schema()``) in
+    its place. Tokens and log-probabilities are kept with the answer. The file holds the answers, but not the prompts.
     Several threads and processes may share one file, forked ones too. Its content is read as messages and nothing else.
 
     The cache never costs an answer. If it cannot keep one, it loses that entry. If it cannot read one, the model is

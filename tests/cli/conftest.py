@@ -8,10 +8,10 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from fakes import TinyEncoder
+from local_server import QuietHandler, listening
 from typer.testing import CliRunner
 
 TRAIN = [(f"{word} {thing}", label) for label, words in
@@ -65,41 +65,15 @@ class Server:
 def server():
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, answer, text = state.reply(body)
-            packed = json.dumps(answer).encode()
-            try:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(packed)))
-                self.end_headers()
-                self.wfile.write(packed)
-            except OSError:
-                return  # the client was killed
-            if status == 200:
+            status, answer, text = state.reply(json.loads(self.body()))
+            if self.answer(json.dumps(answer).encode(), status=status) and status == 200:
                 with state.lock:
                     state.answered.append(text)
 
-        def log_message(self, *_):
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, *_):
-            pass  # a client that was killed resets its connections
-
-    http = Quiet(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    state.port = http.server_address[1]
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield state
-    http.shutdown()
-    http.server_close()
-    thread.join(5)
+    with listening(Handler) as state.port:
+        yield state
 
 
 @pytest.fixture(autouse=True)

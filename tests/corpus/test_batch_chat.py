@@ -45,8 +45,8 @@ def server():
 @pytest.fixture
 def model(server, tmp_path):
     def make(**settings):
-        own = {"state": tmp_path / "jobs.sqlite", "poll": 0.06, "temperature": 0, **settings}
-        return BatchChatOpenAI(model="gpt", api_key="none", base_url=server.base_url, **own)
+        own = {"state": tmp_path / "jobs.sqlite", "poll": 0.06, "temperature": 0, "api_key": "none", **settings}
+        return BatchChatOpenAI(model="gpt", base_url=server.base_url, **own)
 
     return make
 
@@ -105,8 +105,20 @@ async def test_every_way_that_is_no_batch_is_a_job_as_well(server, model, way):
 async def test_the_loop_is_not_blocked(server, model):
     chat = model()
     await chat.abatch(TEXTS[:1])
-    with blockbuster_ctx():
-        await chat.abatch(TEXTS)
+    with blockbuster_ctx():  # it raises where the loop is blocked
+        said = await chat.abatch(TEXTS)
+    assert [message.content for message in said] == [text.upper() for text in TEXTS]
+
+
+async def test_a_key_that_can_only_be_awaited_serves_calls_that_await(server, model):
+    async def key():
+        return "none"
+
+    chat = model(api_key=key)
+    (message,) = await chat.abatch(TEXTS[:1])
+    assert message.content == "TEXT 0"
+    with pytest.raises(WiringError, match="can only be awaited"):
+        chat.batch(TEXTS[:1])
 
 
 @both

@@ -239,7 +239,7 @@ def test_what_begins_with_a_scorer_of_images_reads_images(scorer):
     assert alone.invoke(MORE[0])["source"] == "small"
 
 
-def test_a_pipeline_of_images():
+def test_a_pipeline_of_images(tmp_path):
     import torch
     from transformers import ViTConfig, ViTForImageClassification, pipeline
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -257,6 +257,10 @@ def test_a_pipeline_of_images():
     assert sum(second.probabilities.values()) == pytest.approx(1)
     with pytest.raises(ValueError, match="'text-classification'"):
         PipelineScorer(pipeline=made)
+    made.save_pretrained(tmp_path)
+    loaded = PipelineScorer.load(tmp_path, modality="image", device="cpu")
+    (again,) = (record["prediction"] for record in loaded.batch([MORE[0]]))
+    assert again.probabilities == pytest.approx(first.probabilities)
 
 
 def test_a_checkpoint_keeps_an_image(tmp_path):
