@@ -104,6 +104,7 @@ def share_equal(arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]
     """The different ones among arrays, and for each further one the name of its equal.
 
     Example:
+        >>> import numpy as np
         >>> kept, same = share_equal({"a": np.zeros(2), "b": np.zeros(2), "c": np.ones(2)})
         >>> list(kept), same
         (['a', 'c'], {'b': 'a'})
