@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-code bench-corpus bench-fast bench-faults bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
+.PHONY: help demo test lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-learning TRAIN=train.csv DEV=dev.csv   what learning from a large model's answers is worth"
 	@echo "make bench-budget  how far 100 calls at once overspend a budget"
 	@echo "make bench-corpus  what a run over a large table needs: memory, and time with a slow server"
+	@echo "make bench-device TRAIN=train.csv [OPTIONS='--device cuda']  scoring on a processor or a GPU beside a bare encode"
 	@echo "make bench-fast TRAIN=train.csv DEV=dev.csv   the fast small model beside the default one"
 	@echo "make bench-recording  what it costs a chain to record its decisions, and what a kill loses"
 	@echo "make bench-web  whether a chain in a web server blocks the event loop, and what sharing model calls gains"
@@ -70,6 +71,9 @@ bench-budget: .venv/dev
 
 bench-corpus: .venv/dev
 	$(BIN)/python tests/bench/corpus.py $(OPTIONS)
+
+bench-device: .venv/dev
+	$(BIN)/python tests/bench/device.py $(TRAIN) $(OPTIONS)
 
 bench-fast: .venv/dev
 	$(BIN)/python tests/bench/fast.py $(TRAIN) $(DEV) $(OPTIONS)

@@ -25,7 +25,7 @@ def pieces_of(text: str, tokenizer: Any, window: int, most: int) -> tuple[list[s
         The pieces, and the number of tokens of each. A text that fits is its own only piece.
     """
     if text.isascii() and len(text) <= window:  # a token covers at least one character
-        return [text], [len(text)]
+        return [text], [max(len(text), 1)]
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)[
         "offset_mapping"
     ]

