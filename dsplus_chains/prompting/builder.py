@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Self
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
-from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 from typing_extensions import override
 
@@ -19,7 +18,7 @@ from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode, label_list, o
 from dsplus_chains.prompting.matching import plain
 from dsplus_chains.prompting.offer import LabelPrompt, Offer
 from dsplus_chains.prompting.pictured import fenced_input, with_image
-from dsplus_chains.prompting.template import Template
+from dsplus_chains.prompting.template import Template, filled
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.schema import (
     InvalidInputError,
@@ -228,7 +227,7 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
                 "exemplars": solved,
                 "fenced_input": fenced,
             }
-            messages = self._fill(self.template, values)
+            messages: list[BaseMessage] = filled(self.template, values)
         else:
             human = [solved, fenced, _told(record), offer.pruned, hint, "Label:"]
             messages = [
@@ -279,16 +278,6 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
             return offered, len(offered) < len(self.labels), ""
         hint = soft_hint(prediction, self.labels, top_k=self.top_k, track_record=self.track_record)
         return list(self.labels), False, hint
-
-    @staticmethod
-    def _fill(template: ChatPromptTemplate, values: dict[str, Any]) -> list[BaseMessage]:
-        if missing := [name for name in template.input_variables if name not in values]:
-            msg = (
-                f"The template wants {sorted(missing)}, which the record does not hold; it has {sorted(values)}. "
-                "Braces that are meant as such are written twice: {{ and }}"
-            )
-            raise WiringError(msg)
-        return template.invoke(values).to_messages()
 
 
 def _told(record: Mapping[str, Any]) -> str:
