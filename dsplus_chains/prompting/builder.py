@@ -18,7 +18,7 @@ from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode, label_list, o
 from dsplus_chains.prompting.matching import plain
 from dsplus_chains.prompting.offer import LabelPrompt, Offer
 from dsplus_chains.prompting.pictured import fenced_input, with_image
-from dsplus_chains.prompting.rationale import HOW_TO_ANSWER
+from dsplus_chains.prompting.rationale import ASKED_FOR, HOW_TO_ANSWER
 from dsplus_chains.prompting.template import Template, filled
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.schema import (
@@ -231,7 +231,7 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
             }
             messages: list[BaseMessage] = filled(self.template, values)
         else:
-            human = [solved, fenced, _told(record), offer.pruned, hint, "Label:"]
+            human = [solved, fenced, _told(record), offer.pruned, hint, ASKED_FOR if self.rationale else "Label:"]
             messages = [
                 SystemMessage(offer.system),
                 HumanMessage("\n\n".join(block for block in human if block)),

@@ -17,9 +17,11 @@ LONGEST = 300
 """Number of characters of a reason that are kept, since not every model counts its words."""
 
 HOW_TO_ANSWER = (
-    "Answer in two lines and nothing else. The first is exactly one of these labels, written as it is here. The second "
-    f'is "Reason:" and at most {MOST_WORDS} words on what in the input speaks for it.'
+    'Answer in two lines and nothing else. The first is "Label:" and exactly one of these labels, written as it is '
+    f'here. The second is "Reason:" and at most {MOST_WORDS} words on what in the input speaks for it.'
 )
+ASKED_FOR = "Label and reason:"
+"""How the prompt ends. After "Label:" many a model gives the label alone."""
 
 _REASON = re.compile(
     r"(?:^|(?<=\s))[*_#>-]{0,4} ?(?:reason|rationale|explanation|why)[*_]{0,3} ?[:：][*_]{0,3}(.*)$",

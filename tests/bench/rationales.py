@@ -36,7 +36,7 @@ WAYS = ("labels alone", "with reasons", "with shuffled reasons")
 def asked(rows: Sequence[dict[str, str]], labels: Sequence[str], options: argparse.Namespace) -> list[LessonRow]:
     """The rows with what the large model says of them."""
     task = LabelTask(labels=labels, instruction=options.instruction, hints="none", retries=0, rationale=True)
-    arm = task.arm(chat_model(options, max_tokens=48))
+    arm = task.arm(chat_model(options, max_tokens=80))
     unsure = Prediction(label=labels[0], confidence=0.0)
     records = in_slices(
         ConfidenceBranch(large=arm, threshold=None),
