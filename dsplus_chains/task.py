@@ -65,8 +65,8 @@ class LabelTask(BaseModel):
         reask: Whether ``hints="hard"`` asks again, over all labels, where the answer is "none of these". Without it the
             small model's answer stands in.
         rationale: Whether to ask for a reason of at most 15 words beside the label. It becomes `large.rationale`. An
-            `ExperienceStore` keeps it, and ``learn(..., rationale_weight=...)`` can learn from it. It costs tokens, and
-            the large model's confidence is then not known.
+            `ExperienceStore` keeps it, and ``learn(..., rationale_weight=...)`` can learn from it. It costs tokens,
+            and perhaps accuracy. The large model's confidence is then not known.
         template: Prompt of your own; see `HintPromptBuilder`.
 
     Raises:

@@ -6,7 +6,8 @@ The rows (`text,label`) are drawn once. The large model is asked about `--rows` 
 at most 15 words why. Every answer is kept in a file, so a run that was stopped goes on, and a second run asks for
 nothing. The small model is fitted on the true labels of these rows, with each of `--seeds`. Once it learns from labels
 alone, once from the reasons too, and once from the same reasons after they changed rows by lot. A reason for a wrong
-label is left out. `--count` other rows are counted.
+label is left out. `--count` other rows are counted. Of the members only the network can learn from reasons, so it is
+measured alone. `--mixed` also measures the whole small model, which takes much longer.
 
 An interval is about the rows counted. It does not tell what other training rows would have given.
 """
@@ -28,6 +29,7 @@ from dsplus_chains import ConfidenceBranch, LabelTask, Prediction, SmallModelSco
 from dsplus_chains.encoding.sentence import SentenceEncoder
 from dsplus_chains.learning.lesson import LessonRow
 from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.members.mlp import MlpMember
 from dsplus_chains.scoring.members.rationales import Rationales
 
 WAYS = ("labels alone", "with reasons", "with shuffled reasons")
@@ -61,20 +63,23 @@ def right(
     encoder: Remembering,
     told: Rationales | None,
     seed: int,
+    *,
+    mixed: bool,
 ) -> dict[str, NDArray[np.bool_]]:
-    """Which test rows the small model, and its network alone, get right."""
-    batch = TextBatch([row.text for row in lesson], encoder)
+    """Which test rows the network gets right, and the small model that it is a member of, if that is wanted."""
+    texts, labels = [row.text for row in lesson], [row.label for row in lesson]
+    names = np.unique(labels)
+    seen, truth = TextBatch([row["text"] for row in test], encoder), np.array([row["label"] for row in test])
+    batch = TextBatch(texts, encoder)
     batch.rationales = told
-    scorer = SmallModelScorer.fit(
-        [row.text for row in lesson], [row.label for row in lesson], encoder=encoder, seed=seed, batch=batch
-    )
-    network = next(member for member in scorer.classifier.members if member.kind == "mlp")
-    seen = TextBatch([row["text"] for row in test], encoder)
-    names, truth = np.array(scorer.labels), np.array([row["label"] for row in test])
-    return {
-        "small model": names[scorer.classifier.predict_batch(seen).probabilities.argmax(axis=1)] == truth,
-        "its network": names[network.log_proba(seen).argmax(axis=1)] == truth,
-    }
+    numbers = np.searchsorted(names, labels)
+    network = MlpMember.fit(batch.vectors, numbers, len(names), seed=seed, rationales=told)
+    found = {"the network": names[network.log_proba(seen).argmax(axis=1)] == truth}
+    if mixed:
+        scorer = SmallModelScorer.fit(texts, labels, encoder=encoder, seed=seed, batch=batch)
+        said = scorer.classifier.predict_batch(seen).probabilities.argmax(axis=1)
+        found["the small model"] = np.array(scorer.labels)[said] == truth
+    return found
 
 
 def reasons_of(
@@ -103,7 +108,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000, help="how many other rows are counted")
     parser.add_argument("--longest", type=int, default=600, help="texts with more characters are left out")
     parser.add_argument("--weights", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--mixed", action="store_true", help="measure the whole small model, too")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     options = parser.parse_args()
     train, test = split_rows(options.data, (options.rows, options.count), options.seed, longest=options.longest)
     labels = sorted({row["label"] for row in train})
@@ -117,14 +123,13 @@ def main() -> None:
     for row in lesson[:5]:
         Console().print(f"  {row.label} / {row.answer}: {row.rationale}", highlight=False, markup=False)
     for weight in options.weights:
-        found: dict[str, dict[str, list[Any]]] = {
-            what: {way: [] for way in WAYS} for what in ("small model", "its network")
-        }
+        members = ("the network", "the small model") if options.mixed else ("the network",)
+        found: dict[str, dict[str, list[Any]]] = {what: {way: [] for way in WAYS} for what in members}
         for seed in options.seeds:
             order = np.random.default_rng(seed).permutation(told)
             given = (None, reasons_of(lesson, encoder, weight, None), reasons_of(lesson, encoder, weight, order))
             for way, reasons in zip(WAYS, given, strict=True):
-                for what, rows in right(lesson, test, encoder, reasons, seed).items():
+                for what, rows in right(lesson, test, encoder, reasons, seed, mixed=options.mixed).items():
                     found[what][way].append(rows)
         show(found, f"weight {weight:g}, {len(options.seeds)} seeds")
 

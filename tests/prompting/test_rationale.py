@@ -96,6 +96,7 @@ def test_a_prompt_asks_for_a_reason_only_if_one_is_wanted():
     assert HintPromptBuilder(**settings).build("a").to_string() == without
     assert "Reason" not in without
     assert "at most 15 words" in wanted
+    assert wanted.endswith("Label and reason:")
     assert without.split("- negative")[0] == wanted.split("- negative")[0]
 
 
