@@ -57,7 +57,8 @@ def learn(
         rationale_weight: Weight of a second loss of the network. It is to predict, from its hidden layer, the vector of
             the large model's reason (``LabelTask(rationale=True)``). A row without a reason, or with one for an answer
             that is known to be wrong, has no such loss. Nothing of this is left once the network is fitted. 0 is
-            exactly the fit without reasons. With "2cd" it is about the labelled rows alone.
+            exactly the fit without reasons. With "2cd" it is about the labelled rows alone. No gain has been measured
+            so far; see `tests/bench/README.md`.
         seed: Seed of all random draws.
 
     Returns:
