@@ -64,6 +64,9 @@ class LabelTask(BaseModel):
         retries: 1 asks once more where the answer is no label, and says so. 0 takes the first answer as it is.
         reask: Whether ``hints="hard"`` asks again, over all labels, where the answer is "none of these". Without it the
             small model's answer stands in.
+        rationale: Whether to ask for a reason of at most 15 words beside the label. It becomes `large.rationale`. An
+            `ExperienceStore` keeps it, and ``learn(..., rationale_weight=...)`` can learn from it. It costs tokens,
+            and perhaps accuracy. The large model's confidence is then not known.
         template: Prompt of your own; see `HintPromptBuilder`.
 
     Raises:
@@ -94,6 +97,7 @@ class LabelTask(BaseModel):
     structured: bool = False
     retries: Literal[0, 1] = 1
     reask: bool = False
+    rationale: bool = False
     template: Template = None
 
     def __repr_args__(self) -> Any:
@@ -112,6 +116,9 @@ class LabelTask(BaseModel):
     def _parts_agree(self) -> Self:
         if self.exemplars and self.examples is None:
             msg = f"Got exemplars={self.exemplars} but no examples to show; give examples=ExemplarSelector.fit(...)"
+            raise ValueError(msg)
+        if self.rationale and self.structured:
+            msg = "Got rationale=True and structured=True, whose output holds the label alone, but expected one of both"
             raise ValueError(msg)
         _ = self.prompt, self.parser  # both check their own settings
         if (alike := labels_alike(self.labels)) is not None:
@@ -152,13 +159,15 @@ class LabelTask(BaseModel):
             set_level=self.set_level,
             strong_labels=self.strong_labels,
             exemplars=self.selector,
+            rationale=self.rationale,
             template=self.template,
         )
 
     @property
     def parser(self) -> LabelParser:
         """The parser of the answers."""
-        return LabelParser(labels=self.labels, aliases=self.aliases, descriptions=self.descriptions)
+        known = {"labels": self.labels, "aliases": self.aliases, "descriptions": self.descriptions}
+        return LabelParser(**known, rationale=self.rationale)
 
     def asker(self, model: Any) -> LabelAsker:
         """The Runnable that asks a model for a label.
@@ -186,7 +195,13 @@ class LabelTask(BaseModel):
             model: Any LangChain chat model, also wrapped by ``with_retry`` and the like. Or any Runnable from a prompt
                 to a message or a label.
             group: Most rows of a batch in one prompt; see `GroupAsker`. 1 asks about each row by itself.
+
+        Raises:
+            InvalidInputError: Rows are grouped, and a reason is wanted for each.
         """
+        if group > 1 and self.rationale:
+            msg = f"Got group={group} and rationale=True, but a group gives no reasons; ask row by row, with group=1"
+            raise InvalidInputError(msg)
         asker = self.asker(model)
         arm = self.prompt | asker if group == 1 else GroupAsker(prompt=self.prompt, asker=asker, group=group)
         again = self.over_all_labels

@@ -68,6 +68,9 @@ def learn(
     method: Annotated[
         Method, typer.Option(help="refit: every member, on soft targets. 2cd: the paper's steps of the network alone.")
     ] = Method.REFIT,
+    rationale_weight: Annotated[
+        float, typer.Option(min=0, help="How much the network learns from the large model's reasons; 0 is not at all.")
+    ] = 0.0,
     look: Annotated[
         int, typer.Option(min=1, help="How often these labelled rows have judged a new bundle, this time included.")
     ] = 1,
@@ -103,7 +106,15 @@ def learn(
         before.scorer.check_reads("text", pairs=gold is not None and not isinstance(column, str))
         labelled = read_gold(gold, column, gold_label, known=before.scorer.labels)
         with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):
-            after = teach(before, store, gold=labelled, aim=aim.value, method=method.value, seed=seed)
+            after = teach(
+                before,
+                store,
+                gold=labelled,
+                aim=aim.value,
+                method=method.value,
+                rationale_weight=rationale_weight,
+                seed=seed,
+            )
         pin = after.save(out)
         _tell(before, after)
         say(f"The new bundle is {out} (SHA-256 of its manifest: {pin}).")

@@ -25,6 +25,7 @@ class Experience:
         prediction: The small model's prediction. None if it said nothing.
         large: The large model's label. None if it was not asked, failed, or gave no label.
         large_confidence: The large model's own confidence, where its provider reports it.
+        rationale: The reason that it gave beside its label, if it was asked for one. It is kept only with the text.
         fused: The probability of each label given both answers, where a fusion weighed them.
         answer: The label of the final answer. None if the answer is no label.
         source: Who gave the answer, as in the record of a chain. None for a row that only brings a gold label.
@@ -41,6 +42,7 @@ class Experience:
     prediction: Prediction | None = None
     large: Any = None
     large_confidence: float | None = None
+    rationale: str | None = None
     fused: Mapping[Any, float] | None = None
     answer: Any = None
     source: str | None = None

@@ -17,7 +17,7 @@ from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import InvalidInputError, describe_error
 
 DAY = 86_400.0
-FORMAT = 1
+FORMAT = 2
 """Version of the tables, which the file holds as SQLite's `user_version`. New columns need a new one."""
 _PAGE = 1_000
 """So many rows are read at once."""
@@ -26,15 +26,15 @@ _PURGE_EVERY = 3_600.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS decisions (
     id INTEGER PRIMARY KEY, time REAL, text TEXT, text_hash TEXT, prediction TEXT, large TEXT, large_confidence REAL,
-    fused TEXT, answer TEXT, source TEXT, tokens INTEGER, model_hash TEXT, task_hash TEXT
+    rationale TEXT, fused TEXT, answer TEXT, source TEXT, tokens INTEGER, model_hash TEXT, task_hash TEXT
 );
 CREATE INDEX IF NOT EXISTS decisions_text_hash ON decisions (text_hash);
 CREATE INDEX IF NOT EXISTS decisions_time ON decisions (time);
 CREATE TABLE IF NOT EXISTS gold (text_hash TEXT PRIMARY KEY, gold TEXT, gold_origin TEXT);
 """
 _INSERT = (
-    "INSERT INTO decisions (time, text, text_hash, prediction, large, large_confidence, fused, answer, source, tokens, "
-    "model_hash, task_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO decisions (time, text, text_hash, prediction, large, large_confidence, rationale, fused, answer, "
+    "source, tokens, model_hash, task_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _GOLD = "INSERT OR REPLACE INTO gold VALUES (?, ?, ?)"
 _SEEN = "SELECT 1 FROM decisions WHERE text_hash = ? LIMIT 1"

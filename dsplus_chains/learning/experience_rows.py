@@ -19,6 +19,7 @@ COLUMNS = (
     "prediction",
     "large",
     "large_confidence",
+    "rationale",
     "fused",
     "answer",
     "source",
@@ -79,7 +80,7 @@ def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | N
         decision: The decision.
         keep_text: Whether the row holds the text.
         redact: What makes a text fit to be kept, or None of it. It gets the input, and each text of an answer that is
-            no label of the small model.
+            no label of the small model. It also gets the large model's reason.
     """
     small = decision.prediction if isinstance(decision.prediction, Prediction) else None
     small = None if small is None or small.label is None else _told_small(small, redact)
@@ -91,13 +92,16 @@ def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | N
         return None if value is None else _json(_redacted(_plain(value), known, redact))
 
     text = decision.input if keep_text and isinstance(decision.input, str) else None
+    text = None if text is None else _sound(redact(text))
+    reason = None if large is None or text is None else large.rationale  # it speaks of the text
     return (
         decision.time,
-        None if text is None else _sound(redact(text)),
+        text,
         hash_of_input(decision.input),
         None if small is None else small.model_dump_json(),
         told(None if large is None or decision.source == "fallback" else large.value),  # there it is no label
         None if large is None else large.confidence,
+        None if reason is None else _sound(redact(reason)),
         None if fused is None else _json(list(fused.items())),
         told(decision.answer),
         _word(decision.source),

@@ -48,8 +48,8 @@ class ExperienceStore:
     Args:
         path: The file. It is made if it is missing. ":memory:" keeps the decisions as long as the store lives.
         redact: What makes a text fit to be kept, as a function from text to text. Nothing is written before. It gets
-            the input, and each text in an answer, unless that is a label of the small model. If it fails, the text is
-            not kept.
+            the input, the large model's reason, and each text in an answer, unless that is a label of the small model.
+            If it fails, the text is not kept.
         keep_text: Whether texts of inputs are kept. Their hashes always are. Somebody who guesses a text can tell by
             its hash that it was there.
         keep_days: Days after which rows are deleted. None keeps them.

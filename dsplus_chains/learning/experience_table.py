@@ -16,6 +16,7 @@ _AS_THEY_ARE = (
     "text",
     "text_hash",
     "large_confidence",
+    "rationale",
     "source",
     "tokens",
     "model_hash",

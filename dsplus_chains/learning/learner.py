@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
@@ -25,6 +26,7 @@ def learn(
     aim: Aim = "calls",
     method: Method = "refit",
     eps: float | None = None,
+    rationale_weight: float = 0.0,
     seed: int = 0,
 ) -> Bundle:
     """Teach a bundle's small model what the large one answered, and choose the threshold anew.
@@ -52,6 +54,11 @@ def learn(
             they are. It takes less time and teaches less; the part `2cd` of `make bench-learning` compares them.
         eps: Only for "2cd": a model's answer is learned from if its confidence is above this. By default it is the
             bundle's threshold, else 0.9.
+        rationale_weight: Weight of a second loss of the network. It is to predict, from its hidden layer, the vector of
+            the large model's reason (``LabelTask(rationale=True)``). A row without a reason, or with one for an answer
+            that is known to be wrong, has no such loss. Nothing of this is left once the network is fitted. 0 is
+            exactly the fit without reasons. With "2cd" it is about the labelled rows alone. No gain has been measured
+            so far; see `tests/bench/README.md`.
         seed: Seed of all random draws.
 
     Returns:
@@ -59,15 +66,21 @@ def learn(
 
     Raises:
         TrainingDataError: There are too few labelled rows, or no rows to learn from. Or it is not known how often the
-            large model is right.
+            large model is right. Or there is no reason to learn from.
+        InvalidInputError: A number is out of bounds, or no network can learn in the way that is wanted.
 
     Source: two-stage confidence distillation of DS+ (arXiv 2406.15471, section 3), by default as a refit of every
-    member on soft rows instead of gradient steps on one network.
+    member on soft rows instead of gradient steps on one network. Learning from reasons is Distilling step-by-step
+    (Hsieh et al. 2023, arXiv 2305.02301), adapted to a classifier.
     """
     gate = _gate(bundle) if eps is None else eps
-    if method == "2cd" and _model_of(bundle.scorer) == "linear":
+    if not 0 <= rationale_weight < inf:
+        msg = f"Got rationale_weight={rationale_weight!r} but expected a number from 0 on, such as 1"
+        raise InvalidInputError(msg)
+    if _model_of(bundle.scorer) == "linear" and (method == "2cd" or rationale_weight):
         msg = (
-            "Got method='2cd' and a small model without a network, which alone takes steps; leave it at method='refit'"
+            f"Got method={method!r}, rationale_weight={rationale_weight} and a small model without a network, which "
+            "alone takes steps and has a hidden layer; leave both as they are by default"
         )
         raise InvalidInputError(msg)
     if not 0 <= gate < 1:
@@ -93,9 +106,10 @@ def learn(
         input_key=bundle.scorer.input_key,
         method=method,
         eps=gate,
+        rationale_weight=rationale_weight,
         seed=seed,
     )
-    return _with(bundle, learned, aim=aim, method=method, seed=seed)
+    return _with(bundle, learned, aim=aim, method=method, rationale_weight=rationale_weight, seed=seed)
 
 
 def _gate(bundle: Bundle) -> float:
@@ -104,7 +118,7 @@ def _gate(bundle: Bundle) -> float:
     return level if isinstance(level, float) and 0 <= level < 1 else 0.9
 
 
-def _with(bundle: Bundle, learned: Learned, *, aim: Aim, method: Method, seed: int) -> Bundle:
+def _with(bundle: Bundle, learned: Learned, *, aim: Aim, method: Method, rationale_weight: float, seed: int) -> Bundle:
     """The bundle with the small model that has learned, and its threshold."""
     was = TunedFor.of(bundle)
     tuned = tuned_anew(learned, was, aim=aim, seed=seed)
@@ -112,6 +126,8 @@ def _with(bundle: Bundle, learned: Learned, *, aim: Aim, method: Method, seed: i
     task = bundle.task if kept is None else bundle.task.replace(examples=learned.examples(kept))
     told = learned.provenance(seed=seed)
     told["learned"] |= {"from": bundle.metadata.get("data_sha256"), "aim": aim, "method": method}
+    if rationale_weight:
+        told["learned"] |= {"rationale_weight": rationale_weight, "rationales": learned.lesson.reasons}
     if tuned is not None and was is not None:
         told["learned"]["tuned_for"] = was.after(tuned)
     if tuned is None and (was is None or "max_risk" not in was.constraints):

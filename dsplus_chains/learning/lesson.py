@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience, hash_of_input
-from dsplus_chains.schema import Label, TrainingDataError, brief, brief_repr, label_key, labels_outside
+from dsplus_chains.schema import Label, TrainingDataError, brief, brief_repr, label_key, labels_outside, same_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,20 @@ class LessonRow:
         label: Its true label. None if it has none.
         answer: The large model's last answer. None if it was not asked.
         confidence: The large model's own confidence in it. None if that is not known.
+        rationale: The large model's reason for it. None if it gave none.
     """
 
     text: str
     label: Any = None
     answer: Any = None
     confidence: float | None = None
+    rationale: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """The rationale, if it can be learned from. One for an answer that is known to be wrong cannot."""
+        wrong = self.label is not None and not same_label(self.answer, self.label)
+        return None if wrong else self.rationale
 
 
 @brief_repr
@@ -102,6 +110,11 @@ class Lesson:
         return np.array(known, dtype=np.int64)
 
     @property
+    def reasons(self) -> int:
+        """Number of rows with a reason that can be learned from."""
+        return sum(row.reason is not None for row in (*self.gold, *self.stream))
+
+    @property
     def asked(self) -> int:
         """Number of rows of the stream that the large model has answered."""
         return sum(row.answer is not None for row in self.stream)
@@ -118,6 +131,7 @@ def _joined(known: Experience | None, row: Experience) -> Experience:
         text=row.text or known.text,
         large=later.large,
         large_confidence=later.large_confidence,
+        rationale=later.rationale,
         gold=truth.gold,
         gold_origin=truth.gold_origin,
     )
@@ -128,7 +142,13 @@ def _row(text: str, label: Any, known: Experience | None) -> LessonRow:
     if known is None:
         return LessonRow(text=text, label=label)
     truth = label if known.gold is None else known.gold
-    return LessonRow(text=text, label=truth, answer=known.large, confidence=known.large_confidence)
+    return LessonRow(
+        text=text,
+        label=truth,
+        answer=known.large,
+        confidence=known.large_confidence,
+        rationale=known.rationale,
+    )
 
 
 def _labels_in_order(gold: list[LessonRow], labels: Sequence[Label]) -> list[LessonRow]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.gating.answer_table import confidence_column
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.learning.lesson import Lesson
@@ -18,6 +19,7 @@ from dsplus_chains.schema import Label, TrainingDataError, brief_repr
 from dsplus_chains.scoring.ensemble import FOLDS, CalibrationName, ModelName
 from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.members.member import TextBatch
+from dsplus_chains.scoring.members.rationales import Rationales
 from dsplus_chains.scoring.record_start import InputKey
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.soft_rows import SoftRows
@@ -87,6 +89,7 @@ def teach(
     input_key: InputKey = "input",
     method: Method = "refit",
     eps: float = 0.9,
+    rationale_weight: float = 0.0,
     seed: int = 0,
 ) -> Learned:
     """Fit a small model on labelled rows and on a stream.
@@ -105,13 +108,17 @@ def teach(
         input_key: The key of a dict under which the text will be.
         method: How the small model learns from the stream. See `learn`.
         eps: The confidence that "2cd" learns from, if a model is surer than that.
+        rationale_weight: How much the network learns from the large model's reasons. See `learn`.
         seed: Seed of all random draws.
 
     Raises:
-        TrainingDataError: There are too few labelled rows, or it is not known how often the large model is right.
+        TrainingDataError: There are too few labelled rows, or it is not known how often the large model is right. Or no
+            row has a reason that could be learned from.
     """
     names, gold, stream = lesson.labels, lesson.gold, lesson.stream
     batch = TextBatch.reading([row.text for row in (*gold, *stream)], encoder)  # all fits share its vectors
+    if rationale_weight:
+        batch.rationales = _rationales(lesson, encoder, rationale_weight)
 
     def fit(soft: SoftRows) -> SmallModelScorer:
         return SmallModelScorer.fit(
@@ -157,6 +164,27 @@ def teach(
             scorer = fit(soft)
     stopped = tuple(name for name, is_frozen in zip(names, frozen, strict=True) if is_frozen)
     return Learned(scorer=scorer, lesson=lesson, frozen=stopped, vectors=batch.vectors[: len(gold)])
+
+
+def _rationales(lesson: Lesson, encoder: Encoder, weight: float) -> Rationales:
+    """The reasons of all rows as vectors of the encoder.
+
+    Raises:
+        TrainingDataError: There are none.
+    """
+    reasons = [row.reason for row in (*lesson.gold, *lesson.stream)]
+    told = [row for row, reason in enumerate(reasons) if reason]
+    if not told:
+        msg = (
+            f"Got rationale_weight={weight} but no reason of the large model; record some, with "
+            "data_shunt(..., task=LabelTask(..., rationale=True), experience=store)"
+        )
+        raise TrainingDataError(msg)
+    reader = encoder.encoder if isinstance(encoder, PairEncoder) else encoder  # a reason is one text
+    found = reader.encode([reasons[row] or "" for row in told])
+    vectors = np.full((len(reasons), found.shape[1]), np.nan, dtype=np.float32)
+    vectors[told] = found
+    return Rationales(vectors=vectors, weight=weight)
 
 
 def _fusion(lesson: Lesson, scorer: SmallModelScorer, known: AnswerFusion | None) -> AnswerFusion:

@@ -19,12 +19,13 @@ from typing_extensions import override
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
 from dsplus_chains.prompting.offer import LabelPrompt
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
+from dsplus_chains.prompting.rationale import reason_in
 from dsplus_chains.prompting.structured import rows_held_to
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, spoken
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, without_thoughts
-from dsplus_chains.running.usage import traced_each
+from dsplus_chains.running.usage import UsageCollector, traced_each
 from dsplus_chains.schema import WiringError, shorten
 
 _ANSWERS = (NoneOfTheseError, RefusalError)
@@ -50,6 +51,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
     model then gets the conversation so far, what was wrong, and a reminder of the labels, as a `ChatPromptValue`. A
     refusal is an answer and is not asked again. The same holds for "none of these" where it was offered. A failed call
     is not asked again either. LangChain has `with_retry` for that.
+
+    If the parser has `rationale`, the reason beside a label becomes `large.rationale` in the record of a branch.
 
     The model may name a label that was pruned from the prompt. That label is accepted as an answer. `structured`
     prevents such answers.
@@ -121,6 +124,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
             own = [config[row] for row in heard], [run_manager[row] for row in heard]
             configs = traced_each(*own, f"read:{turn}")
             read = yield Ask(self.parser, list(heard.values()), configs, managers=run_manager)
+            if self.parser.rationale:
+                _tell_reasons(heard, read.outputs, run_manager)
             prompts = self._open(results, prompts, heard, read.outputs)
         return results
 
@@ -196,6 +201,16 @@ def _heard(results: list[Any], prompts: Mapping[int, Any], answers: list[Any]) -
         elif results[row] is None:
             results[row] = answer
     return heard
+
+
+def _tell_reasons(heard: Mapping[int, Any], labels: list[Any], managers: list[Manager]) -> None:
+    """Tell each row's collectors the reason that came with a label."""
+    for (row, answer), label in zip(heard.items(), labels, strict=True):
+        reason = None if isinstance(label, Exception) else reason_in(answer)
+        if reason is not None:
+            for handler in managers[row].get_child().handlers:
+                if isinstance(handler, UsageCollector):
+                    handler.explain(reason)
 
 
 def _messages(prompt: Any) -> list[BaseMessage]:

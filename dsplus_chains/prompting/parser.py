@@ -15,6 +15,8 @@ from typing_extensions import override
 from dsplus_chains.prompting.fields import as_text, candidates, whole_json, without_markup, without_objects
 from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.matching import Forms
+from dsplus_chains.prompting.rationale import cut_reason
+from dsplus_chains.prompting.reasons import contradict
 from dsplus_chains.prompting.verdict import stated_forms
 from dsplus_chains.running.batch_runnable import ComputingRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, check_ending
@@ -64,6 +66,8 @@ class LabelParser(ComputingRunnable[Any, Any]):
         aliases: Further written forms, each with its label, such as ``{"pos": "positive"}``. Booleans may always be
             written as yes and no.
         descriptions: The meaning of each label, by label, if the prompt shows it. The model may repeat it.
+        rationale: Whether the model was asked for a reason in a line of its own. What it says there is free, as long as
+            it calls nothing another label, and does not deny the answer.
 
     Raises:
         pydantic.ValidationError: There are no labels, an alias or a description has an unknown label, or a keyword is
@@ -88,6 +92,7 @@ class LabelParser(ComputingRunnable[Any, Any]):
     labels: Labels
     aliases: dict[str, Label] | None = None
     descriptions: Annotated[dict[Label, str] | None, BeforeValidator(from_pairs)] = None
+    rationale: bool = False
 
     @model_validator(mode="after")
     def _aliases_agree(self) -> Self:
@@ -173,6 +178,21 @@ class LabelParser(ComputingRunnable[Any, Any]):
         form = self._forms.find(said)
         if form is not None:
             return self._only({form}, text)
+        rest, reason = cut_reason(said) if self.rationale else (said, None)
+        label = self._parse_stated(rest, text, depth)
+        if reason is not None and contradict([reason], self._forms.find(str(label)) or "", self._forms):
+            msg = f"Got {shown(text)}, whose reason speaks against its answer {label!r}; expected one of {self._shown}"
+            raise OutputParserException(msg, llm_output=text)
+        return label
+
+    def _parse_stated(self, said: str, text: str, depth: int) -> Any:
+        """The label that an answer states.
+
+        Args:
+            said: The answer without thoughts, and without the reason that was asked for.
+            text: The whole answer.
+            depth: How many objects, lists and texts around it have been opened.
+        """
         try:
             found = whole_json(said)
             if found is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
+from langchain_core.messages import BaseMessage
 from langchain_core.prompts import (
     AIMessagePromptTemplate,
     ChatPromptTemplate,
@@ -13,7 +14,7 @@ from langchain_core.prompts import (
 )
 from pydantic import BeforeValidator
 
-from dsplus_chains.schema import InvalidInputError, what_came
+from dsplus_chains.schema import InvalidInputError, WiringError, what_came
 
 _ROLES: dict[type, str] = {
     SystemMessagePromptTemplate: "system",
@@ -43,6 +44,29 @@ def as_template(value: Any) -> ChatPromptTemplate | None:
 
 Template: TypeAlias = Annotated[ChatPromptTemplate | None, BeforeValidator(as_template)]
 """A prompt of the user's own, or None."""
+
+
+def filled(template: ChatPromptTemplate, values: dict[str, Any]) -> list[BaseMessage]:
+    """The messages of a template.
+
+    Args:
+        template: The template.
+        values: The value of each variable.
+
+    Raises:
+        WiringError: The template has another variable.
+
+    Example:
+        >>> [message.content for message in filled(as_template("Is {thing} good?"), {"thing": "it"})]
+        ['Is it good?']
+    """
+    if missing := [name for name in template.input_variables if name not in values]:
+        msg = (
+            f"The template wants {sorted(missing)}, which the record does not hold; it has {sorted(values)}. "
+            "Braces that are meant as such are written twice: {{ and }}"
+        )
+        raise WiringError(msg)
+    return template.invoke(values).to_messages()
 
 
 def template_as_data(template: ChatPromptTemplate) -> list[list[str]]:

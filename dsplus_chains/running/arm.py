@@ -198,7 +198,8 @@ def what_was_said(answer: Any, source: str, collector: UsageCollector) -> dict[s
     """The large model's answer for the record, where the answer is its own."""
     if source in {"small", "fallback"}:
         return {}
-    return {"large": LargeAnswer(value=answer, confidence=collector.confidence, usage=collector.usage)}
+    told = {"confidence": collector.confidence, "usage": collector.usage, "rationale": collector.rationale}
+    return {"large": LargeAnswer(value=answer, **told)}
 
 
 def recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class UsageCollector(BaseCallbackHandler):
     """Counts all chat model calls under one run, and their tokens.
 
     The tokens are None as soon as one call does not report its own. The collector also keeps how sure the last call was
-    of its answer, where the provider reports it. It also knows whether any call was answered.
+    of its answer, where the provider reports it, and the reason, if one was asked for. It also knows whether any call
+    was answered.
 
     LangChain's own `UsageMetadataCallbackHandler` groups by model name. It drops the tokens of a message that does not
     name its model.
@@ -46,6 +47,8 @@ class UsageCollector(BaseCallbackHandler):
         """The number of calls that were begun, failed ones included."""
         self.confidence: float | None = None
         """The probability of the last call's message. None if its provider does not report it."""
+        self.rationale: str | None = None
+        """The reason that came with the last label, if one was asked for."""
         self._lock = ForkLock()
 
     @property
@@ -84,11 +87,16 @@ class UsageCollector(BaseCallbackHandler):
         with self._lock:
             self.calls += calls
 
+    def explain(self, reason: str) -> None:
+        """Keep the reason that came with a label. The message's probability is then not that of the label."""
+        with self._lock:
+            self.rationale, self.confidence = reason, None
+
     def repeat(self, other: UsageCollector) -> None:
         """Take over what another run was told, at no cost. Its calls were made once for both."""
         with self._lock:
             self.calls, self._failed, self._error = other.calls, other._failed, other._error
-            self.confidence = other.confidence
+            self.confidence, self.rationale = other.confidence, other.rationale
             if other.calls:
                 self._total = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
 

@@ -37,9 +37,11 @@ class LargeAnswer(Value):
         confidence: Its own confidence in [0, 1], where the provider reports it, else None.
         usage: Tokens of all its calls for this input, else None.
         explanation: Why it overrode the small model, if it was asked.
+        rationale: The reason that it gave beside its label, if the task asks for one.
     """
 
     value: Any = None
     confidence: Confidence = None
     usage: UsageMetadata | None = None
     explanation: Explanation | None = None
+    rationale: str | None = None

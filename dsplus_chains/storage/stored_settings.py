@@ -32,6 +32,7 @@ class StoredSettings(Stored, extra="allow"):
     structured: bool = False
     retries: int = 0
     reask: bool = False
+    rationale: bool = False
     template: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
 
 

@@ -7,9 +7,13 @@ dev file. This is optimistic, because its errors do not depend on the text. With
 and their real answers are used instead: 40 % as labelled rows, 40 % as a stream, 20 % to count on.
 
 Parts: `stream` learns in rounds. `naive` fits once on the same rows with the large model's answers as labels. `labels`
-adds 100 true labels of the least sure deferred rows. `2cd` learns once from the stream, by the paper's steps of one
-network and by a refit. `half` is a large model that is wrong half of the time.
-`bootstrap` starts from 300 labelled and 2,700 answered rows.
+adds 100 true labels of the rows that `dsplus label` would show, the least sure ones. Beside it stand 100 rows by lot,
+and no labels at all, all with the same aim. `2cd` learns once from the stream, by the paper's steps of one network and
+by a refit. `half` is a large model that is wrong half of the time. `bootstrap` starts from 300 labelled and 2,700
+answered rows.
+
+With --keep FILE the figures of each finished draw are kept, and the same command goes on where it was stopped. So
+--draws 0, then --draws 1, and at last --draws 0 1 prints the means of both without measuring anything again.
 """
 
 from __future__ import annotations
@@ -18,11 +22,13 @@ import argparse
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from finished import Finished
 from means import show_means
 from numpy.typing import NDArray
 from remembering import Remembering
@@ -31,10 +37,12 @@ from rich.console import Console
 from dsplus_chains import Bundle, SmallModelScorer, bootstrap, learn, promote, tune_threshold
 from dsplus_chains.calibration.metrics import expected_calibration_error
 from dsplus_chains.encoding.sentence import SentenceEncoder
-from dsplus_chains.learning import Experience
-from dsplus_chains.learning.experience import hash_of_input
+from dsplus_chains.learning import Experience, least_sure
+from dsplus_chains.learning.experience import LABELLED_BY_DOUBT, hash_of_input
+from dsplus_chains.schema import hash_of_file
 
 INSTRUCTION = "Which label is it?"
+LABELS_GIVEN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,28 +266,31 @@ def measure_methods(drawn: Draw, start: Bundle, seed: int, before: Counted) -> d
 def measure_labels(
     drawn: Draw, bundle: Bundle, known: list[Experience], seed: int, before: Counted
 ) -> dict[str, float]:
-    """100 true labels of the deferred rows of which both models together are least sure."""
+    """100 true labels of the rows that `dsplus label` shows, as many by lot of the same rows, and none."""
     truth = dict(zip(map(hash_of_input, drawn.stream.texts), drawn.stream.labels, strict=True))
-    asked = [row for row in known if row.large is not None and row.gold is None and row.text_hash in truth]
-    views = [record["prediction"] for record in bundle.scorer.batch([row.text for row in asked])]
-    fused = views if bundle.fusion is None else bundle.fusion.fuse(views, [row.large for row in asked])
-    least = np.argsort([view.confidence for view in fused], kind="stable")[:100]
-    told = [
-        Experience(
-            text=asked[row].text,
-            text_hash=asked[row].text_hash,
-            gold=truth[asked[row].text_hash],
-            gold_origin="label",
-            time=1.0,
-        )
-        for row in least
-    ]
-    after = count(learn(bundle, [*known, *told], aim="accuracy", seed=seed), drawn.test).figures
-    return {
-        "100 labels: small model": after["small model"],
-        "100 labels: chain, change": after["chain"] - before.figures["chain"],
-        "100 labels: deferred": after["deferred"],
+    doubtful = [doubt.row.text_hash for doubt in least_sure(bundle, known, len(known))]
+    asked = [key for key in doubtful if key in truth]
+    ways = {
+        "no labels": [],
+        "100 labels": asked[:LABELS_GIVEN],
+        "100 labels by lot": np.random.default_rng(seed).permutation(asked)[:LABELS_GIVEN].tolist(),
     }
+    found = {}
+    for name, chosen in ways.items():
+        told = [
+            replace(row, gold=truth[row.text_hash], gold_origin=LABELLED_BY_DOUBT) if row.text_hash in chosen else row
+            for row in known
+        ]
+        after = count(learn(bundle, told, aim="accuracy", seed=seed), drawn.test).figures
+        found[f"{name}: small model"], found[f"{name}: deferred"] = after["small model"], after["deferred"]
+        found[f"{name}: chain, change"] = after["chain"] - before.figures["chain"]
+    found["100 labels: chain, against no labels"] = (
+        found["100 labels: chain, change"] - found["no labels: chain, change"]
+    )
+    found["100 labels: chain, against lot"] = (
+        found["100 labels: chain, change"] - found["100 labels by lot: chain, change"]
+    )
+    return found
 
 
 def measure_bootstrap(train: Rows, dev: Rows, encoder: Any, options: argparse.Namespace, seed: int) -> dict[str, float]:
@@ -325,6 +336,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=1080)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="seeds")
+    parser.add_argument("--keep", help="file of finished draws, so that a run goes on; name another for other code")
     parser.add_argument("--aim", default="calls", choices=["calls", "accuracy"])
     parser.add_argument("--parts", nargs="+", default=["stream", "naive", "2cd", "labels", "half", "bootstrap"])
     options = parser.parse_args()
@@ -346,11 +358,16 @@ def main() -> None:
         },
         "bootstrap": lambda seed: measure_bootstrap(train, dev, encoder, options, seed),
     }
+    finished = Finished(options.keep)
+    settings = {name: value for name, value in vars(options).items() if name not in {"draws", "keep", "parts"}}
+    settings |= {name: hash_of_file(Path(getattr(options, name))) for name in ("train", "dev")}
     for name, part in parts.items():
         if name in options.parts:
             found = []
+            within = sorted({"naive", "2cd", "labels"} & set(options.parts)) if name == "stream" else []
             for seed in options.draws:
-                found.append(part(seed))
+                of = {"part": name, "within": within, "draw": seed, **settings}
+                found.append(finished.once(of, partial(part, seed)))
                 Console().print(f"{name}, draw {seed}: {found[-1]}", soft_wrap=True, highlight=False)
             show_means(f"{name}, {len(found)} draws", found)
 

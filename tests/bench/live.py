@@ -75,10 +75,10 @@ def small_encoder(options: argparse.Namespace, prompt: str, reply: str) -> Encod
     )
 
 
-def split_rows(path: str, sizes: Sequence[int], seed: int) -> list[list[dict[str, str]]]:
-    """The rows of a CSV file in parts of the given sizes, drawn once."""
+def split_rows(path: str, sizes: Sequence[int], seed: int, *, longest: int | None = None) -> list[list[dict[str, str]]]:
+    """The rows of a CSV file in parts of the given sizes, drawn once. Longer texts than `longest` are left out."""
     with Path(path).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if longest is None or len(row["text"]) <= longest]
     order = np.random.default_rng(seed).permutation(len(rows))[: sum(sizes)]
     return [[rows[row] for row in part] for part in np.split(order, np.cumsum(sizes)[:-1])]
 

@@ -158,6 +158,16 @@ def test_labelled_rows_may_come_from_a_file(start, traffic, table, dsplus, tmp_p
     assert Bundle.load(tmp_path / "next").metadata["learned"]["aim"] == "accuracy"
 
 
+def test_the_weight_of_reasons_goes_to_learn(start, traffic, dsplus, tmp_path):
+    given = ("learn", start, "--experience", traffic, "--out", tmp_path / "next", *QUIET)
+    code, said = dsplus(*given, "--rationale-weight", "1")
+    assert (code, "rationale_weight=1.0 and a small model without a network" in " ".join(said.split())) == (2, True), (
+        said
+    )
+    code, said = dsplus(*given, "--rationale-weight", "-1")
+    assert (code, "--rationale-weight" in said) == (2, True), said
+
+
 def test_the_aims_of_the_command_are_those_of_the_library():
     from dsplus_chains.cli.learn_command import Aim
 

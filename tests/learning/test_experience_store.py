@@ -365,9 +365,9 @@ def test_a_file_of_another_release_is_refused(tmp_path, change):
     with ExperienceStore(path) as store:
         store.record(small())
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
         connection.execute(change)
-    with pytest.raises(InvalidInputError, match=r"tables of version \d but expected 1"):
+    with pytest.raises(InvalidInputError, match=r"tables of version \d but expected 2"):
         ExperienceStore(path)
 
 

@@ -50,7 +50,8 @@ def fit_member(
         case "linear":
             return LinearMember.fit(vectors, known, n_classes)
         case "mlp" | "majority_kernels" | "pangu_pi" | "prototyped_experts":
-            member = HEADS[name].fit(vectors, known, n_classes, seed=seed, copies=copies)
+            told = None if batch.rationales is None else batch.rationales.part(rows)
+            member = HEADS[name].fit(vectors, known, n_classes, seed=seed, copies=copies, rationales=told)
             return member if steps is None else member.stepped(batch.vectors, steps, seed=seed)
         case "neighbors":
             return NeighborMember.fit(vectors, known, n_classes)

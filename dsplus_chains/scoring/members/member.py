@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import TextPair, TrainingDataError, as_pair
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
+
+if TYPE_CHECKING:
+    from dsplus_chains.scoring.members.rationales import Rationales
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -28,6 +31,8 @@ class TextBatch:
     def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
         self.texts = texts
         self.encoder = encoder
+        self.rationales: Rationales | None = None
+        """What the large model said of the texts, where a network is to learn that too."""
         self._found: dict[Any, Any] = {}
         self._encoded: dict[int, NDArray[np.float32]] = {}
         self._encode = lambda: encoder.encode(texts)

@@ -16,6 +16,7 @@ from torch import nn
 from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import Targets, logits, one_cycle, one_thread, target_tensor
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
+from dsplus_chains.scoring.members.rationales import Rationales
 from dsplus_chains.scoring.members.steps import Steps, pairs
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
 
@@ -62,7 +63,14 @@ class NetworkMember(ABC):
 
     @classmethod
     def fit(
-        cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int, *, seed: int = 0, copies: int = 1
+        cls,
+        vectors: NDArray[np.float32],
+        targets: Targets,
+        n_classes: int,
+        *,
+        seed: int = 0,
+        copies: int = 1,
+        rationales: Rationales | None = None,
     ) -> Self:
         """Train with AdamW on a one-cycle schedule, with 720 steps for few examples and up to 1,800 for many.
 
@@ -72,6 +80,8 @@ class NetworkMember(ABC):
             n_classes: Number of classes.
             seed: Seed of weights, dropout and batches. The global random state stays as it was.
             copies: Number of networks, trained one after the other. Each goes on with the random draws of the last one.
+            rationales: Reasons of the rows, which a second head learns to predict while the network is trained. It is
+                not kept.
         """
         center = vectors.mean(axis=0)
         scale = float((vectors - center).std()) or 1.0
@@ -79,15 +89,22 @@ class NetworkMember(ABC):
         y = target_tensor(targets, x.dtype)
         with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            nets = tuple(cls._trained(x, y, n_classes) for _ in range(copies))
+            nets = tuple(cls._trained(x, y, n_classes, rationales) for _ in range(copies))
         return cls(nets=nets, center=center, scale=scale)
 
     @classmethod
-    def _trained(cls, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> nn.Module:
+    def _trained(cls, x: torch.Tensor, y: torch.Tensor, n_classes: int, rationales: Rationales | None) -> nn.Module:
         net = cls.untrained(x.shape[1], n_classes)
+
+        def loss(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+            return nn.functional.cross_entropy(logits, y[rows])
+
+        trained, of_rows = net, lambda rows: loss(net(x[rows]), rows)
+        if rationales is not None and rationales.weight:
+            trained, of_rows = rationales.beside(net, x, loss)
         one_cycle(
-            net,
-            lambda rows: nn.functional.cross_entropy(net(x[rows]), y[rows]),
+            trained,
+            of_rows,
             len(y),
             steps=int(min(MOST_STEPS, max(FEWEST_STEPS, 20 * len(y) / BATCH))),
             size=BATCH,
