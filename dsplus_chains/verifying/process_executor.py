@@ -15,6 +15,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, cast
 
@@ -46,8 +47,8 @@ class ProcessExecutor(Value):
     workers: int | None = Field(default=None, ge=1)
 
     @abstractmethod
-    def _command(self, python: list[str]) -> list[str]:
-        """The command that runs Python in the sandbox.
+    def _sandbox(self, python: list[str]) -> AbstractContextManager[tuple[list[str], tuple[int, ...]]]:
+        """The command that runs Python in the sandbox, and the descriptors that it reads beside the standard input.
 
         Raises:
             ExecutorError: There is no such sandbox here.
@@ -58,11 +59,11 @@ class ProcessExecutor(Value):
         if not jobs:
             return []
         child = (Path(__file__).parent / "sandbox_child.py").read_text(encoding="utf-8")
-        command = self._command([sys.executable, "-I", "-S", "-B", "-c", child])
+        python = [sys.executable, "-I", "-S", "-B", "-c", child]
         with ThreadPoolExecutor(min(len(jobs), self.workers or os.cpu_count() or 1)) as threads:
-            return list(threads.map(lambda job: self._run(command, job), jobs))
+            return list(threads.map(lambda job: self._run(python, job), jobs))
 
-    def _run(self, command: list[str], job: Job) -> tuple[Outcome, ...]:
+    def _run(self, python: list[str], job: Job) -> tuple[Outcome, ...]:
         try:
             values = {name: encoded(value) for name, value in job.values.items()}
         except (NotPlainError, RecursionError) as error:
@@ -77,7 +78,11 @@ class ProcessExecutor(Value):
                 "RLIMIT_NOFILE": 32,
             },
         }
-        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
+        with (
+            self._sandbox(python) as (command, handed),
+            tempfile.TemporaryDirectory() as folder,
+            tempfile.TemporaryFile() as errors,
+        ):
             try:
                 process = subprocess.Popen(  # noqa: S603
                     command,
@@ -86,6 +91,7 @@ class ProcessExecutor(Value):
                     stderr=errors,
                     cwd=folder,
                     env={},
+                    pass_fds=handed,
                     start_new_session=True,
                 )
             except OSError as error:

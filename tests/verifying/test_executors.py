@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import time
@@ -68,7 +69,8 @@ def test_no_attack_reaches_the_host(sandbox, tmp_path, monkeypatch):
     monkeypatch.setenv("DSPLUS_CANARY", "sesame")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
-        told = {"canary": str(canary), "folder": str(tmp_path), "port": server.getsockname()[1]}
+        calls = {"clone": 220, "add_key": 217} if platform.machine() == "aarch64" else {"clone": 56, "add_key": 248}
+        told = {"canary": str(canary), "folder": str(tmp_path), "port": server.getsockname()[1], **calls}
         jobs = [Job(setup=(code.format(**told),), steps=("str(f(2))",)) for code in ESCAPES.values()]
         found = sandbox.run(jobs)
         time.sleep(1.2)  # what lives on would write by now
@@ -80,6 +82,7 @@ def test_no_attack_reaches_the_host(sandbox, tmp_path, monkeypatch):
         said = f"{outcome.value} {outcome.detail}"
         assert "sesame" not in said, name
         assert "connected" not in said, name
+        assert "reached" not in said, name
         if name in {"lists a folder", "loads the package", "asks for a page"}:
             assert outcome.status != "value", name
 
