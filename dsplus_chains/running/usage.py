@@ -17,10 +17,11 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 from typing_extensions import override
 
+from dsplus_chains.running.endings import is_cut_off
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.logprobs import told_confidence
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import describe_error
+from dsplus_chains.schema import LargeAnswer, describe_error
 
 
 class UsageCollector(BaseCallbackHandler):
@@ -46,6 +47,8 @@ class UsageCollector(BaseCallbackHandler):
         """The number of calls that were begun, failed ones included."""
         self.confidence: float | None = None
         """The probability of the last call's message. None if its provider does not report it."""
+        self.cut_off = False
+        """Whether the last call's message was cut off, as far as its provider reports it."""
         self._lock = ForkLock()
 
     @property
@@ -65,6 +68,17 @@ class UsageCollector(BaseCallbackHandler):
         It is "fallback" if every call failed, and None if there was no call.
         """
         return None if not self.calls else "large" if self.failure is None else "fallback"
+
+    def answer(self, value: Any) -> LargeAnswer:
+        """What the large model has said, with what its calls tell of it.
+
+        A cut answer is no label, and `LabelParser` raises. A free text is kept as far as it goes, and that is told.
+        """
+        if self.cut_off:
+            tell_once(
+                "An answer of the large model was cut off, and is kept as it came; allow more tokens (max_tokens)"
+            )
+        return LargeAnswer(value=value, confidence=self.confidence, usage=self.usage, cut_off=self.cut_off)
 
     def add(self, other: UsageCollector) -> None:
         """Count the tokens of another run as well. Its number of calls is not added."""
@@ -88,7 +102,7 @@ class UsageCollector(BaseCallbackHandler):
         """Take over what another run was told, at no cost. Its calls were made once for both."""
         with self._lock:
             self.calls, self._failed, self._error = other.calls, other._failed, other._error
-            self.confidence = other.confidence
+            self.confidence, self.cut_off = other.confidence, other.cut_off
             if other.calls:
                 self._total = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
 
@@ -122,6 +136,7 @@ class UsageCollector(BaseCallbackHandler):
                     _check_model(asked, message.response_metadata.get("model_name"))
                 with self._lock:
                     self.confidence = told_confidence(message)
+                    self.cut_off = message is not None and is_cut_off(message)
                     if told is None:
                         self._untold = True
                     else:

@@ -37,9 +37,12 @@ class LargeAnswer(Value):
         confidence: Its own confidence in [0, 1], where the provider reports it, else None.
         usage: Tokens of all its calls for this input, else None.
         explanation: Why it overrode the small model, if it was asked.
+        cut_off: Whether the answer ended before it was whole, mostly for want of tokens. A free text stays the answer,
+            as far as it goes. No label is read of such an answer.
     """
 
     value: Any = None
     confidence: Confidence = None
     usage: UsageMetadata | None = None
     explanation: Explanation | None = None
+    cut_off: bool = False
