@@ -32,7 +32,7 @@ help:
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) --editable '.[agents,code,fast,local,report,vision,notebooks,dev]'
+	$(PIP) --editable '.[agents,code,fast,local,report,sandlock,vision,notebooks,dev]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.

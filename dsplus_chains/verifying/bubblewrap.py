@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import platform
 import shutil
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pydantic import Field
 from typing_extensions import override
 
 from dsplus_chains.verifying.executor import ExecutorError
+from dsplus_chains.verifying.interpreter import interpreter, readable
 from dsplus_chains.verifying.process_executor import ProcessExecutor
 from dsplus_chains.verifying.syscall_filter import syscall_filter
-
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache")
 
 
 class BubblewrapExecutor(ProcessExecutor):
@@ -53,20 +49,11 @@ class BubblewrapExecutor(ProcessExecutor):
         if denied is None:
             msg = f"Got a machine of the kind {machine!r}, whose system calls are not known; use MontyExecutor"
             raise ExecutorError(msg)
-        interpreter = Path(sys.executable).resolve()
-        seen = dict.fromkeys(
-            [*_SYSTEM, str(interpreter), sysconfig.get_paths()["stdlib"], *map(str, _libraries(interpreter))]
-        )
-        shown = [part for path in seen if Path(path).exists() for part in ("--ro-bind", path, path)]
+        shown = [part for path in readable() for part in ("--ro-bind", path, path)]
         walls = ["--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
         inside = ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/tmp"]  # noqa: S108
         with tempfile.TemporaryFile() as calls:
             calls.write(denied)
             calls.seek(0)
             walls += ["--seccomp", str(calls.fileno())]
-            yield [found, *walls, *shown, *inside, "--", str(interpreter), *python[1:]], (calls.fileno(),)
-
-
-def _libraries(interpreter: Path) -> list[Path]:
-    """Where a Python of its own folder keeps its shared library."""
-    return sorted((interpreter.parent.parent / "lib").glob("libpython*"))
+            yield [found, *walls, *shown, *inside, "--", str(interpreter()), *python[1:]], (calls.fileno(),)

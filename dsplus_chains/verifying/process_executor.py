@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, ClassVar, cast
 
 from pydantic import Field
 
@@ -45,6 +45,9 @@ class ProcessExecutor(Value):
     memory: int = Field(default=512 * 2**20, gt=0)
     output: int = Field(default=2**20, gt=0)
     workers: int | None = Field(default=None, ge=1)
+
+    _grace: ClassVar[float] = 0.0
+    """Seconds that the command has to clear up after a job. With 0 it is killed at once."""
 
     @abstractmethod
     def _sandbox(self, python: list[str]) -> AbstractContextManager[tuple[list[str], tuple[int, ...]]]:
@@ -100,7 +103,7 @@ class ProcessExecutor(Value):
             try:
                 lines, why = self._told(process, json.dumps(asked).encode())
             finally:
-                _end(process)
+                _end(process, self._grace)
             if not lines and process.returncode == 1:  # no code of the job has run yet
                 errors.seek(0)
                 said = errors.read(1000).decode(errors="replace").strip()
@@ -138,8 +141,12 @@ class ProcessExecutor(Value):
         return lines, why
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all others of its session."""
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End a process and all others of its session. It has some seconds to end what else it has started."""
+    if grace:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
