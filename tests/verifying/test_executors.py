@@ -216,6 +216,12 @@ def test_without_a_sandbox_nothing_runs(tmp_path):
     assert not marker.exists()
 
 
+def test_without_sandlock_it_is_said_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sandlock", None)
+    with pytest.raises(ExecutorError, match=r"pip install 'dsplus-chains\[sandlock\]'"):
+        SandlockExecutor().run([Job(steps=("1",))])
+
+
 @pytest.mark.parametrize("on_error", ["raise", "defer"])
 def test_a_scorer_whose_sandbox_does_not_start_says_so(tmp_path, on_error):
     verifier = CodeTests(executor=BubblewrapExecutor(bwrap=str(tmp_path / "none")), tests=lambda record: TEST)
