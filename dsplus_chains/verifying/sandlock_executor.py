@@ -39,7 +39,8 @@ class SandlockExecutor(ProcessExecutor):
 
     Unlike bubblewrap it makes no namespaces, which many containers forbid. The sandbox can read the system's libraries
     and Python's standard library. It can write nothing, has no network and no environment, and sees no other process.
-    The kernel refuses what sandlock denies by default. A job may have 16 processes, which all end with it.
+    The kernel refuses what sandlock denies by default. A job may have 16 processes, which all end with it. Each job
+    starts a second Python, so it takes longer than in bubblewrap.
 
     Args:
         seconds: Time of the processor that one job may take.
