@@ -49,7 +49,7 @@ from dsplus_chains.local.literal import LiteralTexts
 from dsplus_chains.task import INSTRUCTION
 
 SMALL, TUNED = "small model alone", "fine-tuned alone"
-HINTS = ("soft", "none")
+HINTS = ("none", "soft")
 CHOSEN = "→"
 
 
