@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
+.PHONY: help demo test lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -11,6 +11,7 @@ help:
 	@echo "make floor  the tests with the oldest LangChain that is promised to work"
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
 	@echo "make bench-faults  what a large model out of order costs, and what a kill loses"
+	@echo "make bench-finetuning DATA=reviews.csv [OPTIONS='--device cuda']   LoRA on the small model's rows beside DS+ with the language model as it is"
 	@echo "make bench-heads DATA='clinc150.json train.csv'   what each head of the small model's network is worth, and copies of it"
 	@echo "make bench-learning TRAIN=train.csv DEV=dev.csv   what learning from a large model's answers is worth"
 	@echo "make bench-budget  how far 100 calls at once overspend a budget"
@@ -32,7 +33,7 @@ help:
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) --editable '.[agents,code,fast,local,report,vision,notebooks,dev]'
+	$(PIP) --editable '.[agents,code,fast,local,report,sandlock,vision,notebooks,dev]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.
@@ -83,6 +84,10 @@ bench-learning: .venv/dev
 
 bench-faults: .venv/dev
 	$(BIN)/python tests/bench/faults.py $(OPTIONS)
+
+bench-finetuning: .venv/dev
+	$(PIP) peft
+	$(BIN)/python tests/bench/finetuning.py $(DATA) $(OPTIONS)
 
 bench-heads: .venv/dev
 	$(BIN)/python tests/bench/heads.py $(DATA) $(OPTIONS)

@@ -1,7 +1,8 @@
 """Code that tries to pass a test without solving it, or to reach the host.
 
 Each defines, or pretends to define, `f`, which should double a number. `{canary}` is a file of the host, `{port}` a port
-on which the host listens, and `{folder}` a folder of the host. Every attack returns what it got hold of, if anything.
+on which the host listens, and `{folder}` a folder of the host. `{clone}` and `{add_key}` are numbers of system calls.
+Every attack returns what it got hold of, if anything. One on the kernel says "reached" if it was let in.
 """
 
 # ruff: noqa: E501  (each attack is one line of the table)
@@ -108,5 +109,30 @@ ESCAPES = {
     "imports by name": "def f(x): return __import__('os').popen('cat ' + {canary!r}).read()",
     "evaluates text": 'def f(x): return eval("__import__(\'io\').open(" + repr({canary!r}) + ").read()")',
     "loads the package": "import dsplus_chains\ndef f(x): return dsplus_chains.__file__",
+    "makes a namespace of its own": "import ctypes\ndef f(x):\n    if ctypes.CDLL(None).unshare(0x10000000) == 0: return 'reached'",
+    "starts a process in a namespace of its own": (
+        "import ctypes, os\ndef f(x):\n    pid = ctypes.CDLL(None).syscall({clone}, 0x10000011, 0, 0, 0, 0)\n"
+        "    if pid == 0: os._exit(0)\n    if pid > 0: return 'reached'"
+    ),
+    "starts a process in a namespace of its own, the new way": (
+        "import ctypes, os\ndef f(x):\n    told = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)\n"
+        "    pid = ctypes.CDLL(None).syscall(435, told, 88)\n"
+        "    if pid == 0: os._exit(0)\n    if pid > 0: return 'reached'"
+    ),
+    "is root in a namespace and mounts": (
+        "import ctypes\ndef f(x):\n    c = ctypes.CDLL(None)\n    c.unshare(0x10020000)\n"
+        "    if c.mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0: return 'reached'"
+    ),
+    "traces": "import ctypes\ndef f(x):\n    if ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0: return 'reached'",
+    "reads memory through the kernel": (
+        "import ctypes, os\ndef f(x):\n    b = ctypes.create_string_buffer(8)\n    v = (ctypes.c_uint64 * 2)(ctypes.addressof(b), 8)\n"
+        "    if ctypes.CDLL(None).process_vm_readv(os.getpid(), v, 1, v, 1, 0) == 8: return 'reached'"
+    ),
+    "makes a ring of requests": (
+        "import ctypes\ndef f(x):\n    if ctypes.CDLL(None).syscall(425, 1, (ctypes.c_uint32 * 30)()) >= 0: return 'reached'"
+    ),
+    "keeps a key in the kernel": (
+        "import ctypes\ndef f(x):\n    if ctypes.CDLL(None).syscall({add_key}, b'user', b'k', b'v', 1, -1) > 0: return 'reached'"
+    ),
 }
-"""Attacks on the host."""
+"""Attacks on the host, and on the kernel below it."""

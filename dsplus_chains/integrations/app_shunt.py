@@ -24,7 +24,7 @@ from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.recorder import hand_over
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced, traced_each
-from dsplus_chains.schema import BudgetError, InvalidInputError, LargeAnswer, Prediction, ShuntRecord, describe_error
+from dsplus_chains.schema import BudgetError, InvalidInputError, Prediction, ShuntRecord, describe_error
 from dsplus_chains.scoring.coercing import scored_input
 
 
@@ -220,7 +220,7 @@ class AppShunt(Gate):
     def _answered(self, call: LargeCall, output: Any) -> dict[str, Any]:
         """The record of a row that the app has answered."""
         label = self._label_of(output)
-        said = LargeAnswer(value=label, confidence=call.collector.confidence, usage=call.collector.usage)
+        said = call.collector.answer(label)
         return {**call.record, "answer": output, "answer_label": label, "source": "large", "large": said}
 
     def _label_of(self, output: Any) -> Any:

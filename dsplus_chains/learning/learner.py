@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
 from typing import Any
 
 from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
+from dsplus_chains.learning.image_decisions import with_images
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
 from dsplus_chains.learning.student import Learned, Method, teach
@@ -14,6 +16,7 @@ from dsplus_chains.schema import InvalidInputError, Label, TrainingDataError
 from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
 from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.small_model import SmallModelScorer
+from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.tuning.tuned import TunedThreshold
 
@@ -23,6 +26,7 @@ def learn(
     experience: Any,
     *,
     gold: Any = None,
+    images: Iterable[Any] | None = None,
     aim: Aim = "calls",
     method: Method = "refit",
     eps: float | None = None,
@@ -43,7 +47,9 @@ def learn(
         experience: An `ExperienceStore`, what `read_logs` returned, or decisions in the order of their time. True
             labels in it become labelled rows.
         gold: Labelled texts and their labels, as a pair of columns, or a data frame with the columns "text" and
-            "label". By default they are the examples that the bundle keeps.
+            "label". By default they are the examples that the bundle keeps. One of images keeps none.
+        images: The images that the decisions are on, if the small model reads images. A store keeps only their hashes.
+            Decisions on other images teach nothing.
         aim: What the new threshold is for. "calls" takes the cheapest chain that is no less accurate than the first one
             was. "accuracy" tunes for the same objective again. Both need labelled rows that the large model has
             answered too. With fewer than 50, the threshold and the fusion stay as they are. A certificate is about one
@@ -65,9 +71,10 @@ def learn(
         Another bundle. Its metadata tell what it learned from.
 
     Raises:
+        InvalidInputError: A number is out of bounds, or the small model cannot learn in the way that is wanted.
         TrainingDataError: There are too few labelled rows, or no rows to learn from. Or it is not known how often the
-            large model is right. Or there is no reason to learn from.
-        InvalidInputError: A number is out of bounds, or no network can learn in the way that is wanted.
+            large model is right. Or there is no reason to learn from. Or the decisions are on images, and none of these
+            is given.
 
     Source: two-stage confidence distillation of DS+ (arXiv 2406.15471, section 3), by default as a refit of every
     member on soft rows instead of gradient steps on one network. Learning from reasons is Distilling step-by-step
@@ -87,7 +94,14 @@ def learn(
         msg = f"Got eps={eps!r} but expected a number from 0 up to, but not including, 1"
         raise InvalidInputError(msg)
     texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
-    lesson = Lesson.of(decisions_in(experience), labels=bundle.scorer.labels, gold_texts=texts, gold_labels=labels)
+    decisions = decisions_in(experience)
+    if bundle.scorer.modality == "image":
+        texts = read_inputs(texts, modality="image")
+        decisions = with_images(decisions, images or (), labelled=texts)
+    elif images is not None:
+        msg = "Got images= and a small model of texts, which learns from no image; leave it out"
+        raise InvalidInputError(msg)
+    lesson = Lesson.of(decisions, labels=bundle.scorer.labels, gold_texts=texts, gold_labels=labels)
     if not lesson.asked and all(row.label is None for row in lesson.stream):
         msg = (
             f"Got {len(lesson.stream)} decisions without a large answer to learn from but expected some; record more, "

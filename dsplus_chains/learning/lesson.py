@@ -92,7 +92,7 @@ class Lesson:
         taken, stream = set(keys), list[LessonRow]()
         for known in (told[key] for key in kept.values() if key not in taken):
             judges = known.gold is not None and known.gold_origin not in CHOSEN_BY_ERRORS
-            (gold if judges else stream).append(_row(str(known.text), known.gold, known))
+            (gold if judges else stream).append(_row(known.text or "", known.gold, known))
         if strange := labels_outside([row.label for row in (*gold, *stream)], [None, *labels]):
             msg = f"Got the true labels {strange[:5]} but the small model knows {brief(list(labels))}; fit it with them"
             raise TrainingDataError(msg)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.modality import modality_of
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.gating.answer_table import confidence_column
 from dsplus_chains.gating.fusion import AnswerFusion
@@ -124,6 +125,7 @@ def teach(
         return SmallModelScorer.fit(
             [row.text for row in gold],
             [row.label for row in gold],
+            modality=modality_of(encoder),
             encoder=encoder,
             model=model,
             head=head,

@@ -198,8 +198,7 @@ def what_was_said(answer: Any, source: str, collector: UsageCollector) -> dict[s
     """The large model's answer for the record, where the answer is its own."""
     if source in {"small", "fallback"}:
         return {}
-    told = {"confidence": collector.confidence, "usage": collector.usage, "rationale": collector.rationale}
-    return {"large": LargeAnswer(value=answer, **told)}
+    return {"large": collector.answer(answer)}
 
 
 def recounted(told: dict[str, Any], collector: UsageCollector) -> dict[str, Any]:

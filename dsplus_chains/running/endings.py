@@ -100,6 +100,22 @@ def is_whole(message: BaseMessage) -> bool:
     return True
 
 
+def is_cut_off(message: BaseMessage) -> bool:
+    """Whether a message was cut off.
+
+    Example:
+        >>> is_cut_off(AIMessage("ca", response_metadata={"stop_reason": "max_tokens"})), is_cut_off(AIMessage("card"))
+        (True, False)
+    """
+    try:
+        check_ending(message)
+    except CutOffError:
+        return True
+    except RefusalError:
+        pass
+    return False
+
+
 def spoken(error: Exception) -> BaseMessage | None:
     """The message that a model had sent, where its client raised because of how that ended. None for any other error.
 

@@ -17,10 +17,11 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 from typing_extensions import override
 
+from dsplus_chains.running.endings import is_cut_off
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.logprobs import told_confidence
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import describe_error
+from dsplus_chains.schema import LargeAnswer, describe_error
 
 
 class UsageCollector(BaseCallbackHandler):
@@ -49,6 +50,8 @@ class UsageCollector(BaseCallbackHandler):
         """The probability of the last call's message. None if its provider does not report it."""
         self.rationale: str | None = None
         """The reason that came with the last label, if one was asked for."""
+        self.cut_off = False
+        """Whether the last call's message was cut off, as far as its provider reports it."""
         self._lock = ForkLock()
 
     @property
@@ -68,6 +71,23 @@ class UsageCollector(BaseCallbackHandler):
         It is "fallback" if every call failed, and None if there was no call.
         """
         return None if not self.calls else "large" if self.failure is None else "fallback"
+
+    def answer(self, value: Any) -> LargeAnswer:
+        """What the large model has said, with what its calls tell of it.
+
+        A cut answer is no label, and `LabelParser` raises. A free text is kept as far as it goes, and that is told.
+        """
+        if self.cut_off:
+            tell_once(
+                "An answer of the large model was cut off, and is kept as it came; allow more tokens (max_tokens)"
+            )
+        return LargeAnswer(
+            value=value,
+            confidence=self.confidence,
+            usage=self.usage,
+            rationale=self.rationale,
+            cut_off=self.cut_off,
+        )
 
     def add(self, other: UsageCollector) -> None:
         """Count the tokens of another run as well. Its number of calls is not added."""
@@ -97,6 +117,7 @@ class UsageCollector(BaseCallbackHandler):
         with self._lock:
             self.calls, self._failed, self._error = other.calls, other._failed, other._error
             self.confidence, self.rationale = other.confidence, other.rationale
+            self.cut_off = other.cut_off
             if other.calls:
                 self._total = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
 
@@ -130,6 +151,7 @@ class UsageCollector(BaseCallbackHandler):
                     _check_model(asked, message.response_metadata.get("model_name"))
                 with self._lock:
                     self.confidence = told_confidence(message)
+                    self.cut_off = message is not None and is_cut_off(message)
                     if told is None:
                         self._untold = True
                     else:

@@ -38,6 +38,8 @@ class LargeAnswer(Value):
         usage: Tokens of all its calls for this input, else None.
         explanation: Why it overrode the small model, if it was asked.
         rationale: The reason that it gave beside its label, if the task asks for one.
+        cut_off: Whether the answer ended before it was whole, mostly for want of tokens. A free text stays the answer,
+            as far as it goes. No label is read of such an answer.
     """
 
     value: Any = None
@@ -45,3 +47,4 @@ class LargeAnswer(Value):
     usage: UsageMetadata | None = None
     explanation: Explanation | None = None
     rationale: str | None = None
+    cut_off: bool = False

@@ -12,6 +12,7 @@ from .executor import Job as Job
 from .executor import Outcome as Outcome
 from .monty_executor import MontyExecutor as MontyExecutor
 from .process_executor import ProcessExecutor as ProcessExecutor
+from .sandlock_executor import SandlockExecutor as SandlockExecutor
 from .schema_verifier import SchemaVerifier as SchemaVerifier
 from .sql_verifier import SqlVerifier as SqlVerifier
 from .unsafe_subprocess import UnsafeSubprocessExecutor as UnsafeSubprocessExecutor

@@ -15,8 +15,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, ClassVar, cast
 
 from pydantic import Field
 
@@ -45,9 +46,12 @@ class ProcessExecutor(Value):
     output: int = Field(default=2**20, gt=0)
     workers: int | None = Field(default=None, ge=1)
 
+    _grace: ClassVar[float] = 0.0
+    """Seconds that the command has to clear up after a job. With 0 it is killed at once."""
+
     @abstractmethod
-    def _command(self, python: list[str]) -> list[str]:
-        """The command that runs Python in the sandbox.
+    def _sandbox(self, python: list[str]) -> AbstractContextManager[tuple[list[str], tuple[int, ...]]]:
+        """The command that runs Python in the sandbox, and the descriptors that it reads beside the standard input.
 
         Raises:
             ExecutorError: There is no such sandbox here.
@@ -58,11 +62,11 @@ class ProcessExecutor(Value):
         if not jobs:
             return []
         child = (Path(__file__).parent / "sandbox_child.py").read_text(encoding="utf-8")
-        command = self._command([sys.executable, "-I", "-S", "-B", "-c", child])
+        python = [sys.executable, "-I", "-S", "-B", "-c", child]
         with ThreadPoolExecutor(min(len(jobs), self.workers or os.cpu_count() or 1)) as threads:
-            return list(threads.map(lambda job: self._run(command, job), jobs))
+            return list(threads.map(lambda job: self._run(python, job), jobs))
 
-    def _run(self, command: list[str], job: Job) -> tuple[Outcome, ...]:
+    def _run(self, python: list[str], job: Job) -> tuple[Outcome, ...]:
         try:
             values = {name: encoded(value) for name, value in job.values.items()}
         except (NotPlainError, RecursionError) as error:
@@ -77,7 +81,11 @@ class ProcessExecutor(Value):
                 "RLIMIT_NOFILE": 32,
             },
         }
-        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
+        with (
+            self._sandbox(python) as (command, handed),
+            tempfile.TemporaryDirectory() as folder,
+            tempfile.TemporaryFile() as errors,
+        ):
             try:
                 process = subprocess.Popen(  # noqa: S603
                     command,
@@ -86,6 +94,7 @@ class ProcessExecutor(Value):
                     stderr=errors,
                     cwd=folder,
                     env={},
+                    pass_fds=handed,
                     start_new_session=True,
                 )
             except OSError as error:
@@ -94,7 +103,7 @@ class ProcessExecutor(Value):
             try:
                 lines, why = self._told(process, json.dumps(asked).encode())
             finally:
-                _end(process)
+                _end(process, self._grace)
             if not lines and process.returncode == 1:  # no code of the job has run yet
                 errors.seek(0)
                 said = errors.read(1000).decode(errors="replace").strip()
@@ -132,8 +141,12 @@ class ProcessExecutor(Value):
         return lines, why
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all others of its session."""
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End a process and all others of its session. It has some seconds to end what else it has started."""
+    if grace:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
+import secrets
 import shutil
 import socket
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from attacks import CHEATS, ESCAPES, TEST
@@ -18,6 +23,7 @@ from dsplus_chains.verifying import (
     ExecutorError,
     Job,
     MontyExecutor,
+    SandlockExecutor,
     UnsafeSubprocessExecutor,
 )
 
@@ -34,7 +40,17 @@ def bubblewrap():
     return executor
 
 
-SANDBOXES = {"monty": lambda: MontyExecutor(seconds=0.3), "bubblewrap": bubblewrap}
+def sandlock():
+    """A sandbox of sandlock, or a skip that says why there is none."""
+    executor = SandlockExecutor(seconds=1)
+    try:
+        executor.run([Job(steps=("1",))])
+    except ExecutorError as error:
+        pytest.skip(str(error))
+    return executor
+
+
+SANDBOXES = {"monty": lambda: MontyExecutor(seconds=0.3), "bubblewrap": bubblewrap, "sandlock": sandlock}
 ALL = {**SANDBOXES, "unsafe": lambda: UnsafeSubprocessExecutor(seconds=1)}
 
 
@@ -68,7 +84,8 @@ def test_no_attack_reaches_the_host(sandbox, tmp_path, monkeypatch):
     monkeypatch.setenv("DSPLUS_CANARY", "sesame")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
-        told = {"canary": str(canary), "folder": str(tmp_path), "port": server.getsockname()[1]}
+        calls = {"clone": 220, "add_key": 217} if platform.machine() == "aarch64" else {"clone": 56, "add_key": 248}
+        told = {"canary": str(canary), "folder": str(tmp_path), "port": server.getsockname()[1], **calls}
         jobs = [Job(setup=(code.format(**told),), steps=("str(f(2))",)) for code in ESCAPES.values()]
         found = sandbox.run(jobs)
         time.sleep(1.2)  # what lives on would write by now
@@ -80,8 +97,36 @@ def test_no_attack_reaches_the_host(sandbox, tmp_path, monkeypatch):
         said = f"{outcome.value} {outcome.detail}"
         assert "sesame" not in said, name
         assert "connected" not in said, name
+        assert "reached" not in said, name
         if name in {"lists a folder", "loads the package", "asks for a page"}:
             assert outcome.status != "value", name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+@pytest.mark.parametrize("end", ["", "time.sleep(60)", "while True: os.write(3, b'x' * 10000)"])
+def test_what_a_job_has_started_ends_with_it(sandbox, end):
+    """A process that has left its group, its session or its parent ends as well, whatever ended the job."""
+    name = secrets.token_hex(7)
+    code = (
+        "import ctypes, os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"ctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n"
+        "for way in range(3):\n    if os.fork() == 0:\n        os.setsid() if way else os.setpgid(0, 0)\n"
+        "        if way == 2 and os.fork(): os._exit(0)\n        time.sleep(60)\n        os._exit(0)\n"
+    )
+    sandbox.run([Job(setup=(code + end,), steps=("1",))])
+    until = time.monotonic() + 5
+    while name in (left := names_of_processes()) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert name not in left
+
+
+def names_of_processes():
+    """The names of all processes of this machine."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found.add(path.read_text().strip())
+    return found
 
 
 def test_one_job_tells_nothing_to_the_next(executor):
@@ -171,6 +216,12 @@ def test_without_a_sandbox_nothing_runs(tmp_path):
     assert not marker.exists()
 
 
+def test_without_sandlock_it_is_said_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sandlock", None)
+    with pytest.raises(ExecutorError, match=r"pip install 'dsplus-chains\[sandlock\]'"):
+        SandlockExecutor().run([Job(steps=("1",))])
+
+
 @pytest.mark.parametrize("on_error", ["raise", "defer"])
 def test_a_scorer_whose_sandbox_does_not_start_says_so(tmp_path, on_error):
     verifier = CodeTests(executor=BubblewrapExecutor(bwrap=str(tmp_path / "none")), tests=lambda record: TEST)
@@ -180,7 +231,7 @@ def test_a_scorer_whose_sandbox_does_not_start_says_so(tmp_path, on_error):
 
 
 @pytest.mark.parametrize("settings", [{"seconds": 0}, {"memory": -1}, {"output": 0}, {"workers": 0}, {"second": 1}])
-@pytest.mark.parametrize("kind", [MontyExecutor, UnsafeSubprocessExecutor, BubblewrapExecutor])
+@pytest.mark.parametrize("kind", [MontyExecutor, UnsafeSubprocessExecutor, BubblewrapExecutor, SandlockExecutor])
 def test_settings_out_of_bounds_are_refused(kind, settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         kind(**settings)

@@ -1,0 +1,91 @@
+"""The filter of system calls: what it answers by its own program, and what a kernel makes of it."""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from dsplus_chains.verifying.syscall_filter import _DENIED, syscall_filter
+
+MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
+
+
+def answered(machine, number, first=0, kind=None):
+    """What the kernel would do at a call, by the documented meaning of the filter's steps."""
+    told = struct.pack("=IIQ6Q", number, MACHINES[machine] if kind is None else kind, 0, first, 0, 0, 0, 0, 0)
+    steps, at, held = list(struct.iter_unpack("=HBBI", syscall_filter(machine))), 0, 0
+    while True:
+        code, if_so, if_not, value = steps[at]
+        at += 1
+        if code == 0x20:
+            held = struct.unpack_from("=I", told, value)[0]
+        elif code == 0x06:
+            return value
+        else:
+            holds = {0x15: held == value, 0x35: held >= value, 0x45: bool(held & value)}[code]
+            at += if_so if holds else if_not
+
+
+@pytest.mark.parametrize(("machine", "column", "clone"), [("x86_64", 0, 56), ("aarch64", 1, 220)])
+def test_each_call_is_answered(machine, column, clone):
+    denied = {numbers[column] for numbers in _DENIED.values()}
+    assert len(denied) == len(_DENIED)
+    for number in range(500):
+        if number not in {clone, 435}:
+            assert answered(machine, number) == (EPERM if number in denied else ALLOW), number
+    assert answered(machine, 435) == ENOSYS
+    assert answered(machine, clone, 0x3D0F00) == ALLOW  # a thread
+    assert answered(machine, clone, 17) == ALLOW  # a fork
+    for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
+        assert answered(machine, clone, flag | 17) == EPERM
+        assert answered(machine, clone, (1 << 32) | flag) == EPERM
+
+
+def test_calls_in_the_form_of_another_machine_end_the_process():
+    assert answered("x86_64", 0, kind=0x40000003) == KILL  # 32 bits
+    assert answered("x86_64", 0x40000000) == KILL  # x32
+    assert answered("aarch64", 0, kind=MACHINES["x86_64"]) == KILL
+
+
+def test_machines_whose_calls_are_not_known_have_no_filter():
+    assert syscall_filter("riscv64") is None
+
+
+SHUT = """
+import ctypes, os, subprocess, sys, threading
+program = bytes.fromhex(sys.argv[1])
+held = ctypes.create_string_buffer(program)
+class Told(ctypes.Structure):
+    _fields_ = [("steps", ctypes.c_ushort), ("program", ctypes.c_void_p)]
+c = ctypes.CDLL(None, use_errno=True)
+assert c.prctl(38, 1, 0, 0, 0) == 0
+if c.prctl(22, 2, ctypes.byref(Told(len(program) // 8, ctypes.addressof(held))), 0, 0):
+    print("no filters:", os.strerror(ctypes.get_errno()))
+    sys.exit()
+for number in map(int, sys.argv[2:]):
+    ctypes.set_errno(0)
+    print(number, c.syscall(number, 0, 0, 0, 0, 0, 0), ctypes.get_errno())
+thread = threading.Thread(target=print, args=("a thread",))
+thread.start()
+thread.join()
+print(subprocess.run([sys.executable, "-c", "print('a process')"], capture_output=True, text=True).stdout.strip())
+"""
+
+
+@pytest.mark.skipif(
+    syscall_filter(platform.machine()) is None or sys.platform != "linux", reason="no known system calls"
+)
+def test_the_kernel_takes_it_and_python_lives_under_it():
+    machine = platform.machine()
+    numbers = [numbers[list(MACHINES).index(machine)] for numbers in _DENIED.values()]
+    command = [sys.executable, "-c", SHUT, syscall_filter(machine).hex(), *map(str, numbers)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    if lines[0].startswith("no filters"):
+        pytest.skip(f"this kernel knows {lines[0]}")
+    assert lines == [*(f"{number} -1 {errno.EPERM}" for number in numbers), "a thread", "a process"]
