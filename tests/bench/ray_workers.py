@@ -27,6 +27,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
 from fault_server import FaultServer, fault_server  # noqa: E402
+from ray_processes import workers_of  # noqa: E402
 
 SPEED_UP = 1.7
 """Least rate of two workers, as a multiple of that of one."""
@@ -79,23 +80,6 @@ def one(folder: str, data: str, out: str, workers: str) -> None:
     label_table(folder, data, text="text", out=out, large_column="id", workers=int(workers), progress=progress)
     (start, before), (end, after) = seen[0], seen[-1]
     print((after - before) / (end - start))
-
-
-def workers_of(process: int) -> list[int]:
-    """The workers of Ray below a process."""
-    parents, found = {}, []
-    for place in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            number = int(place.name)
-            parents[number] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            if (place / "cmdline").read_text().startswith("ray::ScoringWorker"):
-                found.append(number)
-    return [number for number in found if process in _ancestors(number, parents)]
-
-
-def _ancestors(number: int, parents: dict[int, int]) -> Iterator[int]:
-    while number := parents.get(number, 0):
-        yield number
 
 
 @contextmanager
