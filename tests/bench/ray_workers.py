@@ -36,6 +36,8 @@ MEMORY = 1.2
 CLOSE = 1e-5
 """Most distance of two confidences, since sums depend on the number of threads."""
 CONCURRENCY = 16
+DELAY = 0.5
+"""Seconds of an answer. So the run lasts longer than another worker takes to load the model."""
 PATIENCE = 300.0
 
 
@@ -130,7 +132,7 @@ def wait(until: Callable[[], bool]) -> None:
 def kills(folder: Path, place: Path, n: int) -> list[str]:
     """Kill a worker, then the command itself, and go on. What does not hold that must."""
     data, environment = write_rows(place / "killed.csv", n), {**os.environ, "OPENAI_API_KEY": "none"}
-    with fault_server(mode="delay", delay=0.05) as server:
+    with fault_server(mode="delay", delay=DELAY) as server:
         given = command(folder, data, place / "ray.csv", server, "--engine", "ray", "--workers", "2")
         with subprocess.Popen(given, env=environment, stdout=subprocess.DEVNULL) as run:
             wait(lambda: server.requests > n // 10 or run.poll() is not None)
