@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
+.PHONY: help demo test test-ray lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-ray bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
 	@echo "make test   everything CI checks: ruff, mypy, import-linter, tests, doctests, README, notebooks"
+	@echo "make test-ray  the tests of workers of Ray, whose 80 MB nothing else needs"
 	@echo "make floor  the tests with the oldest LangChain that is promised to work"
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
 	@echo "make bench-faults  what a large model out of order costs, and what a kill loses"
@@ -18,6 +19,7 @@ help:
 	@echo "make bench-corpus  what a run over a large table needs: memory, and time with a slow server"
 	@echo "make bench-device TRAIN=train.csv [OPTIONS='--device cuda']  scoring on a processor or a GPU beside a bare encode"
 	@echo "make bench-fast TRAIN=train.csv DEV=dev.csv   the fast small model beside the default one"
+	@echo "make bench-ray  what workers of Ray are worth: two beside one, memory, and what a kill loses"
 	@echo "make bench-recording  what it costs a chain to record its decisions, and what a kill loses"
 	@echo "make bench-web  whether a chain in a web server blocks the event loop, and what sharing model calls gains"
 	@echo "make bench-reviews REVIEWS=reviews.csv URL=http://127.0.0.1:8080/v1 MODEL=name [SMALL=small.gguf] [OPTIONS='--splits 10 --without-hints']   hints and fusion with a live model"
@@ -34,6 +36,11 @@ help:
 
 .venv/dev: .venv/demo
 	$(PIP) --editable '.[agents,code,fast,local,report,sandlock,vision,notebooks,dev]'
+	@touch $@
+
+# Ray gives up if it has not begun in 30 seconds, as on a machine that is busy. So no other test depends on it.
+.venv/ray: .venv/dev
+	$(PIP) --editable '.[ray]'
 	@touch $@
 
 # The oldest LangChain that the package promises to work with, in an environment of its own.
@@ -64,6 +71,9 @@ floor: .venv-floor/done
 
 test: lint check
 
+test-ray: .venv/ray
+	$(BIN)/pytest tests/cli/test_run_on_ray.py
+
 bench: .venv/dev
 	$(BIN)/python tests/bench/overhead.py
 
@@ -81,6 +91,9 @@ bench-fast: .venv/dev
 
 bench-learning: .venv/dev
 	$(BIN)/python tests/bench/learning.py $(TRAIN) $(DEV) $(OPTIONS)
+
+bench-ray: .venv/ray
+	$(BIN)/python tests/bench/ray_workers.py $(OPTIONS)
 
 bench-faults: .venv/dev
 	$(BIN)/python tests/bench/faults.py $(OPTIONS)

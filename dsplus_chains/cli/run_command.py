@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -71,6 +71,21 @@ def run(
         int, typer.Option(min=1, help="Most requests to the large model at the same time.")
     ] = CONCURRENCY,
     timeout: Timeout = TIMEOUT,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help='Where rows are scored: in this process, or with "ray" in --workers of Ray.'),
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --engine ray: number of processes, one processor each.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help='With --engine ray: a cluster that is running, as HOST:PORT, or "auto" for that of this machine. '
+            "Without it, Ray is begun on this machine.",
+        ),
+    ] = None,
     max_fallback_rate: Annotated[
         float | None,
         typer.Option(
@@ -97,13 +112,20 @@ def run(
 
     [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:gpt-4o-mini --batch-api[/bold]
 
+    [bold]dsplus run intents --data in.csv --text text --out out.csv --large openai:gpt-4o-mini --engine ray
+    --workers 8[/bold]
+
     If a run ends early, the same command continues it. Every reply is kept in a journal beside the output, as soon as
     it is there. No row that has an answer is asked about again. The output is written at the end. Rows are read and
     scored while others are asked about, and few of them are in memory at a time.
+
+    With --engine ray, several processes score, on one machine or many. All else stays in this one, and so the output
+    and the journal are the same. A run may be continued with the other engine.
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
         check_batch_api(large, batch_api=batch_api)
+        _check_engine(engine, workers, cluster)
         column, modality = column_of(bundle, text, image, sha256=sha256)
         from dsplus_chains.corpus.foretelling import plan_table
         from dsplus_chains.corpus.job_state import jobs_path
@@ -139,6 +161,8 @@ def run(
                 in_jobs=batch_api,
                 batch_size=batch_size,
                 concurrency=concurrency,
+                workers=workers,
+                cluster=cluster,
                 limits=Limits(timeout=timeout),
                 progress=progress,
             )
@@ -150,3 +174,18 @@ def run(
         if max_fallback_rate is not None and rate > max_fallback_rate:
             say(f"The large model failed at {share(rate)} of the deferred rows; --max-fallback-rate allows less.")
             raise typer.Exit(TOO_MANY_FALLBACKS)
+
+
+def _check_engine(engine: str, workers: int | None, cluster: str | None) -> None:
+    """Refuse Ray without workers, and what is for Ray alone.
+
+    Raises:
+        ValueError: This is the case.
+    """
+    if engine == "ray" and workers is None:
+        msg = "Got --engine ray without --workers but expected their number, one for each processor that may score"
+        raise ValueError(msg)
+    if engine == "local" and (workers is not None or cluster is not None):
+        option = f"--workers {workers}" if cluster is None else f"--cluster {cluster}"
+        msg = f"Got {option} without --engine ray, which alone has workers; add it, or leave this out"
+        raise ValueError(msg)

@@ -8,3 +8,5 @@ from .journal import JournalError as JournalError
 from .labelling import LabelledTable as LabelledTable
 from .labelling import RunInterruptedError as RunInterruptedError
 from .labelling import label_table as label_table
+from .ray_scoring import WorkerError as WorkerError
+from .shunt_udf import ShuntUDF as ShuntUDF

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts
-from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_in_jobs, answered_live
+from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_in_jobs, answered_live, answered_row
 from dsplus_chains.corpus.job_arm import ROWS
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
+from dsplus_chains.corpus.ray_scoring import check_workers, scored_by_ray
 from dsplus_chains.corpus.run_input import ADDED, prepare_run
+from dsplus_chains.corpus.scored import scored_here
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.limits import TIMEOUT, Limits
-from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
-from dsplus_chains.schema import WiringError, describe_error
 from dsplus_chains.tables.file_rows import FileRows
 from dsplus_chains.tables.table import Column, Table
 from dsplus_chains.tables.writing import write_table
@@ -74,6 +74,8 @@ def label_table(
     in_jobs: bool = False,
     batch_size: int | None = None,
     concurrency: int | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> LabelledTable:
@@ -106,6 +108,9 @@ def label_table(
             row has a time limit.
         batch_size: Number of rows in one batch. None: 64, and 50,000 in jobs.
         concurrency: Most requests to the large model at the same time, over all batches. None: 100.
+        workers: Number of processes that score, by Ray. None: this process alone scores. See `scored_by_ray`.
+        cluster: The address of a Ray cluster that is running. None: the one that this process has joined, or a new one
+            on this machine.
         limits: How long and how patiently the large model is asked. None: with a breaker, and 60 seconds a row.
         progress: A function that is called after each batch.
 
@@ -114,9 +119,12 @@ def label_table(
         BundleError: The bundle is damaged, or not tuned.
         JournalError: The journal is damaged, in use, or belongs to another run.
         LargeModelError: The large model's key is refused, or there is no such model. What was answered is kept.
+        WorkerError: A worker of Ray cannot be had, or ended again and again. What was answered is kept.
+        ImportError: There are to be workers, and Ray is not installed.
         RunInterruptedError: Ctrl-C was pressed. All answers so far are kept.
     """
     out = Path(out)
+    check_workers(workers, cluster=cluster)
     large_name = large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__)
     loaded, table, identity = prepare_run(
         Path(bundle),
@@ -137,15 +145,27 @@ def label_table(
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks), modality)
         batches = takewhile(lambda _: not limits.are_hopeless, in_batches_of(size, pending))
+        scored = (
+            scored_here(loaded, batches)
+            if workers is None
+            else scored_by_ray(
+                Path(bundle),
+                batches,
+                workers=workers,
+                cluster=cluster,
+                expected_sha256=identity.bundle,
+                allow_download=allow_download,
+            )
+        )
         if large_model is None:
             table.check_column(str(large_column))
-            answered = answered_from_log(loaded, str(large_column), batches)
+            answered = answered_from_log(loaded, str(large_column), scored)
         else:
             remembering = large_model.model_copy(update={"cache": journal})
             answered = (
-                answered_in_jobs(loaded, remembering, batches, limits=limits)
+                answered_in_jobs(loaded, remembering, scored, limits=limits)
                 if in_jobs
-                else answered_live(loaded, remembering, batches, limits=limits, concurrency=concurrency)
+                else answered_live(loaded, remembering, scored, limits=limits, concurrency=concurrency)
             )
         try:
             with closing(answered):
@@ -180,27 +200,13 @@ def keep_answers(
         Exception: A bug in your own code behind the large model.
     """
     for rows, records in answered:
-        kept = [_answered(row.index, record) for row, record in zip(rows, records, strict=True)]
+        kept = [answered_row(row.index, record) for row, record in zip(rows, records, strict=True)]
         if limits.are_hopeless:
             kept = [row for row in kept if row.source not in {"fallback", "error"}]
         journal.commit(kept)
         if progress is not None:
             progress("Labelling", len(journal), n, str(journal.counts))
     limits.check()
-
-
-def _answered(row: int, record: Any) -> AnsweredRow:
-    if isinstance(record, Exception):
-        if isinstance(record, WiringError) or is_callers_bug(record):
-            raise record
-        return AnsweredRow(row=row, answer=None, source="error", confidence=None, error=describe_error(record))
-    return AnsweredRow(
-        row=row,
-        answer=record["answer"],
-        source=record["source"],
-        confidence=record["prediction"].confidence,
-        error=record.get("error"),
-    )
 
 
 def _output(table: Table, journal: Journal) -> Iterator[dict[str, Any]]:

@@ -222,3 +222,25 @@ def test_a_retry_after_an_interrupt_uses_what_came_for_batches_that_were_under_w
     assert run() is None
     assert run() == ["stop"]
     assert len(read(tmp_path / "out.csv")) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--engine", "ray"), "--engine ray without --workers"),
+        (("--workers", "2"), "--workers 2 without --engine ray"),
+        (("--cluster", "auto"), "--cluster auto without --engine ray"),
+        (("--engine", "ray", "--workers", "0"), "--workers"),
+        (("--engine", "ray", "--workers", "2"), "pip install 'dsplus-chains[ray]'"),
+    ],
+)
+def test_workers_need_ray_and_its_number_of_them(
+    tuned, dsplus, server, inputs, tmp_path, monkeypatch, options, message
+):
+    from dsplus_chains.corpus import ray_scoring
+
+    monkeypatch.setattr(ray_scoring, "find_spec", lambda _: None)
+    code, said = dsplus(*arguments(tuned(), inputs, tmp_path / "out.csv", server, *options))
+    assert (code, message in " ".join(said.split())) == (2, True), said
+    assert not server.asked
+    assert not (tmp_path / "out.csv.journal.sqlite").exists()
