@@ -218,8 +218,8 @@ class AppShunt(Gate):
         return failed
 
     def _answered(self, call: LargeCall, output: Any) -> dict[str, Any]:
-        """The record of a row that the app has answered."""
-        label = self._label_of(output)
+        """The record of a row that the app has answered. Half of an answer teaches no label."""
+        label = None if call.collector.cut_off else self._label_of(output)
         said = call.collector.answer(label)
         return {**call.record, "answer": output, "answer_label": label, "source": "large", "large": said}
 

@@ -410,7 +410,7 @@ def test_a_store_that_nobody_holds_is_written_and_its_thread_ends(tmp_path):
     store.record(small())
     del store
     gc.collect()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     with ExperienceStore(tmp_path / "store.sqlite") as store:
         assert len(store) == 1
@@ -432,7 +432,7 @@ def test_a_store_that_its_own_thread_collects_is_written(tmp_path):
     time.sleep(0.5)
     del store
     forgotten.set()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     with ExperienceStore(path) as store:
         assert len(store) == 1

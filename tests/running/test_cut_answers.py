@@ -72,6 +72,15 @@ def test_the_output_of_an_app_with_a_shunt_stays_what_it_was(ending):
     assert told["large"].cut_off == (ending == "length")
 
 
+@pytest.mark.parametrize(("ending", "label"), [("stop", "once upon"), ("length", None)])
+def test_no_label_is_read_of_a_cut_answer(ending, label):
+    def small(text):
+        return Prediction(label="never", confidence=0.1)
+
+    chain = shunt(app(ending), small, threshold=0.8, labels=["never", "once upon"], with_record=True)
+    assert chain.invoke({"input": "a"})["answer_label"] == label
+
+
 def test_only_the_last_call_counts():
     first = app("length")
     second = app("stop")
