@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +43,13 @@ TOO_MANY_FALLBACKS = 3
 """The exit code of a run in which the large model failed at more rows than `--max-fallback-rate` allows."""
 
 
+class Engine(StrEnum):
+    """Where rows are scored."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 def run(
     bundle: BundleFolder,
     data: Data,
@@ -72,9 +80,9 @@ def run(
     ] = CONCURRENCY,
     timeout: Timeout = TIMEOUT,
     engine: Annotated[
-        Literal["local", "ray"],
+        Engine,
         typer.Option(help='Where rows are scored: in this process, or with "ray" in --workers of Ray.'),
-    ] = "local",
+    ] = Engine.LOCAL,
     workers: Annotated[
         int | None, typer.Option(min=1, help="With --engine ray: number of processes, one processor each.")
     ] = None,
@@ -176,16 +184,16 @@ def run(
             raise typer.Exit(TOO_MANY_FALLBACKS)
 
 
-def _check_engine(engine: str, workers: int | None, cluster: str | None) -> None:
+def _check_engine(engine: Engine, workers: int | None, cluster: str | None) -> None:
     """Refuse Ray without workers, and what is for Ray alone.
 
     Raises:
         ValueError: This is the case.
     """
-    if engine == "ray" and workers is None:
+    if engine is Engine.RAY and workers is None:
         msg = "Got --engine ray without --workers but expected their number, one for each processor that may score"
         raise ValueError(msg)
-    if engine == "local" and (workers is not None or cluster is not None):
+    if engine is Engine.LOCAL and (workers is not None or cluster is not None):
         option = f"--workers {workers}" if cluster is None else f"--cluster {cluster}"
         msg = f"Got {option} without --engine ray, which alone has workers; add it, or leave this out"
         raise ValueError(msg)

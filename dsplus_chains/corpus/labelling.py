@@ -21,6 +21,7 @@ from dsplus_chains.corpus.scored import scored_here
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
+from dsplus_chains.storage.answer_cache import remembering
 from dsplus_chains.tables.file_rows import FileRows
 from dsplus_chains.tables.table import Column, Table
 from dsplus_chains.tables.writing import write_table
@@ -161,11 +162,11 @@ def label_table(
             table.check_column(str(large_column))
             answered = answered_from_log(loaded, str(large_column), scored)
         else:
-            remembering = large_model.model_copy(update={"cache": journal})
+            model = remembering(large_model, journal)
             answered = (
-                answered_in_jobs(loaded, remembering, scored, limits=limits)
+                answered_in_jobs(loaded, model, scored, limits=limits)
                 if in_jobs
-                else answered_live(loaded, remembering, scored, limits=limits, concurrency=concurrency)
+                else answered_live(loaded, model, scored, limits=limits, concurrency=concurrency)
             )
         try:
             with closing(answered):

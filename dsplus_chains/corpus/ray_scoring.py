@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ AHEAD = 2
 """As many batches a worker has, so that one is scored and one is ready."""
 TRIES = 4
 """As many workers may end at the same batch."""
+PATIENCE = 300
+"""Seconds that all workers have to begin."""
 
 
 class WorkerError(DSPlusError):
@@ -38,6 +41,9 @@ class ScoringWorker:
     def __init__(self, bundle: Path, **settings: Any) -> None:
         self._bundle = bundle
         self._settings = settings
+
+    def ready(self) -> None:
+        """Answers once the process is there."""
 
     def score(self, texts: list[str]) -> list[Any]:
         """The record of each text, or an exception."""
@@ -129,12 +135,29 @@ def _pool(ray: Any, workers: int, bundle: Path, settings: dict[str, Any]) -> lis
         raise WorkerError(msg)
     made = ray.remote(ScoringWorker).options(
         num_cpus=1,
-        num_gpus=min(1.0, has.get("GPU", 0) / workers),
+        num_gpus=gpu_share(int(has.get("GPU", 0)), workers),
         max_restarts=-1,
         max_task_retries=TRIES - 1,
         scheduling_strategy="SPREAD",
     )
-    return [made.remote(bundle, **settings) for _ in range(workers)]
+    pool = [made.remote(bundle, **settings) for _ in range(workers)]
+    _, missing = ray.wait([worker.ready.remote() for worker in pool], num_returns=workers, timeout=PATIENCE)
+    if missing:
+        msg = (
+            f"Got {workers} workers, but {len(missing)} of them did not begin in {PATIENCE} seconds; take fewer workers"
+        )
+        raise WorkerError(msg)
+    return pool
+
+
+def gpu_share(gpus: int, workers: int) -> float:
+    """The part of a GPU that each worker gets, so that all of them fit on whole GPUs.
+
+    Example:
+        >>> gpu_share(0, 4), gpu_share(4, 2), gpu_share(2, 3)
+        (0.0, 1.0, 0.5)
+    """
+    return 0.0 if not gpus else 1.0 / ceil(workers / gpus)
 
 
 @contextmanager

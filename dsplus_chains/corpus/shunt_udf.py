@@ -19,7 +19,7 @@ from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.schema import InvalidInputError, is_missing, shown
 from dsplus_chains.scoring.base_scorer import BaseScorer
-from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
+from dsplus_chains.storage.answer_cache import SQLiteAnswerCache, remembering
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.tables.table import Column, columns_of
 
@@ -67,8 +67,8 @@ class ShuntUDF:
 
     Raises:
         BundleError: The bundle is damaged, or not tuned.
-        InvalidInputError: `concurrency` is below 1. Or a batch lacks the column, has one of the new columns already, or
-            is of another kind.
+        InvalidInputError: `concurrency` is below 1, or answers are to be kept of what is no chat model itself. Or a
+            batch lacks the column, has one of the new columns already, or is of another kind.
         LargeModelError: The large model's key is refused, or there is no such model.
 
     Example:
@@ -139,7 +139,7 @@ class ShuntUDF:
         loaded = Bundle.load(self.bundle, expected_sha256=self.expected_sha256, allow_download=self.allow_download)
         large: Any = self.large if isinstance(self.large, Runnable) else self.large()
         if self.answers is not None:
-            large = large.model_copy(update={"cache": SQLiteAnswerCache(self.answers)})
+            large = remembering(large, SQLiteAnswerCache(self.answers))
         limits = Limits(timeout=self.timeout)
         chain = loaded.chain(large)
         arm = SharedArm(large_of(chain), limits=limits, concurrency=self.concurrency)

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
-from dsplus_chains.encoding.token_batches import reads_tokens, vectors_of
+from dsplus_chains.encoding.token_batches import MOST_TOKENS, reads_tokens, vectors_of
 from dsplus_chains.encoding.windows import cut, pool
 from dsplus_chains.schema import brief_repr
 
@@ -119,6 +119,8 @@ class SentenceEncoder(Locked):
         size = self.batch_size or (ON_CPU if self.model.device.type == "cpu" else ON_GPU)
         if pieces and reads_tokens(self.model):
             return vectors_of(self.model, pieces, size)
+        if self.batch_size is None and not isinf(longest := self.model.max_seq_length or 512):
+            size = min(size, max(MOST_TOKENS // longest, 1))
         vectors: NDArray[np.float32] = self.model.encode(
             list(pieces), batch_size=size, show_progress_bar=False, convert_to_numpy=True
         )

@@ -6,7 +6,7 @@ that takes longer than the model itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 
+MOST_TOKENS = 2**17
+"""Most tokens of a batch, padding included. Without a bound, 512 texts of 8,192 tokens would fill the largest GPU."""
 _KINDS = ("input_ids", "token_type_ids")
 """What a tokenizer says of each token."""
 
@@ -49,7 +51,7 @@ def vectors_of(model: SentenceTransformer, texts: Sequence[str], batch_size: int
     Args:
         model: A model that `reads_tokens`.
         texts: At least one text. Each fits the model's window, or is cut there.
-        batch_size: Number of texts that go through the model at a time.
+        batch_size: Number of texts that go through the model at a time. Of long texts it is fewer; see `MOST_TOKENS`.
 
     Returns:
         An array of shape [n texts, dimensions].
@@ -60,8 +62,7 @@ def vectors_of(model: SentenceTransformer, texts: Sequence[str], batch_size: int
     fetched: list[torch.Tensor] = []
     under_way: list[torch.Tensor] = []
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for rows in _batches(order, coded["input_ids"], batch_size):
             under_way.append(model(_padded(model.tokenizer, coded, rows, model.device))["sentence_embedding"])
             fetched += [vectors.cpu() for vectors in under_way[:-1]]
             del under_way[:-1]
@@ -70,6 +71,16 @@ def vectors_of(model: SentenceTransformer, texts: Sequence[str], batch_size: int
     found = np.empty_like(table)
     found[order] = table
     return found
+
+
+def _batches(order: NDArray[np.int64], coded: Sequence[Sequence[int]], most: int) -> Iterator[NDArray[np.int64]]:
+    """The row numbers in batches, the longest rows first."""
+    start = 0
+    while start < len(order):
+        width = max(len(coded[order[start]]), 1)
+        end = start + min(most, max(MOST_TOKENS // width, 1))
+        yield order[start:end]
+        start = end
 
 
 def _padded(tokenizer: Any, coded: Any, rows: NDArray[np.int64], device: torch.device) -> dict[str, torch.Tensor]:
@@ -85,4 +96,4 @@ def _padded(tokenizer: Any, coded: Any, rows: NDArray[np.int64], device: torch.d
         table = np.full(within.shape, fills[name], dtype=np.int64)
         table[within] = np.concatenate([coded[name][row] for row in rows])
         features[name] = table
-    return {name: torch.from_numpy(table).to(device, non_blocking=True) for name, table in features.items()}
+    return {name: torch.from_numpy(table).to(device) for name, table in features.items()}

@@ -33,11 +33,11 @@ class GroupAsker(BatchRunnable[Any, Any]):
     its rows is asked alone. So are rows with an image, and rows without a partner. The tokens of a group are shared out
     among its rows.
 
-    A small language model may not be up to it. Qwen2.5-Coder-1.5B was right on 77.0 % of 200 Amazon reviews in groups of
-    ten, and on 93.0 % alone. About half of the rows had to be asked alone after all, so that it took more tokens
-    (`tests/bench/grouping.py`). Measure your model on your rows. A text cannot answer for another row. But instructions
-    in a text stand in one prompt with other rows. A model that follows them may be swayed there. So nothing groups rows
-    by itself.
+    A small language model may not be up to it. Qwen2.5-Coder-1.5B was right on 77.0 % of 200 Amazon reviews in groups
+    of ten, and on 93.0 % alone. About half of the rows had to be asked alone after all, so that it took more tokens
+    (`tests/bench/grouping.py`). Measure your model on your rows. A text cannot answer for another row. But
+    instructions in a text stand in one prompt with other rows. A model that follows them may be swayed there. So
+    nothing groups rows by itself.
 
     Rows that are asked one by one are in no group. That is so with `timeout`, `deadline`, `breaker` and `budget` of a
     branch, and so in `dsplus run`.

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.caches import BaseCache
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, messages_from_dict, messages_to_dict
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic_core import to_jsonable_python
 from typing_extensions import override
 
-from dsplus_chains.schema import InvalidInputError, describe_error, hash_of_text
+from dsplus_chains.schema import InvalidInputError, describe_error, hash_of_text, what_came
 from dsplus_chains.storage.sqlite_file import SQLiteFile
 
 LARGEST = 64 << 20
@@ -27,6 +28,25 @@ _SETUP = (
 _USELESS = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
 
 _logger = logging.getLogger("dsplus_chains")
+
+
+def remembering(model: Any, cache: BaseCache) -> BaseChatModel:
+    """A copy of a chat model that keeps its answers in a cache.
+
+    Args:
+        model: The chat model itself. A wrapper of LangChain around one would not hand the cache on.
+        cache: The cache.
+
+    Raises:
+        InvalidInputError: It is no chat model.
+    """
+    if not isinstance(model, BaseChatModel):
+        msg = (
+            f"Got {what_came(model)} as the large model, but expected a chat model itself, whose answers can be kept. "
+            "In place of with_retry() give it max_retries=, and in place of bind(stop=...) its own setting"
+        )
+        raise InvalidInputError(msg)
+    return model.model_copy(update={"cache": cache})
 
 
 class SQLiteAnswerCache(BaseCache):

@@ -18,7 +18,7 @@ from fakes import CountingChat, TinyEncoder
 from langchain_openai import ChatOpenAI
 from openai_server import openai_server
 
-from dsplus_chains.corpus import ShuntUDF
+from dsplus_chains.corpus import ShuntUDF, label_table
 from dsplus_chains.schema import BundleError, InvalidInputError, LargeModelError
 from dsplus_chains.storage import Bundle
 from dsplus_chains.tuning import tune_threshold
@@ -153,6 +153,17 @@ def test_what_was_answered_before_a_crash_is_not_paid_for_again(made, tmp_path):
         assert len(server.bodies) == 5
         assert pickle.loads(pickle.dumps(udf))(batch) == first
         assert len(server.bodies) == 5
+
+
+@pytest.mark.parametrize("wrapped", [lambda model: model.with_retry(), lambda model: model.bind(stop=["x"])])
+def test_answers_of_a_wrapped_model_cannot_be_kept_and_that_is_told(made, tmp_path, wrapped):
+    large = wrapped(CountingChat(function=say))
+    with pytest.raises(InvalidInputError, match="expected a chat model itself"):
+        ShuntUDF(made(), large, answers=tmp_path / "answers.sqlite")({"text": ["hm"]})
+    (tmp_path / "in.csv").write_text("text\nhm\n")
+    with pytest.raises(InvalidInputError, match="expected a chat model itself"):
+        label_table(made(), tmp_path / "in.csv", text="text", out=tmp_path / "out.csv", large_model=large)
+    assert ShuntUDF(made(), large)({"text": ["hm"]})["source"].tolist() == ["large"]
 
 
 def test_only_the_settings_are_pickled_also_after_use(made):

