@@ -1,7 +1,8 @@
 """Code that tries to pass a test without solving it, or to reach the host.
 
 Each defines, or pretends to define, `f`, which should double a number. `{canary}` is a file of the host, `{port}` a port
-on which the host listens, and `{folder}` a folder of the host. `{clone}` and `{add_key}` are numbers of system calls.
+on which the host listens, and `{folder}` a folder of the host. `{pid}` is the process that asks for the job. `{clone}`,
+`{add_key}` and `{ioprio_set}` are numbers of system calls.
 Every attack returns what it got hold of, if anything. One on the kernel says "reached" if it was let in.
 """
 
@@ -130,6 +131,49 @@ ESCAPES = {
     ),
     "makes a ring of requests": (
         "import ctypes\ndef f(x):\n    if ctypes.CDLL(None).syscall(425, 1, (ctypes.c_uint32 * 30)()) >= 0: return 'reached'"
+    ),
+    "takes the caller's time": "import resource\ndef f(x):\n    resource.prlimit({pid}, resource.RLIMIT_CPU, resource.prlimit({pid}, resource.RLIMIT_CPU))\n    return 'reached'",
+    "takes the caller's files": "import resource\ndef f(x):\n    resource.prlimit({pid}, resource.RLIMIT_NOFILE)\n    return 'reached'",
+    "takes its parent's time": (
+        "import os, resource\ndef f(x):\n    resource.prlimit(os.getppid() or 1, resource.RLIMIT_CPU, (1, 1))\n    return 'reached'"
+    ),
+    "slows the caller down": "import os\ndef f(x):\n    os.setpriority(os.PRIO_PROCESS, {pid}, os.getpriority(os.PRIO_PROCESS, {pid}))\n    return 'reached'",
+    "slows the user down": "import os\ndef f(x):\n    os.setpriority(os.PRIO_USER, os.getuid(), os.getpriority(os.PRIO_USER, os.getuid()))\n    return 'reached'",
+    "ties the caller to a processor": "import os\ndef f(x):\n    os.sched_setaffinity({pid}, os.sched_getaffinity({pid}))\n    return 'reached'",
+    "makes the caller wait for all others": "import os\ndef f(x):\n    os.sched_setscheduler({pid}, os.SCHED_OTHER, os.sched_param(0))\n    return 'reached'",
+    "makes the caller wait for its files": "import ctypes\ndef f(x):\n    if ctypes.CDLL(None).syscall({ioprio_set}, 1, {pid}, 0) == 0: return 'reached'",
+    "lets all read a file": "import os\ndef f(x):\n    os.chmod({canary!r}, 0o777)\n    return 'reached'",
+    "gives a file away": "import os\ndef f(x):\n    os.chown({canary!r}, os.getuid(), os.getgid())\n    return 'reached'",
+    "gives a link away": "import os\ndef f(x):\n    os.lchown({canary!r}, os.getuid(), os.getgid())\n    return 'reached'",
+    "makes a file old": "import os\ndef f(x):\n    os.utime({canary!r}, (1, 1))\n    return 'reached'",
+    "marks a file": "import os\ndef f(x):\n    os.setxattr({canary!r}, 'user.dsplus', b'x')\n    return 'reached'",
+    "reads the mark of a file": "import os\ndef f(x): return os.getxattr({canary!r}, 'user.dsplus_canary').decode()",
+    "marks a file no more": "import os\ndef f(x):\n    os.removexattr({canary!r}, 'user.dsplus_canary')\n    return 'reached'",
+    "changes the mode of a library": "import os\ndef f(x):\n    os.chmod(os.__file__, os.stat(os.__file__).st_mode & 0o7777)\n    return 'reached'",
+    "changes the time of a library": (
+        "import os\ndef f(x):\n    s = os.stat(os.__file__)\n    os.utime(os.__file__, ns=(s.st_atime_ns, s.st_mtime_ns))\n    return 'reached'"
+    ),
+    "changes the mode of an open library": (
+        "import os\ndef f(x):\n    with open(os.__file__) as b: os.fchmod(b.fileno(), os.stat(os.__file__).st_mode & 0o7777)\n    return 'reached'"
+    ),
+    "changes the owner of an open library": (
+        "import os\ndef f(x):\n    with open(os.__file__) as b: os.fchown(b.fileno(), os.stat(b.fileno()).st_uid, -1)\n    return 'reached'"
+    ),
+    "changes the time of an open library": (
+        "import os\ndef f(x):\n    with open(os.__file__) as b:\n        s = os.stat(b.fileno())\n"
+        "        os.utime(b.fileno(), ns=(s.st_atime_ns, s.st_mtime_ns))\n    return 'reached'"
+    ),
+    "changes the flags of an open library": (
+        "import fcntl, os\ndef f(x):\n    with open(os.__file__) as b:\n        flags = fcntl.ioctl(b, 0x80086601, b'        ')\n"
+        "        fcntl.ioctl(b, 0x40086602, flags)\n    return 'reached'"
+    ),
+    "watches a folder": (
+        "import ctypes\ndef f(x):\n    c = ctypes.CDLL(None)\n    if c.inotify_add_watch(c.inotify_init(), {folder!r}.encode(), 4095) >= 0: return 'reached'"
+    ),
+    "lists the network's cards": "import socket\ndef f(x):\n    if {{n for _, n in socket.if_nameindex()}} - {{'lo'}}: return 'reached'",
+    "asks the kernel for the network's cards": (
+        "import socket\ndef f(x):\n    s = socket.socket(16, 3, 0)\n    s.send(bytes.fromhex('14000000120001030100000000000000') + bytes(4))\n"
+        "    if b'eth0' in s.recv(65536): return 'reached'"
     ),
     "keeps a key in the kernel": (
         "import ctypes\ndef f(x):\n    if ctypes.CDLL(None).syscall({add_key}, b'user', b'k', b'v', 1, -1) > 0: return 'reached'"

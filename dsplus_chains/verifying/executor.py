@@ -53,7 +53,8 @@ class Executor(Protocol):
     """Runs jobs, each in a sandbox of its own.
 
     What leaves a sandbox are plain values: numbers, texts, bytes, booleans, None, and lists, tuples, sets and dicts of
-    these. A job must reach no file, network, process or environment of the host.
+    these. A job must reach no file, network, process or environment of the host. A file that Python needs may be read.
+    Which facts about other files and processes a job can still ask for is told by each executor.
     """
 
     def run(self, jobs: Sequence[Job]) -> list[tuple[Outcome, ...]]:

@@ -13,6 +13,7 @@ from typing_extensions import override
 from dsplus_chains.verifying.executor import ExecutorError
 from dsplus_chains.verifying.interpreter import interpreter, readable
 from dsplus_chains.verifying.process_executor import ProcessExecutor
+from dsplus_chains.verifying.syscall_filter import filter_here
 
 _PROCESSES = 16
 """How many processes a job may have at once."""
@@ -26,9 +27,11 @@ if has < needs:
 process = None
 signal.signal(signal.SIGTERM, lambda *_: process.kill() if process else sys.exit())
 process = sandlock.Sandbox(**json.loads(sys.argv[1])).popen(sys.argv[2:])
-waiting = threading.Thread(target=process.wait)
+ended = []
+waiting = threading.Thread(target=lambda: ended.append(process.wait()))
 waiting.start()
 waiting.join()
+sys.exit(ended[0].exit_code)
 """
 """What starts a sandbox in a process of its own. `wait` ends all processes of the sandbox when the first has ended. It
 hears no signal, and so it stands in a thread."""
@@ -38,9 +41,14 @@ class SandlockExecutor(ProcessExecutor):
     """Runs code in CPython in a sandbox of Landlock and seccomp. It needs the extra `sandlock`, and Linux from 6.12 on.
 
     Unlike bubblewrap it makes no namespaces, which many containers forbid. The sandbox can read the system's libraries
-    and Python's standard library. It can write nothing, has no network and no environment, and sees no other process.
-    The kernel refuses what sandlock denies by default. A job may have 16 processes, which all end with it. Each job
-    starts a second Python, so it takes longer than in bubblewrap.
+    and Python's standard library. It can write no file, and change no file's mode, owner, times or attributes. It has
+    no network and no environment, and steers no other process. A job may have 16 processes, which all end with it.
+    Each job starts a second Python, so it takes longer than in bubblewrap.
+
+    The kernel refuses what sandlock denies by default, and what `syscall_filter` does for a process that shares the
+    host's namespaces. A job can still ask whether any path exists, its size, owner, mode and times, and where it links
+    to. It can also ask whether a process exists, and how it is scheduled. Use `BubblewrapExecutor` or `MontyExecutor`
+    where that is a secret.
 
     Args:
         seconds: Time of the processor that one job may take.
@@ -49,7 +57,8 @@ class SandlockExecutor(ProcessExecutor):
         workers: Number of jobs that run at once.
 
     Raises:
-        ExecutorError: There is no sandlock here, or the kernel does not have what it needs. Nothing is run then.
+        ExecutorError: There is no sandlock here, or the kernel does not have what it needs. Or the machine is neither
+            x86-64 nor arm64. Nothing is run then.
     """
 
     _grace: ClassVar[float] = 5.0
@@ -69,4 +78,4 @@ class SandlockExecutor(ProcessExecutor):
             "max_processes": _PROCESSES,
         }
         launch = [sys.executable, "-I", "-c", _LAUNCH, json.dumps(settings)]
-        return nullcontext(([*launch, str(interpreter()), *python[1:]], ()))
+        return nullcontext(([*launch, str(interpreter()), *python[1:], filter_here(shared=True).hex()], ()))

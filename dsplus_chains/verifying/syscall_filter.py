@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import errno
+import platform
 import struct
+
+from dsplus_chains.verifying.executor import ExecutorError
+
+_Step = tuple[int, int, int, int]
+"""A step of a filter: its code, how many steps to skip if it holds and if not, and its value."""
 
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """The kernel's number of each machine, and the column of it in the table."""
@@ -16,6 +22,14 @@ _DENIED = {
     "process_madvise": (440, 440),
     "kcmp": (312, 272),
     "pidfd_getfd": (438, 438),
+    "setpriority": (141, 140),
+    "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
     # Namespaces, in which a user has more of the kernel before him.
     "unshare": (272, 97),
     "setns": (308, 268),
@@ -64,6 +78,50 @@ _DENIED = {
 }
 """System calls that no solution of a task needs. Each has its number on x86-64 and on arm64."""
 
+_DENIED_IF_SHARED: dict[str, tuple[int, int | None]] = {
+    # What a file is, beside its content. Landlock does not watch over these.
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "getxattr": (191, 8),
+    "lgetxattr": (192, 9),
+    "fgetxattr": (193, 10),
+    "getxattrat": (464, 464),
+    "listxattr": (194, 11),
+    "llistxattr": (195, 12),
+    "flistxattr": (196, 13),
+    "listxattrat": (465, 465),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    # What others do with files.
+    "inotify_add_watch": (254, 27),
+    "fanotify_init": (300, 262),
+    # Ways to the network and to other processes.
+    "socket": (41, 198),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+}
+"""System calls that reach the host from a process which shares its namespaces. Those with None are not on arm64."""
+
+_PRLIMIT, _IOCTL = (302, 261), (16, 29)
+_OF_TERMINALS = (0x5400, 0x5500)
+"""From where to where `ioctl` has the commands of terminals. Python opens each file with one of them."""
 _CLONE, _CLONE3 = (56, 220), 435
 _NEW_NAMESPACES = 0x7E020000
 """Flags of `clone` that make a namespace."""
@@ -71,24 +129,29 @@ _NUMBERS_OF_X32 = 0x40000000
 """From here on, x86-64 has its calls once more."""
 
 _LOAD, _SAME, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _MACHINE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _MACHINE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 """Where these stand in what the kernel tells of a call."""
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
 
-def syscall_filter(machine: str) -> bytes | None:
+def syscall_filter(machine: str, *, shared: bool = False) -> bytes | None:
     """The filter, as a program in the kernel's own form (`sock_filter` of `linux/filter.h`).
 
     A call that is denied fails with EPERM. `clone3` is said to be missing, since a filter cannot see its flags. The C
-    library then takes `clone`. A call in another machine's form ends the process.
+    library then takes `clone`. A process has `prlimit64` for its own limits only. A call in another machine's form ends
+    the process.
 
     Args:
         machine: Name of the machine, as `platform.machine()` tells it.
+        shared: Whether the process shares the host's namespaces. It is then also denied to open a socket or a queue, to
+            watch files, and to change their modes, owners and times. It can neither read nor change their attributes.
+            Of `ioctl` it has what is for terminals.
 
     Returns:
         The program. None if the machine's system calls are not known here.
 
     Source: the kernel's documentation of seccomp filters. Which calls are denied follows the default profile of Docker.
+        Those that steer other processes, and those under `shared`, come on top.
 
     Example:
         >>> len(syscall_filter("x86_64")) % 8, syscall_filter("abacus")
@@ -100,14 +163,41 @@ def syscall_filter(machine: str) -> bytes | None:
     refuse = _ERROR | errno.EPERM
     steps = [(_LOAD, 0, 0, _MACHINE), (_SAME, 1, 0, number), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
     steps += _answered(_AT_LEAST, _NUMBERS_OF_X32, _KILL)
-    for numbers in _DENIED.values():
-        steps += _answered(_SAME, numbers[column], refuse)
+    for numbers in [*_DENIED.values(), *(_DENIED_IF_SHARED.values() if shared else ())]:
+        denied = numbers[column]
+        if denied is not None:
+            steps += _answered(_SAME, denied, refuse)
     steps += _answered(_SAME, _CLONE3, _ERROR | errno.ENOSYS)
-    steps += [(_SAME, 1, 0, _CLONE[column]), (_RETURN, 0, 0, _ALLOW), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
-    steps += [*_answered(_ANY_BIT, _NEW_NAMESPACES, refuse), (_RETURN, 0, 0, _ALLOW)]
+    steps += _judged(_CLONE[column], _FIRST_ARGUMENT, _answered(_ANY_BIT, _NEW_NAMESPACES, refuse), _ALLOW)
+    steps += _judged(_PRLIMIT[column], _FIRST_ARGUMENT, _answered(_AT_LEAST, 1, refuse), _ALLOW)
+    if shared:
+        first, beyond = _OF_TERMINALS
+        of_terminals = [*_answered(_AT_LEAST, beyond, refuse), *_answered(_AT_LEAST, first, _ALLOW)]
+        steps += _judged(_IOCTL[column], _SECOND_ARGUMENT, of_terminals, refuse)
+    steps.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def _answered(test: int, value: int, answer: int) -> list[tuple[int, int, int, int]]:
+def filter_here(*, shared: bool = False) -> bytes:
+    """The filter for this machine; see `syscall_filter`.
+
+    Raises:
+        ExecutorError: The machine's system calls are not known here.
+    """
+    machine = platform.machine()
+    denied = syscall_filter(machine, shared=shared)
+    if denied is None:
+        msg = f"Got a machine of the kind {machine!r}, whose system calls are not known; use MontyExecutor"
+        raise ExecutorError(msg)
+    return denied
+
+
+def _answered(test: int, value: int, answer: int) -> list[_Step]:
     """Two steps: if the test holds, the answer is given. Else the next steps follow."""
     return [(test, 0, 1, value), (_RETURN, 0, 0, answer)]
+
+
+def _judged(number: int, argument: int, tests: list[_Step], otherwise: int) -> list[_Step]:
+    """Steps that judge one call by an argument: by tests, and if none holds, by the last answer."""
+    judged = [(_LOAD, 0, 0, argument), *tests, (_RETURN, 0, 0, otherwise)]
+    return [(_SAME, 0, len(judged), number), *judged]

@@ -82,16 +82,27 @@ def test_no_attack_reaches_the_host(sandbox, tmp_path, monkeypatch):
     canary = tmp_path / "canary"
     canary.write_text("open sesame")
     monkeypatch.setenv("DSPLUS_CANARY", "sesame")
+    with contextlib.suppress(OSError, AttributeError):  # not every file system has attributes
+        os.setxattr(canary, "user.dsplus_canary", b"open sesame")
+    before = canary.stat()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
-        calls = {"clone": 220, "add_key": 217} if platform.machine() == "aarch64" else {"clone": 56, "add_key": 248}
-        told = {"canary": str(canary), "folder": str(tmp_path), "port": server.getsockname()[1], **calls}
+        numbers = {"clone": (56, 220), "add_key": (248, 217), "ioprio_set": (251, 30)}
+        calls = {name: number[platform.machine() == "aarch64"] for name, number in numbers.items()}
+        port, pid = server.getsockname()[1], os.getpid()
+        told = {"canary": str(canary), "folder": str(tmp_path), "port": port, "pid": pid, **calls}
         jobs = [Job(setup=(code.format(**told),), steps=("str(f(2))",)) for code in ESCAPES.values()]
         found = sandbox.run(jobs)
         time.sleep(1.2)  # what lives on would write by now
         with pytest.raises(BlockingIOError):
             server.accept()
+    after = canary.stat()
     assert canary.read_text() == "open sesame"
+    assert (after.st_mode, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_mode,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["canary"]
     for name, (outcome,) in zip(ESCAPES, found, strict=True):
         said = f"{outcome.value} {outcome.detail}"
@@ -220,6 +231,34 @@ def test_without_sandlock_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sandlock", None)
     with pytest.raises(ExecutorError, match=r"pip install 'dsplus-chains\[sandlock\]'"):
         SandlockExecutor().run([Job(steps=("1",))])
+
+
+def test_no_socket_opens_in_sandlock():
+    families = [socket.AF_INET, socket.AF_UNIX, socket.AF_NETLINK]
+    jobs = [Job(setup=("import socket",), steps=(f"str(socket.socket({int(family)}))",)) for family in families]
+    assert [outcome.detail[:15] for (outcome,) in sandlock().run(jobs)] == ["PermissionError"] * 3
+
+
+def test_a_filter_that_the_kernel_does_not_take_is_said(monkeypatch):
+    executor = sandlock()
+    monkeypatch.setattr("dsplus_chains.verifying.sandlock_executor.filter_here", lambda shared: b"\xff" * 8)
+    with pytest.raises(ExecutorError, match="filter of system calls: Invalid argument"):
+        executor.run([Job(steps=("1",))])
+
+
+@pytest.mark.parametrize("trick", ["", "import os, sys\nos.chmod('/', 0)", "import socket\nsocket.socket()"])
+def test_a_job_that_ends_like_a_failed_start_is_none(sandbox, trick):
+    first, second = sandbox.run([Job(setup=(f"{trick}\nimport os\nos._exit(1)",), steps=("1",)), Job(steps=("2",))])
+    assert first[0].status != "value"
+    assert second[0].value == 2
+
+
+def test_a_machine_whose_calls_are_not_known_has_no_sandbox_of_cpython(monkeypatch):
+    pytest.importorskip("sandlock")
+    monkeypatch.setattr(platform, "machine", lambda: "abacus")
+    for executor in (BubblewrapExecutor(bwrap=sys.executable), SandlockExecutor()):
+        with pytest.raises(ExecutorError, match="kind 'abacus'"):
+            executor.run([Job(steps=("1",))])
 
 
 @pytest.mark.parametrize("on_error", ["raise", "defer"])

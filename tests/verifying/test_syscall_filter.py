@@ -10,16 +10,16 @@ import sys
 
 import pytest
 
-from dsplus_chains.verifying.syscall_filter import _DENIED, syscall_filter
+from dsplus_chains.verifying.syscall_filter import _DENIED, _DENIED_IF_SHARED, syscall_filter
 
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
 
 
-def answered(machine, number, first=0, kind=None):
+def answered(machine, number, first=0, kind=None, second=0, shared=False):
     """What the kernel would do at a call, by the documented meaning of the filter's steps."""
-    told = struct.pack("=IIQ6Q", number, MACHINES[machine] if kind is None else kind, 0, first, 0, 0, 0, 0, 0)
-    steps, at, held = list(struct.iter_unpack("=HBBI", syscall_filter(machine))), 0, 0
+    told = struct.pack("=IIQ6Q", number, MACHINES[machine] if kind is None else kind, 0, first, second, 0, 0, 0, 0)
+    steps, at, held = list(struct.iter_unpack("=HBBI", syscall_filter(machine, shared=shared))), 0, 0
     while True:
         code, if_so, if_not, value = steps[at]
         at += 1
@@ -45,6 +45,33 @@ def test_each_call_is_answered(machine, column, clone):
     for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
         assert answered(machine, clone, flag | 17) == EPERM
         assert answered(machine, clone, (1 << 32) | flag) == EPERM
+
+
+@pytest.mark.parametrize(("machine", "column", "clone"), [("x86_64", 0, 56), ("aarch64", 1, 220)])
+def test_each_call_is_answered_where_namespaces_are_shared(machine, column, clone):
+    more = {numbers[column] for numbers in _DENIED_IF_SHARED.values()} - {None}
+    assert len(more) == sum(numbers[column] is not None for numbers in _DENIED_IF_SHARED.values())
+    for number in range(500):
+        if number != (16, 29)[column]:
+            expected = EPERM if number in more else answered(machine, number)
+            assert answered(machine, number, shared=True) == expected, number
+    assert answered(machine, clone, 0x10000011, shared=True) == EPERM
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("machine", "prlimit"), [("x86_64", 302), ("aarch64", 261)])
+def test_a_process_has_its_own_limits_only(machine, prlimit, shared):
+    for pid, answer in [(0, ALLOW), (1 << 32, ALLOW), (1, EPERM), (2**22, EPERM), (2**32 - 1, EPERM)]:
+        assert answered(machine, prlimit, pid, shared=shared) == answer  # the kernel takes the lower half
+
+
+@pytest.mark.parametrize(("machine", "ioctl"), [("x86_64", 16), ("aarch64", 29)])
+def test_files_are_asked_for_what_is_of_terminals(machine, ioctl):
+    for command in (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451):
+        assert answered(machine, ioctl, second=command, shared=True) == ALLOW
+    for command in (0, 1, 0x53FF, 0x5500, 0x8914, 0x40086602, 0x401C5820, 0x80086601):
+        assert answered(machine, ioctl, second=command, shared=True) == EPERM
+        assert answered(machine, ioctl, second=command) == ALLOW
 
 
 def test_calls_in_the_form_of_another_machine_end_the_process():
@@ -81,10 +108,13 @@ print(subprocess.run([sys.executable, "-c", "print('a process')"], capture_outpu
 @pytest.mark.skipif(
     syscall_filter(platform.machine()) is None or sys.platform != "linux", reason="no known system calls"
 )
-def test_the_kernel_takes_it_and_python_lives_under_it():
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_kernel_takes_it_and_python_lives_under_it(shared):
     machine = platform.machine()
-    numbers = [numbers[list(MACHINES).index(machine)] for numbers in _DENIED.values()]
-    command = [sys.executable, "-c", SHUT, syscall_filter(machine).hex(), *map(str, numbers)]
+    denied = {**_DENIED, **(_DENIED_IF_SHARED if shared else {})}
+    numbers = [numbers[list(MACHINES).index(machine)] for numbers in denied.values()]
+    numbers = [number for number in numbers if number is not None]
+    command = [sys.executable, "-c", SHUT, syscall_filter(machine, shared=shared).hex(), *map(str, numbers)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     if lines[0].startswith("no filters"):
         pytest.skip(f"this kernel knows {lines[0]}")
