@@ -63,8 +63,9 @@ def learn(
         rationale_weight: Weight of a second loss of the network. It is to predict, from its hidden layer, the vector of
             the large model's reason (``LabelTask(rationale=True)``). A row without a reason, or with one for an answer
             that is known to be wrong, has no such loss. Nothing of this is left once the network is fitted. 0 is
-            exactly the fit without reasons. With "2cd" it is about the labelled rows alone. No gain has been measured
-            so far; see `tests/bench/README.md`.
+            exactly the fit without reasons. With "2cd" it is about the labelled rows alone. A small model of images
+            has no vectors of reasons, so it takes 0 alone. No gain has been measured so far; see
+            `tests/bench/README.md`.
         seed: Seed of all random draws.
 
     Returns:
@@ -84,6 +85,12 @@ def learn(
     if not 0 <= rationale_weight < inf:
         msg = f"Got rationale_weight={rationale_weight!r} but expected a number from 0 on, such as 1"
         raise InvalidInputError(msg)
+    if rationale_weight and bundle.scorer.modality == "image":
+        msg = (
+            f"Got rationale_weight={rationale_weight} and a small model of images, whose encoder reads no reasons; "
+            "leave it at 0"
+        )
+        raise InvalidInputError(msg)
     if _model_of(bundle.scorer) == "linear" and (method == "2cd" or rationale_weight):
         msg = (
             f"Got method={method!r}, rationale_weight={rationale_weight} and a small model without a network, which "
@@ -97,7 +104,7 @@ def learn(
     decisions = decisions_in(experience)
     if bundle.scorer.modality == "image":
         texts = read_inputs(texts, modality="image")
-        decisions = with_images(decisions, images or (), labelled=texts)
+        decisions = with_images(decisions, () if images is None else images, labelled=texts)
     elif images is not None:
         msg = "Got images= and a small model of texts, which learns from no image; leave it out"
         raise InvalidInputError(msg)

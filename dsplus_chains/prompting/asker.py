@@ -19,7 +19,6 @@ from typing_extensions import override
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
 from dsplus_chains.prompting.offer import LabelPrompt
 from dsplus_chains.prompting.parser import LabelParser, NoneOfTheseError
-from dsplus_chains.prompting.rationale import reason_in
 from dsplus_chains.prompting.structured import rows_held_to
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, spoken
@@ -125,7 +124,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
             configs = traced_each(*own, f"read:{turn}")
             read = yield Ask(self.parser, list(heard.values()), configs, managers=run_manager)
             if self.parser.rationale:
-                _tell_reasons(heard, read.outputs, run_manager)
+                _tell_reasons(self.parser, heard, read.outputs, run_manager)
             prompts = self._open(results, prompts, heard, read.outputs)
         return results
 
@@ -203,10 +202,10 @@ def _heard(results: list[Any], prompts: Mapping[int, Any], answers: list[Any]) -
     return heard
 
 
-def _tell_reasons(heard: Mapping[int, Any], labels: list[Any], managers: list[Manager]) -> None:
+def _tell_reasons(parser: LabelParser, heard: Mapping[int, Any], labels: list[Any], managers: list[Manager]) -> None:
     """Tell each row's collectors the reason that came with a label."""
     for (row, answer), label in zip(heard.items(), labels, strict=True):
-        reason = None if isinstance(label, Exception) else reason_in(answer)
+        reason = None if isinstance(label, Exception) else parser.reason_in(answer)
         if reason is not None:
             for handler in managers[row].get_child().handlers:
                 if isinstance(handler, UsageCollector):

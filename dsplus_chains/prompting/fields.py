@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dsplus_chains.prompting.answer_words import INPUTS, NOTES, rank
 from dsplus_chains.running.messages import unique_keys
+
+DEEPEST = 5
+"""Most objects, lists and texts around a label or a reason that are opened."""
 
 _READER = json.JSONDecoder(object_pairs_hook=unique_keys)
 _BESIDE = {"id", *NOTES, *INPUTS}
@@ -103,19 +106,33 @@ def without_objects(text: str, read: Callable[[Any], str]) -> str:
         'Sure! Answer: spam.'
     """
     done, start = [], 0
+    for place, end, found in objects_in(text):
+        done.append(f"{text[start:place]}Answer: {read(found)}.")
+        start = end
+    return "".join([*done, text[start:]])
+
+
+def objects_in(text: str) -> Iterator[tuple[int, int, Any]]:
+    """The JSON objects in a text, each with the places where it begins and ends.
+
+    Raises:
+        ValueError: An object names a key twice.
+
+    Example:
+        >>> list(objects_in('Sure! {"label": "spam"}'))
+        [(6, 23, {'label': 'spam'})]
+    """
+    end = 0
     for _ in range(_MOST):
-        place = text.find("{", start)
+        place = text.find("{", end)
         if place < 0:
             break
         try:
             found, end = _READER.raw_decode(text, place)
         except (json.JSONDecodeError, RecursionError):
-            done.append(text[start : place + 1])
-            start = place + 1
+            end = place + 1
             continue
-        done.append(f"{text[start:place]}Answer: {read(found)}.")
-        start = end
-    return "".join([*done, text[start:]])
+        yield place, end, found
 
 
 def without_markup(text: str) -> str:

@@ -12,11 +12,12 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, BeforeValidator, model_validator
 from typing_extensions import override
 
-from dsplus_chains.prompting.fields import as_text, candidates, whole_json, without_markup, without_objects
+from dsplus_chains.prompting.fields import DEEPEST, as_text, candidates, whole_json, without_markup, without_objects
 from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.matching import Forms
-from dsplus_chains.prompting.rationale import cut_reason
+from dsplus_chains.prompting.rationale import cut_reason, reason_in
 from dsplus_chains.prompting.reasons import contradict
+from dsplus_chains.prompting.statements import stated
 from dsplus_chains.prompting.verdict import stated_forms
 from dsplus_chains.running.batch_runnable import ComputingRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, check_ending
@@ -38,9 +39,6 @@ __all__ = ["CutOffError", "LabelParser", "NoneOfTheseError", "RefusalError"]
 
 LONGEST = 40_000
 """Most characters of an answer that is read. A model that needs more for a label has lost its way."""
-
-DEEPEST = 5
-"""Most objects, lists and texts around a label that are opened."""
 
 
 class NoneOfTheseError(OutputParserException):
@@ -118,12 +116,32 @@ class LabelParser(ComputingRunnable[Any, Any]):
     def parse(self, answer: Any) -> Any:
         """The one label that an answer gives. It does the same as `invoke`, without a run of its own."""
         try:
-            return self._parse(answer, 0)
+            label = self._parse(answer, 0)
+            if self.rationale:
+                self._check_reason(answer, label)
         except OutputParserException:
             raise
         except Exception as error:  # one strange answer must not fail the others of its batch
             msg = f"Got {what_came(answer)}, which could not be read: {describe_error(error)}; expected a label"
             raise OutputParserException(msg) from error
+        return label
+
+    def reason_in(self, answer: Any) -> str | None:
+        """The reason that an answer gives beside its label. None if it gives none."""
+        return reason_in(answer, self._states)
+
+    def _states(self, line: str) -> bool:
+        told = stated(" ".join(line.split()), self._forms) if len(line) <= self._forms.limit else None
+        return told is not None and told.form is not None
+
+    def _check_reason(self, answer: Any, label: Any) -> None:
+        """Refuse an answer whose reason calls something another label, or denies its own."""
+        reason = self.reason_in(answer)
+        if reason is None or not contradict([reason], self._forms.find(str(label)) or "", self._forms):
+            return
+        said = answer_in(answer) if isinstance(answer, BaseMessage) else answer
+        msg = f"Got {shown(said)}, whose reason speaks against its answer {label!r}; expected one of {self._shown}"
+        raise OutputParserException(msg, llm_output=said if isinstance(said, str) else shown(said, LONGEST))
 
     def _parse(self, answer: Any, depth: int) -> Any:
         value = as_label(answer.value if isinstance(answer, Enum) else answer)
@@ -178,18 +196,19 @@ class LabelParser(ComputingRunnable[Any, Any]):
         form = self._forms.find(said)
         if form is not None:
             return self._only({form}, text)
-        rest, reason = cut_reason(said) if self.rationale else (said, None)
-        label = self._parse_stated(rest, text, depth)
-        if reason is not None and contradict([reason], self._forms.find(str(label)) or "", self._forms):
-            msg = f"Got {shown(text)}, whose reason speaks against its answer {label!r}; expected one of {self._shown}"
-            raise OutputParserException(msg, llm_output=text)
-        return label
+        try:
+            return self._parse_stated(said, text, depth)
+        except OutputParserException:
+            rest, _ = cut_reason(said, self._states) if self.rationale else (said, None)
+            if rest == said:
+                raise
+        return self._parse_stated(rest, text, depth)
 
     def _parse_stated(self, said: str, text: str, depth: int) -> Any:
         """The label that an answer states.
 
         Args:
-            said: The answer without thoughts, and without the reason that was asked for.
+            said: The answer without thoughts, perhaps also without the reason that was asked for.
             text: The whole answer.
             depth: How many objects, lists and texts around it have been opened.
         """

@@ -16,6 +16,7 @@ _CALLED = (
     r"(?: (?:\w{{1,20}}ly|very|an?|the|more|rather|really|also|be)){{0,4}} {0}(?!\w)"
     r"(?: ?$| ?[.,;:!?)\"]| (?:and|but|or|in|at|on|here|instead)\b)"
     r"|(?<!\w){0} (?:fits|would|is|may|might|could|suits|applies)\b"
+    r"|\b(?:no|nope|wait|actually|sorry|rather)[,:.;!-]{{1,3}} {0}(?!\w)"
 )
 """Where a sentence says that something is a label."""
 _DENIED = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from digits import PixelEncoder, digits
 from fakes import TinyEncoder
@@ -49,6 +51,19 @@ def test_images_that_are_not_given_teach_nothing(taught):
     few = [image for image, _ in taught.stream[:20]]
     learned = learn(taught.bundle, taught.store, gold=tuple(zip(*taught.gold, strict=True)), images=few)
     assert learned.metadata["learned"]["stream"] == 20
+
+
+@pytest.mark.parametrize("column", [np.asarray, lambda images: pd.Series(list(images))])
+def test_images_may_come_in_any_column(taught, column):
+    given = column(taught.pixels)
+    learned = learn(taught.bundle, taught.store, gold=tuple(zip(*taught.gold, strict=True)), images=given)
+    assert learned.metadata["learned"]["stream"] == len(taught.stream)
+
+
+def test_an_encoder_of_images_reads_no_reasons(taught):
+    gold = tuple(zip(*taught.gold, strict=True))
+    with pytest.raises(InvalidInputError, match=r"rationale_weight=0\.5 and a small model of images.*leave it at 0"):
+        learn(taught.bundle, taught.store, gold=gold, images=list(taught.pixels), rationale_weight=0.5)
 
 
 def test_without_the_images_it_is_said_what_to_give(taught):

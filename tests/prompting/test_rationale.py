@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 from fakes import predict
 from langchain_core.exceptions import OutputParserException
@@ -10,6 +12,7 @@ from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
 from dsplus_chains import HintPromptBuilder, InvalidInputError, LabelParser, data_shunt
+from dsplus_chains.prompting.parser import NoneOfTheseError
 from dsplus_chains.prompting.rationale import LONGEST, cut_reason, reason_in
 from dsplus_chains.task import LabelTask
 
@@ -88,6 +91,117 @@ def test_a_reason_never_makes_an_answer_of_what_is_none(said):
 @pytest.mark.parametrize("answer", ["negative", '{"label": "negative"}', "Label: negative\nReason: it broke"])
 def test_a_parser_of_reasons_reads_what_any_parser_reads(answer):
     assert LabelParser(labels=LABELS, rationale=True).parse(answer) == LabelParser(labels=LABELS).parse(answer)
+
+
+NAMED = [*LABELS, "other", "reason: billing", "Return reason: damaged"]
+"""Labels, of which some name a reason themselves."""
+BROKE = "I actually broke it"
+
+
+@pytest.mark.parametrize(
+    ("said", "label", "reason"),
+    [
+        # numbered, as the prompt counts its lines
+        (f"1. Label: negative\n2. Reason: {BROKE}", "negative", BROKE),
+        (f"1) other\n2) Reason: {BROKE}", "other", BROKE),
+        (f"(1) other\n(2) Reason: {BROKE}", "other", BROKE),
+        ("(1) other\n(2) Reason: It broke (again)", "other", "It broke (again)"),
+        (f"First: Label: other\nSecond: Reason: {BROKE}", "other", BROKE),
+        (f"Line 1: other\nLine 2: Reason: {BROKE}", "other", BROKE),
+        (f"1. **Label:** other\n2. **Reason:** {BROKE}", "other", BROKE),
+        (f"**1. Label:** other\n**2. Reason:** {BROKE}", "other", BROKE),
+        (f"- Label: other\n- Reason: {BROKE}", "other", BROKE),
+        (f"Label: other\n> Reason: {BROKE}", "other", BROKE),
+        # with the end of the prompt in front
+        (f"Label and reason:\nLabel: other\nReason: {BROKE}", "other", BROKE),
+        (f"**Label and reason:** other\nReason: {BROKE}", "other", BROKE),
+        # in the next line
+        (f"Label: other\n**Reason:**\n{BROKE}", "other", BROKE),
+        (f"Label: other\nReason:\n\n- {BROKE}", "other", BROKE),
+        (f"## Label\nother\n\n## Reason\n{BROKE}", "other", BROKE),
+        (f"Reason:\n{BROKE}\n\nLabel: negative", "negative", BROKE),
+        ("Label: negative\nReason:\nIt is not positive", "negative", "It is not positive"),
+        ("Reason:\nLabel: negative", "negative", None),
+        # behind another sign, and in one line
+        (f"Label: other\nReason - {BROKE}", "other", BROKE),
+        (f"Label: other\nReason — {BROKE}", "other", BROKE),
+        (f"Label: other\nReason： {BROKE}", "other", BROKE),
+        (f"Label: other\nReasoning: {BROKE}", "other", BROKE),
+        (f"Label: other | Reason: {BROKE}", "other", BROKE),
+        (f"Label: other (reason: {BROKE})", "other", BROKE),
+        (f"Label: other, the reason: {BROKE}", "other", BROKE),
+        # in fields
+        ('{"label": "negative", "note": "the reason: it broke"}', "negative", None),
+        (f'{{"label": "other", "reason": "{BROKE}"}}', "other", BROKE),
+        (f'```json\n{{"label": "other", "reason": "{BROKE}"}}\n```', "other", BROKE),
+        (f'Sure! {{"result": {{"label": "other", "short_reason": "{BROKE}"}}}}', "other", BROKE),
+        ('[{"label": "other", "reasons": ["I actually", "broke it"]}]', "other", BROKE),
+        (f"<label>other</label><reason>{BROKE}</reason>", "other", f"{BROKE}."),
+        ('negative\nReason: the text has {"a": 1}', "negative", 'the text has {"a": 1}'),
+        # labels that name a reason
+        (f"Label: reason: billing\nReason: {BROKE}", "reason: billing", BROKE),
+        (f"reason: billing\nReason: {BROKE}", "reason: billing", BROKE),
+        (f"Reason: {BROKE}\nreason: billing", "reason: billing", BROKE),
+        (f"**Label:** Return reason: damaged\n**Reason:** {BROKE}", "Return reason: damaged", BROKE),
+        (f"Label: Return reason: damaged. Reason: {BROKE}", "Return reason: damaged", BROKE),
+        ("Label: Return reason: damaged", "Return reason: damaged", None),
+        # what any parser reads
+        ("negative\nReason: fine screen.\nIt is bright.", "negative", "fine screen."),
+    ],
+)
+def test_a_label_and_its_reason_are_read_however_they_are_laid_out(said, label, reason):
+    parser = LabelParser(labels=NAMED, rationale=True)
+    assert (parser.parse(said), parser.reason_in(said)) == (label, reason)
+    task = TASK.replace(labels=NAMED)
+    (record,) = chain(said, task=task).batch(["bad"])
+    assert (record["answer"], record["large"].rationale) == (label, reason)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "1. negative\n2. Reason: the review is positive",
+        "negative\nReason - it is not negative.",
+        "negative\nReason:\nthe review is positive.",
+        "negative\nReason:\npositive",
+        "negative\nReason:\nNo, positive.",
+        "negative\nReason:\nit broke\nNo, positive.",
+        "negative for that reason - I like it",
+        "The label is not\nReason: it broke\nnegative",
+        '{"label": "negative", "reason": "the review is positive"}',
+        '{"label": "negative", "reason": "it is not negative"}',
+        '{"label": "negative", "label": "positive", "reason": "it broke"}',
+        '{"reason": "it broke"}',
+        "Label: Return reason: damaged\nReason: it is negative",
+    ],
+)
+def test_however_it_is_laid_out_a_reason_must_not_speak_against_its_label(said):
+    with pytest.raises(OutputParserException) as error:
+        LabelParser(labels=NAMED, rationale=True).parse(said)
+    assert error.value.llm_output == said
+
+
+def test_none_of_these_has_a_reason_too():
+    with pytest.raises(NoneOfTheseError):
+        LabelParser(labels=LABELS, rationale=True).parse("1. none of these\n2. Reason: I see neither")
+
+
+def test_a_tool_call_has_its_reason_in_a_field():
+    call = {"name": "Answer", "args": {"label": "negative", "reason": "it is positive"}, "id": "1"}
+    answer = AIMessage("", tool_calls=[call])
+    assert reason_in(answer) == "it is positive"
+    assert LabelParser(labels=LABELS).parse(answer) == "negative"
+    with pytest.raises(OutputParserException, match="speaks against"):
+        LabelParser(labels=LABELS, rationale=True).parse(answer)
+
+
+@pytest.mark.parametrize("part", ["- ", "reason: ", "1. ", "{", "**", "Label: reason: ", "Reason:\n", " \n"])
+def test_a_reason_is_looked_for_in_linear_time(part):
+    said = f"x{part * (30_000 // len(part))}x"
+    started = perf_counter()
+    with pytest.raises(OutputParserException):
+        LabelParser(labels=NAMED, rationale=True).parse(said)
+    assert perf_counter() - started < 5
 
 
 def test_a_prompt_asks_for_a_reason_only_if_one_is_wanted():
