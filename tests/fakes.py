@@ -38,6 +38,19 @@ class TinyEncoder:
         return vectors
 
 
+class NamedEncoder(TinyEncoder):
+    """One that a bundle can name."""
+
+    recipe = {"kind": "sentence", "name": "tiny"}  # noqa: RUF012
+
+
+def threshold_between(scorer, surer, less_sure):
+    """A threshold between the confidences of two texts."""
+    high, low = (record["prediction"].confidence for record in scorer.batch([surer, less_sure]))
+    assert low < high - 0.01
+    return (low + high) / 2
+
+
 class Recording(Runnable):
     """A Runnable over a function, with a vectorised batch; it records batch sizes, inputs and configs.
 

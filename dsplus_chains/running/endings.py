@@ -109,10 +109,8 @@ def is_cut_off(message: BaseMessage) -> bool:
     """
     try:
         check_ending(message)
-    except CutOffError:
-        return True
-    except RefusalError:
-        pass
+    except OutputParserException as error:
+        return isinstance(error, CutOffError)
     return False
 
 

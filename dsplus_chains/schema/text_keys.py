@@ -46,7 +46,7 @@ def text_key(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     parts = folded.translate(_PLAIN).split()
-    if _DIGIT.search(folded) is None:  # the usual case, in a tenth of the time
+    if _DIGIT.search(folded) is None:  # the usual case, in less time
         return "".join(parts) or " ".join(folded.split())
     return _NOT_BETWEEN_DIGITS.sub("", " ".join(parts))
 

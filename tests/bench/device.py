@@ -23,6 +23,7 @@ from rich.table import Table
 
 from dsplus_chains import SmallModelScorer
 from dsplus_chains.encoding.sentence import SentenceEncoder
+from dsplus_chains.scoring.members.member import Member, TextBatch
 from dsplus_chains.scoring.table_predictions import predictions_of
 
 SIZES = (32, 64, 128, 256, 512, 1024)
@@ -57,8 +58,16 @@ def main() -> int:
     def ours(size: int) -> None:
         replace(encoder, batch_size=size).encode(new)
 
+    vectors = encoder.encode(new)
+
+    def member(one: Member) -> None:
+        known = TextBatch(new, encoder)
+        known.vectors = vectors
+        one.log_proba(known)
+
     parts = {
         "SentenceEncoder.encode": lambda: encoder.encode(new),
+        **{f"the member {one.kind!r}, without the encode": partial(member, one) for one in classifier.members},
         "members, with the encode": lambda: classifier.predict(new),
         "known texts": lambda: scorer.training_of(new),
         "predictions": lambda: predictions_of(scorer.labels, scores, [None] * len(new)),

@@ -20,12 +20,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
+from corpus import bundle, write_rows  # noqa: E402
 from fault_server import FaultServer, fault_server  # noqa: E402
 from ray_processes import workers_of  # noqa: E402
 
@@ -39,29 +39,6 @@ CONCURRENCY = 16
 DELAY = 0.5
 """Seconds of an answer. So the run lasts longer than another worker takes to load the model."""
 PATIENCE = 300.0
-
-
-def bundle(folder: Path, *, threshold: float | None) -> Path:
-    """A small bundle. It keeps everything with 0, and nothing with None."""
-    from dsplus_chains.storage import Bundle
-    from dsplus_chains.tuning import tune_threshold
-
-    texts = [f"{word} {thing}" for word in ("good", "nice", "bad", "poor") for thing in ("phone", "price", "sound")]
-    labels = ["positive"] * 6 + ["negative"] * 6
-    fitted = Bundle.fit(texts, labels, instruction="Positive or negative?")
-    predictions = [record["prediction"] for record in fitted.scorer.batch([f"a {text}" for text in texts])]
-    tuned = replace(tune_threshold(predictions, labels, labels), threshold=threshold)
-    fitted.with_tuned(tuned).save(folder)
-    return folder
-
-
-def write_rows(path: Path, n: int) -> Path:
-    """A table of short texts, none of them twice."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "text"])
-        writer.writerows((number, f"the good phone of customer {number} came with a bad price") for number in range(n))
-    return path
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 import pytest
-from fakes import TinyEncoder
+from fakes import NamedEncoder, threshold_between
 from local_server import QuietHandler, listening
 from typer.testing import CliRunner
 
@@ -83,9 +83,6 @@ def tiny(monkeypatch, request):
         return
     from dsplus_chains.encoding import sentence
 
-    class NamedEncoder(TinyEncoder):
-        recipe = {"kind": "sentence", "name": "tiny"}  # noqa: RUF012
-
     loader = staticmethod(lambda *_args, **_kwargs: NamedEncoder())
     monkeypatch.setattr(sentence.SentenceEncoder, "from_pretrained", loader)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -143,9 +140,7 @@ def tuned(fitted):
         found = tune_threshold([record["prediction"] for record in records], labels, labels)
         threshold = None
         if kept is not None:
-            high, low = (record["prediction"].confidence for record in bundle.scorer.batch([kept, deferred]))
-            assert low < high - 0.01
-            threshold = (low + high) / 2
+            threshold = threshold_between(bundle.scorer, kept, deferred)
         bundle.with_tuned(replace(found, threshold=threshold)).save(fitted)
         return fitted
 

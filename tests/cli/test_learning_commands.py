@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from fakes import TinyEncoder
+from fakes import NamedEncoder
 from typer.testing import CliRunner
 
 from dsplus_chains import Bundle, ExemplarSelector, ExperienceStore, SmallModelScorer, tune_threshold
@@ -17,12 +17,6 @@ from dsplus_chains.schema import LargeAnswer
 LABELS = ["card", "loan", "rent"]
 WORDS = {label: [f"{label}{number}" for number in range(40)] for label in LABELS}
 QUIET = ("-q",)
-
-
-class NamedEncoder(TinyEncoder):
-    """As the commands find it again."""
-
-    recipe = {"kind": "sentence", "name": "tiny"}  # noqa: RUF012
 
 
 def rows(n, seed, right=0.95):

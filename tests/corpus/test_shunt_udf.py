@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from fakes import CountingChat, TinyEncoder
+from fakes import CountingChat, NamedEncoder, threshold_between
 from langchain_openai import ChatOpenAI
 from openai_server import openai_server
 
@@ -32,9 +32,6 @@ ADDED = ["answer", "source", "confidence", "error"]
 def tiny(monkeypatch):
     from dsplus_chains.encoding import sentence
 
-    class NamedEncoder(TinyEncoder):
-        recipe = {"kind": "sentence", "name": "tiny"}  # noqa: RUF012
-
     monkeypatch.setattr(sentence.SentenceEncoder, "from_pretrained", staticmethod(lambda *_, **__: NamedEncoder()))
 
 
@@ -50,9 +47,7 @@ def made(tmp_path):
         tuned = tune_threshold([record["prediction"] for record in records], answers, answers)
         threshold = None
         if kept is not None:
-            high, low = (record["prediction"].confidence for record in bundle.scorer.batch([kept, deferred]))
-            assert low < high - 0.01
-            threshold = (low + high) / 2
+            threshold = threshold_between(bundle.scorer, kept, deferred)
         bundle.with_tuned(replace(tuned, threshold=threshold)).save(tmp_path / name)
         return tmp_path / name
 
