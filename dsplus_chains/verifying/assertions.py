@@ -16,6 +16,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from dsplus_chains.verifying.syntax_tree import expression_tree, syntax_tree
+
 _SHAPING = {"dict", "frozenset", "iter", "len", "list", "next", "round", "set", "sorted", "str", "sum", "tuple"}
 """Builtins that turn a result into a plain one. They run beside the candidate, which learns nothing by that."""
 _BUILTINS = frozenset(dir(builtins))
@@ -72,7 +74,7 @@ def cut_test(
         (('sorted(f(2))',), ('_v0 == [1, 2]',))
     """
     try:
-        body = _flat(ast.parse(test).body)
+        body = _flat(syntax_tree(test).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         msg = f"the test is no Python ({error})"
         raise UnjudgeableError(msg) from error
@@ -113,7 +115,7 @@ def judged_here(expression: str, values: dict[str, Any]) -> bool | None:
         >>> judged_here("_v0 == [1, 2]", {"_v0": [1, 2]}), judged_here("abs(_v0) < 1", {"_v0": 0})
         (True, None)
     """
-    node: ast.expr = ast.parse(expression, mode="eval").body
+    node: ast.expr = expression_tree(expression)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         inner = judged_here(ast.unparse(node.operand), values)
         return None if inner is None else not inner
@@ -130,7 +132,7 @@ def judged_here(expression: str, values: dict[str, Any]) -> bool | None:
 
 def bound_names(code: str) -> set[str]:
     """The names that a piece of code binds at its top level."""
-    return {name for statement in ast.parse(code).body for name in _bound(statement)}
+    return {name for statement in syntax_tree(code).body for name in _bound(statement)}
 
 
 def _plain(node: ast.expr, values: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from dsplus_chains.verifying.assertions import CutTest, UnjudgeableError, bound_
 from dsplus_chains.verifying.candidate_verdict import Check, Reader, Verdict, checked_record, read_from
 from dsplus_chains.verifying.executor import Executor, Job, Outcome
 from dsplus_chains.verifying.monty_executor import MontyExecutor
+from dsplus_chains.verifying.syntax_tree import syntax_tree
 
 _LONGEST = 100_000
 """The most characters of code that are looked at."""
@@ -173,7 +174,7 @@ def _asking(plan: _Plan) -> Job:
 
 
 def _is_expression(piece: str) -> bool:
-    body = ast.parse(piece).body
+    body = syntax_tree(piece).body
     return len(body) == 1 and isinstance(body[0], ast.Expr)
 
 
@@ -207,7 +208,7 @@ def without_stubs(prelude: str) -> str:
     lines = prelude.splitlines()
     while lines:
         try:
-            tree = ast.parse("\n".join(lines))
+            tree = syntax_tree("\n".join(lines))
             break
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             lines.pop()

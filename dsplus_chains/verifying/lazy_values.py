@@ -6,6 +6,8 @@ import ast
 
 from typing_extensions import override
 
+from dsplus_chains.verifying.syntax_tree import syntax_tree
+
 _LAZY = frozenset({"enumerate", "filter", "map", "reversed", "zip"})
 
 
@@ -24,7 +26,7 @@ def lazily(code: str) -> str:
         'def zip(x): return x'
     """
     try:
-        tree: ast.AST = ast.parse(code)
+        tree: ast.AST = syntax_tree(code)
         bound = {name for node in ast.walk(tree) for name in _bound(node)}
         maker = _Maker(_LAZY - bound)
         tree = maker.visit(tree)

@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from dsplus_chains.verifying.executor import Job, Outcome
+from dsplus_chains.verifying.syntax_tree import expression_tree, syntax_tree
 
 
 def called_methods(job: Job, outcomes: Iterable[Outcome]) -> Job | None:
@@ -40,7 +41,7 @@ def called_methods(job: Job, outcomes: Iterable[Outcome]) -> Job | None:
 
 
 def _rewritten(piece: str, names: set[str]) -> str:
-    return ast.unparse(_Caller(names).visit(ast.parse(piece)))
+    return ast.unparse(_Caller(names).visit(syntax_tree(piece)))
 
 
 class _Caller(ast.NodeTransformer):
@@ -66,7 +67,7 @@ class _Caller(ast.NodeTransformer):
         of_self = isinstance(node.value, ast.Name) and node.value.id == "self"  # may be data of that name
         if node.attr not in self._names or of_self or not isinstance(node.ctx, ast.Load):
             return node
-        function: Any = ast.parse("lambda *a: method(*a)", mode="eval").body
+        function: Any = expression_tree("lambda *a: method(*a)")
         function.body.func = node
         called: ast.expr = function
         return called

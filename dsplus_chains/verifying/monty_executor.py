@@ -23,6 +23,7 @@ from dsplus_chains.verifying.lazy_values import lazily
 from dsplus_chains.verifying.method_values import called_methods
 from dsplus_chains.verifying.plain_check import PlainCheck
 from dsplus_chains.verifying.sandbox_child import NotPlainError, encoded
+from dsplus_chains.verifying.syntax_tree import expression_tree, syntax_tree
 
 _PATIENCE = (1, 4, 16)
 """How often its time a job may take by the clock on the wall, where the machine is busy with others."""
@@ -205,7 +206,7 @@ class _Clock:
 
 def _is_expression(piece: str) -> bool:
     try:
-        ast.parse(piece.strip(), mode="eval")
+        expression_tree(piece.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -216,7 +217,7 @@ def _not_python(piece: str) -> str | None:
     if "\0" in piece:
         return "SyntaxError: source code cannot contain null bytes"
     try:
-        left: list[ast.AST] = list(ast.parse(piece).body)
+        left: list[ast.AST] = list(syntax_tree(piece).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the interpreter says it better
     while left:
@@ -251,7 +252,7 @@ def _failure(piece: str, said: str, *, is_syntax: bool) -> Outcome:
 
 def _is_python(piece: str) -> bool:
     try:
-        ast.parse(piece)
+        syntax_tree(piece)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
