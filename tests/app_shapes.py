@@ -11,6 +11,7 @@ from langchain_core.chat_history import InMemoryChatMessageHistory
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser, StrOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder, PromptTemplate
 from langchain_core.runnables import (
@@ -131,6 +132,10 @@ def graph(model: Any) -> Any:
     return builder.compile()
 
 
+def of_document(document: Document) -> dict[str, Any]:
+    return ticket(document.page_content)
+
+
 def reply(label: str) -> str:
     return {"billing": "We look at your bill."}.get(label, f"Your question goes to {label}.")
 
@@ -163,6 +168,25 @@ SHAPES = [
         lambda model: PROMPT | model.with_structured_output(Ticket, method="function_calling"),
         ticket,
     ),
+    Shape(
+        "a parser of tool calls",
+        lambda model: (
+            PROMPT
+            | model.bind_tools([Ticket], tool_choice="any")
+            | PydanticToolsParser(tools=[Ticket], first_tool_only=True)
+        ),
+        ticket,
+    ),
+    Shape(
+        "a parser of one tool's arguments",
+        lambda model: (
+            PROMPT
+            | model.bind_tools([Ticket], tool_choice="Ticket")
+            | JsonOutputKeyToolsParser(key_name="Ticket", first_tool_only=True)
+        ),
+        ticket,
+    ),
+    Shape("a document", lambda model: RunnableLambda(of_document) | PROMPT | model | StrOutputParser(), Document),
     Shape(
         "structured output, more fields",
         lambda model: PROMPT | model.with_structured_output(Triage),

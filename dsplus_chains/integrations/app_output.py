@@ -127,7 +127,8 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
         return made
     msg = (
         "Cannot tell what the app answers with. Say how a label becomes its output with output=: a class, a dict of "
-        "outputs by label, or a function. An app whose last step is a parser, or a function with a return type, tells"
+        "outputs by label, or a function. An app whose last step is a parser, or a function with a return type, tells. "
+        "In an agent use ShuntMiddleware, and in a graph shunt_node, so that the small model's turn is in the state too"
     )
     raise ValueError(msg)
 
@@ -183,6 +184,10 @@ _PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: small_
 """How a label becomes an output that has no fields."""
 
 
+_SAID = {True: {"true", "yes"}, False: {"false", "no"}}
+"""The labels of tables, in small letters, that stand for a boolean."""
+
+
 def _label_field(fields: Mapping[str, OutputField], field: str | None, schema: Any) -> str:
     """The one field of an output that holds the label.
 
@@ -230,7 +235,9 @@ def _is(option: Any, label: Any) -> bool:
 def _reads_like(option: Any, label: Any) -> bool:
     if isinstance(option, Enum):
         return str(option.value) == str(label) or option.name == label
-    return not isinstance(option, bool) and not isinstance(label, bool) and str(option) == str(label)
+    if isinstance(option, bool):
+        return str(label).casefold() in _SAID[option]
+    return not isinstance(label, bool) and str(option) == str(label)
 
 
 def _reader(read: Any, labels: Sequence[Any], made: Sequence[Any]) -> Callable[[Any], Any]:

@@ -51,8 +51,8 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
 
     Args:
         text: "auto", a key, a dotted path, a template with paths in braces, or a function. "auto" knows a string, a
-            conversation in every form that LangChain takes, and a dict with one text. A tuple of two places makes a
-            pair of texts. So does a function that returns two.
+            document, a conversation in every form that LangChain takes, and a dict with one text. A tuple of two
+            places makes a pair of texts. So does a function that returns two.
         when: Whether the small model may answer a later turn of a conversation.
 
     Returns:
@@ -181,8 +181,8 @@ def _as_text(found: Any, when: When) -> str | NoText:
 
 def _found(value: Any, when: When) -> str | NoText:
     """The text of an input that says nowhere where it is."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, (str, Document)):
+        return value if isinstance(value, str) else value.page_content
     messages = _messages(value)
     if messages is not None:
         return _last_turn(messages, when)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.output_parsers import BaseOutputParser, StrOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.runnables import (
     Runnable,
     RunnableBranch,
@@ -44,14 +45,16 @@ def output_type(app: Runnable[Any, Any]) -> Any:
     """
     last = _last_step(app)
     if isinstance(last, BaseChatModel):
-        return AIMessage
+        return Any if _must_call_a_tool(app) else AIMessage
     if isinstance(last, BaseLLM):
         return str
+    if isinstance(last, PydanticToolsParser):
+        return last.tools[0] if last.first_tool_only and len(last.tools) == 1 else Any
     told = _told_type(app, last)
     if isinstance(told, type) and issubclass(told, BaseMessage):
         return AIMessage
     if told is Any:
-        schema = _bound_schema(app)
+        schema = _bound_schema(app, last)
         return Any if schema is None else schema
     return Any if told is object or dict in {told, get_origin(told)} or list in {told, get_origin(told)} else told
 
@@ -190,18 +193,34 @@ def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:
             return app
 
 
-def _bound_schema(app: Runnable[Any, Any]) -> Any:
-    """The schema that a chat model in an app was bound to (``with_structured_output``), if any."""
-    told = None
-    while (inner := wrapped_by(app)) is not None:
-        told = told or (app.kwargs if isinstance(app, RunnableBindingBase) else {}).get("ls_structured_output_format")
-        app = inner
-    if told:
+def _bound_schema(app: Runnable[Any, Any], last: Runnable[Any, Any]) -> Any:
+    """The schema that a chat model in an app was bound to, or that of the one tool that a parser reads, if any."""
+    bound = _bound_arguments(app)
+    if told := bound.get("ls_structured_output_format"):  # with_structured_output
         return told.get("schema")
+    if isinstance(last, JsonOutputKeyToolsParser) and last.first_tool_only and not last.return_id:
+        tools = [tool for tool in bound.get("tools", ()) if isinstance(tool, Mapping)]
+        return next((tool for tool in tools if tool.get("function", tool).get("name") == last.key_name), None)
+    return None
+
+
+def _bound_arguments(app: Runnable[Any, Any]) -> Mapping[str, Any]:
+    """What the chat model, whose output an app answers with or only reads, was bound to."""
+    bound = dict[str, Any]()
+    while (inner := wrapped_by(app)) is not None:
+        bound = {**(app.kwargs if isinstance(app, RunnableBindingBase) else {}), **bound}
+        app = inner
     for step in reversed(app.steps if isinstance(app, RunnableSequence) else []):
         if not _only_reads(step):  # a later step of the user's makes something else of the object
-            return _bound_schema(step)
-    return None
+            return {**_bound_arguments(step), **bound}
+    return bound
+
+
+def _must_call_a_tool(app: Runnable[Any, Any]) -> bool:
+    """Whether a chat model is bound to answer with the call of a tool, as `tool_choice` says it to each provider."""
+    choice = _bound_arguments(app).get("tool_choice")
+    kind = choice.get("type") if isinstance(choice, Mapping) else choice
+    return kind not in {None, False, "auto", "none"}
 
 
 def _only_reads(step: Runnable[Any, Any]) -> bool:

@@ -175,6 +175,10 @@ class Deeper(BaseModel):
     kind: Literal["blue", "red"] = Field("blue", validation_alias=AliasPath("deep", "kind"))
 
 
+class Grade(BaseModel):
+    grounded: bool
+
+
 class Typed(TypedDict):
     kind: Literal["red", "blue"]
 
@@ -192,6 +196,9 @@ OUTPUTS = {
     "a yes or no": (Flag, [True, False], Flag(urgent=True)),
     "an alias": (Aliased, ["red"], Aliased(Kind="red")),
     "an alias of a dataclass": (AliasedData, ["red"], AliasedData(Kind="red")),
+    "a boolean, as graders answer": (Grade, ["yes", "no"], Grade(grounded=True)),
+    "a boolean, as tables say it": (Grade, ["False", "True"], Grade(grounded=False)),
+    "a boolean": (bool, ["true", "false"], True),
     "a TypedDict": (Typed, ["red", "blue"], {"kind": "red"}),
     "a dataclass": (Data, ["red", "blue"], Data(kind=Colour.RED)),
     "an enum": (Colour, ["red", "blue"], Colour.RED),
@@ -232,6 +239,7 @@ def test_a_label_becomes_an_output_and_is_read_back(output, labels, expected):
 
 
 WRONG = {
+    "two labels for one boolean": ({"output": Grade, "labels": ["yes", "no", "true"]}, "agree"),
     "nothing tells": ({}, "Cannot tell what the app answers with"),
     "a field that no label fills": ({"output": Rest}, "'reason'"),
     "no such value": ({"output": OneField}, "'green'"),
@@ -597,6 +605,23 @@ def test_a_step_after_the_structured_output_makes_something_else_of_it():
     structured = ChatOpenAI(model="m", api_key="none").with_structured_output(OneField)
     with pytest.raises(ValueError, match="Cannot tell what the app answers with"):
         shunt(structured | (lambda found: found.kind.upper()), small, threshold=0.9, labels=["red", "blue"])
+
+
+@pytest.mark.parametrize("choice", ["any", "Color", True, {"type": "tool", "name": "Color"}])
+def test_a_model_that_must_call_a_tool_cannot_answer_with_a_text(choice):
+    from langchain_openai import ChatOpenAI
+
+    model = ChatOpenAI(model="m", api_key="none").bind(tools=[], tool_choice=choice)
+    with pytest.raises(ValueError, match="Cannot tell what the app answers with"):
+        shunt(model, small, threshold=0.9, labels=["red", "blue"])
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", None, {"type": "auto"}])
+def test_a_model_that_may_call_a_tool_can_answer_with_a_text(choice):
+    from langchain_openai import ChatOpenAI
+
+    model = ChatOpenAI(model="m", api_key="none").bind(tools=[], tool_choice=choice)
+    assert isinstance(shunt(model, small, threshold=0.9, labels=LABELS).invoke("a refund"), AIMessage)
 
 
 def test_no_two_answers_are_one_object():
