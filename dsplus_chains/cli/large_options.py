@@ -48,6 +48,14 @@ Plan: TypeAlias = Annotated[
     bool,
     typer.Option("--plan", help="With --large: print how many calls and about how many tokens it takes, and end."),
 ]
+BatchApi: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--batch-api",
+        help="Ask in jobs of the Batch API, for half the price. It may take a day. Limits of time and concurrency do "
+        "not count for rows then.",
+    ),
+]
 
 
 def check_source(large: str | None, large_column: str | None, *, plan: bool = False) -> None:
@@ -78,7 +86,13 @@ def check_batch_api(large: str | None, *, batch_api: bool) -> None:
 
 
 def large_or_plan(
-    name: str | None, base_url: str | None, answers: Path | None = None, *, timeout: float, plan_for: LabelTask | None
+    name: str | None,
+    base_url: str | None,
+    answers: Path | None = None,
+    *,
+    jobs: Path | None = None,
+    timeout: float,
+    plan_for: LabelTask | None,
 ) -> Any:
     """The large model. With a plan, it is a stand-in that counts the calls that a command would make.
 
@@ -86,6 +100,7 @@ def large_or_plan(
         name: The name of a model, as for `large_model`. None if no model is asked.
         base_url: The server, if it is not the provider's own.
         answers: The file in which its answers are kept.
+        jobs: The file that keeps its batch jobs. None: it is asked row by row.
         timeout: Seconds that one request may take.
         plan_for: What would be asked, if there is only to be a plan.
 
@@ -95,7 +110,7 @@ def large_or_plan(
     if name is None:
         return None
     if plan_for is None:
-        return large_model(name, base_url, answers, timeout=timeout)
+        return large_model(name, base_url, answers, jobs=jobs, timeout=timeout)
     from dsplus_chains.running.call_counter import CallCounter
 
     check_name(name)

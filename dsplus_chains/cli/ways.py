@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dsplus_chains.prompting.hints import HintMode
@@ -13,10 +13,16 @@ EXEMPLARS = 4
 """How many solved examples are tried with "auto", beside none."""
 
 
-def ways_to_ask(
-    task: LabelTask, hints: str | None, exemplars: str | None, *, live: bool
-) -> tuple[tuple[HintMode, ...], tuple[int, ...]]:
-    """The hint modes and the numbers of solved examples to try. Without an option, the task's own are taken.
+class Ways(NamedTuple):
+    """The ways to ask a large model that are tried, in each combination."""
+
+    hints: tuple[HintMode, ...]
+    exemplars: tuple[int, ...]
+    """Numbers of solved examples."""
+
+
+def ways_to_ask(task: LabelTask, hints: str | None, exemplars: str | None, *, live: bool) -> Ways:
+    """The ways to ask that are to be tried. Without an option, the task's own is taken.
 
     Args:
         task: The task of the bundle.
@@ -48,7 +54,7 @@ def ways_to_ask(
     if any(counts) and task.examples is None:
         msg = f"Got --exemplars {exemplars} but the bundle holds no examples; fit it anew, without --no-examples"
         raise ValueError(msg)
-    return modes[hints], counts
+    return Ways(modes[hints], counts)
 
 
 def set_coverage_of(task: LabelTask) -> float | None:

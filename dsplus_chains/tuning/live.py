@@ -58,6 +58,7 @@ def ask_live(
     max_tokens: int | None = None,
     config: RunnableConfig | None = None,
     limits: Limits | None = None,
+    batch_size: int = BATCH_SIZE,
     max_silent: float = 0.05,
     progress: Progress | None = None,
 ) -> LiveAnswers:
@@ -76,6 +77,7 @@ def ask_live(
         max_tokens: At most this many tokens are spent in all.
         config: LangChain's config of the calls, such as `max_concurrency`.
         limits: How long and how patiently the large model is asked. None: with a breaker, and without a time limit.
+        batch_size: Number of the other rows that are asked about at once.
         max_silent: The largest share of the rows asked about that may stay without a reply.
         progress: Told how far the work is.
 
@@ -117,6 +119,7 @@ def ask_live(
         a_row=best.tokens_a_row or 1,
         config=config,
         limits=limits,
+        batch_size=batch_size,
         progress=progress,
     )
     answers, confidences = search.large_answers, search.large_confidences
@@ -149,12 +152,13 @@ def _ask(
     a_row: float,
     config: RunnableConfig | None,
     limits: Limits,
+    batch_size: int,
     progress: Progress | None,
 ) -> list[dict[str, Any]]:
     """The records of the rows, batch by batch, until the tokens that are left are used."""
     found: list[dict[str, Any]] = []
     while len(found) < len(scored):
-        size = BATCH_SIZE if left is None else min(BATCH_SIZE, int(left // a_row))
+        size = batch_size if left is None else min(batch_size, int(left // a_row))
         if size < 1:
             break
         records = branch.batch(scored[len(found) : len(found) + size], config)
