@@ -39,6 +39,7 @@ from dsplus_chains.cli.large_options import (
     check_answered,
     check_source,
     large_or_plan,
+    priced_name,
     say_plan,
 )
 from dsplus_chains.running.limits import TIMEOUT, Limits
@@ -126,10 +127,10 @@ def evaluate(
         if plan:
             say_plan(model, answer_file)
             return
-        # A server of the user's own may give its model any name. Such a name has no price.
-        priced = None if large is None else large if base_url is None else large.partition(":")[2]
         tuned_on = loaded.check_tuned().tuned_on
-        result = measure(records, labels, model_name=priced, threshold=threshold, tuned_on=tuned_on, **alone)
+        result = measure(
+            records, labels, model_name=priced_name(large, base_url), threshold=threshold, tuned_on=tuned_on, **alone
+        )
         if json is not None:
             write_json(json, result.to_dict())
         _show(result)

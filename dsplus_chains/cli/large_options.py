@@ -220,6 +220,16 @@ def check_answered(records: Sequence[dict[str, Any]]) -> None:
         raise ValueError(msg)
 
 
+def priced_name(large: str | None, base_url: str | None) -> str | None:
+    """The name by which a large model has a price. A server of the user's own may give its model any name.
+
+    Example:
+        >>> priced_name("openai:gpt-4o-mini", None), priced_name("openai:mine", "http://localhost:8000/v1")
+        ('openai:gpt-4o-mini', 'mine')
+    """
+    return large if large is None or base_url is None else large.partition(":")[2]
+
+
 def settings_of(large: str | None, base_url: str | None, large_column: str | None, data: Path) -> dict[str, Any]:
     """What a bundle keeps about the large model used for tuning. That is no password in its server's address."""
     if large_column is not None:

@@ -38,6 +38,7 @@ from dsplus_chains.cli.large_options import (
     check_batch_api,
     check_source,
     large_or_plan,
+    priced_name,
     say_plan,
     settings_of,
 )
@@ -196,6 +197,7 @@ def tune(
                     fusion=fusion.value,
                     max_rows=max_rows,
                     max_tokens=max_tokens,
+                    model_name=priced_name(large, base_url),
                     progress=progress,
                 )
         if plan:
@@ -220,7 +222,7 @@ def tune(
         if json is not None:
             write_json(json, {**tuned.to_dict(), **({} if tried is None else {"ablation": tried.to_dict()})})
         if tried is not None:
-            show_search(tried)
+            show_search(tried, in_jobs=batch_api)
         elif large_column is not None and (hints, exemplars, reask) != (None, None, None):
             say_what_was_logged(heard.task)
         say_what_is_missing(heard, exemplars)

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from dsplus_chains.tuning.hint_search import HintSearch
 
 
-def show_search(search: HintSearch) -> None:
+def show_search(search: HintSearch, *, in_jobs: bool) -> None:
     """Print what each way to ask was worth, and which was taken."""
-    from dsplus_chains.tuning.hint_search import HEADINGS
-
     grid = Grid(title=f"The {len(search.rows)} least sure of {len(search.predictions)} rows", box=None)
-    for heading in HEADINGS:
+    for heading in search.headings:
         grid.add_column(heading, justify="left" if heading in {"hints", "fusion"} else "right")
     for line in search.table():
         grid.add_row(*line, style="bold" if line[0].startswith("→") else None)
     Console().print(grid)
     say(search.meaning)
+    if in_jobs and search.best.usd_per_1000 is not None:
+        say("These are prices of single requests. In jobs of the Batch API, half of them is paid.")
 
 
 def say_what_was_logged(task: LabelTask) -> None:
     """Say that logged answers may come from another prompt."""
-    from dsplus_chains.tuning.hint_search import setting_name
+    from dsplus_chains.tuning.hint_cell import setting_name
 
     say(
         f"The chain will ask with {setting_name(task.hints, task.exemplars)}; the logged answers came from whatever "

@@ -14,9 +14,10 @@ from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.schema import DSPlusError, InvalidInputError, Label, share
 from dsplus_chains.task import LabelTask
-from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
-from dsplus_chains.tuning.fused import FusionMode, fused_rows, is_weighing_better
-from dsplus_chains.tuning.hint_search import HintCell, HintSearch, least_sure, setting_name
+from dsplus_chains.tuning.fused import FusionMode, fused_rows
+from dsplus_chains.tuning.hint_cell import HintCell, setting_name
+from dsplus_chains.tuning.hint_choice import best_way
+from dsplus_chains.tuning.hint_search import HintSearch, least_sure
 from dsplus_chains.tuning.row_origin import RowOrigin
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.token_budget import TokenBudget
@@ -40,6 +41,7 @@ def tune_hints(
     max_rows: int = 100,
     max_tokens: int | None = None,
     set_coverage: float = 0.95,
+    model_name: str | None = None,
     config: RunnableConfig | None = None,
     limits: Limits | None = None,
     seed: int = 0,
@@ -53,9 +55,9 @@ def tune_hints(
     it.
 
     The cheapest way to ask is taken, unless a dearer one is better by more than chance (see `tuning.choice`). The cost
-    is tokens a row, or characters if the model does not tell its tokens. Fusion costs nothing. So "posterior" counts
-    for each way to ask, unless "replace" is ahead by more than two standard errors. The figures of the way that is
-    taken are a little too good, because it was taken for them.
+    is dollars a row if the price is known. Else it is tokens a row, or characters if the model does not tell its
+    tokens. Fusion costs nothing. So "posterior" counts for each way to ask, unless "replace" is ahead by more than two
+    standard errors. The figures of the way that is taken are a little too good, because it was taken for them.
 
     Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``). Then every answer is paid for
     once, whatever happens.
@@ -77,6 +79,7 @@ def tune_hints(
             from a cache count as well, so the same budget gives the same result again. Second questions, by `retries`
             and `reask`, cannot be foreseen and may exceed it.
         set_coverage: With "hard", how often the true label of one of these rows is among those that are offered.
+        model_name: Name of the large model, for its price, such as "openai:gpt-4o-mini". None: no price is told.
         config: Config of the large model's calls, such as `max_concurrency` and callbacks.
         limits: How long and how patiently the large model is asked. None: without a breaker and without a time limit,
             so that each way to ask is one batch.
@@ -133,6 +136,7 @@ def tune_hints(
         max_rows=max_rows,
         max_tokens=max_tokens,
         set_coverage=set_coverage,
+        model_name=model_name,
         config=config,
         limits=limits or Limits(breaker=None),
         seed=seed,
@@ -152,6 +156,7 @@ def search_hints(
     max_rows: int,
     max_tokens: int | None,
     set_coverage: float,
+    model_name: str | None,
     config: RunnableConfig | None,
     limits: Limits,
     seed: int,
@@ -196,12 +201,13 @@ def search_hints(
             if not cells and replies.failed == len(asked):
                 msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
                 raise DSPlusError(msg)
-            cells += _measured(way, replies, rows, fusion=fusion, seed=seed)
+            usd = replies.usd_per_1000(model_name)
+            cells += _measured(way, replies, rows, usd_per_1000=usd, fusion=fusion, seed=seed)
     if not cells:
         tried = "; ".join(untried)
         msg = f"Got max_tokens={max_tokens} but none of these can be tried with it: {tried}. Allow more, or fewer rows"
         raise InvalidInputError(msg)
-    best, comparison = _best(cells)
+    best, comparison = best_way(cells)
     return HintSearch(
         cells=tuple(cells),
         best=best,
@@ -213,7 +219,15 @@ def search_hints(
     )
 
 
-def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: FusionMode, seed: int) -> list[HintCell]:
+def _measured(
+    way: LabelTask,
+    replies: Replies,
+    rows: TuningRows,
+    *,
+    usd_per_1000: float | None,
+    fusion: FusionMode,
+    seed: int,
+) -> list[HintCell]:
     """Measure what the chain would be worth on these rows, with and without fusion."""
     answered = read_rows(
         rows.predictions,
@@ -242,6 +256,7 @@ def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: Fus
             large_accuracy=Estimate.of(found.large_right.sum(), n),
             tokens=replies.tokens,
             tokens_a_row=replies.tokens_a_row,
+            usd_per_1000=usd_per_1000,
             characters=replies.characters,
             failed=replies.failed,
             silent=replies.silent,
@@ -254,23 +269,6 @@ def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: Fus
         )
         for mode, found in judged.items()
     ]
-
-
-def _best(cells: Sequence[HintCell]) -> tuple[HintCell, Comparison | None]:
-    """The cell to take, and its comparison with the cheapest one, if that is another."""
-    ways: dict[tuple[HintMode, int], HintCell] = {}
-    for cell in cells:  # for each way to ask, the cell that replaces comes first
-        replaced = ways.get((cell.hints, cell.exemplars))
-        if cell.failed < len(cell.answers) and (replaced is None or is_weighing_better(cell.right, replaced.right)):
-            ways[cell.hints, cell.exemplars] = cell
-    candidates = list(ways.values())
-    told = [cell.tokens_a_row for cell in candidates]
-    costs = [float(cell.characters) for cell in candidates]
-    if None not in told:
-        costs = [tokens or 0.0 for tokens in told]
-    best = candidates[cheapest_unless_better(costs, [cell.right for cell in candidates])]
-    cheapest = candidates[int(np.argmin(costs))]
-    return best, None if best is cheapest else Comparison.of(best.right, cheapest.right)
 
 
 def _check(

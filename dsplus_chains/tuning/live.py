@@ -56,6 +56,7 @@ def ask_live(
     fusion: FusionMode = "auto",
     max_rows: int = 100,
     max_tokens: int | None = None,
+    model_name: str | None = None,
     config: RunnableConfig | None = None,
     limits: Limits | None = None,
     batch_size: int = BATCH_SIZE,
@@ -75,6 +76,7 @@ def ask_live(
         fusion: Whose word may be the last.
         max_rows: At most this many rows are asked about in each way.
         max_tokens: At most this many tokens are spent in all.
+        model_name: Name of the large model, for its price. None: no price is told.
         config: LangChain's config of the calls, such as `max_concurrency`.
         limits: How long and how patiently the large model is asked. None: with a breaker, and without a time limit.
         batch_size: Number of the other rows that are asked about at once.
@@ -101,6 +103,7 @@ def ask_live(
         max_rows=max_rows,
         max_tokens=max_tokens,
         set_coverage=SET_COVERAGE,
+        model_name=model_name,
         config=config,
         limits=limits,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -12,6 +13,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.prompting.parser import NoneOfTheseError
 from dsplus_chains.running.limits import Limits
+from dsplus_chains.running.prices import price
 from dsplus_chains.schema import LargeAnswer, answer_of_large, describe_error
 from dsplus_chains.task import LabelTask
 
@@ -23,7 +25,7 @@ class Replies:
     Args:
         answers: The labels that the large model gave, one a row. None where it failed.
         confidences: How sure it was, where its provider tells.
-        usage: Tokens of each row. None where they are not known.
+        usage: LangChain's `UsageMetadata` of each row. None where it is not known.
         characters: Characters of all prompts that were sent.
         silent: Number of rows that it gave no reply to. Any other row without an answer has a reply that is no label.
         error: Why the first row without an answer has none.
@@ -31,7 +33,7 @@ class Replies:
 
     answers: list[Any]
     confidences: list[float | None]
-    usage: list[int | None]
+    usage: list[Mapping[str, Any] | None]
     characters: int
     silent: int
     error: str | None
@@ -45,13 +47,26 @@ class Replies:
     def tokens(self) -> int | None:
         """Tokens of all calls. A failed call may have cost nothing. If any other call does not tell, this is None."""
         untold = any(answer is not None and used is None for answer, used in zip(self.answers, self.usage, strict=True))
-        return None if untold or self.failed == len(self.answers) else sum(used or 0 for used in self.usage)
+        return None if untold or self.failed == len(self.answers) else sum(used["total_tokens"] for used in self.told)
 
     @property
     def tokens_a_row(self) -> float | None:
         """Mean tokens of the rows that told."""
-        told = [used for used in self.usage if used is not None]
-        return sum(told) / len(told) if told else None
+        return sum(used["total_tokens"] for used in self.told) / len(self.told) if self.told else None
+
+    @property
+    def told(self) -> list[Mapping[str, Any]]:
+        """The usage of the rows where it is known."""
+        return [used for used in self.usage if used is not None]
+
+    def usd_per_1000(self, model_name: str | None) -> float | None:
+        """US dollars of 1,000 rows such as those that told. None if the model has no known price.
+
+        Args:
+            model_name: Name of the large model, for its price.
+        """
+        usd = price(self.told, model_name).usd
+        return None if usd is None or not self.told else 1000 * usd / len(self.told)
 
 
 def ask_about(
@@ -98,7 +113,7 @@ def ask_about(
     return Replies(
         answers=[answer_of_large(outcome) for outcome in heard],
         confidences=[said.confidence for said in large],
-        usage=[None if said.usage is None else said.usage["total_tokens"] for said in large],
+        usage=[said.usage for said in large],
         characters=characters_of(sent),
         silent=sum(said.value is None for said in large),
         error=next((error for error in errors if error is not None), None),

@@ -39,7 +39,7 @@ def dev(table):
 
 
 def arguments(bundle, data, server, *more):
-    large = ("--large", "openai:fake", "--base-url", server.base_url, "--quiet")
+    large = ("--large", "openai:gpt-4o-mini", "--base-url", server.base_url, "--quiet")
     return [*map(str, ("tune", bundle, "--data", data, "--text", "text", "--label", "label", *large, *WAYS, *more))]
 
 
@@ -61,6 +61,10 @@ def test_tuning_over_jobs_is_tuning_by_calls_and_asks_each_row_once(fitted, dspl
     code, said = dsplus(*arguments(fitted, dev, jobs, "--batch-api"))
     assert code == 0, said
     assert files(fitted) == files(called)
+    pytest.importorskip("genai_prices")
+    assert said.count("0.00195 US dollars per 1,000 rows") == 1, "nine tokens of a prompt, and one of an answer"
+    assert "In jobs of the Batch API, half of them is paid" in said
+    assert "half of them" not in first[1]
     assert len(jobs.single) == sum(SIZES)
     assert jobs.sizes() == SIZES
     without_stream = [{name: value for name, value in body.items() if name != "stream"} for body in jobs.single]

@@ -24,7 +24,7 @@ from dsplus_chains import (
 )
 from dsplus_chains.calibration.intervals import sign_test
 from dsplus_chains.tuning.choice import cheapest_unless_better
-from dsplus_chains.tuning.hint_tuning import _best as best_of
+from dsplus_chains.tuning.hint_choice import best_way
 
 SENTIMENTS = ["positive", "negative"]
 ASK = {"instruction": "Praise or complaint?"}
@@ -296,7 +296,7 @@ def test_fusion_is_left_only_where_replacing_is_ahead_by_more_than_two_standard_
         replace(cell, right=tuple(row >= wrong for row in range(80)))
         for cell, wrong in ((replaced, max(0, -ahead)), (fused, max(0, ahead)))
     ]
-    assert best_of(cells)[0].fusion == fusion
+    assert best_way(cells)[0].fusion == fusion
 
 
 def test_with_few_answers_there_is_no_fusion():
@@ -347,6 +347,64 @@ def test_the_table_can_be_read_and_the_numbers_are_plain_data():
     assert len(plain["cells"]) == 4
     assert plain["best"]["hints"] == search.best.hints
     assert {"accuracy", "tokens", "fixed", "broke", "large_accuracy"} <= set(plain["cells"][0])
+
+
+def test_what_each_way_costs_and_what_the_chosen_one_saves_is_told_in_tokens_and_in_money():
+    prices = pytest.importorskip("genai_prices")
+    records, truth = letters(300)
+    scorer = RunnableScorer(run=small, labels=LETTERS)
+    described = {**ASK, "descriptions": {letter: f"the letter {letter}, at length" for letter in LETTERS}}
+
+    def told(prompt):
+        return re.search(r"of (\w)\n</input>", prompt)[1]
+
+    model = CountingChat(function=told)
+    search = tune_hints(
+        scorer, model, records, truth, **described, hints=["none", "hard"], fusion="replace", set_coverage=0.5,
+        retries=0, model_name="openai:gpt-4o-mini",
+    )  # fmt: skip
+    plain, hard = search.cells
+    expected = sum(
+        prices.calc_price(prices.Usage(input_tokens=len(text) // 4, output_tokens=1), "gpt-4o-mini").total_price
+        for text in model.asked[:100]
+    )
+    assert plain.usd_per_1000 == pytest.approx(10 * float(expected))
+    assert search.plain is plain
+    best = replace(search, best=hard)
+    assert best.saving == pytest.approx(1 - hard.usd_per_1000 / plain.usd_per_1000)
+    assert 0 < best.saving < 1
+    assert (
+        f"It costs {10 * hard.tokens:,} tokens and {hard.usd_per_1000:.4g} US dollars per 1,000 rows. That is "
+        f"{100 * best.saving:.1f} % less than with no hints and no exemplars ({10 * plain.tokens:,} tokens and"
+    ) in best.meaning
+    assert "% more than" in replace(search, best=replace(hard, usd_per_1000=2 * plain.usd_per_1000)).meaning
+    assert "less than" not in replace(search, best=replace(plain, fusion="posterior")).meaning
+    assert search.headings[6:8] == ("tokens", "$ per 1,000")
+    assert [line[7] for line in search.table()] == ["0", f"{plain.usd_per_1000:.4g}", f"{hard.usd_per_1000:.4g}"]
+    assert len({*map(len, [search.headings, *search.table()])}) == 1
+    assert search.to_dict()["saving"] == search.saving
+
+
+def test_without_a_price_tokens_alone_are_told_and_without_tokens_nothing():
+    texts, labels = rows(40)
+    search = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, fusion="replace")
+    assert search.best.usd_per_1000 is None
+    assert "dollars" not in str(search)
+    assert f"It costs {1000 * search.best.tokens / 40:,.0f} tokens per 1,000 rows." in search.meaning
+    assert search.saving == 1 - search.best.tokens_a_row / search.plain.tokens_a_row < 0
+    silent = Recording(lambda prompt: AIMessage(view_of(prompt.to_string())))
+    search = tune_hints(SCORER, silent, texts, labels, **ASK, fusion="replace", model_name="gpt-4o-mini")
+    assert search.saving is None
+    assert "costs" not in search.meaning
+
+
+def test_the_cheaper_way_is_the_one_that_costs_less_money_where_the_price_is_known():
+    texts, labels = rows(40)
+    few, many = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, fusion="replace").cells
+    equal = [replace(cell, right=few.right) for cell in (few, many)]
+    assert best_way(equal)[0].hints == "none"
+    dear = [replace(cell, usd_per_1000=usd) for cell, usd in zip(equal, (2.0, 1.0), strict=True)]
+    assert best_way(dear)[0].hints == "soft"
 
 
 def test_rows_without_a_confidence_are_asked_about_first_and_integer_labels_stay_integers():
