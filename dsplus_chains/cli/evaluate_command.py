@@ -110,14 +110,15 @@ def evaluate(
             records = loaded.replay(scored, answers)
             alone["large_answers"] = [answer.value for answer in answers]
         else:
-            limits = Limits(timeout=timeout)
+            # Rows in groups have no limits of their own.
+            limits = Limits(timeout=timeout) if loaded.task.group == 1 else Limits(breaker=None)
             calls: dict[str, Any] = {"config": {"max_concurrency": CONCURRENCY}, "check": limits.check}
             with progress_bar(quiet=quiet) as progress:
                 chain = loaded.chain(model, **limits.settings)
                 records = in_batches(chain, texts, title="The chain", progress=progress, **calls)
             if baselines:
                 plain = loaded.chain(
-                    model, threshold=None, hints="none", exemplars=None, fusion=None, **limits.settings
+                    model, threshold=None, hints="none", exemplars=None, group=1, fusion=None, **limits.settings
                 )
                 with progress_bar(quiet=quiet) as progress:
                     asked = in_batches(plain, texts, title="The large model alone", progress=progress, **calls)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -111,10 +112,11 @@ def large_or_plan(
         return None
     if plan_for is None:
         return large_model(name, base_url, answers, jobs=jobs, timeout=timeout)
+    from dsplus_chains.prompting.grouping import same_answer
     from dsplus_chains.running.call_counter import CallCounter
 
     check_name(name)
-    return CallCounter(reply=str(plan_for.labels[0]))
+    return CallCounter(reply=partial(same_answer, answer=str(plan_for.labels[0])))
 
 
 def say_plan(model: CallCounter, answers: Path | None = None) -> None:

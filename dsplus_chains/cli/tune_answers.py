@@ -59,7 +59,7 @@ def logged_answers(
     recorded = read_recorded(cells, bundle.task.parser, where=f"column {column!r}")
     scored = in_batches(bundle.scorer, texts, title="Scoring", progress=progress)
     return TuningAnswers(
-        task=bundle.task.replace(hints=ways.hints[0], exemplars=ways.exemplars[0]),
+        task=bundle.task.replace(**ways.first),
         predictions=[record["prediction"] for record in scored],
         answers=[answer.value for answer in recorded],
         confidences=None,
@@ -94,7 +94,7 @@ def live_answers(
     Raises:
         DSPlusError: What `ask_live` raises.
     """
-    from dsplus_chains.corpus.job_arm import ROWS
+    from dsplus_chains.corpus.job_lines import ROWS
     from dsplus_chains.tuning.live import ask_live
 
     live = ask_live(
@@ -105,6 +105,7 @@ def live_answers(
         task=bundle.task,
         hints=ways.hints,
         exemplars=ways.exemplars,
+        groups=ways.groups,
         config={"max_concurrency": CONCURRENCY},
         limits=Limits(breaker=None) if in_jobs else Limits(timeout=timeout),
         batch_size=ROWS if in_jobs else BATCH_SIZE,

@@ -45,7 +45,7 @@ from dsplus_chains.cli.large_options import (
 from dsplus_chains.cli.tune_answers import live_answers, logged_answers
 from dsplus_chains.cli.tune_options import Fusion, Hints, Objective, check_budget
 from dsplus_chains.cli.tune_words import say_what_is_missing, say_what_was_logged, show_search
-from dsplus_chains.cli.ways import set_coverage_of, ways_to_ask
+from dsplus_chains.cli.ways import AUTO, GROUP_ROWS, ROWS, set_coverage_of, ways_to_ask
 from dsplus_chains.running.limits import TIMEOUT
 
 if TYPE_CHECKING:
@@ -114,9 +114,23 @@ def tune(
             "Default: the bundle's setting.",
         ),
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K|auto",
+            help="How many rows may share a prompt. That costs less, but a model may answer less well. auto (needs "
+            "--large) tries it, and takes it only if it is shown to lose next to nothing. Default: the bundle's "
+            "setting, which is 1 at first. Rows in groups have no time limit of their own.",
+        ),
+    ] = None,
     max_rows: Annotated[
-        int, typer.Option(metavar="N", min=1, help="For each way to ask, ask about at most N rows.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="For each way to ask, ask about at most N rows. Without it 100, and 400 with --group auto.",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Spend at most about N tokens of the large model.")
     ] = None,
@@ -167,7 +181,7 @@ def tune(
         loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, column=column, modality=modality)
         loaded = loaded if reask is None else loaded.with_task(reask=reask)
         labels = table.labels(label, known=loaded.scorer.labels)
-        ways = ways_to_ask(loaded.task, hints, exemplars, live=large is not None)
+        ways = ways_to_ask(loaded.task, hints, exemplars, group, live=large is not None)
         options: dict[str, Any] = {
             "objective": objective.value,
             "max_escalation": max_escalation,
@@ -195,7 +209,7 @@ def tune(
                     timeout=timeout,
                     in_jobs=batch_api,
                     fusion=fusion.value,
-                    max_rows=max_rows,
+                    max_rows=max_rows or (GROUP_ROWS if group == AUTO else ROWS),
                     max_tokens=max_tokens,
                     model_name=priced_name(large, base_url),
                     progress=progress,
@@ -223,7 +237,7 @@ def tune(
             write_json(json, {**tuned.to_dict(), **({} if tried is None else {"ablation": tried.to_dict()})})
         if tried is not None:
             show_search(tried, in_jobs=batch_api)
-        elif large_column is not None and (hints, exemplars, reask) != (None, None, None):
+        elif large_column is not None and (hints, exemplars, group, reask) != (None,) * 4:
             say_what_was_logged(heard.task)
         say_what_is_missing(heard, exemplars)
         say(f"{tuned.meaning}\nThe bundle is {bundle} (SHA-256 of its manifest: {pin}).")

@@ -34,9 +34,10 @@ def say_what_was_logged(task: LabelTask) -> None:
     """Say that logged answers may come from another prompt."""
     from dsplus_chains.tuning.hint_cell import setting_name
 
+    way = setting_name(task.hints, task.exemplars, task.group)
     say(
-        f"The chain will ask with {setting_name(task.hints, task.exemplars)}; the logged answers came from whatever "
-        "prompt was used then. The threshold is right for that prompt."
+        f"The chain will ask with {way}; the logged answers came from whatever prompt was used then. The threshold is "
+        "right for that prompt."
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.schema import brief_repr
 from dsplus_chains.tuning.tuned import Estimate
+
+Way: TypeAlias = tuple[HintMode, int, int]
+"""Hint mode, number of exemplars, most rows in one prompt."""
 
 
 @brief_repr
@@ -19,6 +22,7 @@ class HintCell:
     Args:
         hints: What the large model was told of the small one's view.
         exemplars: How many solved examples it was shown.
+        group: Most rows in one prompt.
         fusion: Whose word was the last. With "posterior", each row is judged by weights that had not seen it.
         set_level: The level that "hard" pruned labels by. None where they were not pruned by one.
         accuracy: Accuracy of the chain on these rows, all of them deferred. Where the large model failed, the small
@@ -40,6 +44,7 @@ class HintCell:
 
     hints: HintMode
     exemplars: int
+    group: int
     fusion: Literal["replace", "posterior"]
     set_level: float | None
     accuracy: Estimate
@@ -58,14 +63,14 @@ class HintCell:
     confidences: tuple[float | None, ...]
 
     @property
-    def way(self) -> tuple[HintMode, int]:
+    def way(self) -> Way:
         """How the large model was asked, whoever had the last word."""
-        return self.hints, self.exemplars
+        return self.hints, self.exemplars, self.group
 
     @property
     def name(self) -> str:
         """The setting in words."""
-        return f"{setting_name(self.hints, self.exemplars)}, {self.fusion}"
+        return f"{setting_name(*self.way)}, {self.fusion}"
 
     @property
     def cost(self) -> str:
@@ -80,17 +85,19 @@ class HintCell:
         plain = asdict(self)
         return {name: value for name, value in plain.items() if name not in {"right", "answers", "confidences"}}
 
-    def line(self, *, taken: bool, priced: bool) -> tuple[str, ...]:
+    def line(self, *, taken: bool, grouped: bool, priced: bool) -> tuple[str, ...]:
         """Its line of the ablation table.
 
         Args:
             taken: Whether it is the way to take.
+            grouped: Whether the table has a column of groups.
             priced: Whether the table has a column of prices.
         """
         usd = "?" if self.usd_per_1000 is None else f"{self.usd_per_1000:.4g}"
         return (
             f"→ {self.hints}" if taken else self.hints,
             str(self.exemplars),
+            *([str(self.group)] if grouped else []),
             self.fusion,
             *with_interval(self.accuracy),
             str(self.large_accuracy),
@@ -110,15 +117,16 @@ def costs_of(cells: Sequence[HintCell]) -> list[float]:
     return [float(cell.characters) for cell in cells]
 
 
-def setting_name(hints: HintMode, exemplars: int) -> str:
+def setting_name(hints: HintMode, exemplars: int, group: int = 1) -> str:
     """A way to ask, in words.
 
     Example:
-        >>> setting_name("soft", 4), setting_name("none", 0)
-        ('soft hints, 4 exemplars', 'no hints')
+        >>> setting_name("soft", 4), setting_name("none", 0, 10)
+        ('soft hints, 4 exemplars', 'no hints, groups of 10')
     """
     told = "no hints" if hints == "none" else f"{hints} hints"
-    return f"{told}, {exemplars} exemplar{'s' if exemplars > 1 else ''}" if exemplars else told
+    shown = f", {exemplars} exemplar{'s' if exemplars > 1 else ''}" if exemplars else ""
+    return f"{told}{shown}{f', groups of {group}' if group > 1 else ''}"
 
 
 def with_interval(estimate: Estimate) -> tuple[str, str]:

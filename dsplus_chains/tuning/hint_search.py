@@ -10,12 +10,24 @@ import numpy as np
 
 from dsplus_chains.evaluation.baselines import confidences
 from dsplus_chains.schema import Prediction, brief_repr, share
-from dsplus_chains.tuning.choice import Comparison
-from dsplus_chains.tuning.hint_cell import HintCell, costs_of, with_interval
+from dsplus_chains.tuning.choice import MOST_LOST, Comparison
+from dsplus_chains.tuning.hint_cell import HintCell, costs_of, setting_name, with_interval
+from dsplus_chains.tuning.hint_choice import best_way
 from dsplus_chains.tuning.tuned import Estimate
 
-_HEADINGS = ("hints", "exemplars", "fusion", "right", "95 %", "large", "tokens", "fixed", "broke")
-_USD = "$ per 1,000"
+_HEADINGS = (
+    "hints",
+    "exemplars",
+    "group",
+    "fusion",
+    "right",
+    "95 %",
+    "large",
+    "tokens",
+    "$ per 1,000",
+    "fixed",
+    "broke",
+)
 
 
 @brief_repr
@@ -25,8 +37,8 @@ class HintSearch:
 
     Args:
         cells: What was measured, in the order in which it was asked for.
-        best: The cell to take. It is the cheapest, unless a dearer one is better by more than chance.
-        comparison: The best cell against the cheapest, on the same rows. None if the best is the cheapest.
+        best: The cell to take. See `best_way`.
+        comparison: The best cell without groups against the cheapest one, on the same rows. None if that is the best.
         rows: The numbers of the tuning rows that were asked about. The small model is least sure of these.
         predictions: What the small model says of every tuning row.
         small_accuracy: Accuracy of the small model alone, on the rows that were asked about.
@@ -55,8 +67,8 @@ class HintSearch:
 
     @property
     def plain(self) -> HintCell | None:
-        """The first cell without hints and exemplars. None if this was not tried."""
-        return next((cell for cell in self.cells if cell.way == ("none", 0)), None)
+        """The first cell without hints, exemplars and groups. None if this was not tried."""
+        return next((cell for cell in self.cells if cell.way == ("none", 0, 1)), None)
 
     @property
     def saving(self) -> float | None:
@@ -104,15 +116,17 @@ class HintSearch:
         ]
         if self.comparison is not None:
             versus = self.comparison
+            taken = "It" if best.group == 1 else "Row by row, it"
             said.append(
-                f"It is better than the cheapest setting: {versus.better} rows to {versus.worse} (exact sign test, "
-                f"p = {versus.p:.2g})."
+                f"{taken} is better than the cheapest setting: {versus.better} rows to {versus.worse} (exact sign "
+                f"test, p = {versus.p:.2g})."
             )
         if best.cost:
             said.append(f"It costs {best.cost}.")
         if self.saving is not None and self.plain is not None and best.way != self.plain.way:
             less = f"{share(abs(self.saving))} {'less' if self.saving >= 0 else 'more'}"
             said.append(f"That is {less} than with no hints and no exemplars ({self.plain.cost}).")
+        said += self._of_groups()
         above = [cell for cell in self.cells if sum(cell.right) > sum(best.right)]
         if above:
             top = max(above, key=lambda cell: sum(cell.right))
@@ -129,14 +143,44 @@ class HintSearch:
     def table(self) -> list[tuple[str, ...]]:
         """The ablation as lines of text under `headings`. The first line is the small model alone."""
         nothing = ("0", "0") if self._is_priced else ("0",)
-        alone = ("small alone", "", "", *with_interval(self.small_accuracy), "", *nothing, "", "")
-        return [alone, *(cell.line(taken=cell is self.best, priced=self._is_priced) for cell in self.cells)]
+        alone = (
+            "small alone",
+            "",
+            *([""] if self._is_grouped else []),
+            "",
+            *with_interval(self.small_accuracy),
+            "",
+            *nothing,
+            "",
+            "",
+        )
+        shown = {"grouped": self._is_grouped, "priced": self._is_priced}
+        return [alone, *(cell.line(taken=cell is self.best, **shown) for cell in self.cells)]
 
     @property
     def headings(self) -> tuple[str, ...]:
         """Headings of the ablation table. The column "large" tells how often the large model itself was right."""
-        after = _HEADINGS.index("tokens") + 1
-        return (*_HEADINGS[:after], *([_USD] if self._is_priced else []), *_HEADINGS[after:])
+        shown = {"group": self._is_grouped, "$ per 1,000": self._is_priced}
+        return tuple(name for name in _HEADINGS if shown.get(name, True))
+
+    def _of_groups(self) -> list[str]:
+        """What speaks for the groups that were taken, or against those that were not."""
+        _, alone, _, grouped = best_way(self.cells)
+        said = []
+        for cell in [cell for cell in grouped if self.best.group == 1 or cell is self.best]:
+            versus = Comparison.of(cell.right, alone.right)
+            lost = max(0.0, versus.may_lose(len(self.rows), tests=len(grouped)))
+            dearer = costs_of([cell, alone])[0] >= costs_of([cell, alone])[1]
+            said.append(
+                f"Against {alone.name}, {setting_name(*cell.way)} was right on {versus.better} rows more and on "
+                f"{versus.worse} less. So it may lose {share(lost)} of the answers, and {share(MOST_LOST)} are allowed."
+                f"{' It costs no less.' if dearer else ''}"
+            )
+        return said
+
+    @property
+    def _is_grouped(self) -> bool:
+        return any(cell.group > 1 for cell in self.cells)
 
     @property
     def _is_priced(self) -> bool:

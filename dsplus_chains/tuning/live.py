@@ -8,7 +8,6 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import BATCH_SIZE, Progress, in_batches
@@ -17,6 +16,7 @@ from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.fused import FusionMode
 from dsplus_chains.tuning.hint_search import HintSearch
 from dsplus_chains.tuning.hint_tuning import tune_hints
+from dsplus_chains.tuning.trial import branch_of
 
 SET_COVERAGE = 0.95
 """How often the true label must be among those that hard hints leave."""
@@ -53,6 +53,7 @@ def ask_live(
     task: LabelTask,
     hints: Sequence[HintMode],
     exemplars: Sequence[int],
+    groups: Sequence[int] | None = None,
     fusion: FusionMode = "auto",
     max_rows: int = 100,
     max_tokens: int | None = None,
@@ -73,6 +74,7 @@ def ask_live(
         task: What is asked and how the answers are read.
         hints: The hint modes to try.
         exemplars: The numbers of solved examples to try.
+        groups: The most rows in one prompt to try. None: as the task says.
         fusion: Whose word may be the last.
         max_rows: At most this many rows are asked about in each way.
         max_tokens: At most this many tokens are spent in all.
@@ -99,6 +101,7 @@ def ask_live(
         task=task,
         hints=hints,
         exemplars=exemplars,
+        groups=groups,
         fusion=fusion,
         max_rows=max_rows,
         max_tokens=max_tokens,
@@ -111,9 +114,8 @@ def ask_live(
     if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget, so it gets no more
         left = 0 if search.tokens is None else max_tokens - search.tokens
     # The level that prunes labels comes from the rows asked so far. Tuning the threshold will find its own level.
-    chosen = task.replace(hints=best.hints, exemplars=best.exemplars, set_level=best.set_level)
-    arm = chosen.for_scorer(scorer).arm(model)
-    branch = ConfidenceBranch(large=arm, threshold=None, ask_once=False, **limits.settings)
+    chosen = task.replace(hints=best.hints, exemplars=best.exemplars, group=best.group, set_level=best.set_level)
+    branch = branch_of(chosen.for_scorer(scorer).arm(model), group=best.group, limits=limits)
     rows = search.others
     found = _ask(
         branch,

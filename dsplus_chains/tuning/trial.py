@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -11,9 +11,12 @@ from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from dsplus_chains.gating.branch import ConfidenceBranch
+from dsplus_chains.prompting.group_asker import GroupAsker
+from dsplus_chains.prompting.grouping import groups_of
 from dsplus_chains.prompting.parser import NoneOfTheseError
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.prices import price
+from dsplus_chains.running.whole_arm import WholeArm
 from dsplus_chains.schema import LargeAnswer, answer_of_large, describe_error
 from dsplus_chains.task import LabelTask
 
@@ -90,8 +93,11 @@ def ask_about(
     Raises:
         LargeModelError: No request can succeed.
     """
-    sent = list(prompts)
-    arm: Runnable[Any, Any] = itemgetter("prompt") | task.asker(model)
+    sent = list(sent_prompts(prompts, task.group))
+    given, asker = RunnableLambda(itemgetter("prompt")), task.asker(model)
+    arm: Runnable[Any, Any] = (
+        given | asker if task.group == 1 else GroupAsker(prompt=given, asker=asker, group=task.group)
+    )
     if (again := task.over_all_labels) is not None:
 
         def send(prompt: ChatPromptValue) -> ChatPromptValue:
@@ -101,7 +107,7 @@ def ask_about(
         over_all = again.prompt | RunnableLambda(send) | again.asker(model)
         arm = arm.with_fallbacks([over_all], exceptions_to_handle=(NoneOfTheseError,))
     # Each row is asked for itself. A copy of it tells how steady the model is.
-    branch = ConfidenceBranch(large=arm, wants="record", threshold=None, ask_once=False, **limits.settings)
+    branch = branch_of(arm, group=task.group, limits=limits)
     asked = [{**record, "prompt": value} for record, value in zip(records, prompts, strict=True)]
     outcomes: list[Any] = branch.batch(asked, config, return_exceptions=True)
     limits.check()
@@ -120,6 +126,31 @@ def ask_about(
     )
 
 
-def characters_of(prompts: list[ChatPromptValue]) -> int:
+def branch_of(arm: Runnable[Any, Any], *, group: int, limits: Limits) -> ConfidenceBranch:
+    """A branch that asks about every row. Rows in groups are one batch, and have no limits of their own.
+
+    Args:
+        arm: The large arm, over the record.
+        group: Most rows in one prompt.
+        limits: How long and how patiently the model is asked. With groups, the breaker only learns if it is hopeless.
+    """
+    if group > 1:
+        arm, limits = WholeArm(run=arm, breaker=limits.breaker), Limits(breaker=None)
+    return ConfidenceBranch(large=arm, wants="record", threshold=None, ask_once=False, **limits.settings)
+
+
+def sent_prompts(prompts: Sequence[ChatPromptValue], group: int) -> list[ChatPromptValue]:
+    """The prompts that are sent where rows are grouped. A row that is asked once more by itself is not among them.
+
+    Args:
+        prompts: What is asked about each row by itself.
+        group: Most rows in one prompt.
+    """
+    groups = groups_of(dict(enumerate(prompts)), group) if group > 1 else []
+    together = {row for each in groups for row in each.rows}
+    return [*(each.prompt for each in groups), *(one for row, one in enumerate(prompts) if row not in together)]
+
+
+def characters_of(prompts: Sequence[ChatPromptValue]) -> int:
     """Total length of the prompts."""
     return sum(len(prompt.to_string()) for prompt in prompts)
