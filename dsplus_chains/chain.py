@@ -45,6 +45,7 @@ def data_shunt(
     structured: bool | None = None,
     retries: Literal[0, 1] | None = None,
     reask: bool | None = None,
+    group: int | None = None,
     template: ChatPromptTemplate | str | None = None,
     max_ood_score: float | None = None,
     on_small_error: Literal["large", "raise"] = "large",
@@ -95,6 +96,7 @@ def data_shunt(
         structured: Whether to ask for the label as structured output, if the large model has it.
         retries: 1 asks once more where the answer is no label, and says so. 0 takes the first answer as it is.
         reask: Whether hard hints ask again, over all labels, where the answer is "none of these".
+        group: Most rows of a batch in one prompt. It has no effect with `timeout`, `deadline`, `breaker` or `budget`.
         template: Prompt of your own; see `HintPromptBuilder`.
         max_ood_score: Largest distance from the training examples at which an answer is kept. A farther input is
             deferred, and so is one without an `ood_score`. See `SmallModelScorer.ood_limit`. Tune with the same value.
@@ -156,6 +158,7 @@ def data_shunt(
         "structured": structured,
         "retries": retries,
         "reask": reask,
+        "group": group,
         "template": template,
         **({} if track_record == "auto" else {"track_record": track_record}),
     }

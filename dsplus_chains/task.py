@@ -67,6 +67,9 @@ class LabelTask(BaseModel):
         rationale: Whether to ask for a reason of at most 15 words beside the label. It becomes `large.rationale`. An
             `ExperienceStore` keeps it, and ``learn(..., rationale_weight=...)`` can learn from it. It costs tokens,
             and perhaps accuracy. The large model's confidence is then not known.
+        group: Most rows of a batch in one prompt; see `GroupAsker`. 1 asks about each row by itself. Groups cost less,
+            but a model may answer less well in them, so `tune_hints` tries them only if asked to. Where a row has a
+            time limit, a breaker or a budget, it is asked by itself.
         template: Prompt of your own; see `HintPromptBuilder`.
 
     Raises:
@@ -98,6 +101,7 @@ class LabelTask(BaseModel):
     retries: Literal[0, 1] = 1
     reask: bool = False
     rationale: bool = False
+    group: int = Field(default=1, ge=1)
     template: Template = None
 
     def __repr_args__(self) -> Any:
@@ -119,6 +123,9 @@ class LabelTask(BaseModel):
             raise ValueError(msg)
         if self.rationale and self.structured:
             msg = "Got rationale=True and structured=True, whose output holds the label alone, but expected one of both"
+            raise ValueError(msg)
+        if self.rationale and self.group > 1:
+            msg = f"Got group={self.group} and rationale=True, but a group gives no reasons; use group=1"
             raise ValueError(msg)
         _ = self.prompt, self.parser  # both check their own settings
         if (alike := labels_alike(self.labels)) is not None:
@@ -188,26 +195,23 @@ class LabelTask(BaseModel):
         """The task that asks once more where the answer is "none of these". None if nothing is asked again."""
         return self.replace(hints="soft", set_level=None) if self.reask and self.hints == "hard" else None
 
-    def arm(self, model: Any, *, group: int = 1) -> Runnable[Any, Any]:
+    def arm(self, model: Any, *, group: int | None = None) -> Runnable[Any, Any]:
         """The large arm of a branch, a Runnable from the record to a label.
 
         Args:
             model: Any LangChain chat model, also wrapped by ``with_retry`` and the like. Or any Runnable from a prompt
                 to a message or a label.
-            group: Most rows of a batch in one prompt; see `GroupAsker`. 1 asks about each row by itself.
+            group: Most rows of a batch in one prompt. None: as the task says.
 
         Raises:
-            InvalidInputError: Rows are grouped, and a reason is wanted for each.
+            pydantic.ValidationError: Rows are grouped, and a reason is wanted for each.
         """
-        if group > 1 and self.rationale:
-            msg = f"Got group={group} and rationale=True, but a group gives no reasons; ask row by row, with group=1"
-            raise InvalidInputError(msg)
-        asker = self.asker(model)
-        arm = self.prompt | asker if group == 1 else GroupAsker(prompt=self.prompt, asker=asker, group=group)
-        again = self.over_all_labels
-        return (
-            arm if again is None else arm.with_fallbacks([again.arm(model)], exceptions_to_handle=(NoneOfTheseError,))
-        )
+        task = self if group is None else self.replace(group=group)
+        asker, again = task.asker(model), task.over_all_labels
+        arm = task.prompt | asker if task.group == 1 else GroupAsker(prompt=task.prompt, asker=asker, group=task.group)
+        if again is None:
+            return arm
+        return arm.with_fallbacks([again.arm(model, group=1)], exceptions_to_handle=(NoneOfTheseError,))
 
     def to_dict(self) -> dict[str, Any]:
         """The task as plain data for JSON, which `from_dict` reads back.

@@ -39,6 +39,7 @@ from dsplus_chains.cli.large_options import (
     check_answered,
     check_source,
     large_or_plan,
+    priced_name,
     say_plan,
 )
 from dsplus_chains.running.limits import TIMEOUT, Limits
@@ -109,14 +110,15 @@ def evaluate(
             records = loaded.replay(scored, answers)
             alone["large_answers"] = [answer.value for answer in answers]
         else:
-            limits = Limits(timeout=timeout)
+            # Rows in groups have no limits of their own.
+            limits = Limits(timeout=timeout) if loaded.task.group == 1 else Limits(breaker=None)
             calls: dict[str, Any] = {"config": {"max_concurrency": CONCURRENCY}, "check": limits.check}
             with progress_bar(quiet=quiet) as progress:
                 chain = loaded.chain(model, **limits.settings)
                 records = in_batches(chain, texts, title="The chain", progress=progress, **calls)
             if baselines:
                 plain = loaded.chain(
-                    model, threshold=None, hints="none", exemplars=None, fusion=None, **limits.settings
+                    model, threshold=None, hints="none", exemplars=None, group=1, fusion=None, **limits.settings
                 )
                 with progress_bar(quiet=quiet) as progress:
                     asked = in_batches(plain, texts, title="The large model alone", progress=progress, **calls)
@@ -126,10 +128,10 @@ def evaluate(
         if plan:
             say_plan(model, answer_file)
             return
-        # A server of the user's own may give its model any name. Such a name has no price.
-        priced = None if large is None else large if base_url is None else large.partition(":")[2]
         tuned_on = loaded.check_tuned().tuned_on
-        result = measure(records, labels, model_name=priced, threshold=threshold, tuned_on=tuned_on, **alone)
+        result = measure(
+            records, labels, model_name=priced_name(large, base_url), threshold=threshold, tuned_on=tuned_on, **alone
+        )
         if json is not None:
             write_json(json, result.to_dict())
         _show(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -48,6 +49,14 @@ Plan: TypeAlias = Annotated[
     bool,
     typer.Option("--plan", help="With --large: print how many calls and about how many tokens it takes, and end."),
 ]
+BatchApi: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--batch-api",
+        help="Ask in jobs of the Batch API, for half the price. It may take a day. Limits of time and concurrency do "
+        "not count for rows then.",
+    ),
+]
 
 
 def check_source(large: str | None, large_column: str | None, *, plan: bool = False) -> None:
@@ -78,7 +87,13 @@ def check_batch_api(large: str | None, *, batch_api: bool) -> None:
 
 
 def large_or_plan(
-    name: str | None, base_url: str | None, answers: Path | None = None, *, timeout: float, plan_for: LabelTask | None
+    name: str | None,
+    base_url: str | None,
+    answers: Path | None = None,
+    *,
+    jobs: Path | None = None,
+    timeout: float,
+    plan_for: LabelTask | None,
 ) -> Any:
     """The large model. With a plan, it is a stand-in that counts the calls that a command would make.
 
@@ -86,6 +101,7 @@ def large_or_plan(
         name: The name of a model, as for `large_model`. None if no model is asked.
         base_url: The server, if it is not the provider's own.
         answers: The file in which its answers are kept.
+        jobs: The file that keeps its batch jobs. None: it is asked row by row.
         timeout: Seconds that one request may take.
         plan_for: What would be asked, if there is only to be a plan.
 
@@ -95,11 +111,12 @@ def large_or_plan(
     if name is None:
         return None
     if plan_for is None:
-        return large_model(name, base_url, answers, timeout=timeout)
+        return large_model(name, base_url, answers, jobs=jobs, timeout=timeout)
+    from dsplus_chains.prompting.grouping import same_answer
     from dsplus_chains.running.call_counter import CallCounter
 
     check_name(name)
-    return CallCounter(reply=str(plan_for.labels[0]))
+    return CallCounter(reply=partial(same_answer, answer=str(plan_for.labels[0])))
 
 
 def say_plan(model: CallCounter, answers: Path | None = None) -> None:
@@ -203,6 +220,16 @@ def check_answered(records: Sequence[dict[str, Any]]) -> None:
     if all(record["source"] == "fallback" for record in records):
         msg = f"The large model answered none of {len(records)} rows; the first failure was {records[0]['error']}"
         raise ValueError(msg)
+
+
+def priced_name(large: str | None, base_url: str | None) -> str | None:
+    """The name by which a large model has a price. A server of the user's own may give its model any name.
+
+    Example:
+        >>> priced_name("openai:gpt-4o-mini", None), priced_name("openai:mine", "http://localhost:8000/v1")
+        ('openai:gpt-4o-mini', 'mine')
+    """
+    return large if large is None or base_url is None else large.partition(":")[2]
 
 
 def settings_of(large: str | None, base_url: str | None, large_column: str | None, data: Path) -> dict[str, Any]:

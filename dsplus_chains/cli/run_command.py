@@ -26,6 +26,7 @@ from dsplus_chains.cli.console import (
 )
 from dsplus_chains.cli.large_options import (
     BaseUrl,
+    BatchApi,
     Large,
     LargeColumn,
     Plan,
@@ -64,14 +65,7 @@ def run(
     retry_fallbacks: Annotated[
         bool, typer.Option("--retry-fallbacks", help="Ask again about rows that the large model failed at.")
     ] = False,
-    batch_api: Annotated[
-        bool,
-        typer.Option(
-            "--batch-api",
-            help="Ask in jobs of the Batch API, for half the price. It may take a day. --concurrency and --timeout do "
-            "not count for rows then.",
-        ),
-    ] = False,
+    batch_api: BatchApi = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Rows in one batch. Without it 64, and 50,000 with --batch-api.")
     ] = None,

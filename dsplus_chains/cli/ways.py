@@ -1,8 +1,8 @@
-"""What the options `--hints` and `--exemplars` ask for."""
+"""What the options `--hints`, `--exemplars` and `--group` ask for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from dsplus_chains.prompting.hints import HintMode
@@ -11,23 +11,43 @@ if TYPE_CHECKING:
 AUTO = "auto"
 EXEMPLARS = 4
 """How many solved examples are tried with "auto", beside none."""
+GROUP = 10
+"""How many rows in one prompt are tried with "auto", beside one."""
+ROWS = 100
+"""For each way to ask, so many rows are asked about."""
+GROUP_ROWS = 400
+"""So many are if groups are tried, since what they lose has to be shown to be little."""
 
 
-def ways_to_ask(
-    task: LabelTask, hints: str | None, exemplars: str | None, *, live: bool
-) -> tuple[tuple[HintMode, ...], tuple[int, ...]]:
-    """The hint modes and the numbers of solved examples to try. Without an option, the task's own are taken.
+class Ways(NamedTuple):
+    """The ways to ask a large model that are tried, in each combination."""
+
+    hints: tuple[HintMode, ...]
+    exemplars: tuple[int, ...]
+    """Numbers of solved examples."""
+    groups: tuple[int, ...]
+    """The most rows in one prompt."""
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first way, as settings of a task."""
+        return {"hints": self.hints[0], "exemplars": self.exemplars[0], "group": self.groups[0]}
+
+
+def ways_to_ask(task: LabelTask, hints: str | None, exemplars: str | None, group: str | None, *, live: bool) -> Ways:
+    """The ways to ask that are to be tried. Without an option, the task's own is taken.
 
     Args:
         task: The task of the bundle.
         hints: A mode, or "auto".
         exemplars: A number, or "auto".
+        group: The most rows in one prompt, or "auto".
         live: Whether there is a large model to ask.
 
     Raises:
-        ValueError: `exemplars` is no number, there is no model to ask, or the bundle has no examples to show.
+        ValueError: `exemplars` or `group` is no number, there is no model to ask, or the bundle has no examples.
     """
-    for option, value in (("--hints", hints), ("--exemplars", exemplars)):
+    for option, value in (("--hints", hints), ("--exemplars", exemplars), ("--group", group)):
         if value == AUTO and not live:
             msg = (
                 f"Got {option} auto with --large-column but expected --large. Logged answers all came from one way to "
@@ -48,7 +68,15 @@ def ways_to_ask(
     if any(counts) and task.examples is None:
         msg = f"Got --exemplars {exemplars} but the bundle holds no examples; fit it anew, without --no-examples"
         raise ValueError(msg)
-    return modes[hints], counts
+    groups: tuple[int, ...] = (task.group,)
+    if group == AUTO:
+        groups = (1, GROUP)
+    elif group is not None:
+        if not group.isdecimal() or int(group) < 1:
+            msg = f"Got --group {group} but expected a number of at least 1, such as 10, or auto"
+            raise ValueError(msg)
+        groups = (int(group),)
+    return Ways(modes[hints], counts, groups)
 
 
 def set_coverage_of(task: LabelTask) -> float | None:

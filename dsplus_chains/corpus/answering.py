@@ -1,4 +1,4 @@
-"""How scored rows of a table are answered: by a live large model, in jobs of one, or by its logged answers."""
+"""How scored rows of a table are answered: by a live large model, row by row or in batches, or by logged answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from dsplus_chains.corpus.answered import AnsweredRow
-from dsplus_chains.corpus.job_arm import AT_ONCE, JobArm
 from dsplus_chains.corpus.journal import replies_of
 from dsplus_chains.corpus.scored import Batch, Scored, ScoredBatches, outputs_of
 from dsplus_chains.corpus.shared_arm import SharedArm
@@ -19,10 +18,13 @@ from dsplus_chains.corpus.two_stages import Pipeline
 from dsplus_chains.evaluation.recorded import read_recorded
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.whole_arm import WholeArm
 from dsplus_chains.schema import WiringError, as_cell, describe_error
 from dsplus_chains.storage.bundle import Bundle
 
 _Done: TypeAlias = tuple[Batch, list[Any]]
+AT_ONCE = 4
+"""As many batches may be under way that are asked about whole, since a job may take hours."""
 Answered: TypeAlias = Generator[_Done, None, None]
 """Batches with the records of their rows, as they are done. A row that has no answer has an exception."""
 
@@ -49,18 +51,23 @@ def answered_live(
         arm.close()
 
 
-def answered_in_jobs(bundle: Bundle, large_model: Any, scored: ScoredBatches, *, limits: Limits) -> Answered:
-    """Answer batches by the chain of a bundle. The deferred rows of each are one job.
+def answered_whole(
+    bundle: Bundle, large_model: Any, scored: ScoredBatches, *, limits: Limits, concurrency: int | None
+) -> Answered:
+    """Answer batches by the chain of a bundle. The deferred rows of each are one batch: a job, or a few groups.
 
     Args:
         bundle: A tuned bundle.
-        large_model: A `BatchChatOpenAI`.
+        large_model: A chat model.
         scored: The batches.
         limits: Those of the large model. Of these, only the breaker counts here.
+        concurrency: Most requests to it at the same time, over all batches. None: 100 a batch.
     """
     chain = bundle.chain(large_model)
-    gate = gate_before(JobArm(run=large_of(chain), breaker=limits.breaker), chain)
-    yield from _answered(gate, scored, Pipeline(), has_room=lambda under_way: under_way < AT_ONCE, config={})
+    gate = gate_before(WholeArm(run=large_of(chain), breaker=limits.breaker), chain)
+    at_once = AT_ONCE if concurrency is None else min(AT_ONCE, concurrency)
+    config: RunnableConfig = {} if concurrency is None else {"max_concurrency": concurrency // at_once}
+    yield from _answered(gate, scored, Pipeline(), has_room=lambda under_way: under_way < at_once, config=config)
 
 
 def answered_from_log(bundle: Bundle, column: str, scored: ScoredBatches) -> Answered:

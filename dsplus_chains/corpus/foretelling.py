@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
 from dsplus_chains.corpus.run_input import prepare_run
 from dsplus_chains.encoding.modality import Modality
+from dsplus_chains.prompting.grouping import same_answer
 from dsplus_chains.running.call_counter import CallCounter
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
 from dsplus_chains.tables.table import Column
@@ -56,7 +58,7 @@ def plan_table(
         allow_download=allow_download,
     )
     n = len(table.rows)
-    model = CallCounter(reply=str(loaded.task.labels[0]))
+    model = CallCounter(reply=partial(same_answer, answer=str(loaded.task.labels[0])))
     chain = loaded.chain(model)
     with ExitStack() as stack:
         indices: Iterable[int] = range(n)

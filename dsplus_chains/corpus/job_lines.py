@@ -12,6 +12,8 @@ from dsplus_chains.schema import DSPlusError, hash_of, shorten
 ENDPOINT = "/v1/chat/completions"
 MOST_REQUESTS = 50_000
 """Most requests that one job may have."""
+ROWS = MOST_REQUESTS
+"""Rows in one batch, of which those that are deferred become one job."""
 MOST_BYTES = 200_000_000
 """Most bytes that the file of one job may have."""
 

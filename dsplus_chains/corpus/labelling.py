@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts
-from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_in_jobs, answered_live, answered_row
-from dsplus_chains.corpus.job_arm import ROWS
+from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_live, answered_row, answered_whole
+from dsplus_chains.corpus.job_lines import ROWS
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
 from dsplus_chains.corpus.ray_scoring import check_workers, scored_by_ray
@@ -164,8 +164,8 @@ def label_table(
         else:
             model = remembering(large_model, journal)
             answered = (
-                answered_in_jobs(loaded, model, scored, limits=limits)
-                if in_jobs
+                answered_whole(loaded, model, scored, limits=limits, concurrency=None if in_jobs else concurrency)
+                if in_jobs or (loaded.task.group > 1 and limits.budget is None and limits.deadline is None)
                 else answered_live(loaded, model, scored, limits=limits, concurrency=concurrency)
             )
         try:

@@ -17,6 +17,7 @@ from dsplus_chains.corpus.scored import outputs_of
 from dsplus_chains.corpus.shared_arm import SharedArm
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.limits import TIMEOUT, Limits
+from dsplus_chains.running.whole_arm import WholeArm
 from dsplus_chains.schema import InvalidInputError, is_missing, shown
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.storage.answer_cache import SQLiteAnswerCache, remembering
@@ -142,5 +143,9 @@ class ShuntUDF:
             large = remembering(large, SQLiteAnswerCache(self.answers))
         limits = Limits(timeout=self.timeout)
         chain = loaded.chain(large)
-        arm = SharedArm(large_of(chain), limits=limits, concurrency=self.concurrency)
+        arm: Runnable[Any, Any] = (
+            SharedArm(large_of(chain), limits=limits, concurrency=self.concurrency)
+            if loaded.task.group == 1
+            else WholeArm(run=large_of(chain), breaker=limits.breaker)
+        )
         return _Loaded(loaded.scorer.deferring(), gate_before(arm, chain), limits, loaded.task.labels)

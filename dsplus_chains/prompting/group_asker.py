@@ -37,10 +37,10 @@ class GroupAsker(BatchRunnable[Any, Any]):
     of ten, and on 93.0 % alone. About half of the rows had to be asked alone after all, so that it took more tokens
     (`tests/bench/grouping.py`). Measure your model on your rows. A text cannot answer for another row. But
     instructions in a text stand in one prompt with other rows. A model that follows them may be swayed there. So
-    nothing groups rows by itself.
+    nothing groups rows by itself, and ``tune_hints(groups=(1, 10))`` takes groups only if they are shown to do no harm.
 
     Rows that are asked one by one are in no group. That is so with `timeout`, `deadline`, `breaker` and `budget` of a
-    branch, and so in `dsplus run`.
+    branch. `dsplus run` asks in groups if the bundle's task says so, and its rows then have no time limit of their own.
 
     Args:
         prompt: The builder of the prompts, from a record, such as `LabelTask.prompt`.

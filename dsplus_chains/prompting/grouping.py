@@ -79,6 +79,23 @@ def answers_by_key(said: str, keys: Sequence[str]) -> dict[str, str]:
     return {key: answers.pop() for key, answers in found.items() if len(answers) == 1}
 
 
+def same_answer(asked: str, *, answer: str) -> str:
+    r"""A reply that gives the same answer to each input of a group, or to the only input of a prompt.
+
+    Args:
+        asked: The text of the prompt's last message.
+        answer: The answer.
+
+    Example:
+        >>> same_answer("<q1-0a1b2c>\n<input>\nnice\n</input>\n</q1-0a1b2c>\n\nAnswers:", answer="good")
+        'q1-0a1b2c: good'
+        >>> same_answer("nice", answer="good")
+        'good'
+    """
+    keys = re.findall(r"^<(q\d+-[0-9a-f]{6})>$", asked, re.MULTILINE)
+    return "\n".join(f"{key}: {answer}" for key in keys) or answer
+
+
 def _group(rows: list[int], prompts: Sequence[LabelPrompt]) -> Group:
     texts = [str(prompt.messages[-1].content).removesuffix(_END).rstrip() for prompt in prompts]
     keys = keys_of(texts)

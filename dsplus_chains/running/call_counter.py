@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -13,13 +14,13 @@ from typing_extensions import override
 
 
 class CallCounter(BaseChatModel):
-    """A chat model that asks nobody. It gives the same reply to all, and counts calls and tokens.
+    """A chat model that asks nobody. It replies as it is told, and counts calls and tokens.
 
     A chain that runs with it makes the calls that it would make with a real model, if no reply has to be asked for
     again. The tokens are an estimate from the length of the messages, by LangChain's `count_tokens_approximately`.
 
     Args:
-        reply: The reply, such as a label.
+        reply: The reply to all, such as a label. Or a function from the text of the last message to the reply.
 
     Example:
         >>> model = CallCounter(reply="positive")
@@ -27,7 +28,7 @@ class CallCounter(BaseChatModel):
         ('positive', 1, 19)
     """
 
-    reply: str
+    reply: str | Callable[[str], str]
     _tokens: list[int] = PrivateAttr(default_factory=list)
 
     @property
@@ -49,7 +50,8 @@ class CallCounter(BaseChatModel):
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        asked, replied = count_tokens_approximately(messages), count_tokens_approximately([AIMessage(self.reply)])
+        reply = self.reply(str(messages[-1].content)) if callable(self.reply) else self.reply
+        asked, replied = count_tokens_approximately(messages), count_tokens_approximately([AIMessage(reply)])
         self._tokens.append(asked + replied)
         usage = {"input_tokens": asked, "output_tokens": replied, "total_tokens": asked + replied}
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(self.reply, usage_metadata=usage))])
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(reply, usage_metadata=usage))])

@@ -33,6 +33,7 @@ class StoredSettings(Stored, extra="allow"):
     retries: int = 0
     reask: bool = False
     rationale: bool = False
+    group: int = 1
     template: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = None
 
 

@@ -1,4 +1,4 @@
-from .hint_search import HintCell as HintCell
+from .hint_cell import HintCell as HintCell
 from .hint_search import HintSearch as HintSearch
 from .hint_tuning import tune_hints as tune_hints
 from .live import LiveAnswers as LiveAnswers

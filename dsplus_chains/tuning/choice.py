@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 
-from dsplus_chains.calibration.intervals import sign_test
+from dsplus_chains.calibration.intervals import paired_difference_interval, sign_test
 
 LEVEL = 0.95
 """If nothing is better than the cheapest setting, nothing dearer is taken with at least this probability."""
+
+MOST_LOST = 0.02
+"""The largest share of right answers that a cheaper setting may lose where this has to be shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,25 @@ class Comparison:
         """
         return self.better > self.worse and self.p * tests <= 1 - LEVEL
 
+    def may_lose(self, n: int, *, tests: int = 1) -> float:
+        """The largest share of right answers that this setting may lose against the other, beyond chance.
+
+        It is the lower end of a one-sided score interval at 95 %, Bonferroni-corrected. Without any row that differs it
+        is above 0, and falls with the number of rows.
+
+        Source: Tango (Statistics in Medicine 1998), section 3, which tests that one setting is no worse than another.
+
+        Args:
+            n: Number of all rows that were compared.
+            tests: How many settings are compared.
+
+        Example:
+            >>> same = Comparison(better=0, worse=0, p=1.0)
+            >>> round(same.may_lose(100), 4), round(same.may_lose(1000), 4)
+            (0.0263, 0.0027)
+        """
+        return -paired_difference_interval(self.better, self.worse, n, level=1 - 2 * (1 - LEVEL) / tests).low
+
 
 def cheapest_unless_better(costs: Sequence[float], right: Sequence[ArrayLike]) -> int:
     """The setting to take.
@@ -76,3 +100,14 @@ def cheapest_unless_better(costs: Sequence[float], right: Sequence[ArrayLike]) -
         if Comparison.of(flags[number], flags[held]).is_better(tests=len(costs) - 1):
             held = number
     return held
+
+
+def fewest_to_compare(most_lost: float = MOST_LOST) -> int:
+    """The number of rows without which no setting can be shown to lose at most this share of right answers.
+
+    Example:
+        >>> fewest_to_compare(0.02), fewest_to_compare(0.005)
+        (133, 539)
+    """
+    z = float(norm.ppf(LEVEL))
+    return math.ceil(z * z * (1 - most_lost) / most_lost)

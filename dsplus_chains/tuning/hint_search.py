@@ -4,86 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from dsplus_chains.evaluation.baselines import confidences
-from dsplus_chains.prompting.hints import HintMode
-from dsplus_chains.schema import Prediction, brief_repr
-from dsplus_chains.tuning.choice import Comparison
+from dsplus_chains.schema import Prediction, brief_repr, share
+from dsplus_chains.tuning.choice import MOST_LOST, Comparison
+from dsplus_chains.tuning.hint_cell import HintCell, costs_of, setting_name, with_interval
+from dsplus_chains.tuning.hint_choice import best_way
 from dsplus_chains.tuning.tuned import Estimate
 
-HEADINGS = ("hints", "exemplars", "fusion", "right", "95 %", "large", "tokens", "fixed", "broke")
-"""Headings of the ablation table. The column "large" tells how often the large model itself was right."""
-
-
-@brief_repr
-@dataclass(frozen=True, kw_only=True)
-class HintCell:
-    """One way to ask the large model and to weigh its answer. It is measured on rows that could be deferred.
-
-    Args:
-        hints: What the large model was told of the small one's view.
-        exemplars: How many solved examples it was shown.
-        fusion: Whose word was the last. With "posterior", each row is judged by weights that had not seen it.
-        set_level: The level that "hard" pruned labels by. None where they were not pruned by one.
-        accuracy: Accuracy of the chain on these rows, all of them deferred. Where the large model failed, the small
-            one's answer counts.
-        large_accuracy: Accuracy of what the large model itself said. A failure counts as wrong.
-        tokens: Tokens of all these calls, answers from a cache included. None if the model does not tell.
-        tokens_a_row: Mean tokens of the rows that told. This is the cost of a setting.
-        characters: Characters of all these prompts.
-        failed: Number of rows without an answer of the large model.
-        silent: Number of rows that it gave no reply to. The others of these rows have a reply that is no label.
-        error: Why the first of these rows has none.
-        fixed: Number of rows where the chain is right and the small model alone is wrong.
-        broke: Number of rows where the chain is wrong and the small model alone is right.
-        right: Whether the chain is right, a flag a row.
-        answers: What the large model answered, one a row. None where it failed.
-        confidences: How sure it was, where its provider tells.
-    """
-
-    hints: HintMode
-    exemplars: int
-    fusion: Literal["replace", "posterior"]
-    set_level: float | None
-    accuracy: Estimate
-    large_accuracy: Estimate
-    tokens: int | None
-    tokens_a_row: float | None
-    characters: int
-    failed: int
-    silent: int
-    error: str | None
-    fixed: int
-    broke: int
-    right: tuple[bool, ...]
-    answers: tuple[Any, ...]
-    confidences: tuple[float | None, ...]
-
-    @property
-    def name(self) -> str:
-        """The setting in words."""
-        return f"{setting_name(self.hints, self.exemplars)}, {self.fusion}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, without the columns that have a value a row."""
-        plain = asdict(self)
-        return {name: value for name, value in plain.items() if name not in {"right", "answers", "confidences"}}
-
-    def line(self, *, taken: bool) -> tuple[str, ...]:
-        """Its line of the ablation table."""
-        return (
-            f"→ {self.hints}" if taken else self.hints,
-            str(self.exemplars),
-            self.fusion,
-            *_share(self.accuracy),
-            str(self.large_accuracy),
-            "?" if self.tokens is None else f"{self.tokens:,}",
-            str(self.fixed),
-            str(self.broke),
-        )
+_HEADINGS = (
+    "hints",
+    "exemplars",
+    "group",
+    "fusion",
+    "right",
+    "95 %",
+    "large",
+    "tokens",
+    "$ per 1,000",
+    "fixed",
+    "broke",
+)
 
 
 @brief_repr
@@ -93,8 +37,8 @@ class HintSearch:
 
     Args:
         cells: What was measured, in the order in which it was asked for.
-        best: The cell to take. It is the cheapest, unless a dearer one is better by more than chance.
-        comparison: The best cell against the cheapest, on the same rows. None if the best is the cheapest.
+        best: The cell to take. See `best_way`.
+        comparison: The best cell without groups against the cheapest one, on the same rows. None if that is the best.
         rows: The numbers of the tuning rows that were asked about. The small model is least sure of these.
         predictions: What the small model says of every tuning row.
         small_accuracy: Accuracy of the small model alone, on the rows that were asked about.
@@ -112,14 +56,30 @@ class HintSearch:
     @property
     def tokens(self) -> int | None:
         """Tokens of all calls, answers from a cache included. None if the model does not tell."""
-        asked = {(cell.hints, cell.exemplars): cell.tokens for cell in self.cells}
+        asked = {cell.way: cell.tokens for cell in self.cells}
         told = [tokens for tokens in asked.values() if tokens is not None]
         return sum(told) if len(told) == len(asked) else None
 
     @property
     def tried_several(self) -> bool:
         """Whether there was more than one way to ask."""
-        return len({(cell.hints, cell.exemplars) for cell in self.cells}) > 1 or bool(self.untried)
+        return len({cell.way for cell in self.cells}) > 1 or bool(self.untried)
+
+    @property
+    def plain(self) -> HintCell | None:
+        """The first cell without hints, exemplars and groups. None if this was not tried."""
+        return next((cell for cell in self.cells if cell.way == ("none", 0, 1)), None)
+
+    @property
+    def saving(self) -> float | None:
+        """The share of the cost of plain asking that the best way saves. It is negative if that costs more.
+
+        None if plain asking was not tried, or the model does not tell its tokens.
+        """
+        if self.plain is None or None in (self.best.tokens_a_row, self.plain.tokens_a_row):
+            return None
+        cost, of_plain = costs_of([self.best, self.plain])
+        return 1 - cost / of_plain if of_plain else None
 
     @property
     def max_escalation(self) -> float:
@@ -156,10 +116,17 @@ class HintSearch:
         ]
         if self.comparison is not None:
             versus = self.comparison
+            taken = "It" if best.group == 1 else "Row by row, it"
             said.append(
-                f"It is better than the cheapest setting: {versus.better} rows to {versus.worse} (exact sign test, "
-                f"p = {versus.p:.2g})."
+                f"{taken} is better than the cheapest setting: {versus.better} rows to {versus.worse} (exact sign "
+                f"test, p = {versus.p:.2g})."
             )
+        if best.cost:
+            said.append(f"It costs {best.cost}.")
+        if self.saving is not None and self.plain is not None and best.way != self.plain.way:
+            less = f"{share(abs(self.saving))} {'less' if self.saving >= 0 else 'more'}"
+            said.append(f"That is {less} than with no hints and no exemplars ({self.plain.cost}).")
+        said += self._of_groups()
         above = [cell for cell in self.cells if sum(cell.right) > sum(best.right)]
         if above:
             top = max(above, key=lambda cell: sum(cell.right))
@@ -174,13 +141,54 @@ class HintSearch:
         return " ".join(said)
 
     def table(self) -> list[tuple[str, ...]]:
-        """The ablation as lines of text under `HEADINGS`. The first line is the small model alone."""
-        alone = ("small alone", "", "", *_share(self.small_accuracy), "", "0", "", "")
-        return [alone, *(cell.line(taken=cell is self.best) for cell in self.cells)]
+        """The ablation as lines of text under `headings`. The first line is the small model alone."""
+        nothing = ("0", "0") if self._is_priced else ("0",)
+        alone = (
+            "small alone",
+            "",
+            *([""] if self._is_grouped else []),
+            "",
+            *with_interval(self.small_accuracy),
+            "",
+            *nothing,
+            "",
+            "",
+        )
+        shown = {"grouped": self._is_grouped, "priced": self._is_priced}
+        return [alone, *(cell.line(taken=cell is self.best, **shown) for cell in self.cells)]
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Headings of the ablation table. The column "large" tells how often the large model itself was right."""
+        shown = {"group": self._is_grouped, "$ per 1,000": self._is_priced}
+        return tuple(name for name in _HEADINGS if shown.get(name, True))
+
+    def _of_groups(self) -> list[str]:
+        """What speaks for the groups that were taken, or against those that were not."""
+        _, alone, _, grouped = best_way(self.cells)
+        said = []
+        for cell in [cell for cell in grouped if self.best.group == 1 or cell is self.best]:
+            versus = Comparison.of(cell.right, alone.right)
+            lost = max(0.0, versus.may_lose(len(self.rows), tests=len(grouped)))
+            dearer = costs_of([cell, alone])[0] >= costs_of([cell, alone])[1]
+            said.append(
+                f"Against {alone.name}, {setting_name(*cell.way)} was right on {versus.better} rows more and on "
+                f"{versus.worse} less. So it may lose {share(lost)} of the answers, and {share(MOST_LOST)} are allowed."
+                f"{' It costs no less.' if dearer else ''}"
+            )
+        return said
+
+    @property
+    def _is_grouped(self) -> bool:
+        return any(cell.group > 1 for cell in self.cells)
+
+    @property
+    def _is_priced(self) -> bool:
+        return any(cell.usd_per_1000 is not None for cell in self.cells)
 
     def __str__(self) -> str:
         """The ablation table, and what was chosen and why."""
-        lines = [HEADINGS, *self.table()]
+        lines = [self.headings, *self.table()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
         return "\n".join([*(line.rstrip() for line in text), "", self.meaning])
@@ -195,6 +203,7 @@ class HintSearch:
             "best": self.best.to_dict(),
             "comparison": None if self.comparison is None else asdict(self.comparison),
             "tokens": self.tokens,
+            "saving": self.saving,
             "untried": list(self.untried),
             "meaning": self.meaning,
         }
@@ -213,18 +222,3 @@ def least_sure(predictions: Sequence[Prediction]) -> list[int]:
     """
     found: list[int] = np.argsort(np.nan_to_num(confidences(predictions), nan=-1.0), kind="stable").tolist()
     return found
-
-
-def setting_name(hints: HintMode, exemplars: int) -> str:
-    """A way to ask, in words.
-
-    Example:
-        >>> setting_name("soft", 4), setting_name("none", 0)
-        ('soft hints, 4 exemplars', 'no hints')
-    """
-    told = "no hints" if hints == "none" else f"{hints} hints"
-    return f"{told}, {exemplars} exemplar{'s' if exemplars > 1 else ''}" if exemplars else told
-
-
-def _share(estimate: Estimate) -> tuple[str, str]:
-    return str(estimate), f"{100 * estimate.low:.1f}–{100 * estimate.high:.1f} %"

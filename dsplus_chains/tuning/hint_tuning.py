@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from itertools import product
+from typing import Any, Literal
 
 import numpy as np
 from langchain_core.language_models import LanguageModelInput
@@ -14,17 +15,18 @@ from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.schema import DSPlusError, InvalidInputError, Label, share
 from dsplus_chains.task import LabelTask
-from dsplus_chains.tuning.choice import Comparison, cheapest_unless_better
-from dsplus_chains.tuning.fused import FusionMode, fused_rows, is_weighing_better
-from dsplus_chains.tuning.hint_search import HintCell, HintSearch, least_sure, setting_name
+from dsplus_chains.tuning.choice import fewest_to_compare
+from dsplus_chains.tuning.fused import FusionMode, fused_rows
+from dsplus_chains.tuning.hint_cell import HintCell, setting_name
+from dsplus_chains.tuning.hint_checks import MODES, check_search, check_ways
+from dsplus_chains.tuning.hint_choice import best_way
+from dsplus_chains.tuning.hint_search import HintSearch, least_sure
 from dsplus_chains.tuning.row_origin import RowOrigin
 from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.token_budget import TokenBudget
-from dsplus_chains.tuning.trial import Replies, ask_about, characters_of
+from dsplus_chains.tuning.trial import Replies, ask_about, characters_of, sent_prompts
 from dsplus_chains.tuning.tuned import Estimate
 from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
-
-MODES: tuple[HintMode, ...] = get_args(HintMode)
 
 
 def tune_hints(
@@ -36,10 +38,12 @@ def tune_hints(
     task: LabelTask | None = None,
     hints: Sequence[HintMode] = MODES,
     exemplars: Sequence[int] | None = None,
+    groups: Sequence[int] | None = None,
     fusion: FusionMode = "auto",
     max_rows: int = 100,
     max_tokens: int | None = None,
     set_coverage: float = 0.95,
+    model_name: str | None = None,
     config: RunnableConfig | None = None,
     limits: Limits | None = None,
     seed: int = 0,
@@ -53,9 +57,14 @@ def tune_hints(
     it.
 
     The cheapest way to ask is taken, unless a dearer one is better by more than chance (see `tuning.choice`). The cost
-    is tokens a row, or characters if the model does not tell its tokens. Fusion costs nothing. So "posterior" counts
-    for each way to ask, unless "replace" is ahead by more than two standard errors. The figures of the way that is
-    taken are a little too good, because it was taken for them.
+    is dollars a row if the price is known. Else it is tokens a row, or characters if the model does not tell its
+    tokens. Fusion costs nothing. So "posterior" counts for each way to ask, unless "replace" is ahead by more than two
+    standard errors. The figures of the way that is taken are a little too good, because it was taken for them.
+
+    Several rows may share a prompt (`groups`), which this tries only if asked to. It costs less, but a model may answer
+    less well (see `GroupAsker`). A way that does so is taken if it costs less, and is shown to lose at most 2 % of the
+    answers against the best way that asks row by row. A one-sided interval at 95 % says so, divided by the number of
+    such ways (see `Comparison.may_lose`). With fewer than 133 rows it cannot be shown, and nothing is asked in groups.
 
     Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``). Then every answer is paid for
     once, whatever happens.
@@ -71,12 +80,15 @@ def tune_hints(
             also left out if a label is called "none of these".
         exemplars: The numbers of solved examples to try. None means 0 and, if the task has `examples`, 4. None of the
             examples may be among the tuning rows.
+        groups: The most rows in one prompt to try, such as ``(1, 10)``. None: as the task says, which is 1 by default.
+            Of several, 1 has to be one.
         fusion: "replace", "posterior", or "auto" for both.
         max_rows: At most this many rows are asked about in each way.
         max_tokens: At most this many tokens are spent. A way to ask that is expected to exceed it is not tried. Answers
             from a cache count as well, so the same budget gives the same result again. Second questions, by `retries`
             and `reask`, cannot be foreseen and may exceed it.
         set_coverage: With "hard", how often the true label of one of these rows is among those that are offered.
+        model_name: Name of the large model, for its price, such as "openai:gpt-4o-mini". None: no price is told.
         config: Config of the large model's calls, such as `max_concurrency` and callbacks.
         limits: How long and how patiently the large model is asked. None: without a breaker and without a time limit,
             so that each way to ask is one batch.
@@ -129,10 +141,12 @@ def tune_hints(
         model=large_model,
         hints=hints,
         exemplars=counts if exemplars is None else exemplars,
+        groups=(task.group,) if groups is None else groups,
         fusion=fusion,
         max_rows=max_rows,
         max_tokens=max_tokens,
         set_coverage=set_coverage,
+        model_name=model_name,
         config=config,
         limits=limits or Limits(breaker=None),
         seed=seed,
@@ -148,16 +162,19 @@ def search_hints(
     model: Runnable[LanguageModelInput, Any],
     hints: Sequence[HintMode],
     exemplars: Sequence[int],
+    groups: Sequence[int],
     fusion: FusionMode,
     max_rows: int,
     max_tokens: int | None,
     set_coverage: float,
+    model_name: str | None,
     config: RunnableConfig | None,
     limits: Limits,
     seed: int,
 ) -> HintSearch:
     """Search as `tune_hints` does, from records and for a task."""
-    _check(hints, exemplars, task, fusion, max_rows=max_rows, max_tokens=max_tokens)
+    check_ways(hints, exemplars, groups, task)
+    check_search(fusion, limits, groups=groups, max_rows=max_rows, max_tokens=max_tokens)
     everything = read_rows(
         [record["prediction"] for record in records],
         labels,
@@ -179,33 +196,40 @@ def search_hints(
     if "hard" in hints and len(set(hints)) > 1 and why_not:
         hints = [mode for mode in hints if mode != "hard"]
         untried.append(f"hard hints, {why_not}")
+    sizes = sorted(set(groups))
+    if len(sizes) > 1 and len(asked) < (fewest := fewest_to_compare()):
+        untried.append(f"groups, which take at least {fewest} rows to be compared with single rows; got {len(asked)}")
+        sizes = sizes[:1]
     budget, cells = TokenBudget(limit=max_tokens), list[HintCell]()
-    for k in dict.fromkeys(exemplars):
-        for mode in dict.fromkeys(hints):
-            way = task.replace(hints=mode, exemplars=k, set_level=level if mode == "hard" else None)
-            prompts = way.prompt.batch(chosen)
-            characters = characters_of(prompts)
-            if budget.is_exceeded_by(characters):
-                expected = budget.tokens_of(characters)
-                untried.append(
-                    f"{setting_name(mode, k)} (about {expected:,} tokens, of which {budget.left:,} are left)"
-                )
-                continue
-            replies = ask_about(way, model, chosen, prompts, config, limits)
-            budget = budget.spend(replies.tokens, replies.characters)
-            if not cells and replies.failed == len(asked):
-                msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
-                raise DSPlusError(msg)
-            cells += _measured(way, replies, rows, fusion=fusion, seed=seed)
+    for group, k, mode in product(sizes, dict.fromkeys(exemplars), dict.fromkeys(hints)):
+        way = task.replace(hints=mode, exemplars=k, group=group, set_level=level if mode == "hard" else None)
+        prompts = way.prompt.batch(chosen)
+        sent = sent_prompts(prompts, group)
+        if group > sizes[0] and len(sent) == len(prompts):
+            untried.append(f"{setting_name(mode, k, group)}, since no two prompts begin alike")
+            continue
+        characters = characters_of(sent)
+        if budget.is_exceeded_by(characters):
+            expected = budget.tokens_of(characters)
+            name = setting_name(mode, k, group)
+            untried.append(f"{name} (about {expected:,} tokens, of which {budget.left:,} are left)")
+            continue
+        replies = ask_about(way, model, chosen, prompts, config, limits)
+        budget = budget.spend(replies.tokens, replies.characters)
+        if not cells and replies.failed == len(asked):
+            msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
+            raise DSPlusError(msg)
+        usd = replies.usd_per_1000(model_name)
+        cells += _measured(way, replies, rows, usd_per_1000=usd, fusion=fusion, seed=seed)
     if not cells:
         tried = "; ".join(untried)
         msg = f"Got max_tokens={max_tokens} but none of these can be tried with it: {tried}. Allow more, or fewer rows"
         raise InvalidInputError(msg)
-    best, comparison = _best(cells)
+    choice = best_way(cells)
     return HintSearch(
         cells=tuple(cells),
-        best=best,
-        comparison=comparison,
+        best=choice.best,
+        comparison=choice.comparison,
         rows=tuple(asked.tolist()),
         predictions=tuple(everything.predictions),
         small_accuracy=Estimate.of(rows.small_right.sum(), len(asked)),
@@ -213,7 +237,15 @@ def search_hints(
     )
 
 
-def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: FusionMode, seed: int) -> list[HintCell]:
+def _measured(
+    way: LabelTask,
+    replies: Replies,
+    rows: TuningRows,
+    *,
+    usd_per_1000: float | None,
+    fusion: FusionMode,
+    seed: int,
+) -> list[HintCell]:
     """Measure what the chain would be worth on these rows, with and without fusion."""
     answered = read_rows(
         rows.predictions,
@@ -236,12 +268,14 @@ def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: Fus
         HintCell(
             hints=way.hints,
             exemplars=way.exemplars,
+            group=way.group,
             fusion=mode,
             set_level=way.set_level,
             accuracy=Estimate.of(found.deferred_right.sum(), n),
             large_accuracy=Estimate.of(found.large_right.sum(), n),
             tokens=replies.tokens,
             tokens_a_row=replies.tokens_a_row,
+            usd_per_1000=usd_per_1000,
             characters=replies.characters,
             failed=replies.failed,
             silent=replies.silent,
@@ -254,46 +288,3 @@ def _measured(way: LabelTask, replies: Replies, rows: TuningRows, *, fusion: Fus
         )
         for mode, found in judged.items()
     ]
-
-
-def _best(cells: Sequence[HintCell]) -> tuple[HintCell, Comparison | None]:
-    """The cell to take, and its comparison with the cheapest one, if that is another."""
-    ways: dict[tuple[HintMode, int], HintCell] = {}
-    for cell in cells:  # for each way to ask, the cell that replaces comes first
-        replaced = ways.get((cell.hints, cell.exemplars))
-        if cell.failed < len(cell.answers) and (replaced is None or is_weighing_better(cell.right, replaced.right)):
-            ways[cell.hints, cell.exemplars] = cell
-    candidates = list(ways.values())
-    told = [cell.tokens_a_row for cell in candidates]
-    costs = [float(cell.characters) for cell in candidates]
-    if None not in told:
-        costs = [tokens or 0.0 for tokens in told]
-    best = candidates[cheapest_unless_better(costs, [cell.right for cell in candidates])]
-    cheapest = candidates[int(np.argmin(costs))]
-    return best, None if best is cheapest else Comparison.of(best.right, cheapest.right)
-
-
-def _check(
-    hints: Sequence[HintMode],
-    exemplars: Sequence[int],
-    task: LabelTask,
-    fusion: FusionMode,
-    *,
-    max_rows: int,
-    max_tokens: int | None,
-) -> None:
-    if not hints or isinstance(hints, str) or any(mode not in MODES for mode in hints):
-        msg = f"Got hints={hints!r} but expected some of {MODES}, in a list"
-        raise InvalidInputError(msg)
-    if not isinstance(exemplars, Sequence) or not exemplars or any(k < 0 for k in exemplars):
-        msg = f"Got exemplars={exemplars!r} but expected numbers of at least 0 in a list, such as [0, 4]"
-        raise InvalidInputError(msg)
-    if any(exemplars) and task.examples is None:
-        msg = f"Got exemplars={exemplars!r} but no examples to choose from; give examples=ExemplarSelector.fit(...)"
-        raise InvalidInputError(msg)
-    if fusion not in get_args(FusionMode):
-        msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}"
-        raise InvalidInputError(msg)
-    if max_rows < 1 or (max_tokens is not None and max_tokens < 1):
-        msg = f"Got max_rows={max_rows}, max_tokens={max_tokens} but expected at least 1 of each"
-        raise InvalidInputError(msg)

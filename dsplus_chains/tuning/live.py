@@ -8,7 +8,6 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.progress import BATCH_SIZE, Progress, in_batches
@@ -17,6 +16,7 @@ from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.fused import FusionMode
 from dsplus_chains.tuning.hint_search import HintSearch
 from dsplus_chains.tuning.hint_tuning import tune_hints
+from dsplus_chains.tuning.trial import branch_of
 
 SET_COVERAGE = 0.95
 """How often the true label must be among those that hard hints leave."""
@@ -53,11 +53,14 @@ def ask_live(
     task: LabelTask,
     hints: Sequence[HintMode],
     exemplars: Sequence[int],
+    groups: Sequence[int] | None = None,
     fusion: FusionMode = "auto",
     max_rows: int = 100,
     max_tokens: int | None = None,
+    model_name: str | None = None,
     config: RunnableConfig | None = None,
     limits: Limits | None = None,
+    batch_size: int = BATCH_SIZE,
     max_silent: float = 0.05,
     progress: Progress | None = None,
 ) -> LiveAnswers:
@@ -71,11 +74,14 @@ def ask_live(
         task: What is asked and how the answers are read.
         hints: The hint modes to try.
         exemplars: The numbers of solved examples to try.
+        groups: The most rows in one prompt to try. None: as the task says.
         fusion: Whose word may be the last.
         max_rows: At most this many rows are asked about in each way.
         max_tokens: At most this many tokens are spent in all.
+        model_name: Name of the large model, for its price. None: no price is told.
         config: LangChain's config of the calls, such as `max_concurrency`.
         limits: How long and how patiently the large model is asked. None: with a breaker, and without a time limit.
+        batch_size: Number of the other rows that are asked about at once.
         max_silent: The largest share of the rows asked about that may stay without a reply.
         progress: Told how far the work is.
 
@@ -95,10 +101,12 @@ def ask_live(
         task=task,
         hints=hints,
         exemplars=exemplars,
+        groups=groups,
         fusion=fusion,
         max_rows=max_rows,
         max_tokens=max_tokens,
         set_coverage=SET_COVERAGE,
+        model_name=model_name,
         config=config,
         limits=limits,
     )
@@ -106,9 +114,8 @@ def ask_live(
     if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget, so it gets no more
         left = 0 if search.tokens is None else max_tokens - search.tokens
     # The level that prunes labels comes from the rows asked so far. Tuning the threshold will find its own level.
-    chosen = task.replace(hints=best.hints, exemplars=best.exemplars, set_level=best.set_level)
-    arm = chosen.for_scorer(scorer).arm(model)
-    branch = ConfidenceBranch(large=arm, threshold=None, ask_once=False, **limits.settings)
+    chosen = task.replace(hints=best.hints, exemplars=best.exemplars, group=best.group, set_level=best.set_level)
+    branch = branch_of(chosen.for_scorer(scorer).arm(model), group=best.group, limits=limits)
     rows = search.others
     found = _ask(
         branch,
@@ -117,6 +124,7 @@ def ask_live(
         a_row=best.tokens_a_row or 1,
         config=config,
         limits=limits,
+        batch_size=batch_size,
         progress=progress,
     )
     answers, confidences = search.large_answers, search.large_confidences
@@ -149,12 +157,13 @@ def _ask(
     a_row: float,
     config: RunnableConfig | None,
     limits: Limits,
+    batch_size: int,
     progress: Progress | None,
 ) -> list[dict[str, Any]]:
     """The records of the rows, batch by batch, until the tokens that are left are used."""
     found: list[dict[str, Any]] = []
     while len(found) < len(scored):
-        size = BATCH_SIZE if left is None else min(BATCH_SIZE, int(left // a_row))
+        size = batch_size if left is None else min(batch_size, int(left // a_row))
         if size < 1:
             break
         records = branch.batch(scored[len(found) : len(found) + size], config)

@@ -11,7 +11,7 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
-from dsplus_chains import HintPromptBuilder, InvalidInputError, LabelParser, data_shunt
+from dsplus_chains import HintPromptBuilder, LabelParser, data_shunt
 from dsplus_chains.prompting.parser import NoneOfTheseError
 from dsplus_chains.prompting.rationale import LONGEST, cut_reason, reason_in
 from dsplus_chains.task import LabelTask
@@ -243,7 +243,7 @@ def test_without_the_option_no_reason_is_kept():
 def test_a_reason_has_no_room_in_structured_output_or_in_a_group():
     with pytest.raises(ValidationError, match="rationale=True and structured=True"):
         TASK.replace(structured=True)
-    with pytest.raises(InvalidInputError, match="group=4 and rationale=True"):
+    with pytest.raises(ValidationError, match="group=4 and rationale=True"):
         TASK.arm(chat(), group=4)
 
 

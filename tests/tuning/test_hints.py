@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from fakes import CountingChat, Recording, TinyEncoder
 from langchain_core.messages import AIMessage
+from langchain_core.prompts import ChatPromptTemplate
 
 from dsplus_chains import (
     DSPlusError,
@@ -23,8 +24,9 @@ from dsplus_chains import (
     tune_threshold,
 )
 from dsplus_chains.calibration.intervals import sign_test
-from dsplus_chains.tuning.choice import cheapest_unless_better
-from dsplus_chains.tuning.hint_tuning import _best as best_of
+from dsplus_chains.running import Budget, Limits
+from dsplus_chains.tuning.choice import MOST_LOST, Comparison, cheapest_unless_better, fewest_to_compare
+from dsplus_chains.tuning.hint_choice import best_way
 
 SENTIMENTS = ["positive", "negative"]
 ASK = {"instruction": "Praise or complaint?"}
@@ -296,7 +298,7 @@ def test_fusion_is_left_only_where_replacing_is_ahead_by_more_than_two_standard_
         replace(cell, right=tuple(row >= wrong for row in range(80)))
         for cell, wrong in ((replaced, max(0, -ahead)), (fused, max(0, ahead)))
     ]
-    assert best_of(cells)[0].fusion == fusion
+    assert best_way(cells)[0].fusion == fusion
 
 
 def test_with_few_answers_there_is_no_fusion():
@@ -349,6 +351,149 @@ def test_the_table_can_be_read_and_the_numbers_are_plain_data():
     assert {"accuracy", "tokens", "fixed", "broke", "large_accuracy"} <= set(plain["cells"][0])
 
 
+def test_what_each_way_costs_and_what_the_chosen_one_saves_is_told_in_tokens_and_in_money():
+    prices = pytest.importorskip("genai_prices")
+    records, truth = letters(300)
+    scorer = RunnableScorer(run=small, labels=LETTERS)
+    described = {**ASK, "descriptions": {letter: f"the letter {letter}, at length" for letter in LETTERS}}
+
+    def told(prompt):
+        return re.search(r"of (\w)\n</input>", prompt)[1]
+
+    model = CountingChat(function=told)
+    search = tune_hints(
+        scorer, model, records, truth, **described, hints=["none", "hard"], fusion="replace", set_coverage=0.5,
+        retries=0, model_name="openai:gpt-4o-mini",
+    )  # fmt: skip
+    plain, hard = search.cells
+    expected = sum(
+        prices.calc_price(prices.Usage(input_tokens=len(text) // 4, output_tokens=1), "gpt-4o-mini").total_price
+        for text in model.asked[:100]
+    )
+    assert plain.usd_per_1000 == pytest.approx(10 * float(expected))
+    assert search.plain is plain
+    best = replace(search, best=hard)
+    assert best.saving == pytest.approx(1 - hard.usd_per_1000 / plain.usd_per_1000)
+    assert 0 < best.saving < 1
+    assert (
+        f"It costs {10 * hard.tokens:,} tokens and {hard.usd_per_1000:.4g} US dollars per 1,000 rows. That is "
+        f"{100 * best.saving:.1f} % less than with no hints and no exemplars ({10 * plain.tokens:,} tokens and"
+    ) in best.meaning
+    assert "% more than" in replace(search, best=replace(hard, usd_per_1000=2 * plain.usd_per_1000)).meaning
+    assert "less than" not in replace(search, best=replace(plain, fusion="posterior")).meaning
+    assert search.headings[6:8] == ("tokens", "$ per 1,000")
+    assert [line[7] for line in search.table()] == ["0", f"{plain.usd_per_1000:.4g}", f"{hard.usd_per_1000:.4g}"]
+    assert len({*map(len, [search.headings, *search.table()])}) == 1
+    assert search.to_dict()["saving"] == search.saving
+
+
+def test_without_a_price_tokens_alone_are_told_and_without_tokens_nothing():
+    texts, labels = rows(40)
+    search = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, fusion="replace")
+    assert search.best.usd_per_1000 is None
+    assert "dollars" not in str(search)
+    assert f"It costs {1000 * search.best.tokens / 40:,.0f} tokens per 1,000 rows." in search.meaning
+    assert search.saving == 1 - search.best.tokens_a_row / search.plain.tokens_a_row < 0
+    silent = Recording(lambda prompt: AIMessage(view_of(prompt.to_string())))
+    search = tune_hints(SCORER, silent, texts, labels, **ASK, fusion="replace", model_name="gpt-4o-mini")
+    assert search.saving is None
+    assert "costs" not in search.meaning
+
+
+def test_the_cheaper_way_is_the_one_that_costs_less_money_where_the_price_is_known():
+    texts, labels = rows(40)
+    few, many = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, fusion="replace").cells
+    equal = [replace(cell, right=few.right) for cell in (few, many)]
+    assert best_way(equal)[0].hints == "none"
+    dear = [replace(cell, usd_per_1000=usd) for cell, usd in zip(equal, (2.0, 1.0), strict=True)]
+    assert best_way(dear)[0].hints == "soft"
+
+
+BLOCK = re.compile(r"<(q\d+-[0-9a-f]{6})>\n<input>\n(.*?)\n</input>", re.DOTALL)
+
+
+def reader(prompt, *, wrong=()):
+    """Says what each text hints at; in a group it gets some texts wrong."""
+    said = {key: "negative" if "negative" in text else "positive" for key, text in BLOCK.findall(prompt)}
+    if not said:
+        return "negative" if "hinted negative" in prompt else "positive"
+    texts = dict(BLOCK.findall(prompt))
+    others = {"negative": "positive", "positive": "negative"}
+    return "\n".join(f"{key}: {others[label] if texts[key] in wrong else label}" for key, label in said.items())
+
+
+GROUPS = {**ASK, "hints": ["none"], "fusion": "replace", "max_rows": 200, "groups": (1, 10)}
+
+
+def test_groups_are_taken_where_they_cost_less_and_are_shown_to_lose_next_to_nothing():
+    texts, labels = rows(200)
+    model = CountingChat(function=reader)
+    search = tune_hints(SCORER, model, texts, labels, **GROUPS)
+    assert model.sizes[:2] == [200, 20]
+    assert (search.best.group, search.best.name) == (10, "no hints, groups of 10, replace")
+    assert search.saving == 1 - search.best.tokens / search.plain.tokens > 0.5
+    assert "groups of 10 was right on 0 rows more and on 0 less. So it may lose 1.3 % of the answers" in search.meaning
+    assert search.headings[:4] == ("hints", "exemplars", "group", "fusion")
+    assert len({*map(len, [search.headings, *search.table()])}) == 1
+    once = tune_hints(SCORER, CountingChat(function=reader), texts, labels, **{**GROUPS, "groups": None}, group=10)
+    assert [cell.way for cell in once.cells] == [("none", 0, 10)], "a task that groups is asked as it is"
+
+
+@pytest.mark.parametrize(("wrong", "taken"), [(0, 10), (1, 1), (32, 1)])
+def test_groups_that_may_lose_too_much_are_left_out_and_what_they_may_lose_is_said(wrong, taken):
+    texts, labels = rows(200)
+    model = CountingChat(function=lambda prompt: reader(prompt, wrong=texts[:wrong]))
+    search = tune_hints(SCORER, model, texts, labels, **GROUPS)
+    assert search.best.group == taken
+    lost = Comparison(better=0, worse=wrong, p=1.0).may_lose(200)
+    assert (lost <= MOST_LOST) == (taken == 10)
+    assert (
+        f"on {wrong} less. So it may lose {100 * lost:.1f} % of the answers, and 2.0 % are allowed." in search.meaning
+    )
+
+
+def test_groups_that_cost_no_less_or_whose_cost_is_not_known_are_left_out():
+    texts, labels = rows(200)
+    alone, grouped = tune_hints(SCORER, CountingChat(function=reader), texts, labels, **GROUPS).cells
+    assert best_way([alone, grouped]).best is grouped
+    assert best_way([alone, replace(grouped, tokens_a_row=alone.tokens_a_row)]).best is alone
+    assert best_way([alone, replace(grouped, tokens_a_row=None)]).best is alone
+    # A model that answers nobody in a group is asked about each row once more, and that counts.
+    model = CountingChat(function=lambda prompt: "what?" if BLOCK.search(prompt) else reader(prompt))
+    search = tune_hints(SCORER, model, texts, labels, **GROUPS)
+    assert (search.best.group, search.cells[1].accuracy.value) == (1, 1.0)
+    assert "It costs no less." in search.meaning
+
+
+def test_groups_are_not_asked_for_where_nothing_could_be_shown_or_no_row_has_a_partner():
+    texts, labels = rows(132)
+    model = CountingChat(function=reader)
+    search = tune_hints(SCORER, model, texts, labels, **GROUPS)
+    assert model.sizes == [132]
+    assert "groups, which take at least 133 rows to be compared with single rows; got 132" in search.untried
+    texts, labels = rows(200)
+    own = [("system", "{instruction}\n{labels}\nIt is about {input}"), ("human", "<input>\n{input}\n</input>")]
+    model = CountingChat(function=reader)
+    search = tune_hints(SCORER, model, texts, labels, **GROUPS, template=ChatPromptTemplate.from_messages(own))
+    assert model.sizes == [200]
+    assert "no hints, groups of 10, since no two prompts begin alike" in search.untried
+
+
+def test_by_chance_a_group_that_loses_more_is_seldom_taken():
+    """Where it truly loses 2 %, it is shown to lose no more in about one of 20 draws."""
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(400, [0.02, 0.04, 0.94], size=2000)
+    shown = [Comparison(better=b, worse=w, p=1.0).may_lose(400) <= MOST_LOST for b, w, _ in draws.tolist()]
+    assert 0.03 <= np.mean(shown) <= 0.07
+
+
+@pytest.mark.parametrize("most_lost", [0.005, 0.02, 0.1])
+def test_with_fewer_rows_nothing_can_be_shown(most_lost):
+    fewest = fewest_to_compare(most_lost)
+    same = Comparison(better=0, worse=0, p=1.0)
+    assert same.may_lose(fewest) <= most_lost < same.may_lose(fewest - 1)
+
+
 def test_rows_without_a_confidence_are_asked_about_first_and_integer_labels_stay_integers():
     scorer = RunnableScorer(run=small, labels=[0, 1])
     records = [{"input": f"t{n}", "prediction": Prediction(label=n % 2, confidence=0.5 + n / 100)} for n in range(30)]
@@ -370,6 +515,11 @@ def test_rows_without_a_confidence_are_asked_about_first_and_integer_labels_stay
         ({"exemplars": (-1,)}, "at least 0"),
         ({"exemplars": ()}, r"exemplars=\(\)"),
         ({"exemplars": 2}, "exemplars=2 but expected numbers of at least 0 in a list"),
+        ({"groups": (0,)}, r"groups=\(0,\) but expected numbers of at least 1"),
+        ({"groups": 10}, "groups=10"),
+        ({"groups": (5, 10)}, "expected 1 among them"),
+        ({"groups": (1, 10), "limits": Limits(deadline=9.0)}, "a deadline or a budget"),
+        ({"groups": (10,), "limits": Limits(budget=Budget(max_tokens=9))}, "a deadline or a budget"),
         ({"fusion": "both"}, "fusion='both'"),
         ({"max_rows": 0}, "max_rows=0"),
         ({"max_tokens": 0}, "max_tokens=0"),

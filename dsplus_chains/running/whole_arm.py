@@ -1,4 +1,4 @@
-"""`JobArm` asks a large model about a whole batch at once, as a job, and heeds what no later job can mend."""
+"""`WholeArm` asks a large model about a whole batch at once, and heeds what no later request can mend."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.usage import traced_each
 
-ROWS = 50_000
-"""Rows in one batch, of which those that are deferred become one job."""
-AT_ONCE = 4
-"""As many batches may be under way, since a job may take hours."""
 
+class WholeArm(BatchRunnable[Any, Any]):
+    """An arm whose batch stays one batch, as a job or a group of rows needs it. No row has a time limit of its own.
 
-class JobArm(BatchRunnable[Any, Any]):
-    """An arm whose batch stays one batch. A breaker only learns from it whether any further request can succeed.
+    A breaker only learns from it whether any further request can succeed.
 
     Args:
         run: The arm itself.
@@ -32,7 +29,7 @@ class JobArm(BatchRunnable[Any, Any]):
 
     @override
     def _flow(self, inputs: list[Any], run_manager: list[Manager], config: Configs, **kwargs: Any) -> Flow:
-        configs = traced_each(config, run_manager, "job")
+        configs = traced_each(config, run_manager, "whole")
         outputs = (yield Ask(self.run, inputs, configs, kwargs, managers=run_manager)).outputs
         if self.breaker is not None:
             for error in (output for output in outputs if isinstance(output, Exception)):
