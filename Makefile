@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test test-ray lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-ray bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
+.PHONY: help demo test test-ray test-timm lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-ray bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
 	@echo "make test   everything CI checks: ruff, mypy, import-linter, tests, doctests, README, notebooks"
 	@echo "make test-ray  the tests of workers of Ray, whose 80 MB nothing else needs"
+	@echo "make test-timm  the tests of networks of timm, which need a torchvision that was built for the same torch"
 	@echo "make floor  the tests with the oldest LangChain that is promised to work"
 	@echo "make bench  what the framework costs beside LangChain's own primitives"
 	@echo "make bench-faults  what a large model out of order costs, and what a kill loses"
@@ -43,6 +44,11 @@ help:
 	$(PIP) --editable '.[ray]'
 	@touch $@
 
+# A torchvision that was built for another torch breaks what else finds it. So no other test depends on it.
+.venv/timm: .venv/dev
+	$(PIP) --editable '.[timm]'
+	@touch $@
+
 # The oldest LangChain that the package promises to work with, in an environment of its own.
 .venv-floor/done: pyproject.toml .ci/constraints.txt .ci/floor.txt
 	test -d .venv-floor || $(PYTHON) -m venv .venv-floor
@@ -73,6 +79,9 @@ test: lint check
 
 test-ray: .venv/ray
 	$(BIN)/pytest tests/cli/test_run_on_ray.py
+
+test-timm: .venv/timm
+	$(BIN)/pytest tests/encoding/test_timm.py
 
 bench: .venv/dev
 	$(BIN)/python tests/bench/overhead.py

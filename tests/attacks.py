@@ -103,6 +103,9 @@ ESCAPES = {
     "calls C": "import ctypes\ndef f(x): return ctypes.CDLL(None).open({canary!r}.encode(), 0)",
     "kills its parent": "import os\ndef f(x): return os.kill(os.getppid(), 9)",
     "kills all": "import os\ndef f(x): return os.kill(-1, 9)",
+    "writes into the memory of the first process": (
+        "import os\ndef f(x):\n    if os.getpid() == 1: return\n    open('/proc/1/mem', 'r+b')\n    return 'reached'"
+    ),
     "climbs by subclasses": (
         "def f(x):\n    for c in ().__class__.__base__.__subclasses__():\n        g = getattr(c.__init__, '__globals__', None)\n"
         "        if g and 'open' in g.get('__builtins__', ()): return g['__builtins__']['open']({canary!r}).read()"
@@ -180,3 +183,22 @@ ESCAPES = {
     ),
 }
 """Attacks on the host, and on the kernel below it."""
+
+_NAMED = (
+    "import ctypes, os, time\nC = ctypes.CDLL(None)\nC.prctl(15, b'{name}', 0, 0, 0)\ndef wait(): time.sleep(0.7)\n"
+)
+_GROWS = (
+    _NAMED
+    + "def f(x):\n    try:\n        for _ in range(50):\n            if CALL == 0: break\n    finally: wait()\n    os._exit(0)"
+)
+
+BOMBS = {
+    "forks": _GROWS.replace("CALL", "os.fork()"),
+    "forks by number": _GROWS.replace("CALL", "C.syscall({clone}, 17, 0, 0, 0, 0)"),
+    "forks of forks": _NAMED + "def f(x):\n    try:\n        for _ in range(6): os.fork()\n    finally: wait()",
+    "threads": (
+        _NAMED + "import _thread\n_thread.stack_size(2**16)\ndef f(x):\n    try:\n"
+        "        for _ in range(50): _thread.start_new_thread(wait, ())\n    finally: wait()"
+    ),
+}
+"""Small bombs: each starts about 50 processes or threads that wait. All have the name `{name}`."""

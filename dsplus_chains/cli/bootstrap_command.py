@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from dsplus_chains.cli.console import Quiet, say, user_errors
+from dsplus_chains.cli.console import Image, Quiet, column_read, say, user_errors
 from dsplus_chains.cli.experience_options import Gold, GoldLabel, GoldText, read_gold
 
 if TYPE_CHECKING:
+    from dsplus_chains.encoding.modality import Modality
     from dsplus_chains.learning.logs import Logs
 
 
@@ -24,6 +25,7 @@ def bootstrap(
     text: Annotated[
         str | None, typer.Option(metavar="COL|PATH", help="Where the texts are. Default: a usual name.")
     ] = None,
+    image: Image = None,
     answer: Annotated[
         str | None, typer.Option(metavar="COL|PATH", help="Where the large model's answers are. Default: a usual name.")
     ] = None,
@@ -52,7 +54,10 @@ def bootstrap(
     it?" --out topics[/bold]: an export of LangSmith, Langfuse or OpenAI's batches. It must hold 50
     of the labelled texts or more.
 
-    Without --gold-text and --gold-label, the columns of --gold are called what --text and --answer say.
+    [bold]dsplus bootstrap digits.csv --image path --answer gpt --instruction "Which digit is it?" --out digits[/bold]:
+    images. The bundle keeps none.
+
+    Without --gold-text and --gold-label, the columns of --gold are called what --text or --image and --answer say.
     """
     with user_errors():
         from dsplus_chains.learning.bootstrapping import bootstrap as make
@@ -61,10 +66,14 @@ def bootstrap(
         from dsplus_chains.storage.bundle_files import check_target
 
         check_target(out.resolve())
-        labelled = read_gold(gold, gold_text or text, gold_label or answer)
+        if image is not None:
+            column_read(None if text is None else [text], image)
+        modality: Modality = "text" if image is None else "image"
+        column = text if image is None else image
+        labelled = read_gold(gold, gold_text or column, gold_label or answer, modality=modality)
         known = None if labelled is None else each_once(labelled[1])
         names = known if labels is None else _named(labels, known)
-        found = read_logs(logs, text=text, answer=answer, labels=names)
+        found = read_logs(logs, text=column, answer=answer, labels=names, modality=modality)
         _tell(found)
         where = Path(encoder)
         with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(found)} rows"):
@@ -73,6 +82,7 @@ def bootstrap(
                 labelled,
                 instruction=instruction,
                 labels=names,
+                modality=modality,
                 encoder=str(where.resolve()) if where.is_dir() else encoder,
                 keep_examples=examples,
                 seed=seed,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from dsplus_chains.encoding.modality import Modality
+
 if TYPE_CHECKING:
     from dsplus_chains.learning.experience_store import ExperienceStore
     from dsplus_chains.tables.table import Column
@@ -18,13 +20,16 @@ ExperienceFile: TypeAlias = Annotated[
 Gold: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A table of labelled rows, in the formats of `dsplus fit --data`.")
 ]
-GoldText: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the texts.")]
+GoldText: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="COL", help="The column of --gold with the texts, or with paths of images.")
+]
 GoldTexts: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--gold-text",
         metavar="COL",
-        help="The column of --gold with the texts. Give it twice for pairs. Default: the bundle's own two, or text.",
+        help="The column of --gold with the texts, or with paths of images. Give it twice for pairs of texts. Default: "
+        "the bundle's own two, or else text or image.",
     ),
 ]
 GoldLabel: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the labels.")]
@@ -46,15 +51,21 @@ def open_experience(path: Path) -> ExperienceStore:
 
 
 def read_gold(
-    path: Path | None, text: Column | None, label: str | None, *, known: Sequence[Any] | None = None
+    path: Path | None,
+    text: Column | None,
+    label: str | None,
+    *,
+    known: Sequence[Any] | None = None,
+    modality: Modality = "text",
 ) -> tuple[list[str], list[Any]] | None:
-    """Labelled texts and their labels. None without a file.
+    """Labelled texts or images, and their labels. None without a file.
 
     Args:
         path: The table.
         text: The column with the texts, or the two columns of pairs.
         label: The column with the labels.
         known: The labels, if they are known already.
+        modality: What is in the column: texts, or paths of images relative to the table.
 
     Raises:
         InvalidInputError: There is a file, and a column is not named.
@@ -69,4 +80,4 @@ def read_gold(
         msg = f"Got --gold {path} without its columns but expected --gold-text and --gold-label"
         raise InvalidInputError(msg)
     table = read_table(path)
-    return table.texts(text), table.labels(label, known=known)
+    return table.texts(text, modality=modality), table.labels(label, known=known)

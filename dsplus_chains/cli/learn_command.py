@@ -61,6 +61,14 @@ def learn(
     gold: Gold = None,
     gold_text: GoldTexts = None,
     gold_label: GoldLabel = "label",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For a small model of images: a folder with those that the chain was called with. It may hold others. "
+            "The experience keeps only their hashes.",
+        ),
+    ] = None,
     aim: Annotated[
         Aim,
         typer.Option(help="calls: no less accurate than before, for fewer calls. accuracy: the same objective again."),
@@ -87,10 +95,14 @@ def learn(
 
     [bold]dsplus learn intents --experience intents.sqlite --gold gold.csv --aim accuracy --out intents-2[/bold]
 
+    [bold]dsplus learn digits --experience digits.sqlite --gold gold.csv --gold-text path --images photos --out
+    digits-2[/bold]: from images. A bundle keeps none, so the labelled ones come from --gold.
+
     The new bundle is written in any case. The exit code is 0 if it should replace the old one, and 4 if not. Each look
     at the same labelled rows makes it harder (--look).
     """
     with user_errors():
+        from dsplus_chains.encoding.image_reading import images_in
         from dsplus_chains.learning.learner import learn as teach
         from dsplus_chains.learning.promotion import promote
         from dsplus_chains.storage.bundle import Bundle
@@ -103,13 +115,19 @@ def learn(
         check_target(out.resolve())
         before = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         column = text_columns("--gold-text", gold_text) if gold_text else _own_columns(before)
-        before.scorer.check_reads("text", pairs=gold is not None and not isinstance(column, str))
-        labelled = read_gold(gold, column, gold_label, known=before.scorer.labels)
+        modality = before.scorer.modality
+        before.scorer.check_reads(modality, pairs=gold is not None and not isinstance(column, str))
+        if (images is None) == (modality == "image"):
+            hint = "name the folder with those that the chain was called with" if images is None else "leave it out"
+            msg = f"Got --images {images} but the small model reads {modality}s; {hint}"
+            raise InvalidInputError(msg)
+        labelled = read_gold(gold, column, gold_label, known=before.scorer.labels, modality=modality)
         with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):
             after = teach(
                 before,
                 store,
                 gold=labelled,
+                images=None if images is None else images_in(images),
                 aim=aim.value,
                 method=method.value,
                 rationale_weight=rationale_weight,
@@ -131,9 +149,9 @@ def learn(
 
 
 def _own_columns(bundle: Bundle) -> Column:
-    """The columns that a small model of pairs was fitted on. "text" for one that does not tell."""
+    """The columns that a small model of pairs was fitted on. Else "text" or "image", by what it reads."""
     key = bundle.scorer.input_key
-    return key if bundle.scorer.pairs and not isinstance(key, str) else "text"
+    return key if bundle.scorer.pairs and not isinstance(key, str) else bundle.scorer.modality
 
 
 def _tell(before: Bundle, after: Bundle) -> None:

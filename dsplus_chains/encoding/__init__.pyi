@@ -1,6 +1,7 @@
 from .embeddings import EmbeddingsEncoder as EmbeddingsEncoder
 from .encoder import Encoder as Encoder
 from .image import ImageEncoder as ImageEncoder
+from .image_reading import images_in as images_in
 from .image_reading import picture_of as picture_of
 from .image_reading import read_image as read_image
 from .language_model import LanguageModelEncoder as LanguageModelEncoder

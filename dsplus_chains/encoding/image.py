@@ -14,6 +14,7 @@ from dsplus_chains.encoding.image_network import ImageNetwork
 from dsplus_chains.encoding.image_reading import picture_of, read_image
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.modality import Modality
+from dsplus_chains.encoding.timm_network import is_of_timm, load_timm
 from dsplus_chains.schema import InvalidInputError, brief_repr, shown
 
 if TYPE_CHECKING:
@@ -59,9 +60,11 @@ class ImageEncoder(Locked):
         batch_size: int = 32,
         local_files_only: bool = False,
     ) -> Self:
-        """Load an encoder by name with sentence-transformers. Code that a model brings is never run.
+        """Load an encoder by name. Code that a model brings is never run.
 
-        It loads CLIP and its like, and models of transformers that read images alone, such as ViT and DINOv2.
+        sentence-transformers loads CLIP and its like, and models of transformers that read images alone, such as ViT
+        and DINOv2. timm loads its own networks, with the extra `timm`. These are named "timm/..." on the hub, as
+        "timm/resnet18.tv_in1k", which has the weights of torchvision. A folder may come from timm's `save_for_hf`.
 
         Args:
             name: A hub name, a folder, or "auto", which is the hub's clip-ViT-B-32.
@@ -70,13 +73,17 @@ class ImageEncoder(Locked):
             local_files_only: Whether to take what is on this machine, and never ask the hub.
 
         Raises:
-            InvalidInputError: The model reads no images.
+            InvalidInputError: The model reads no images, or its weights are in no safe form.
+            ImportError: It is a network of timm, and the extra `timm` is missing.
         """
         from sentence_transformers import SentenceTransformer
 
         from dsplus_chains.encoding.quiet import no_progress_bar
 
         with no_progress_bar():
+            if is_of_timm(name):
+                network = load_timm(name, device=device, local_files_only=local_files_only)
+                return cls(model=network, name=name, batch_size=batch_size, is_named=True)
             model = SentenceTransformer(
                 HUB_NAME if name == AUTO else name,
                 device=device,
@@ -90,7 +97,7 @@ class ImageEncoder(Locked):
 
     @classmethod
     def of_network(cls, network: torch.nn.Module, *, name: str, batch_size: int = 32, **preparation: Any) -> Self:
-        """An encoder of any torch network, such as one of timm or torchvision without its last layer.
+        """An encoder of any torch network without its last layer.
 
         A saved scorer cannot load it by itself, so give it again: ``SmallModelScorer.load(path, encoder=...)``.
 

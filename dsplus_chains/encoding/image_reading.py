@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -68,6 +69,23 @@ def read_image(value: Any, *, beside: Path | None = None) -> ImageInput:
         data = bytes(value)
         return _made(data, data, where=f"{len(data):,} bytes")
     return _from_block(value) if is_image_block(value) else _from_pixels(value)
+
+
+def images_in(folder: str | Path) -> Iterator[ImageInput]:
+    """The images in a folder and its subfolders, in the order of their paths. Other files are passed over.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        InvalidInputError: There is no such folder.
+    """
+    if not Path(folder).is_dir():
+        msg = f"Got {str(folder)!r} but expected a folder with images, and none is there"
+        raise InvalidInputError(msg)
+    for path in sorted(Path(folder).rglob("*")):
+        with suppress(InvalidInputError):  # it is no image
+            yield read_image(path)
 
 
 def is_image_block(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +12,19 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.loading import as_encoder
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience, hash_of_input
 from dsplus_chains.learning.experience_store import ExperienceStore
+from dsplus_chains.learning.image_decisions import with_images
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import tuned_anew
 from dsplus_chains.learning.student import FEWEST_TUNING_ROWS, teach
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import (
+    InvalidInputError,
     Label,
     TrainingDataError,
     TrainingDataWarning,
@@ -32,6 +36,7 @@ from dsplus_chains.schema import (
 )
 from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.small_model import SmallModelScorer
+from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.origin import provenance
 from dsplus_chains.tuning.threshold_tuning import tune_threshold
@@ -57,6 +62,8 @@ def bootstrap(
     labels: Sequence[Label] | None = None,
     text: str = "text",
     answer: str = "answer",
+    modality: Modality = "text",
+    images: Iterable[Any] | None = None,
     encoder: str | Encoder | Embeddings = "auto",
     head: HeadName = "mlp",
     copies: int = 1,
@@ -84,12 +91,16 @@ def bootstrap(
             come twice or more. What is none of the labels, as a chain reads it, is left out.
         text: Column of the texts, for a data frame.
         answer: Column of the answers, for a data frame.
+        modality: What the large model was asked about, "text" or "image". Images may come in any form that `read_image`
+            knows.
+        images: The images that the decisions in a store are on. It keeps only their hashes. Decisions on other images
+            teach nothing.
         encoder: The encoder of the small model. See `SmallModelScorer.fit`, as the next two.
         head: The network among its members.
         copies: Number of such networks.
         min_gain: What a call of the large model must gain. See `tune_threshold`. By agreement, an answer of the small
             model is kept where both agree with a chance of at least 1 - `min_gain`.
-        keep_examples: Whether the bundle keeps texts, so that some can be shown to the large model.
+        keep_examples: Whether the bundle keeps texts, so that some can be shown to the large model. It keeps no images.
         seed: Seed of all random draws.
         **settings: Further settings of the task. See `LabelTask`.
 
@@ -98,19 +109,28 @@ def bootstrap(
 
     Raises:
         TrainingDataError: There are too few answers, or too few labelled rows. Or the small model has no such network.
+            Or a store has decisions on images, and none of these is given.
+        InvalidInputError: Something is no image, or there are images where texts are read.
     """
-    found = decisions_in(source, text=text, answer=answer)
+    found = decisions_in(source, text=text, answer=answer, modality=modality)
     truth = _truth(found) if gold is None else labelled_in(gold)
+    if modality == "image":
+        truth = None if truth is None else (read_inputs(truth[0], modality="image"), truth[1])
+        found = with_images(found, () if images is None else images, labelled=() if truth is None else truth[0])
+    elif images is not None:
+        msg = 'Got images= and modality="text" but expected one or the other; say modality="image"'
+        raise InvalidInputError(msg)
     if labels is None and truth is not None:
         labels = each_once([*truth[1], *(row.gold for row in found if row.gold is not None)])
     rows, names = _read(found, labels)
-    encoder = as_encoder(encoder)
+    encoder = as_encoder(encoder, modality=modality)
+    keep_examples = keep_examples and modality == "text"
     settings = {**settings, "instruction": instruction}
     if truth is None:
         return _agreeing(
             rows,
             names,
-            {"encoder": encoder, "head": head, "copies": copies, "seed": seed},
+            {"modality": modality, "encoder": encoder, "head": head, "copies": copies, "seed": seed},
             min_gain=min_gain,
             keep_examples=keep_examples,
             settings=settings,
@@ -123,16 +143,20 @@ def bootstrap(
     return Bundle(scorer=learned.scorer, tuned=tuned, metadata=learned.provenance(seed=seed), **settings)
 
 
-def decisions_in(source: Any, *, text: str = "text", answer: str = "answer") -> list[Experience]:
+def decisions_in(
+    source: Any, *, text: str = "text", answer: str = "answer", modality: Modality = "text"
+) -> list[Experience]:
     """The decisions in a store, in logs, in a data frame, or in what is a list of them already, oldest first.
 
     Args:
         source: An `ExperienceStore`, `Logs`, a data frame, or decisions.
         text: Column of the texts, for a data frame.
         answer: Column of the answers, for a data frame.
+        modality: What the texts of logs or of a data frame are.
 
     Raises:
         TrainingDataError: A data frame has no such column.
+        InvalidInputError: There is no image where one is expected.
 
     Example:
         >>> [row.large for row in decisions_in({"text": ["a", "b"], "answer": ["x", "y"]})]
@@ -151,6 +175,8 @@ def decisions_in(source: Any, *, text: str = "text", answer: str = "answer") -> 
         confidences = times = [None] * len(texts)
     else:
         return list(source)
+    if modality == "image":
+        texts = [None if is_missing(image) else read_image(image) for image in texts]
     rows = [
         Experience(text=one, text_hash=hash_of_input(one), large=said, large_confidence=sure, time=when or 0.0)
         for one, said, sure, when in zip(texts, map(as_cell, answers), confidences, times, strict=True)
@@ -247,7 +273,7 @@ def _agreeing(
         msg = f"Got fewer than {FEWEST_OF_LABEL} answers of {rare[:5]}, so the small model does not know these labels"
         warnings.warn(msg, TrainingDataWarning, stacklevel=3)
     often.sort(key=lambda row: rank[label_key(row.large)])  # so the labels keep their order
-    texts, answers = [str(row.text) for row in often], [row.large for row in often]
+    texts, answers = [row.text or "" for row in often], [row.large for row in often]
     scorer = SmallModelScorer.fit(texts, answers, **fitting)
     views, tuned = scorer.out_of_fold, None
     if views is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.learning.experience import Experience, hash_of_input
-from dsplus_chains.schema import TrainingDataError
+from dsplus_chains.schema import ImageInput, TrainingDataError
 
 
 def with_images(
@@ -17,7 +17,7 @@ def with_images(
     """Decisions with the images that they are on in place of the text. One whose image is not there teaches nothing.
 
     Args:
-        decisions: The decisions.
+        decisions: The decisions. Those that were read from a table have their images already.
         images: The images, in any order and in any form that `read_image` knows. There may be others among them.
         labelled: Images whose labels are known beside the decisions.
 
@@ -27,6 +27,7 @@ def with_images(
     """
     gold = {hash_of_input(image): image for image in map(read_image, labelled)}
     known = {hash_of_input(image): image for image in map(read_image, images)}
+    known |= {row.text_hash: row.text for row in decisions if isinstance(row.text, ImageInput)}
     others = [row for row in decisions if row.text_hash not in gold]
     if others and not any(row.text_hash in known for row in others):
         msg = (

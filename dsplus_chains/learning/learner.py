@@ -49,7 +49,7 @@ def learn(
         gold: Labelled texts and their labels, as a pair of columns, or a data frame with the columns "text" and
             "label". By default they are the examples that the bundle keeps. One of images keeps none.
         images: The images that the decisions are on, if the small model reads images. A store keeps only their hashes.
-            Decisions on other images teach nothing.
+            Decisions on other images teach nothing. `encoding.images_in` takes all that are in a folder.
         aim: What the new threshold is for. "calls" takes the cheapest chain that is no less accurate than the first one
             was. "accuracy" tunes for the same objective again. Both need labelled rows that the large model has
             answered too. With fewer than 50, the threshold and the fusion stay as they are. A certificate is about one
@@ -101,7 +101,7 @@ def learn(
         msg = f"Got eps={eps!r} but expected a number from 0 up to, but not including, 1"
         raise InvalidInputError(msg)
     texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
-    decisions = decisions_in(experience)
+    decisions = decisions_in(experience, modality=bundle.scorer.modality)
     if bundle.scorer.modality == "image":
         texts = read_inputs(texts, modality="image")
         decisions = with_images(decisions, () if images is None else images, labelled=texts)

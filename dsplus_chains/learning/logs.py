@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from dsplus_chains.encoding.image_reading import read_image
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.integrations.app_text import USUAL_KEYS, NoText, at_path, text_reader
 from dsplus_chains.learning.batch_files import is_batch_file, joined
 from dsplus_chains.learning.logged_cells import decoded, input_of, output_of, point_of_time
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import InvalidInputError, as_cell, brief_repr, describe_error, is_missing, is_sound, spelling
+from dsplus_chains.schema import (
+    ImageInput,
+    InvalidInputError,
+    as_cell,
+    brief_repr,
+    describe_error,
+    is_missing,
+    is_sound,
+    spelling,
+)
 from dsplus_chains.schema.prediction import as_confidence
 from dsplus_chains.tables.file_rows import Row
 from dsplus_chains.tables.reading import read_table
@@ -58,6 +70,7 @@ def read_logs(
     answer: str | Callable[[Any], Any] | None = None,
     labels: Sequence[Any] | None = None,
     format: LogFormat = "auto",
+    modality: Modality = "text",
 ) -> Logs:
     """Read inputs and answers of an app from files.
 
@@ -72,9 +85,11 @@ def read_logs(
         labels: The labels, by which answers are read as a chain reads them. Without them an answer stands as it is.
         format: "table" for CSV, JSONL, Parquet and the like, with a column each. "langsmith" for exported runs or
             examples. "langfuse" for exported traces or observations. "openai_batch" for batch files.
+        modality: What the app was asked about. "image" is for a table with the paths of images, relative to the table.
 
     Raises:
-        TableError: A file is unreadable, there is no such column, or no row holds a text. The error names the row.
+        TableError: A file is unreadable, there is no such column, or no row holds a text. The error names the row. Or
+            images are to be read, and the file is no table.
 
     Example:
         >>> logs = read_logs("answers.csv", text="review", answer="sentiment")  # doctest: +SKIP
@@ -87,12 +102,20 @@ def read_logs(
         raise TableError(msg)
     kind = _kind_of(tables[0]) if format == "auto" else format
     if kind == "table":
-        rows = [row for table in tables for row in _of_table(table, text, answer)]
+        rows = [row for table in tables for row in _of_table(table, text, answer, modality)]
+    elif modality == "image":
+        msg = f"{tables[0].path}: got a log of the kind {kind!r} but expected a table with a column of paths of images"
+        raise TableError(msg)
     else:
         rows = joined(tables) if kind == "openai_batch" else [row for table in tables for row in _outermost(table)]
         rows = [(place, _called(row, _INPUTS[kind], _OUTPUTS[kind])) for place, row in rows]
-    read = text_reader("auto" if text is None or kind == "table" else text)
+    read = _seen if modality == "image" else text_reader("auto" if text is None or kind == "table" else text)
     return _logs(rows, read, _answer_reader(None if kind == "table" else answer), labels)
+
+
+def _seen(image: Callable[[], ImageInput]) -> ImageInput:
+    """An image that a table names. It is read here, so that a row whose file is gone is left out."""
+    return image()
 
 
 def _kind_of(table: Table) -> LogFormat:
@@ -107,7 +130,7 @@ def _kind_of(table: Table) -> LogFormat:
     return "table"
 
 
-def _of_table(table: Table, text: Any, answer: Any) -> Iterable[tuple[str, Row]]:
+def _of_table(table: Table, text: Any, answer: Any, modality: Modality) -> Iterable[tuple[str, Row]]:
     """The rows of a table that has a column for texts and one for answers."""
     for name, column in (("text", text), ("answer", answer)):
         if callable(column):
@@ -117,10 +140,11 @@ def _of_table(table: Table, text: Any, answer: Any) -> Iterable[tuple[str, Row]]
     answers = _column(table, answer, [key for key in _ANSWER_KEYS if key != texts], "answer")
     sure = next((key for key in _CONFIDENCE_KEYS if key in table.columns), None)
     for number, row in enumerate(table.rows, start=1):
+        cell = row.get(texts)
         yield (
             f"{table.path}, row {number}, column {texts!r}",
             {
-                "input": row.get(texts),
+                "input": partial(read_image, cell, beside=table.path.parent) if modality == "image" else cell,
                 "output": row.get(answers),
                 "confidence": row.get(sure) if sure is not None else None,
                 "time": _first(row, _TIME_KEYS),

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,6 +48,8 @@ class ProcessExecutor(Value):
 
     _grace: ClassVar[float] = 0.0
     """Seconds that the command has to clear up after a job. With 0 it is killed at once."""
+    _limits: ClassVar[Mapping[str, int]] = {}
+    """Limits of the process beside those that all executors have."""
 
     @abstractmethod
     def _sandbox(self, python: list[str]) -> AbstractContextManager[tuple[list[str], tuple[int, ...]]]:
@@ -79,6 +81,7 @@ class ProcessExecutor(Value):
                 "RLIMIT_FSIZE": self.output,
                 "RLIMIT_CORE": 0,
                 "RLIMIT_NOFILE": 32,
+                **self._limits,
             },
         }
         with (

@@ -15,9 +15,6 @@ from dsplus_chains.verifying.interpreter import interpreter, readable
 from dsplus_chains.verifying.process_executor import ProcessExecutor
 from dsplus_chains.verifying.syscall_filter import filter_here
 
-_PROCESSES = 16
-"""How many processes a job may have at once."""
-
 _LAUNCH = """
 import json, signal, sys, threading
 import sandlock
@@ -42,8 +39,8 @@ class SandlockExecutor(ProcessExecutor):
 
     Unlike bubblewrap it makes no namespaces, which many containers forbid. The sandbox can read the system's libraries
     and Python's standard library. It can write no file, and change no file's mode, owner, times or attributes. It has
-    no network and no environment, and steers no other process. A job may have 16 processes, which all end with it.
-    Each job starts a second Python, so it takes longer than in bubblewrap.
+    no network and no environment, and steers no other process. A job is one process with one thread, and can start
+    neither. Each job starts a second Python, so it takes longer than in bubblewrap.
 
     The kernel refuses what sandlock denies by default, and what `syscall_filter` does for a process that shares the
     host's namespaces. A job can still ask whether any path exists, its size, owner, mode and times, and where it links
@@ -52,7 +49,7 @@ class SandlockExecutor(ProcessExecutor):
 
     Args:
         seconds: Time of the processor that one job may take.
-        memory: Bytes that one process of a job may hold.
+        memory: Bytes that one job may hold.
         output: Bytes that one job may tell.
         workers: Number of jobs that run at once.
 
@@ -75,7 +72,6 @@ class SandlockExecutor(ProcessExecutor):
             "fs_readable": readable(),
             "fs_writable": ["/dev/null"],
             "clean_env": True,
-            "max_processes": _PROCESSES,
         }
         launch = [sys.executable, "-I", "-c", _LAUNCH, json.dumps(settings)]
         return nullcontext(([*launch, str(interpreter()), *python[1:], filter_here(shared=True).hex()], ()))

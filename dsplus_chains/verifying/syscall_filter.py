@@ -14,8 +14,10 @@ _Step = tuple[int, int, int, int]
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """The kernel's number of each machine, and the column of it in the table."""
 
-_DENIED = {
-    # Other processes.
+_DENIED: dict[str, tuple[int, int | None]] = {
+    # Other processes. `clone` is judged by its flags.
+    "fork": (57, None),
+    "vfork": (58, None),
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -76,7 +78,7 @@ _DENIED = {
     "clock_settime": (227, 112),
     "clock_adjtime": (305, 266),
 }
-"""System calls that no solution of a task needs. Each has its number on x86-64 and on arm64."""
+"""System calls that no solution of a task needs, by their numbers on x86-64 and on arm64. None: it is not there."""
 
 _DENIED_IF_SHARED: dict[str, tuple[int, int | None]] = {
     # What a file is, beside its content. Landlock does not watch over these.
@@ -117,7 +119,7 @@ _DENIED_IF_SHARED: dict[str, tuple[int, int | None]] = {
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
 }
-"""System calls that reach the host from a process which shares its namespaces. Those with None are not on arm64."""
+"""System calls that reach the host from a process which shares its namespaces."""
 
 _PRLIMIT, _IOCTL = (302, 261), (16, 29)
 _OF_TERMINALS = (0x5400, 0x5500)
@@ -125,6 +127,8 @@ _OF_TERMINALS = (0x5400, 0x5500)
 _CLONE, _CLONE3 = (56, 220), 435
 _NEW_NAMESPACES = 0x7E020000
 """Flags of `clone` that make a namespace."""
+_THREAD = 0x00010000
+"""Flag of `clone` that makes a thread of the same process."""
 _NUMBERS_OF_X32 = 0x40000000
 """From here on, x86-64 has its calls once more."""
 
@@ -134,7 +138,7 @@ _NUMBER, _MACHINE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
 
-def syscall_filter(machine: str, *, shared: bool = False) -> bytes | None:
+def syscall_filter(machine: str, *, shared: bool = False, threads: bool = False) -> bytes | None:
     """The filter, as a program in the kernel's own form (`sock_filter` of `linux/filter.h`).
 
     A call that is denied fails with EPERM. `clone3` is said to be missing, since a filter cannot see its flags. The C
@@ -146,6 +150,7 @@ def syscall_filter(machine: str, *, shared: bool = False) -> bytes | None:
         shared: Whether the process shares the host's namespaces. It is then also denied to open a socket or a queue, to
             watch files, and to change their modes, owners and times. It can neither read nor change their attributes.
             Of `ioctl` it has what is for terminals.
+        threads: Whether it may start threads. It is never let start a process.
 
     Returns:
         The program. None if the machine's system calls are not known here.
@@ -168,7 +173,9 @@ def syscall_filter(machine: str, *, shared: bool = False) -> bytes | None:
         if denied is not None:
             steps += _answered(_SAME, denied, refuse)
     steps += _answered(_SAME, _CLONE3, _ERROR | errno.ENOSYS)
-    steps += _judged(_CLONE[column], _FIRST_ARGUMENT, _answered(_ANY_BIT, _NEW_NAMESPACES, refuse), _ALLOW)
+    started = _answered(_ANY_BIT, _NEW_NAMESPACES, refuse)
+    started += _answered(_ANY_BIT, _THREAD, _ALLOW) if threads else []
+    steps += _judged(_CLONE[column], _FIRST_ARGUMENT, started, refuse)
     steps += _judged(_PRLIMIT[column], _FIRST_ARGUMENT, _answered(_AT_LEAST, 1, refuse), _ALLOW)
     if shared:
         first, beyond = _OF_TERMINALS
@@ -178,14 +185,14 @@ def syscall_filter(machine: str, *, shared: bool = False) -> bytes | None:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def filter_here(*, shared: bool = False) -> bytes:
+def filter_here(*, shared: bool = False, threads: bool = False) -> bytes:
     """The filter for this machine; see `syscall_filter`.
 
     Raises:
         ExecutorError: The machine's system calls are not known here.
     """
     machine = platform.machine()
-    denied = syscall_filter(machine, shared=shared)
+    denied = syscall_filter(machine, shared=shared, threads=threads)
     if denied is None:
         msg = f"Got a machine of the kind {machine!r}, whose system calls are not known; use MontyExecutor"
         raise ExecutorError(msg)

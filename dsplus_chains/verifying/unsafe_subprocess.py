@@ -12,8 +12,8 @@ from dsplus_chains.verifying.process_executor import ProcessExecutor
 class UnsafeSubprocessExecutor(ProcessExecutor):
     """Runs code in a plain process of CPython, with limits of time and memory and an empty environment.
 
-    It is no sandbox. The code can read and write your files and use the network. Use it for code that you trust, or in
-    a machine that holds nothing of worth.
+    It is no sandbox. The code can read and write your files and use the network, and nothing caps the processes that
+    it starts. Use it for code that you trust, or in a machine that holds nothing of worth.
 
     Args:
         seconds: Time of the processor that one job may take.

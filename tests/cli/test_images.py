@@ -10,6 +10,7 @@ from command_line import read
 from digits import PixelEncoder, digits, written
 from openai_server import openai_server
 
+from dsplus_chains import Bundle, ConfidenceBranch, ExperienceStore
 from dsplus_chains.encoding import image
 
 PIXELS, LABELS = digits(130)
@@ -95,3 +96,27 @@ def test_a_bundle_says_what_it_reads(tables, dsplus, tmp_path):
     paths[60].unlink()
     code, said = dsplus("tune", *asked, "--image", "path")
     assert (code, "row 21, column 'path'" in said, "no file is there" in said) == (2, True, True), said
+
+
+def test_bootstrap_and_learn(tables, dsplus, tmp_path):
+    """From logged answers to a bundle, and from its traffic to the next one."""
+    _, dev, paths = tables
+    start, after, kept = tmp_path / "start", tmp_path / "after", tmp_path / "decisions.sqlite"
+    told = ("--instruction", "Odd or even?", "--out", start, "--quiet")
+    columns = ("--image", "path", "--answer", "gpt")
+    code, said = dsplus("bootstrap", dev, *columns, "--gold", dev, "--gold-label", "label", *told)
+    assert (code, "Fitted on 90 labelled rows with 2 labels" in said) == (0, True), said
+    bundle = Bundle.load(start)
+    truth = dict(zip(map(str, paths), LABELS, strict=True))
+    with ExperienceStore(kept) as store:
+        chain = bundle.scorer | ConfidenceBranch(large=truth.__getitem__, threshold=None, experience=store)
+        chain.batch([str(path) for path in paths[:80]])
+    given = ("learn", start, "--experience", kept, "--gold", dev, "--gold-text", "path", "--out", after, "--quiet")
+    code, said = dsplus(*given)
+    assert (code, "Got --images None but the small model reads images; name the folder" in said) == (2, True), said
+    code, said = dsplus(*given, "--images", tmp_path / "seen")
+    assert code in (0, 4), said
+    assert "Learned from 90 labelled rows, of which 40 have an answer of the large model, and from 40 others" in said
+    assert Bundle.load(after).scorer.modality == "image"
+    code, said = dsplus("bootstrap", dev, *columns, "--text", "path", *told)
+    assert (code, "expected one of them" in said) == (2, True), said

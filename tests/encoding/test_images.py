@@ -13,7 +13,7 @@ from fakes import TinyEncoder
 from PIL import Image
 
 from dsplus_chains import EncoderUnion
-from dsplus_chains.encoding import ImageEncoder, as_encoder, load_encoder, picture_of, read_image
+from dsplus_chains.encoding import ImageEncoder, as_encoder, images_in, load_encoder, picture_of, read_image
 from dsplus_chains.encoding.encoder import recipe_of
 from dsplus_chains.schema import BundleError, InvalidInputError, text_hash
 
@@ -55,6 +55,16 @@ def test_all_forms_of_the_same_bytes_are_the_same_image(form, tmp_path):
     assert image == read_image(file) == read_image(str(file)) == read_image(image)
     assert (image.data, image.mime) == (DATA, "image/png")
     assert text_hash(image) == text_hash(read_image(file))
+
+
+def test_the_images_of_a_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("b.png", "a/z.bin"):
+        (tmp_path / name).write_bytes(DATA)
+    (tmp_path / "a" / "notes.png").write_text("no image")
+    assert [image.source.name for image in images_in(tmp_path)] == ["z.bin", "b.png"]
+    with pytest.raises(InvalidInputError, match="expected a folder with images"):
+        list(images_in(tmp_path / "none"))
 
 
 def test_what_is_in_memory_is_named_by_its_pixels():

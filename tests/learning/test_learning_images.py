@@ -7,15 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from digits import PixelEncoder, digits
+from digits import PixelEncoder, digits, written
 from fakes import TinyEncoder
 
 from dsplus_chains import Bundle, ConfidenceBranch, ExperienceStore, SmallModelScorer, TrainingDataError
-from dsplus_chains.encoding import read_image
-from dsplus_chains.learning import learn
+from dsplus_chains.encoding import ImageEncoder, read_image
+from dsplus_chains.learning import bootstrap, learn, read_logs
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.image_decisions import with_images
 from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.tables.table_error import TableError
+
+READING = {"modality": "image", "encoder": PixelEncoder()}
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,77 @@ def test_a_decision_on_another_image_has_none():
     assert [row.text for row in with_images(rows, [b"GIF89a"])] == [None, image]
     assert with_images(rows, [image])[1].text.data == b"GIF89a"
     assert with_images([], []) == []
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """A table with paths of images and a large model's answers, every tenth of which is wrong."""
+    pixels, labels = digits(300)
+    rows = [(one, label) for one, label in zip(pixels, labels, strict=True) if label in "358"]
+    folder = tmp_path_factory.mktemp("logged")
+    (folder / "seen").mkdir()
+    paths = written(folder / "seen", np.stack([one for one, _ in rows]))
+    said = [label if row % 10 else "3" for row, (_, label) in enumerate(rows)]
+    table = pd.DataFrame({"path": [f"seen/{path.name}" for path in paths], "said": said})
+    table.to_csv(folder / "log.csv", index=False)
+    return SimpleNamespace(folder=folder, paths=paths, said=said, truth=[label for _, label in rows])
+
+
+def right(bundle, logged, rows):
+    records = bundle.scorer.batch([logged.paths[row] for row in rows])
+    return np.mean([one["prediction"].label == logged.truth[row] for one, row in zip(records, rows, strict=True)])
+
+
+def test_a_bundle_from_logged_answers_on_images(logged):
+    bundle = bootstrap({"text": logged.paths[:60], "answer": logged.said[:60]}, **READING)
+    assert (bundle.scorer.modality, bundle.tuned.against, bundle.task.examples) == ("image", "large_answers", None)
+    assert right(bundle, logged, range(60, len(logged.paths))) > 0.8
+
+
+def test_real_weights_learn_from_logged_answers(logged):
+    """So few rows are for a linear model."""
+    from lite0 import Features
+
+    encoder = ImageEncoder.of_network(Features(), name="lite0", size=64, crop=1.0, mean=[127 / 255] * 3, std=[0.5] * 3)
+    bundle = bootstrap({"text": logged.paths[:49], "answer": logged.said[:49]}, modality="image", encoder=encoder)
+    assert right(bundle, logged, range(49, len(logged.paths))) > 0.6
+
+
+def test_labelled_images_tell_how_often_the_large_model_is_right(logged):
+    logs = read_logs(logged.folder / "log.csv", text="path", answer="said", modality="image")
+    assert [image.data for image in logs.texts] == [path.read_bytes() for path in logged.paths]
+    bundle = bootstrap(logs, (logged.paths[:60], logged.truth[:60]), labels=["3", "5", "8"], **READING)
+    assert bundle.tuned.against == "labels"
+    told = bundle.metadata["learned"]
+    assert (told["labelled_with_large_answer"], told["stream"]) == (60, len(logs) - 60)
+    assert right(bundle, logged, range(60, len(logs))) > 0.9
+
+
+def test_a_store_keeps_hashes_and_gets_the_images_again(taught):
+    gold = tuple(zip(*taught.gold, strict=True))
+    told = bootstrap(taught.store, gold, images=taught.pixels, **READING).metadata["learned"]
+    assert (told["labelled_with_large_answer"], told["stream"]) == (len(taught.gold), len(taught.stream))
+    with pytest.raises(TrainingDataError, match=r"keeps the hashes of images.*images=\[\.\.\.\]"):
+        bootstrap(taught.store, gold, **READING)
+    with pytest.raises(InvalidInputError, match='say modality="image"'):
+        bootstrap(taught.store, gold, images=[])
+
+
+def test_logs_of_images_are_learned_from_as_they_are(taught):
+    images, labels = (list(column) for column in zip(*taught.gold, *taught.stream, strict=True))
+    logs = SimpleNamespace(texts=images, answers=labels, confidences=[None] * len(images), times=[0.0] * len(images))
+    learned = learn(taught.bundle, logs, gold=tuple(zip(*taught.gold, strict=True)))
+    assert learned.metadata["learned"]["large_answers"] == len(taught.stream)
+
+
+def test_rows_of_a_log_without_their_image_are_left_out(logged, tmp_path):
+    pd.DataFrame({"path": [str(logged.paths[0]), "gone.png", None], "said": ["3", "5", "8"]}).to_csv(
+        tmp_path / "log.csv", index=False
+    )
+    logs = read_logs(tmp_path / "log.csv", text="path", answer="said", modality="image")
+    assert len(logs) == 1
+    assert ["row 2, column 'path'" in logs.skipped[0], "no file is there" in logs.skipped[0]] == [True, True]
+    assert "row 3" in logs.skipped[1]
+    (tmp_path / "runs.jsonl").write_text('{"inputs": {"path": "x.png"}, "outputs": {"said": "3"}}\n')
+    with pytest.raises(TableError, match="'langsmith' but expected a table with a column of paths"):
+        read_logs(tmp_path / "runs.jsonl", modality="image")

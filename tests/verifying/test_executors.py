@@ -10,10 +10,11 @@ import shutil
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from attacks import CHEATS, ESCAPES, TEST
+from attacks import BOMBS, CHEATS, ESCAPES, TEST
 
 from dsplus_chains import VerifiedScorer
 from dsplus_chains.verifying import (
@@ -132,12 +133,47 @@ def test_what_a_job_has_started_ends_with_it(sandbox, end):
 
 
 def names_of_processes():
-    """The names of all processes of this machine."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/comm"):
+    """The names of all threads of all processes of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/task/*/comm"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            found.add(path.read_text().strip())
+            found.append(path.read_text().strip())
     return found
+
+
+def most_at_once(executor, bomb):
+    """How many processes and threads a bomb has at once, seen from the outside."""
+    name, most = secrets.token_hex(7), 0
+    code = bomb.format(name=name, clone=(56, 220)[platform.machine() == "aarch64"])
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(executor.run, [Job(setup=(code,), steps=("f(2)",))])
+        while not running.done():
+            most = max(most, names_of_processes().count(name))
+            time.sleep(0.02)
+        running.result()
+    return most
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_contained(sandbox, bomb):
+    most = {MontyExecutor: 0, SandlockExecutor: 1}.get(type(sandbox), 32 if bomb == "threads" and os.getuid() else 1)
+    assert most_at_once(sandbox, BOMBS[bomb]) == most
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_goes_off_where_there_is_no_sandbox(bomb):
+    assert most_at_once(UnsafeSubprocessExecutor(), BOMBS[bomb]) >= 40
+
+
+def test_threads_run_in_bubblewrap_unless_you_are_root():
+    code = "from concurrent.futures import ThreadPoolExecutor\ndef f(x): return list(ThreadPoolExecutor(4).map(abs, x))"
+    ((outcome,),) = bubblewrap().run([Job(setup=(code,), steps=("f([-1, -2, -3])",))])
+    if os.getuid():
+        assert outcome.value == [1, 2, 3]
+    else:
+        assert outcome.detail == "RuntimeError: can't start new thread"
 
 
 def test_one_job_tells_nothing_to_the_next(executor):
