@@ -164,7 +164,7 @@ def test_a_bomb_is_contained(sandbox, bomb):
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_goes_off_where_there_is_no_sandbox(bomb):
-    assert most_at_once(UnsafeSubprocessExecutor(), BOMBS[bomb]) >= 40
+    assert most_at_once(UnsafeSubprocessExecutor(), BOMBS[bomb]) > 10
 
 
 def test_threads_run_in_bubblewrap_unless_you_are_root():
