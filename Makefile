@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test test-ray test-timm lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-ray bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
+.PHONY: help demo test test-ray test-timm lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-neighbors bench-ray bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-finetuning DATA=reviews.csv [OPTIONS='--device cuda']   LoRA on the small model's rows beside DS+ with the language model as it is"
 	@echo "make bench-heads DATA='clinc150.json train.csv'   what each head of the small model's network is worth, and copies of it"
 	@echo "make bench-learning TRAIN=train.csv DEV=dev.csv   what learning from a large model's answers is worth"
+	@echo "make bench-neighbors  the nearest of a million vectors, found by cells beside the exact search"
 	@echo "make bench-budget  how far 100 calls at once overspend a budget"
 	@echo "make bench-corpus  what a run over a large table needs: memory, and time with a slow server"
 	@echo "make bench-device TRAIN=train.csv [OPTIONS='--device cuda']  scoring on a processor or a GPU beside a bare encode"
@@ -100,6 +101,9 @@ bench-fast: .venv/dev
 
 bench-learning: .venv/dev
 	$(BIN)/python tests/bench/learning.py $(TRAIN) $(DEV) $(OPTIONS)
+
+bench-neighbors: .venv/dev
+	$(BIN)/python tests/bench/neighbors.py $(OPTIONS)
 
 bench-ray: .venv/ray
 	$(BIN)/python tests/bench/ray_workers.py $(OPTIONS)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.encoding.dtype import Dtype, check_dtype
 from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
 from dsplus_chains.schema import InvalidInputError, brief_repr
-
-Dtype: TypeAlias = Literal["float32", "bfloat16"]
 
 DEPTH = 2 / 3
 """The depth at which a text's tokens are read. It is deep enough for meaning. Later layers turn to the next words."""
@@ -112,9 +111,7 @@ class LanguageModelEncoder(Locked):
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        if dtype not in get_args(Dtype):
-            msg = f"Got dtype={dtype!r} but expected one of {', '.join(get_args(Dtype))}"
-            raise InvalidInputError(msg)
+        check_dtype(dtype)
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         how: dict[str, Any] = {"local_files_only": local_files_only, "trust_remote_code": False}
         tokenizer: Any = AutoTokenizer.from_pretrained(name, **how)

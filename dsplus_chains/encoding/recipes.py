@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError
 
+from dsplus_chains.encoding.dtype import Dtype
 from dsplus_chains.schema import BundleError, Stored, first_fault, shown
 
 MOST_PARTS = 16
@@ -21,6 +22,7 @@ class SentenceRecipe(Stored, extra="forbid"):
     """How a `SentenceEncoder` is loaded."""
 
     name: str = Field(min_length=1, max_length=4096)
+    dtype: Dtype = "float32"
 
 
 class ImageRecipe(Stored, extra="forbid"):
@@ -29,8 +31,10 @@ class ImageRecipe(Stored, extra="forbid"):
     name: str = Field(min_length=1, max_length=4096)
 
 
-class QuantizedRecipe(SentenceRecipe, extra="forbid"):
+class QuantizedRecipe(Stored, extra="forbid"):
     """How a `QuantizedEncoder` is loaded."""
+
+    name: str = Field(min_length=1, max_length=4096)
 
 
 class LanguageModelRecipe(Stored, extra="forbid"):
@@ -38,7 +42,7 @@ class LanguageModelRecipe(Stored, extra="forbid"):
 
     name: str = Field(min_length=1, max_length=4096)
     prompt: str = Field(max_length=1_000_000)
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     batch_size: int = Field(default=8, ge=1, le=1_000_000)
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000_000)
 

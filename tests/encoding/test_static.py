@@ -1,4 +1,4 @@
-"""Encoders without a window, and the number of texts that go through a model at a time. No weights are needed."""
+"""Encoders without a window, number types, and how many texts go through a model at a time. No weights are needed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from dsplus_chains import SmallModelScorer
+from dsplus_chains import BundleError, InvalidInputError, SmallModelScorer
+from dsplus_chains.encoding import sentence
+from dsplus_chains.encoding.dtype import is_fast_in_bfloat16
+from dsplus_chains.encoding.encoder import recipe_of
+from dsplus_chains.encoding.loading import load_encoder
 from dsplus_chains.encoding.sentence import ON_CPU, ON_GPU, SentenceEncoder
 
 WORDS = ["good", "bad", "phone", "price", "very", "[UNK]"]
@@ -70,3 +75,55 @@ def test_the_batch_size_suits_the_device(device, given, size):
     model = Spy(device)
     SentenceEncoder(model=model, name="spy", batch_size=given).encode(["a"])
     assert model.sizes == [size]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_in_bfloat16_weights_are_rounded_everywhere_and_products_where_that_is_fast(folder, fast, monkeypatch):
+    monkeypatch.setattr(sentence, "is_fast_in_bfloat16", lambda _: fast)
+    plain = SentenceEncoder.from_pretrained(folder, device="cpu")
+    encoder = SentenceEncoder.from_pretrained(folder, device="cpu", dtype="bfloat16")
+    kept = next(encoder.model.parameters())
+    assert kept.dtype == (torch.bfloat16 if fast else torch.float32)
+    exact = next(plain.model.parameters())
+    assert torch.equal(kept.float(), exact.bfloat16().float())
+    texts = ["good phone", "bad price very"]
+    vectors = encoder.encode(texts)
+    assert vectors.dtype == np.float32
+    assert vectors == pytest.approx(plain.encode(texts), rel=2**-6, abs=2**-6)
+    assert not np.array_equal(vectors, plain.encode(texts))
+
+
+def test_a_scorer_of_bfloat16_is_loaded_where_a_processor_is_not_fast_in_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sentence, "is_fast_in_bfloat16", lambda _: True)
+    encoder = SentenceEncoder.from_pretrained(folder, device="cpu", dtype="bfloat16")
+    texts = ["good phone", "very good price", "bad phone", "bad bad price"]
+    scorer = SmallModelScorer.fit(texts, ["+", "+", "-", "-"], encoder=encoder)
+    scorer.save(tmp_path / "scorer")
+    for fast in (True, False):
+        monkeypatch.setattr(sentence, "is_fast_in_bfloat16", lambda _, fast=fast: fast)
+        loaded = SmallModelScorer.load(tmp_path / "scorer", device="cpu")
+        assert recipe_of(loaded.encoder) == {"kind": "sentence", "name": folder, "dtype": "bfloat16"}
+        assert next(loaded.encoder.model.parameters()).dtype == (torch.bfloat16 if fast else torch.float32)
+        told = [scorer.invoke("good good")["prediction"] for scorer in (scorer, loaded)]
+        assert told[0].label == told[1].label == "+"
+        assert told[0].confidence == pytest.approx(told[1].confidence, abs=0.02)
+
+
+def test_an_unknown_number_type_is_refused_before_anything_is_loaded():
+    with pytest.raises(InvalidInputError, match="Got dtype='float16' but expected one of float32, bfloat16"):
+        SentenceEncoder.from_pretrained("no/such/model", dtype="float16")
+    recipe = {"kind": "sentence", "name": "auto", "dtype": "float16"}
+    with pytest.raises(BundleError, match=r"cannot be read \(dtype"):
+        load_encoder(recipe)
+
+
+@pytest.mark.parametrize(
+    ("able", "fast"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"bf16": True}, True), ({"avx512_f": True}, False)],
+)
+def test_a_processor_says_what_it_is_able_to_do(able, fast, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert is_fast_in_bfloat16(torch.device("cpu")) == fast
+    assert is_fast_in_bfloat16(torch.device("meta"))
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not is_fast_in_bfloat16(torch.device("cpu"))

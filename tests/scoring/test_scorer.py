@@ -20,6 +20,7 @@ from dsplus_chains import (
     TrainingDataError,
     data_shunt,
 )
+from dsplus_chains.encoding import neighbor_index
 from dsplus_chains.scoring.members.head import fit_head, logits
 from dsplus_chains.scoring.members.member import log_softmax
 
@@ -241,7 +242,7 @@ def test_what_is_no_encoder_is_refused():
 SCORER = fit()
 
 
-def test_what_is_unlike_all_training_examples_can_be_deferred(tmp_path):
+def test_what_is_unlike_all_training_examples_can_be_deferred(tmp_path, monkeypatch):
     texts = [f"{word} thing number {i}" for i in range(20) for word in ("good", "bad", "odd")]
     scorer = SmallModelScorer.fit(texts, ["positive", "negative", "neutral"] * 20, encoder=TinyEncoder())
     near, far = scorer.batch(["good thing number 3", "quite another matter altogether"])
@@ -254,6 +255,13 @@ def test_what_is_unlike_all_training_examples_can_be_deferred(tmp_path):
     assert loaded.ood_limit() == pytest.approx(scorer.ood_limit())
     assert loaded.invoke("a thing")["prediction"].ood_score == pytest.approx(
         scorer.invoke("a thing")["prediction"].ood_score, abs=1e-6
+    )
+    monkeypatch.setattr(neighbor_index, "MOST_EXACT", 20)  # as if there were many examples
+    many, again = (SmallModelScorer.load(tmp_path, encoder=TinyEncoder()) for _ in range(2))
+    asked = [*texts[::7], "quite another matter altogether"]
+    assert many.batch(asked) == again.batch(asked)
+    assert [many.invoke(text)["prediction"].ood_score for text in asked] == pytest.approx(
+        [scorer.invoke(text)["prediction"].ood_score for text in asked], abs=0.02
     )
 
 
