@@ -217,9 +217,11 @@ def _bound_arguments(app: Runnable[Any, Any]) -> Mapping[str, Any]:
 
 
 def _must_call_a_tool(app: Runnable[Any, Any]) -> bool:
-    """Whether a chat model is bound to answer with the call of a tool, as `tool_choice` says it to each provider."""
-    choice = _bound_arguments(app).get("tool_choice")
-    kind = choice.get("type") if isinstance(choice, Mapping) else choice
+    """Whether a chat model is bound to answer with the call of a tool, as OpenAI, Anthropic and Bedrock are told it."""
+    kind = _bound_arguments(app).get("tool_choice")
+    if isinstance(kind, Mapping):
+        told = kind.get("allowed_tools", kind)  # OpenAI's list of tools, which has a mode
+        kind = told.get("mode", told.get("type", next(iter(told), None)))  # Bedrock's kind is the only key
     return kind not in {None, False, "auto", "none"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from dsplus_chains.encoding.dtype import is_fast_in_bfloat16
 from dsplus_chains.encoding.encoder import recipe_of
 from dsplus_chains.encoding.loading import load_encoder
 from dsplus_chains.encoding.sentence import ON_CPU, ON_GPU, SentenceEncoder
+from dsplus_chains.scoring.stored_encoder import StoredEncoder, check_probe, probe_vector
 
 WORDS = ["good", "bad", "phone", "price", "very", "[UNK]"]
 
@@ -107,6 +109,15 @@ def test_a_scorer_of_bfloat16_is_loaded_where_a_processor_is_not_fast_in_it(fold
         told = [scorer.invoke("good good")["prediction"] for scorer in (scorer, loaded)]
         assert told[0].label == told[1].label == "+"
         assert told[0].confidence == pytest.approx(told[1].confidence, abs=0.02)
+
+
+@pytest.mark.parametrize(("dtype", "is_near"), [("bfloat16", True), ("float32", False)])
+def test_a_part_of_an_encoder_may_be_rounded_too(folder, dtype, is_near):
+    encoder = SentenceEncoder.from_pretrained(folder, device="cpu")
+    part = {"kind": "sentence", "name": folder, "dtype": dtype}
+    told = StoredEncoder(encoder="union", encoder_recipe={"kind": "union", "encoders": [part]})
+    with nullcontext() if is_near else pytest.raises(BundleError, match="encodes otherwise"):
+        check_probe(encoder, probe_vector(encoder) + np.float32(0.003), told=told)
 
 
 def test_an_unknown_number_type_is_refused_before_anything_is_loaded():

@@ -607,7 +607,18 @@ def test_a_step_after_the_structured_output_makes_something_else_of_it():
         shunt(structured | (lambda found: found.kind.upper()), small, threshold=0.9, labels=["red", "blue"])
 
 
-@pytest.mark.parametrize("choice", ["any", "Color", True, {"type": "tool", "name": "Color"}])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "any",
+        "Color",
+        True,
+        {"type": "tool", "name": "Color"},
+        {"any": {}},
+        {"tool": {"name": "Color"}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}},
+    ],
+)
 def test_a_model_that_must_call_a_tool_cannot_answer_with_a_text(choice):
     from langchain_openai import ChatOpenAI
 
@@ -616,7 +627,17 @@ def test_a_model_that_must_call_a_tool_cannot_answer_with_a_text(choice):
         shunt(model, small, threshold=0.9, labels=["red", "blue"])
 
 
-@pytest.mark.parametrize("choice", ["auto", "none", None, {"type": "auto"}])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "auto",
+        "none",
+        None,
+        {"type": "auto"},
+        {"auto": {}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
+    ],
+)
 def test_a_model_that_may_call_a_tool_can_answer_with_a_text(choice):
     from langchain_openai import ChatOpenAI
 

@@ -122,7 +122,8 @@ def test_what_a_job_has_started_ends_with_it(sandbox, end):
     code = (
         "import ctypes, os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         f"ctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n"
-        "for way in range(3):\n    if os.fork() == 0:\n        os.setsid() if way else os.setpgid(0, 0)\n"
+        "for way in range(3):\n    try: child = os.fork()\n    except OSError: continue\n"  # sandboxes do
+        "    if child == 0:\n        os.setsid() if way else os.setpgid(0, 0)\n"
         "        if way == 2 and os.fork(): os._exit(0)\n        time.sleep(60)\n        os._exit(0)\n"
     )
     sandbox.run([Job(setup=(code + end,), steps=("1",))])
@@ -158,7 +159,9 @@ def most_at_once(executor, bomb):
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_is_contained(sandbox, bomb):
     most = {MontyExecutor: 0, SandlockExecutor: 1}.get(type(sandbox), 32 if bomb == "threads" and os.getuid() else 1)
-    assert most_at_once(sandbox, BOMBS[bomb]) == most
+    found = most_at_once(sandbox, BOMBS[bomb])
+    assert found <= most
+    assert (found > 0) == (most > 0)  # it has run
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import BundleError, Stored, brief_repr
 from dsplus_chains.scoring.members.head import Targets
 from dsplus_chains.scoring.members.member import Arrays, TextBatch
@@ -45,6 +46,7 @@ class NeighborMember:
     n_classes: int
     k: int = 20
     sharpness: float = 20.0
+    _building: ForkLock = field(default_factory=ForkLock, init=False, repr=False, compare=False)
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int) -> Self:
@@ -58,10 +60,15 @@ class NeighborMember:
         return cls(vectors=vectors, targets=targets, n_classes=n_classes)
 
     @cached_property
-    def _search(self) -> Any:
+    def _index(self) -> Any:
         from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads on first use
 
         return neighbor_index(self.vectors)
+
+    @property
+    def _search(self) -> Any:
+        with self._building:  # of a million vectors that takes minutes, so only one thread does it
+            return self._index
 
     def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
         """Log-probabilities of shape [n texts, classes]."""
@@ -126,7 +133,7 @@ class NeighborMember:
         return cls(vectors=vectors, targets=targets, **dict(told))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_search"}  # an index is not picklable
+        return {key: value for key, value in self.__dict__.items() if key != "_index"}  # an index is not picklable
 
 
 class _Settings(Stored):
