@@ -76,6 +76,9 @@ def test_groups_that_do_no_harm_are_stored_and_run_and_evaluate_ask_in_them(
     assert len(counting.taken()) == planned == N / 10
     assert [row["answer"] for row in read(tmp_path / "out.csv")] == [judged(row["text"]) for row in read(dev)]
 
+    code, said = dsplus("evaluate", fitted, *live, "--plan", "--no-baselines")
+    assert (code, f"plan: {N // 10} calls" in said) == (0, True), said
+    assert not counting.bodies
     code, said = dsplus("evaluate", fitted, *live, "--json", tmp_path / "e.json")
     assert code == 0, said
     sizes = groups_in(counting.taken())
