@@ -43,11 +43,14 @@ from dsplus_chains.cli.large_options import (
     say_plan,
 )
 from dsplus_chains.running.limits import TIMEOUT, Limits
-from dsplus_chains.running.progress import in_batches
+from dsplus_chains.running.progress import BATCH_SIZE, in_batches
 from dsplus_chains.schema import answer_of_large, share, span
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+
     from dsplus_chains.evaluation.evaluation import Evaluation
+    from dsplus_chains.storage.bundle import Bundle
 
 
 def evaluate(
@@ -82,6 +85,8 @@ def evaluate(
 
     [bold]dsplus evaluate intents --data test.csv --text text --label label --large openai:gpt-4o-mini --json
     result.json[/bold]: with a live model. It is asked about the deferred rows, and then alone about every row.
+
+    If the bundle asks in groups, so does this. Rows in groups have no time limit of their own, but each request has.
     """
     with user_errors():
         check_source(large, large_column, plan=plan)
@@ -110,12 +115,11 @@ def evaluate(
             records = loaded.replay(scored, answers)
             alone["large_answers"] = [answer.value for answer in answers]
         else:
-            # Rows in groups have no limits of their own.
-            limits = Limits(timeout=timeout) if loaded.task.group == 1 else Limits(breaker=None)
+            limits = Limits(timeout=timeout)
             calls: dict[str, Any] = {"config": {"max_concurrency": CONCURRENCY}, "check": limits.check}
             with progress_bar(quiet=quiet) as progress:
-                chain = loaded.chain(model, **limits.settings)
-                records = in_batches(chain, texts, title="The chain", progress=progress, **calls)
+                chain, size = _chain(loaded, model, limits), BATCH_SIZE * loaded.task.group  # as in `label_table`
+                records = in_batches(chain, texts, title="The chain", progress=progress, batch_size=size, **calls)
             if baselines:
                 plain = loaded.chain(
                     model, threshold=None, hints="none", exemplars=None, group=1, fusion=None, **limits.settings
@@ -140,6 +144,15 @@ def evaluate(
 
             files = write_report(result, report, title=f"{bundle.name} on {data.name}")
             say(f"The report is {files.html}.")
+
+
+def _chain(bundle: Bundle, model: Any, limits: Limits) -> Runnable[Any, Any]:
+    """The chain within its limits. Rows in groups have no limits of their own, but a breaker refuses batches."""
+    from dsplus_chains.corpus.answering import whole_gate
+
+    if bundle.task.group == 1:
+        return bundle.chain(model, **limits.settings)
+    return bundle.scorer.deferring() | whole_gate(bundle.chain(model), breaker=limits.breaker)
 
 
 def _said_alone(records: list[Any]) -> dict[str, Any]:

@@ -67,7 +67,12 @@ def run(
     ] = False,
     batch_api: BatchApi = False,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows in one batch. Without it 64, and 50,000 with --batch-api.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Rows in one batch. Without it 64, times the rows in one prompt if the bundle asks in groups, and "
+            "50,000 with --batch-api.",
+        ),
     ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Most requests to the large model at the same time.")
@@ -120,6 +125,10 @@ def run(
     If a run ends early, the same command continues it. Every reply is kept in a journal beside the output, as soon as
     it is there. No row that has an answer is asked about again. The output is written at the end. Rows are read and
     scored while others are asked about, and few of them are in memory at a time.
+
+    If the bundle asks in groups, rows have no time limit of their own, but each request has. Groups are made of the
+    deferred rows of a batch. So larger batches save more, but a kill finds more rows under way. Of these, a group may
+    be asked about twice.
 
     With --engine ray, several processes score, on one machine or many. All else stays in this one, and so the output
     and the journal are the same. A run may be continued with the other engine.

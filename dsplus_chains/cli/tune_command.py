@@ -45,7 +45,7 @@ from dsplus_chains.cli.large_options import (
 from dsplus_chains.cli.tune_answers import live_answers, logged_answers
 from dsplus_chains.cli.tune_options import Fusion, Hints, Objective, check_budget
 from dsplus_chains.cli.tune_words import say_what_is_missing, say_what_was_logged, show_search
-from dsplus_chains.cli.ways import AUTO, GROUP_ROWS, ROWS, set_coverage_of, ways_to_ask
+from dsplus_chains.cli.ways import set_coverage_of, ways_to_ask
 from dsplus_chains.running.limits import TIMEOUT
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def tune(
                     timeout=timeout,
                     in_jobs=batch_api,
                     fusion=fusion.value,
-                    max_rows=max_rows or (GROUP_ROWS if group == AUTO else ROWS),
+                    max_rows=max_rows,
                     max_tokens=max_tokens,
                     model_name=priced_name(large, base_url),
                     progress=progress,

@@ -13,10 +13,6 @@ EXEMPLARS = 4
 """How many solved examples are tried with "auto", beside none."""
 GROUP = 10
 """How many rows in one prompt are tried with "auto", beside one."""
-ROWS = 100
-"""For each way to ask, so many rows are asked about."""
-GROUP_ROWS = 400
-"""So many are if groups are tried, since what they lose has to be shown to be little."""
 
 
 class Ways(NamedTuple):

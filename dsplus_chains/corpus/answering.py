@@ -16,6 +16,7 @@ from dsplus_chains.corpus.scored import Batch, Scored, ScoredBatches, outputs_of
 from dsplus_chains.corpus.shared_arm import SharedArm
 from dsplus_chains.corpus.two_stages import Pipeline
 from dsplus_chains.evaluation.recorded import read_recorded
+from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.whole_arm import WholeArm
@@ -52,7 +53,13 @@ def answered_live(
 
 
 def answered_whole(
-    bundle: Bundle, large_model: Any, scored: ScoredBatches, *, limits: Limits, concurrency: int | None
+    bundle: Bundle,
+    large_model: Any,
+    scored: ScoredBatches,
+    *,
+    limits: Limits,
+    concurrency: int | None,
+    in_jobs: bool,
 ) -> Answered:
     """Answer batches by the chain of a bundle. The deferred rows of each are one batch: a job, or a few groups.
 
@@ -62,9 +69,9 @@ def answered_whole(
         scored: The batches.
         limits: Those of the large model. Of these, only the breaker counts here.
         concurrency: Most requests to it at the same time, over all batches. None: 100 a batch.
+        in_jobs: Whether a batch is a job. An open breaker refuses no job.
     """
-    chain = bundle.chain(large_model)
-    gate = gate_before(WholeArm(run=large_of(chain), breaker=limits.breaker), chain)
+    gate = whole_gate(bundle.chain(large_model), breaker=limits.breaker, refuses=not in_jobs)
     at_once = AT_ONCE if concurrency is None else min(AT_ONCE, concurrency)
     config: RunnableConfig = {} if concurrency is None else {"max_concurrency": concurrency // at_once}
     yield from _answered(gate, scored, Pipeline(), has_room=lambda under_way: under_way < at_once, config=config)
@@ -102,6 +109,11 @@ def gate_before(arm: Runnable[Any, Any], chain: Any) -> Runnable[Any, Any]:
     _, branch, *rest = chain.steps
     gate: Any = branch.model_copy(update={"large": arm, "wants": "record", "ask_once": True})
     return reduce(or_, rest, gate)
+
+
+def whole_gate(chain: Any, *, breaker: CircuitBreaker | None, refuses: bool = True) -> Runnable[Any, Any]:
+    """What follows the scorer in a chain. The deferred rows of a batch stay one batch. See `WholeArm`."""
+    return gate_before(WholeArm(run=large_of(chain), breaker=breaker, refuses=refuses), chain)
 
 
 def records_of(gate: Runnable[Any, Any], outputs: list[Any], config: RunnableConfig) -> list[Any]:

@@ -67,7 +67,7 @@ def plan_table(
             indices = journal.pending(n, retry_fallbacks=retry_fallbacks)
             n = sum(1 for _ in journal.pending(n, retry_fallbacks=retry_fallbacks))
         done = 0
-        for batch in in_batches_of(BATCH_SIZE, pending_rows(table, text, indices, modality)):
+        for batch in in_batches_of(BATCH_SIZE * loaded.task.group, pending_rows(table, text, indices, modality)):
             chain.batch([row.text for row in batch], return_exceptions=True)
             done += len(batch)
             if progress is not None:

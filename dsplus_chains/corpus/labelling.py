@@ -88,6 +88,10 @@ def label_table(
     The next rows are read and scored while others are asked about. Of a CSV, TSV, JSON Lines or Parquet file, no more
     rows are in memory than these few.
 
+    If the bundle asks in groups, no row has a time limit of its own. Only the model's own timeout counts then, for each
+    request. A batch is larger, because groups are made of its deferred rows. If a run is killed, up to four batches are
+    under way. A group whose reply is kept is found again, if the same rows are asked about together.
+
     Args:
         bundle: The folder of a tuned bundle.
         data: The file with the table.
@@ -107,7 +111,7 @@ def label_table(
         retry_fallbacks: Ask again about rows that the large model failed at.
         in_jobs: Whether the large model takes all deferred rows of a batch at once, as `BatchChatOpenAI` does. Then no
             row has a time limit.
-        batch_size: Number of rows in one batch. None: 64, and 50,000 in jobs.
+        batch_size: Number of rows in one batch. None: 64 times the most rows in one prompt, and 50,000 in jobs.
         concurrency: Most requests to the large model at the same time, over all batches. None: 100.
         workers: Number of processes that score, by Ray. None: this process alone scores. See `scored_by_ray`.
         cluster: The address of a Ray cluster that is running. None: the one that this process has joined, or a new one
@@ -141,7 +145,8 @@ def label_table(
         allow_download=allow_download,
     )
     limits = Limits(timeout=TIMEOUT) if limits is None else limits
-    size = batch_size or (ROWS if in_jobs else BATCH_SIZE)
+    is_grouped = loaded.task.group > 1 and limits.budget is None and limits.deadline is None
+    size = batch_size or (ROWS if in_jobs else BATCH_SIZE * loaded.task.group if is_grouped else BATCH_SIZE)
     n = len(table.rows)
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks), modality)
@@ -164,8 +169,15 @@ def label_table(
         else:
             model = remembering(large_model, journal)
             answered = (
-                answered_whole(loaded, model, scored, limits=limits, concurrency=None if in_jobs else concurrency)
-                if in_jobs or (loaded.task.group > 1 and limits.budget is None and limits.deadline is None)
+                answered_whole(
+                    loaded,
+                    model,
+                    scored,
+                    limits=limits,
+                    concurrency=None if in_jobs else concurrency,
+                    in_jobs=in_jobs,
+                )
+                if in_jobs or is_grouped
                 else answered_live(loaded, model, scored, limits=limits, concurrency=concurrency)
             )
         try:

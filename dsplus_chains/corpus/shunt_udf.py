@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 from langchain_core.runnables import Runnable
 
-from dsplus_chains.corpus.answering import answered_row, gate_before, large_of, records_of
+from dsplus_chains.corpus.answering import answered_row, gate_before, large_of, records_of, whole_gate
 from dsplus_chains.corpus.arrays import cells_of, columns_in, with_columns
 from dsplus_chains.corpus.run_input import ADDED
 from dsplus_chains.corpus.scored import outputs_of
 from dsplus_chains.corpus.shared_arm import SharedArm
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.limits import TIMEOUT, Limits
-from dsplus_chains.running.whole_arm import WholeArm
 from dsplus_chains.schema import InvalidInputError, is_missing, shown
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.storage.answer_cache import SQLiteAnswerCache, remembering
@@ -52,6 +51,9 @@ class ShuntUDF:
 
     Give `answers` a file. A reply is kept there as soon as it is there, and is never paid for again. So an engine may
     do a batch again after a crash. All workers of a machine can share one file. A file on a network drive is not safe.
+
+    If the bundle asks in groups, the deferred rows of a batch share prompts. Then `timeout` has no effect, and each
+    thread has `concurrency` requests of its own. The client's own timeout counts still.
 
     Args:
         bundle: The folder of a tuned bundle. Each worker needs it under this path.
@@ -143,9 +145,9 @@ class ShuntUDF:
             large = remembering(large, SQLiteAnswerCache(self.answers))
         limits = Limits(timeout=self.timeout)
         chain = loaded.chain(large)
-        arm: Runnable[Any, Any] = (
-            SharedArm(large_of(chain), limits=limits, concurrency=self.concurrency)
+        gate = (
+            gate_before(SharedArm(large_of(chain), limits=limits, concurrency=self.concurrency), chain)
             if loaded.task.group == 1
-            else WholeArm(run=large_of(chain), breaker=limits.breaker)
+            else whole_gate(chain, breaker=limits.breaker)
         )
-        return _Loaded(loaded.scorer.deferring(), gate_before(arm, chain), limits, loaded.task.labels)
+        return _Loaded(loaded.scorer.deferring(), gate, limits, loaded.task.labels)

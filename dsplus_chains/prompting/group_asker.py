@@ -20,6 +20,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.endings import check_ending
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, without_thoughts
+from dsplus_chains.running.outage import fails_any_request
 from dsplus_chains.running.usage import UsageCollector, traced_each
 from dsplus_chains.running.usage_shares import shared_out
 
@@ -30,7 +31,8 @@ class GroupAsker(BatchRunnable[Any, Any]):
     It takes records, and returns labels, as ``prompt | asker`` does. Rows of a batch whose prompts differ only in the
     last message are put together. Each has a key that no text can foretell, and answers are matched by it. A row that
     is missing in the answer, or whose answer is not exactly one label, is asked alone. If a group's call fails, each of
-    its rows is asked alone. So are rows with an image, and rows without a partner. The tokens of a group are shared out
+    its rows is asked alone. That is not so in an outage. Then no group is answered, and single rows would not be
+    either. Rows with an image, and rows without a partner, are asked alone, too. The tokens of a group are shared out
     among its rows.
 
     A small language model may not be up to it. Qwen2.5-Coder-1.5B was right on 77.0 % of 200 Amazon reviews in groups
@@ -97,12 +99,16 @@ class GroupAsker(BatchRunnable[Any, Any]):
         ]
         asked = yield Ask(self.asker.model, [group.prompt for group in groups], configs, kwargs)
         alone = dict(prompts)
+        is_there = any(not isinstance(answer, Exception) for answer in asked.outputs)
         for group, collector, answer in zip(groups, collectors, asked.outputs, strict=True):
             if not isinstance(answer, Exception):
                 _share_out(collector, [run_manager[row] for row in group.rows])
                 read = self._read(group, answer, prompts)
-                results = [read.get(row, result) for row, result in enumerate(results)]
-                alone = {row: prompt for row, prompt in alone.items() if row not in read}
+            else:
+                is_out = not is_there and fails_any_request(answer)
+                read = dict.fromkeys(group.rows, answer) if is_out else {}
+            results = [read.get(row, result) for row, result in enumerate(results)]
+            alone = {row: prompt for row, prompt in alone.items() if row not in read}
         own = [config[row] for row in alone], [run_manager[row] for row in alone]
         again = Ask(self.asker, [*alone.values()], traced_each(*own, "alone"), kwargs, managers=own[1])
         for row, result in zip(alone, (yield again).outputs, strict=True):

@@ -92,6 +92,23 @@ def why_hopeless(error: BaseException) -> str | None:
     return None
 
 
+def fails_any_request(error: BaseException) -> bool:
+    """Whether an error says that any other request would fail now, too.
+
+    So it is without a connection, a right or room. Other errors may be of one prompt alone, such as one too long.
+
+    Example:
+        >>> fails_any_request(ConnectionError("down")), fails_any_request(ValueError("too long"))
+        (True, False)
+    """
+    for cause in causes(error):
+        if (status := _status(cause)) is not None:
+            return status in {*HOPELESS, 408, 429} or status >= 500
+        if _is_of_connection(cause):
+            return True
+    return False
+
+
 def _is_of_connection(error: BaseException) -> bool:
     names = [kind.__name__.lower() for kind in type(error).__mro__]
     return any(part in name for name in names for part in _CONNECTION)

@@ -175,7 +175,8 @@ class Bundle(OnHub):
         Args:
             large_model: Any LangChain chat model.
             **overrides: Settings of the task (`hints`, `template`, …), and other arguments of `data_shunt`
-                (`threshold`, `fusion`, `on_large_error`, …).
+                (`threshold`, `fusion`, `on_large_error`, …). A task's `group` has no effect with `timeout`, `deadline`,
+                `breaker` or `budget`. Then rows are asked one by one.
 
         Raises:
             BundleError: The bundle has not been tuned, and no `threshold` is given.
@@ -258,8 +259,8 @@ class Bundle(OnHub):
         """Read a bundle that `save` wrote. Every file is first compared with its SHA-256. Nothing is unpickled.
 
         The hashes are in the folder itself. So they show damage, but not an attack, because an attacker would write new
-        hashes. Against an attacker, keep the hash that `save` returned elsewhere. Give it as `expected_sha256`. Without
-        it, still no code of the bundle is run, and nothing is fetched. But its answers are those of whoever wrote it.
+        ones. Against an attacker, keep what `save` returned elsewhere, and give it as `expected_sha256`. Without it,
+        still no code of the bundle is run, and nothing is fetched. But its answers are those of whoever wrote it.
 
         Args:
             path: The folder.

@@ -56,7 +56,8 @@ class Comparison:
     def may_lose(self, n: int, *, tests: int = 1) -> float:
         """The largest share of right answers that this setting may lose against the other, beyond chance.
 
-        It is the lower end of a one-sided score interval at 95 %, Bonferroni-corrected. Without any row that differs it
+        It is the lower end of a one-sided score interval at about 95 %, Bonferroni-corrected. The interval is
+        asymptotic. Without any row that differs it
         is above 0, and falls with the number of rows.
 
         Source: Tango (Statistics in Medicine 1998), section 3, which tests that one setting is no worse than another.
@@ -102,12 +103,16 @@ def cheapest_unless_better(costs: Sequence[float], right: Sequence[ArrayLike]) -
     return held
 
 
-def fewest_to_compare(most_lost: float = MOST_LOST) -> int:
+def fewest_to_compare(most_lost: float = MOST_LOST, *, tests: int = 1) -> int:
     """The number of rows without which no setting can be shown to lose at most this share of right answers.
 
+    Args:
+        most_lost: The share.
+        tests: How many settings are compared. See `Comparison.may_lose`.
+
     Example:
-        >>> fewest_to_compare(0.02), fewest_to_compare(0.005)
-        (133, 539)
+        >>> fewest_to_compare(0.02), fewest_to_compare(0.005), fewest_to_compare(0.02, tests=6)
+        (133, 539, 281)
     """
-    z = float(norm.ppf(LEVEL))
+    z = float(norm.ppf(1 - (1 - LEVEL) / tests))
     return math.ceil(z * z * (1 - most_lost) / most_lost)

@@ -12,6 +12,26 @@ from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.fused import FusionMode
 
 MODES: tuple[HintMode, ...] = get_args(HintMode)
+ROWS = 100
+"""For each way to ask, so many rows are asked about."""
+GROUP_ROWS = 400
+"""So many are if groups are tried, since what they lose has to be shown to be little."""
+
+
+def rows_to_ask(max_rows: int | None, groups: Sequence[int] | None) -> int:
+    """At most how many rows are asked about in each way.
+
+    Args:
+        max_rows: What the user says. None leaves it to this function.
+        groups: The most rows in one prompt to try.
+
+    Example:
+        >>> rows_to_ask(None, (1, 10)), rows_to_ask(None, (10,)), rows_to_ask(50, (1, 10))
+        (400, 100, 50)
+    """
+    if max_rows is not None:
+        return max_rows
+    return GROUP_ROWS if isinstance(groups, Sequence) and len(set(groups)) > 1 else ROWS
 
 
 def check_ways(hints: Sequence[HintMode], exemplars: Sequence[int], groups: Sequence[int], task: LabelTask) -> None:

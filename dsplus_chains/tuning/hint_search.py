@@ -115,10 +115,10 @@ class HintSearch:
             f"{self.small_accuracy} for the small model alone; {best.fixed} answers fixed, {best.broke} broken."
         ]
         if self.comparison is not None:
-            versus = self.comparison
-            taken = "It" if best.group == 1 else "Row by row, it"
+            versus, alone = self.comparison, best_way(self.cells).alone
+            which = "It" if alone is best else f"Without groups, {alone.name}"
             said.append(
-                f"{taken} is better than the cheapest setting: {versus.better} rows to {versus.worse} (exact sign "
+                f"{which} is better than the cheapest setting: {versus.better} rows to {versus.worse} (exact sign "
                 f"test, p = {versus.p:.2g})."
             )
         if best.cost:
@@ -127,14 +127,9 @@ class HintSearch:
             less = f"{share(abs(self.saving))} {'less' if self.saving >= 0 else 'more'}"
             said.append(f"That is {less} than with no hints and no exemplars ({self.plain.cost}).")
         said += self._of_groups()
-        above = [cell for cell in self.cells if sum(cell.right) > sum(best.right)]
-        if above:
-            top = max(above, key=lambda cell: sum(cell.right))
-            versus = Comparison.of(top.right, best.right)
-            said.append(
-                f"{top.name[0].upper()}{top.name[1:]} was right on {versus.better - versus.worse} more, which is not "
-                f"told apart from chance on {n} rows (p = {versus.p:.2g} of one of {len(self.cells)} settings)."
-            )
+        top = max(self.cells, key=lambda cell: sum(cell.right))
+        if sum(top.right) > sum(best.right):
+            said.append(self._of_a_better(top))
         elif self.comparison is None and self.tried_several:
             said.append("Nothing dearer was more often right.")
         said += [f"Not tried: {what}." for what in self.untried]
@@ -170,13 +165,30 @@ class HintSearch:
         for cell in [cell for cell in grouped if self.best.group == 1 or cell is self.best]:
             versus = Comparison.of(cell.right, alone.right)
             lost = max(0.0, versus.may_lose(len(self.rows), tests=len(grouped)))
-            dearer = costs_of([cell, alone])[0] >= costs_of([cell, alone])[1]
+            cost, of_alone = costs_of([cell, alone])
+            against = " That is too much." if lost > MOST_LOST else ""
+            if None in (cell.tokens_a_row, alone.tokens_a_row):
+                against += " Its cost is not known."
+            elif cost >= of_alone:
+                against += " It costs no less."
             said.append(
-                f"Against {alone.name}, {setting_name(*cell.way)} was right on {versus.better} rows more and on "
-                f"{versus.worse} less. So it may lose {share(lost)} of the answers, and {share(MOST_LOST)} are allowed."
-                f"{' It costs no less.' if dearer else ''}"
+                f"Against {alone.name}, {setting_name(*cell.way)} was alone right on {versus.better} rows and alone "
+                f"wrong on {versus.worse}. So it may lose about {share(lost)} of the answers, and {share(MOST_LOST)} "
+                f"are allowed.{against}"
             )
         return said
+
+    def _of_a_better(self, top: HintCell) -> str:
+        """Why a way that was more often right was not taken."""
+        n, versus = len(self.rows), Comparison.of(top.right, self.best.right)
+        more = f"{top.name[0].upper()}{top.name[1:]} was right on {versus.better - versus.worse} more, which is"
+        if not versus.is_better(tests=len(self.cells)):
+            of = f"{n} rows (p = {versus.p:.2g} of one of {len(self.cells)} settings)"
+            return f"{more} not told apart from chance on {of}."
+        cost, of_best = costs_of([top, self.best])
+        lost = Comparison.of(self.best.right, top.right).may_lose(n, tests=len(best_way(self.cells).grouped) or 1)
+        within = ", and the loss is within what is allowed" if self.best.group > 1 and lost <= MOST_LOST else ""
+        return f"{more} beyond chance (p = {versus.p:.2g}).{f' But it costs more{within}.' if cost > of_best else ''}"
 
     @property
     def _is_grouped(self) -> bool:

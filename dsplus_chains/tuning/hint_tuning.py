@@ -18,7 +18,7 @@ from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.choice import fewest_to_compare
 from dsplus_chains.tuning.fused import FusionMode, fused_rows
 from dsplus_chains.tuning.hint_cell import HintCell, setting_name
-from dsplus_chains.tuning.hint_checks import MODES, check_search, check_ways
+from dsplus_chains.tuning.hint_checks import MODES, check_search, check_ways, rows_to_ask
 from dsplus_chains.tuning.hint_choice import best_way
 from dsplus_chains.tuning.hint_search import HintSearch, least_sure
 from dsplus_chains.tuning.row_origin import RowOrigin
@@ -40,7 +40,7 @@ def tune_hints(
     exemplars: Sequence[int] | None = None,
     groups: Sequence[int] | None = None,
     fusion: FusionMode = "auto",
-    max_rows: int = 100,
+    max_rows: int | None = None,
     max_tokens: int | None = None,
     set_coverage: float = 0.95,
     model_name: str | None = None,
@@ -63,8 +63,9 @@ def tune_hints(
 
     Several rows may share a prompt (`groups`), which this tries only if asked to. It costs less, but a model may answer
     less well (see `GroupAsker`). A way that does so is taken if it costs less, and is shown to lose at most 2 % of the
-    answers against the best way that asks row by row. A one-sided interval at 95 % says so, divided by the number of
-    such ways (see `Comparison.may_lose`). With fewer than 133 rows it cannot be shown, and nothing is asked in groups.
+    answers against the best way that asks row by row. A one-sided interval at about 95 % says so, divided by the number
+    of such ways (see `Comparison.may_lose`). With fewer than 133 rows, or more for several such ways, it cannot be
+    shown. Then nothing is asked in groups, and neither is a model that does not tell its tokens.
 
     Give the model a cache (``ChatOpenAI(cache=SQLiteAnswerCache("answers.sqlite"))``). Then every answer is paid for
     once, whatever happens.
@@ -83,7 +84,7 @@ def tune_hints(
         groups: The most rows in one prompt to try, such as ``(1, 10)``. None: as the task says, which is 1 by default.
             Of several, 1 has to be one.
         fusion: "replace", "posterior", or "auto" for both.
-        max_rows: At most this many rows are asked about in each way.
+        max_rows: At most this many rows are asked about in each way. None: 400 if groups are tried, else 100.
         max_tokens: At most this many tokens are spent. A way to ask that is expected to exceed it is not tried. Answers
             from a cache count as well, so the same budget gives the same result again. Second questions, by `retries`
             and `reask`, cannot be foreseen and may exceed it.
@@ -143,7 +144,7 @@ def tune_hints(
         exemplars=counts if exemplars is None else exemplars,
         groups=(task.group,) if groups is None else groups,
         fusion=fusion,
-        max_rows=max_rows,
+        max_rows=rows_to_ask(max_rows, groups),
         max_tokens=max_tokens,
         set_coverage=set_coverage,
         model_name=model_name,
@@ -197,16 +198,22 @@ def search_hints(
         hints = [mode for mode in hints if mode != "hard"]
         untried.append(f"hard hints, {why_not}")
     sizes = sorted(set(groups))
-    if len(sizes) > 1 and len(asked) < (fewest := fewest_to_compare()):
-        untried.append(f"groups, which take at least {fewest} rows to be compared with single rows; got {len(asked)}")
+    in_groups = (len(sizes) - 1) * len(set(exemplars)) * len(set(hints))
+    if in_groups and len(asked) < (fewest := fewest_to_compare(tests=in_groups)):
+        untried.append(
+            f"groups, which take at least {fewest} rows to be compared with single rows; got {len(asked)} with "
+            f"max_rows={max_rows}"
+        )
         sizes = sizes[:1]
     budget, cells = TokenBudget(limit=max_tokens), list[HintCell]()
     for group, k, mode in product(sizes, dict.fromkeys(exemplars), dict.fromkeys(hints)):
         way = task.replace(hints=mode, exemplars=k, group=group, set_level=level if mode == "hard" else None)
         prompts = way.prompt.batch(chosen)
         sent = sent_prompts(prompts, group)
-        if group > sizes[0] and len(sent) == len(prompts):
-            untried.append(f"{setting_name(mode, k, group)}, since no two prompts begin alike")
+        is_untold = bool(cells) and all(cell.tokens_a_row is None for cell in cells)
+        if group > sizes[0] and (is_untold or len(sent) == len(prompts)):
+            why_not = "the model does not tell its tokens" if is_untold else "no two prompts begin alike"
+            untried.append(f"{setting_name(mode, k, group)}, since {why_not}")
             continue
         characters = characters_of(sent)
         if budget.is_exceeded_by(characters):

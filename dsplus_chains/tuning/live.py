@@ -14,6 +14,7 @@ from dsplus_chains.running.progress import BATCH_SIZE, Progress, in_batches
 from dsplus_chains.schema import Label, LargeModelError, answer_of_large
 from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.fused import FusionMode
+from dsplus_chains.tuning.hint_checks import rows_to_ask
 from dsplus_chains.tuning.hint_search import HintSearch
 from dsplus_chains.tuning.hint_tuning import tune_hints
 from dsplus_chains.tuning.trial import branch_of
@@ -55,7 +56,7 @@ def ask_live(
     exemplars: Sequence[int],
     groups: Sequence[int] | None = None,
     fusion: FusionMode = "auto",
-    max_rows: int = 100,
+    max_rows: int | None = None,
     max_tokens: int | None = None,
     model_name: str | None = None,
     config: RunnableConfig | None = None,
@@ -76,7 +77,7 @@ def ask_live(
         exemplars: The numbers of solved examples to try.
         groups: The most rows in one prompt to try. None: as the task says.
         fusion: Whose word may be the last.
-        max_rows: At most this many rows are asked about in each way.
+        max_rows: At most this many rows are asked about in each way. None: as `tune_hints` says.
         max_tokens: At most this many tokens are spent in all.
         model_name: Name of the large model, for its price. None: no price is told.
         config: LangChain's config of the calls, such as `max_concurrency`.
@@ -91,6 +92,7 @@ def ask_live(
     """
     limits = limits or Limits()
     scored = in_batches(scorer, texts, title="Scoring", progress=progress)
+    max_rows = rows_to_ask(max_rows, groups)
     if progress is not None:
         progress("Asking about what the small model is least sure of", 0, min(max_rows, len(scored)))
     search = tune_hints(

@@ -132,7 +132,7 @@ def branch_of(arm: Runnable[Any, Any], *, group: int, limits: Limits) -> Confide
     Args:
         arm: The large arm, over the record.
         group: Most rows in one prompt.
-        limits: How long and how patiently the model is asked. With groups, the breaker only learns if it is hopeless.
+        limits: How long and how patiently the model is asked. With groups, the breaker refuses a whole batch.
     """
     if group > 1:
         arm, limits = WholeArm(run=arm, breaker=limits.breaker), Limits(breaker=None)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from command_line import read
+from fault_server import fault_server
 from openai_server import openai_server
 
 from dsplus_chains.storage.bundle import Bundle
@@ -71,10 +72,13 @@ def test_groups_that_do_no_harm_are_stored_and_run_and_evaluate_ask_in_them(
     assert not counting.bodies
     code, said = dsplus(*run)
     assert code == 0, said
-    assert {*groups_in(counting.bodies)} <= {10, 4, 2}
-    assert len(counting.taken()) == planned < N / 8
+    assert set(groups_in(counting.bodies)) == {10}
+    assert len(counting.taken()) == planned == N / 10
     assert [row["answer"] for row in read(tmp_path / "out.csv")] == [judged(row["text"]) for row in read(dev)]
 
+    code, said = dsplus("evaluate", fitted, *live, "--plan", "--no-baselines")
+    assert (code, f"plan: {N // 10} calls" in said) == (0, True), said
+    assert not counting.bodies
     code, said = dsplus("evaluate", fitted, *live, "--json", tmp_path / "e.json")
     assert code == 0, said
     sizes = groups_in(counting.taken())
@@ -104,3 +108,32 @@ def test_a_number_is_asked_in_and_stored_and_no_number_is_refused(fitted, live, 
     code, said = dsplus("tune", fitted, *logged, "--group", "auto")
     assert (code, "Got --group auto with --large-column but expected --large" in said) == (2, True), said
     assert not counting.bodies
+
+
+@pytest.fixture
+def grouping(fitted, live, dsplus):
+    """A bundle that asks about every row, in groups of five."""
+    assert dsplus("tune", fitted, *live, "--group", "5", "--max-rows", "20")[0] == 0
+    bundle = Bundle.load(fitted)
+    bundle.with_tuned(bundle.tuned.__class__.from_dict({**bundle.tuned.to_dict(), "threshold": None})).save(fitted)
+    return fitted
+
+
+@pytest.mark.parametrize("baselines", ["--baselines", "--no-baselines"])
+def test_a_refused_key_ends_an_evaluation_in_groups_at_its_first_batch(grouping, dev, dsplus, baselines):
+    with fault_server(mode="401") as server:
+        asked = ("--data", dev, *COLUMNS, "--large", "openai:fake", "--base-url", server.base_url, "-q")
+        code, said = dsplus("evaluate", grouping, *asked, baselines)
+    assert (code, "the key is refused" in said) == (2, True), said
+    assert server.requests <= N / 5
+
+
+def test_a_run_in_groups_asks_little_in_an_outage(grouping, table, dsplus, tmp_path):
+    rows = table("many.csv", ["text"], [(f"hm, number {number}",) for number in range(200)])
+    with fault_server(mode="500") as server:
+        asked = ("--data", rows, "--text", "text", "--large", "openai:fake", "--base-url", server.base_url, "-q")
+        run = ("run", grouping, *asked, "--out", tmp_path / "out.csv", "--batch-size", "20", "--concurrency", "1")
+        code, said = dsplus(*run)
+    assert code == 0, said
+    assert server.requests <= 4 * 3, "four groups of one batch, with the client's retries"
+    assert {row["source"] for row in read(tmp_path / "out.csv")} == {"fallback"}

@@ -139,7 +139,7 @@ def test_keys_are_of_the_whole_group_and_no_text_holds_one(texts, place):
 def test_a_call_that_fails_or_is_cut_off_fails_no_row():
     def answer(prompt):
         if BLOCK.search(prompt):
-            raise TimeoutError("no answer")
+            raise ValueError("the prompt is too long")
         return lines(prompt)
 
     arm, model = grouped(answer)
@@ -163,6 +163,31 @@ def test_a_call_that_fails_or_is_cut_off_fails_no_row():
     cut = Cut()
     assert TASK.arm(cut, group=10).batch(inputs()) == SAID
     assert len(cut.asked) == 8
+
+
+@pytest.mark.parametrize("status", [None, 401, 429, 503])
+def test_in_an_outage_no_row_is_asked_alone(status):
+    def answer(prompt):
+        error = ConnectionError("down") if status is None else RuntimeError("fault")
+        if status is not None:
+            error.status_code = status
+        raise error
+
+    arm, model = grouped(answer, group=3)
+    said = arm.batch(inputs(TEXTS[:6]), return_exceptions=True)
+    assert len(model.asked) == 2
+    assert {type(one) for one in said} == {ConnectionError if status is None else RuntimeError}
+
+
+def test_a_group_that_fails_is_asked_row_by_row_if_the_model_is_there():
+    def answer(prompt):
+        if BLOCK.search(prompt) and "thing 4" in prompt:
+            raise ConnectionError("down")
+        return lines(prompt)
+
+    arm, model = grouped(answer, group=3)
+    assert arm.batch(inputs(TEXTS[:6])) == SAID[:6]
+    assert len(model.asked) == 2 + 3
 
 
 def test_a_row_that_stays_without_an_answer_fails_alone():

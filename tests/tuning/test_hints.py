@@ -11,6 +11,7 @@ import pytest
 from fakes import CountingChat, Recording, TinyEncoder
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 
 from dsplus_chains import (
     DSPlusError,
@@ -27,6 +28,8 @@ from dsplus_chains.calibration.intervals import sign_test
 from dsplus_chains.running import Budget, Limits
 from dsplus_chains.tuning.choice import MOST_LOST, Comparison, cheapest_unless_better, fewest_to_compare
 from dsplus_chains.tuning.hint_choice import best_way
+from dsplus_chains.tuning.hint_search import HintSearch
+from dsplus_chains.tuning.tuned import Estimate
 
 SENTIMENTS = ["positive", "negative"]
 ASK = {"instruction": "Praise or complaint?"}
@@ -432,7 +435,8 @@ def test_groups_are_taken_where_they_cost_less_and_are_shown_to_lose_next_to_not
     assert model.sizes[:2] == [200, 20]
     assert (search.best.group, search.best.name) == (10, "no hints, groups of 10, replace")
     assert search.saving == 1 - search.best.tokens / search.plain.tokens > 0.5
-    assert "groups of 10 was right on 0 rows more and on 0 less. So it may lose 1.3 % of the answers" in search.meaning
+    said = "groups of 10 was alone right on 0 rows and alone wrong on 0. So it may lose about 1.3 % of the answers"
+    assert said in search.meaning
     assert search.headings[:4] == ("hints", "exemplars", "group", "fusion")
     assert len({*map(len, [search.headings, *search.table()])}) == 1
     once = tune_hints(SCORER, CountingChat(function=reader), texts, labels, **{**GROUPS, "groups": None}, group=10)
@@ -448,8 +452,10 @@ def test_groups_that_may_lose_too_much_are_left_out_and_what_they_may_lose_is_sa
     lost = Comparison(better=0, worse=wrong, p=1.0).may_lose(200)
     assert (lost <= MOST_LOST) == (taken == 10)
     assert (
-        f"on {wrong} less. So it may lose {100 * lost:.1f} % of the answers, and 2.0 % are allowed." in search.meaning
+        f"alone wrong on {wrong}. So it may lose about {100 * lost:.1f} % of the answers, and 2.0 % are allowed."
+        in search.meaning
     )
+    assert ("are allowed. That is too much." in search.meaning) == (taken == 1)
 
 
 def test_groups_that_cost_no_less_or_whose_cost_is_not_known_are_left_out():
@@ -470,7 +476,10 @@ def test_groups_are_not_asked_for_where_nothing_could_be_shown_or_no_row_has_a_p
     model = CountingChat(function=reader)
     search = tune_hints(SCORER, model, texts, labels, **GROUPS)
     assert model.sizes == [132]
-    assert "groups, which take at least 133 rows to be compared with single rows; got 132" in search.untried
+    assert (
+        "groups, which take at least 133 rows to be compared with single rows; got 132 with max_rows=200"
+        in search.untried
+    )
     texts, labels = rows(200)
     own = [("system", "{instruction}\n{labels}\nIt is about {input}"), ("human", "<input>\n{input}\n</input>")]
     model = CountingChat(function=reader)
@@ -487,11 +496,95 @@ def test_by_chance_a_group_that_loses_more_is_seldom_taken():
     assert 0.03 <= np.mean(shown) <= 0.07
 
 
+@pytest.mark.parametrize("tests", [1, 6])
 @pytest.mark.parametrize("most_lost", [0.005, 0.02, 0.1])
-def test_with_fewer_rows_nothing_can_be_shown(most_lost):
-    fewest = fewest_to_compare(most_lost)
+def test_with_fewer_rows_nothing_can_be_shown(most_lost, tests):
+    fewest = fewest_to_compare(most_lost, tests=tests)
     same = Comparison(better=0, worse=0, p=1.0)
-    assert same.may_lose(fewest) <= most_lost < same.may_lose(fewest - 1)
+    assert same.may_lose(fewest, tests=tests) <= most_lost < same.may_lose(fewest - 1, tests=tests)
+
+
+def test_several_ways_in_groups_take_more_rows():
+    texts, labels = rows(200)
+    model = CountingChat(function=reader)
+    search = tune_hints(SCORER, model, texts, labels, **{**GROUPS, "hints": ["none", "soft"], "groups": (1, 5, 10)})
+    assert model.sizes == [200, 200]
+    fewest = fewest_to_compare(tests=4)
+    assert any(f"take at least {fewest} rows" in what and "max_rows=200" in what for what in search.untried)
+
+
+def test_without_max_rows_groups_are_measured():
+    texts, labels = rows(500)
+    settings = {name: value for name, value in GROUPS.items() if name != "max_rows"}
+    search = tune_hints(SCORER, CountingChat(function=reader), texts, labels, **settings)
+    assert (len(search.rows), search.best.group) == (400, 10)
+    once = tune_hints(SCORER, CountingChat(function=reader), texts, labels, **{**settings, "groups": None})
+    assert len(once.rows) == 100
+
+
+def test_a_model_that_tells_no_tokens_is_not_asked_in_groups():
+    texts, labels = rows(200)
+    asked = []
+
+    def untold(prompt):
+        asked.append(prompt.to_string())
+        return reader(asked[-1])
+
+    search = tune_hints(SCORER, RunnableLambda(untold), texts, labels, **GROUPS)
+    assert not any(map(BLOCK.search, asked))
+    assert search.untried == ("no hints, groups of 10, since the model does not tell its tokens",)
+
+
+def worded(cells, n=400, comparison=None):
+    """What is said of these cells, the first of which is taken."""
+    said = HintSearch(
+        cells=tuple(cells),
+        best=cells[0],
+        comparison=comparison,
+        rows=tuple(range(n)),
+        predictions=(Prediction(label="positive", confidence=0.5),) * n,
+        small_accuracy=Estimate.of(n // 2, n),
+    )
+    return said.meaning
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """A way without groups and one with groups, on 400 rows."""
+    texts, labels = rows(400)
+    return tune_hints(SCORER, CountingChat(function=reader), texts, labels, **{**GROUPS, "max_rows": 400}).cells
+
+
+def test_a_dearer_way_that_is_better_beyond_chance_is_not_said_to_be_like_chance(measured):
+    alone, grouped = measured
+    flags = [True] * 400
+    for worse, said in (
+        (8, "8 more, which is beyond chance (p = 0.0078). But it costs more."),
+        (2, "2 more, which is not told"),
+    ):
+        right = tuple([False] * worse + flags[worse:])
+        meaning = worded([replace(grouped, right=right), replace(alone, right=tuple(flags))])
+        assert said in meaning
+    # On many rows, eight are little.
+    n, few = 4000, [False] * 8 + [True] * 3992
+    meaning = worded([replace(grouped, right=tuple(few)), replace(alone, right=(True,) * n)], n)
+    assert "But it costs more, and the loss is within what is allowed." in meaning
+
+
+def test_what_is_better_than_the_cheapest_is_named(measured):
+    alone, grouped = measured
+    better = Comparison(better=9, worse=0, p=0.004)
+    assert "Without groups, no hints, replace is better than the cheapest" in worded(
+        [grouped, alone], comparison=better
+    )
+    assert "It is better than the cheapest" in worded([alone, grouped], comparison=better)
+    assert "It is better than the cheapest" in worded([grouped], comparison=better), "only groups were tried"
+
+
+def test_a_reason_is_given_where_groups_are_refused(measured):
+    alone, grouped = measured
+    assert "are allowed. Its cost is not known." in worded([alone, replace(grouped, tokens_a_row=None)])
+    assert "are allowed. It costs no less." in worded([alone, replace(grouped, tokens_a_row=alone.tokens_a_row)])
 
 
 def test_rows_without_a_confidence_are_asked_about_first_and_integer_labels_stay_integers():
