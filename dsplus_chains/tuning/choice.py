@@ -57,8 +57,7 @@ class Comparison:
         """The largest share of right answers that this setting may lose against the other, beyond chance.
 
         It is the lower end of a one-sided score interval at about 95 %, Bonferroni-corrected. The interval is
-        asymptotic. Without any row that differs it
-        is above 0, and falls with the number of rows.
+        asymptotic. Without any row that differs it is above 0, and falls with the number of rows.
 
         Source: Tango (Statistics in Medicine 1998), section 3, which tests that one setting is no worse than another.
 
