@@ -95,7 +95,8 @@ def why_hopeless(error: BaseException) -> str | None:
 def fails_any_request(error: BaseException) -> bool:
     """Whether an error says that any other request would fail now, too.
 
-    So it is without a connection, a right or room. Other errors may be of one prompt alone, such as one too long.
+    It would if there is no connection, the key is refused, or the server has no room. Other errors may come from one
+    prompt alone, such as one that is too long.
 
     Example:
         >>> fails_any_request(ConnectionError("down")), fails_any_request(ValueError("too long"))

@@ -4,7 +4,8 @@
 
 The large model is simulated. Its answer to a row is drawn from how a real one answered the rows of that label in the
 dev file. This is optimistic, because its errors do not depend on the text. With --recorded, the rows of the dev file
-and their real answers are used instead: 40 % as labelled rows, 40 % as a stream, 20 % to count on.
+and their real answers are used instead: 40 % as labelled rows, 40 % as a stream, 20 % to count on. With --base-url, a
+live model is asked about --rows of them first, and its answers are kept in the file --answers.
 
 Parts: `stream` learns in rounds. `naive` fits once on the same rows with the large model's answers as labels. `labels`
 adds 100 true labels of the rows that `dsplus label` would show, the least sure ones. Beside it stand 100 rows by lot,
@@ -29,12 +30,15 @@ from typing import Any
 
 import numpy as np
 from finished import Finished
+from langchain_core.exceptions import OutputParserException
+from live import AT_ONCE, chat_model
 from means import show_means
 from numpy.typing import NDArray
 from remembering import Remembering
 from rich.console import Console
+from rich.progress import track
 
-from dsplus_chains import Bundle, SmallModelScorer, bootstrap, learn, promote, tune_threshold
+from dsplus_chains import Bundle, LabelTask, Prediction, SmallModelScorer, bootstrap, learn, promote, tune_threshold
 from dsplus_chains.calibration.metrics import expected_calibration_error
 from dsplus_chains.encoding.sentence import SentenceEncoder
 from dsplus_chains.learning import Experience, least_sure
@@ -83,6 +87,30 @@ def read(path: str, options: argparse.Namespace) -> Rows:
         labels=[row[options.label] for row in rows],
         answers=[row.get(options.large_column) or "" for row in rows],
     )
+
+
+def answered(rows: Rows, options: argparse.Namespace) -> Rows:
+    """Some of the rows, drawn once, with what a live model says. What is no label is an empty answer."""
+    fit = [row for row, text in enumerate(rows.texts) if len(text) <= (options.longest or len(text))]
+    some = rows.part(np.random.default_rng(0).permutation(fit)[: options.rows])
+    task = LabelTask(labels=sorted(set(rows.labels)), instruction=options.instruction)
+    arm = task.arm(chat_model(options, max_tokens=8))
+    records = [{"input": text, "prediction": Prediction(label=None)} for text in some.texts]
+    said: list[Any] = []
+    for start in track(range(0, len(records), AT_ONCE), "Asking", console=Console(stderr=True)):
+        said += arm.batch(records[start : start + AT_ONCE], return_exceptions=True)
+    return Rows(texts=some.texts, labels=some.labels, answers=[heard(answer) for answer in said])
+
+
+def heard(answer: Any) -> str:
+    """An answer as a cell of a table. What is no label is empty.
+
+    Raises:
+        Exception: The model could not be asked.
+    """
+    if isinstance(answer, Exception) and not isinstance(answer, OutputParserException):
+        raise answer
+    return "" if isinstance(answer, Exception) else str(answer)
 
 
 def simulated(rows: Rows, dev: Rows, rng: np.random.Generator, *, wrong: float | None = None) -> Rows:
@@ -330,6 +358,12 @@ def main() -> None:
     parser.add_argument("--label", default="label")
     parser.add_argument("--large-column", default="gpt")
     parser.add_argument("--recorded", action="store_true", help="use the dev file's rows and their real answers")
+    parser.add_argument("--base-url", help="with --recorded: an OpenAI-compatible server, in place of a column")
+    parser.add_argument("--model", help="the name of its model")
+    parser.add_argument("--answers", help="file in which its answers are kept: a second run asks nothing")
+    parser.add_argument("--rows", type=int, default=1500, help="rows that it is asked about")
+    parser.add_argument("--longest", type=int, help="characters of a text; longer ones are left out")
+    parser.add_argument("--instruction", default=INSTRUCTION)
     parser.add_argument("--per-class", type=int, default=5)
     parser.add_argument("--more", type=int, default=300)
     parser.add_argument("--stream", type=int, default=2000)
@@ -341,6 +375,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["stream", "naive", "2cd", "labels", "half", "bootstrap"])
     options = parser.parse_args()
     train, dev = read(options.train, options), read(options.dev, options)
+    if options.base_url:
+        dev = answered(dev, options)
     if options.recorded:
         train = dev
     encoder = Remembering(SentenceEncoder.from_pretrained("auto"))
