@@ -10,6 +10,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.schema import InvalidInputError
+
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Search: TypeAlias = Callable[[Floats, int], tuple[Floats, Rows]]
@@ -43,6 +45,9 @@ def neighbor_index(vectors: Floats) -> Search:
         and the row numbers of the k nearest vectors, nearest first. Each has shape [m, k]. With fewer than k vectors it
         returns all of them.
 
+    Raises:
+        InvalidInputError: There are more than `MOST_EXACT` vectors, and one of them is not finite.
+
     Source: Jégou et al., "Product Quantization for Nearest Neighbor Search" (TPAMI 2011), for the cells. FAISS's
     `IndexIVFScalarQuantizer` is the index.
 
@@ -67,6 +72,9 @@ def _exact(vectors: Floats) -> Search:
 
 
 def _by_cells(vectors: Floats) -> Search:
+    if strange := sum(int((~np.isfinite(vectors[rows])).any(axis=1).sum()) for rows in _chunks(len(vectors), CHUNK)):
+        msg = f"Got {strange} of {len(vectors)} vectors with a number that is not finite; mend their encoder or texts"
+        raise InvalidInputError(msg)
     index = _cells(vectors)
 
     def search(queries: Floats, k: int) -> tuple[Floats, Rows]:

@@ -9,6 +9,7 @@ import pytest
 
 from dsplus_chains.encoding import neighbor_index as module
 from dsplus_chains.encoding.neighbor_index import neighbor_index
+from dsplus_chains.schema import InvalidInputError
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.members.neighbors import NeighborMember
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
@@ -85,6 +86,13 @@ def test_the_same_vectors_make_the_same_index_and_a_query_stands_alone(vectors, 
         assert np.array_equal(one, other)
     alone = [search(query[None], K) for query in queries[:20]]
     assert np.array_equal(np.concatenate([rows for _, rows in alone]), search(queries, K)[1][:20])
+
+
+def test_vectors_that_are_no_numbers_are_refused(vectors, few):
+    strange = vectors.copy()
+    strange[7, 3], strange[4000, 0] = np.nan, np.inf
+    with pytest.raises(InvalidInputError, match="Got 2 of 6000 vectors with a number that is not finite"):
+        neighbor_index(strange)
 
 
 def test_of_equal_vectors_the_first_row_comes_first(few):
