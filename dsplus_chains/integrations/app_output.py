@@ -23,6 +23,7 @@ from dsplus_chains.integrations.output_type import (
     output_type,
 )
 from dsplus_chains.integrations.part_schema import key_of
+from dsplus_chains.prompting.fields import as_text
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown
 
@@ -184,10 +185,6 @@ _PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: small_
 """How a label becomes an output that has no fields."""
 
 
-_SAID = {True: {"true", "yes"}, False: {"false", "no"}}
-"""The labels of tables, in small letters, that stand for a boolean."""
-
-
 def _label_field(fields: Mapping[str, OutputField], field: str | None, schema: Any) -> str:
     """The one field of an output that holds the label.
 
@@ -236,7 +233,7 @@ def _reads_like(option: Any, label: Any) -> bool:
     if isinstance(option, Enum):
         return str(option.value) == str(label) or option.name == label
     if isinstance(option, bool):
-        return str(label).casefold() in _SAID[option]
+        return str(label).casefold() in as_text(option)
     return not isinstance(label, bool) and str(option) == str(label)
 
 

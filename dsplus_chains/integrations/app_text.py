@@ -181,8 +181,10 @@ def _as_text(found: Any, when: When) -> str | NoText:
 
 def _found(value: Any, when: When) -> str | NoText:
     """The text of an input that says nowhere where it is."""
-    if isinstance(value, (str, Document)):
-        return value if isinstance(value, str) else value.page_content
+    if isinstance(value, Document):
+        return value.page_content
+    if isinstance(value, str):
+        return value
     messages = _messages(value)
     if messages is not None:
         return _last_turn(messages, when)

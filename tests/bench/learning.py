@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 from finished import Finished
 from langchain_core.exceptions import OutputParserException
-from live import AT_ONCE, chat_model
+from langchain_core.runnables import RunnableLambda
+from live import chat_model, in_slices
 from means import show_means
 from numpy.typing import NDArray
 from remembering import Remembering
 from rich.console import Console
-from rich.progress import track
 
 from dsplus_chains import Bundle, LabelTask, Prediction, SmallModelScorer, bootstrap, learn, promote, tune_threshold
 from dsplus_chains.calibration.metrics import expected_calibration_error
@@ -96,21 +96,12 @@ def answered(rows: Rows, options: argparse.Namespace) -> Rows:
     task = LabelTask(labels=sorted(set(rows.labels)), instruction=options.instruction)
     arm = task.arm(chat_model(options, max_tokens=8))
     records = [{"input": text, "prediction": Prediction(label=None)} for text in some.texts]
-    said: list[Any] = []
-    for start in track(range(0, len(records), AT_ONCE), "Asking", console=Console(stderr=True)):
-        said += arm.batch(records[start : start + AT_ONCE], return_exceptions=True)
-    return Rows(texts=some.texts, labels=some.labels, answers=[heard(answer) for answer in said])
-
-
-def heard(answer: Any) -> str:
-    """An answer as a cell of a table. What is no label is empty.
-
-    Raises:
-        Exception: The model could not be asked.
-    """
-    if isinstance(answer, Exception) and not isinstance(answer, OutputParserException):
-        raise answer
-    return "" if isinstance(answer, Exception) else str(answer)
+    asked = in_slices(
+        arm.with_fallbacks([RunnableLambda(lambda _: "")], exceptions_to_handle=(OutputParserException,)),
+        records,
+        "Asking",
+    )
+    return Rows(texts=some.texts, labels=some.labels, answers=[str(answer) for answer in asked])
 
 
 def simulated(rows: Rows, dev: Rows, rng: np.random.Generator, *, wrong: float | None = None) -> Rows:
