@@ -43,7 +43,7 @@ from dsplus_chains.cli.large_options import (
     say_plan,
 )
 from dsplus_chains.running.limits import TIMEOUT, Limits
-from dsplus_chains.running.progress import BATCH_SIZE, in_batches
+from dsplus_chains.running.progress import in_batches
 from dsplus_chains.schema import answer_of_large, share, span
 
 if TYPE_CHECKING:
@@ -115,10 +115,12 @@ def evaluate(
             records = loaded.replay(scored, answers)
             alone["large_answers"] = [answer.value for answer in answers]
         else:
+            from dsplus_chains.corpus.answering import rows_at_once
+
             limits = Limits(timeout=timeout)
             calls: dict[str, Any] = {"config": {"max_concurrency": CONCURRENCY}, "check": limits.check}
             with progress_bar(quiet=quiet) as progress:
-                chain, size = _chain(loaded, model, limits), BATCH_SIZE * loaded.task.group  # as in `label_table`
+                chain, size = _chain(loaded, model, limits), rows_at_once(loaded.task)
                 records = in_batches(chain, texts, title="The chain", progress=progress, batch_size=size, **calls)
             if baselines:
                 plain = loaded.chain(

@@ -19,9 +19,11 @@ from dsplus_chains.evaluation.recorded import read_recorded
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.progress import BATCH_SIZE
 from dsplus_chains.running.whole_arm import WholeArm
 from dsplus_chains.schema import WiringError, as_cell, describe_error
 from dsplus_chains.storage.bundle import Bundle
+from dsplus_chains.task import LabelTask
 
 _Done: TypeAlias = tuple[Batch, list[Any]]
 AT_ONCE = 4
@@ -109,6 +111,11 @@ def gate_before(arm: Runnable[Any, Any], chain: Any) -> Runnable[Any, Any]:
     _, branch, *rest = chain.steps
     gate: Any = branch.model_copy(update={"large": arm, "wants": "record", "ask_once": True})
     return reduce(or_, rest, gate)
+
+
+def rows_at_once(task: LabelTask) -> int:
+    """Number of rows in a batch that a live model is asked about. Groups are made within one, so they need more."""
+    return BATCH_SIZE * task.group
 
 
 def whole_gate(chain: Any, *, breaker: CircuitBreaker | None, refuses: bool = True) -> Runnable[Any, Any]:

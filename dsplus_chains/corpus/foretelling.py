@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from dsplus_chains.corpus.answering import rows_at_once
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
 from dsplus_chains.corpus.run_input import prepare_run
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.prompting.grouping import same_answer
 from dsplus_chains.running.call_counter import CallCounter
-from dsplus_chains.running.progress import BATCH_SIZE, Progress
+from dsplus_chains.running.progress import Progress
 from dsplus_chains.tables.table import Column
 
 
@@ -67,7 +68,7 @@ def plan_table(
             indices = journal.pending(n, retry_fallbacks=retry_fallbacks)
             n = sum(1 for _ in journal.pending(n, retry_fallbacks=retry_fallbacks))
         done = 0
-        for batch in in_batches_of(BATCH_SIZE * loaded.task.group, pending_rows(table, text, indices, modality)):
+        for batch in in_batches_of(rows_at_once(loaded.task), pending_rows(table, text, indices, modality)):
             chain.batch([row.text for row in batch], return_exceptions=True)
             done += len(batch)
             if progress is not None:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts
-from dsplus_chains.corpus.answering import Answered, answered_from_log, answered_live, answered_row, answered_whole
+from dsplus_chains.corpus.answering import (
+    Answered,
+    answered_from_log,
+    answered_live,
+    answered_row,
+    answered_whole,
+    rows_at_once,
+)
 from dsplus_chains.corpus.job_lines import ROWS
 from dsplus_chains.corpus.journal import Journal, journal_path
 from dsplus_chains.corpus.pending_rows import in_batches_of, pending_rows
@@ -146,7 +153,7 @@ def label_table(
     )
     limits = Limits(timeout=TIMEOUT) if limits is None else limits
     is_grouped = loaded.task.group > 1 and limits.budget is None and limits.deadline is None
-    size = batch_size or (ROWS if in_jobs else BATCH_SIZE * loaded.task.group if is_grouped else BATCH_SIZE)
+    size = batch_size or (ROWS if in_jobs else rows_at_once(loaded.task) if is_grouped else BATCH_SIZE)
     n = len(table.rows)
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks), modality)
