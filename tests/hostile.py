@@ -8,9 +8,11 @@ import random
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clock import at_most
 from fakes import TinyEncoder
 from langchain_core.exceptions import OutputParserException
 
@@ -164,14 +166,9 @@ def attack(folder: Path, n: int, *, seed: int = 0) -> list[str]:
     found = []
     for number, text in enumerate(texts(chance, n)):
         target = targets[number % len(targets)]
-        started = time.process_time()
         try:
-            target(text)
-        except (DSPlusError, ValueError):
-            pass
+            with at_most(SLOW, time.process_time), suppress(DSPlusError, ValueError):
+                target(text)
         except Exception as error:
             found.append(f"{target.__name__}: {type(error).__name__}: {str(error)[:200]} from {text[:80]!r}")
-        took = time.process_time() - started
-        if took > SLOW:
-            found.append(f"{target.__name__}: {took:.1f} s for {text[:80]!r} of {len(text):,} characters")
     return found

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from clock import at_most
 
 from dsplus_chains.documents.passages import cut
 from dsplus_chains.documents.ranking import word_overlap
@@ -28,17 +27,15 @@ PIECES = [" ", "<", "< ", "</", "<input-", "'", "'a ", "a'", '"', '"a', "“", "
 def test_a_text_of_one_piece_again_and_again(reader, piece):
     text = piece * (1_000_000 // len(piece))
     for hostile in (text, f"x{text}", f"{text}x"):
-        started = time.process_time()
-        READERS[reader](hostile)
-        assert time.process_time() - started < 1
+        with at_most(1):
+            READERS[reader](hostile)
 
 
 def test_a_table_of_very_many_columns(tmp_path):
     path = tmp_path / "wide.csv"
     path.write_text(",".join(f"c{i}" for i in range(50_000)) + "\n" + "x," * 49_999 + "x\n", encoding="utf-8")
-    started = time.process_time()
-    read_table(path)
-    assert time.process_time() - started < 1
+    with at_most(1):
+        read_table(path)
 
 
 def test_a_request_as_long_as_a_document_has_no_places():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
+from clock import at_most
 
 import dsplus_chains
 
@@ -109,9 +110,8 @@ def run(code: str) -> str:
 def test_import_is_light_and_quick():
     heavy = ["torch", "sentence_transformers", "faiss", "sklearn", "scipy", "transformers"]
     code = f"import sys, dsplus_chains; print([name for name in {heavy!r} if name in sys.modules])"
-    started = time.perf_counter()
-    assert run(code).strip() == "[]"
-    assert time.perf_counter() - started < 1.5
+    with at_most(1.5, lambda: sum(os.times()[2:4])):  # of the processes that were started
+        assert run(code).strip() == "[]"
 
 
 def test_the_light_names_load_no_model_library():

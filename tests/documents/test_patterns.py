@@ -8,6 +8,7 @@ import time
 
 import pytest
 import regex
+from clock import at_most
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,9 +36,8 @@ EVIL = {
 def test_no_expression_takes_longer_than_it_may_and_only_its_text_fails(name):
     pattern, text = EVIL[name]
     extractor = PatternExtractor(patterns={"evil": pattern, "found": "word|b|x"}, timeout=0.1)
-    started = time.process_time()
-    evil, good = extractor.batch([text, "b"], return_exceptions=True)
-    assert time.process_time() - started < 1
+    with at_most(1, time.process_time):
+        evil, good = extractor.batch([text, "b"], return_exceptions=True)
     assert isinstance(good, type(extractor.invoke("b")))
     assert good == extractor.invoke("b")
     if isinstance(evil, Exception):  # some of these are no trouble for the library

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import time
 from enum import Enum
 
 import pytest
+from clock import at_most
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.exceptions import OutputParserException
@@ -233,10 +233,8 @@ def test_labels_that_differ_in_case_alone_are_told_apart_or_refused():
 
 @pytest.mark.parametrize("loop", ["<think>" * 20_000, "answer: c an " * 10_000, "positive or " * 10_000, "* " * 50_000])
 def test_a_model_that_loops_costs_no_time(loop):
-    started = time.perf_counter()
-    with pytest.raises(OutputParserException):
+    with at_most(3), pytest.raises(OutputParserException):
         PARSER.invoke(loop)
-    assert time.perf_counter() - started < 3
 
 
 def test_one_strange_answer_does_not_cost_the_others_theirs():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import model_answers
 import pytest
+from clock import at_most
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.exceptions import OutputParserException
@@ -424,10 +424,8 @@ PIECES = [
 @pytest.mark.parametrize("piece", PIECES)
 def test_ten_megabytes_are_read_in_under_a_second(piece, size):
     text = f"```json\n{{{piece * (size // len(piece))}x"
-    started = time.perf_counter()
-    with pytest.raises(OutputParserException) as caught:
+    with at_most(1), pytest.raises(OutputParserException) as caught:
         TWO.parse(text)
-    assert time.perf_counter() - started < 1
     assert len(str(caught.value)) < 2_000
 
 
@@ -443,17 +441,14 @@ def test_ten_megabytes_are_read_in_under_a_second(piece, size):
     ids=["blocks", "tool call", "list", "nested", "json"],
 )
 def test_large_answers_of_other_shapes_are_too(answer):
-    started = time.perf_counter()
-    with pytest.raises(OutputParserException):
+    with at_most(1), pytest.raises(OutputParserException):
         TWO.parse(answer)
-    assert time.perf_counter() - started < 1
 
 
 def test_names_inside_one_another_are_read_in_no_time():
     parser = LabelParser(labels=["good", "bad"])
-    started = time.process_time()
-    for name in ("The tag is: ", "The tone is: the label is ", "Answer: "):
-        with contextlib.suppress(OutputParserException):
-            parser.parse(name * 30 + "good xyz")
-    assert time.process_time() - started < 1
+    with at_most(1):
+        for name in ("The tag is: ", "The tone is: the label is ", "Answer: "):
+            with contextlib.suppress(OutputParserException):
+                parser.parse(name * 30 + "good xyz")
     assert parser.parse("Answer: the label is: the tone is good") == "good"

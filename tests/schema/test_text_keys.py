@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import time
 import unicodedata
 
 import pandas as pd
 import pytest
+from clock import at_most
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,9 +86,8 @@ def test_first_copies_are_the_groups_of_pandas(values):
 
 
 def test_a_long_text_of_white_space_takes_no_longer_than_another():
-    start = time.perf_counter()
-    text_key("1 " + " ." * 300_000 + " 1")
-    assert time.perf_counter() - start < 5
+    with at_most(5):
+        text_key("1 " + " ." * 300_000 + " 1")
 
 
 def test_the_hash_stays_what_bundles_hold():
