@@ -16,10 +16,10 @@ from sklearn.utils.extmath import randomized_svd
 
 from dsplus_chains.schema import Stored, brief_repr
 from dsplus_chains.scoring.members.head import Targets, fit_head
-from dsplus_chains.scoring.members.letter_groups import LONGEST, SHORTEST, LetterGroups
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.novelty import novelties
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
+from dsplus_chains.scoring.members.term_weigher import LONGEST, SHORTEST, TermWeigher
 
 _VIEWS: tuple[dict[str, Any], ...] = (
     {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
@@ -123,21 +123,13 @@ class LexicalMember:
         )
 
     @cached_property
-    def _views(self) -> list[Any]:
-        """What turns texts into the columns of each view."""
+    def _weigher(self) -> TermWeigher:
         words, groups = self.vocabularies
-        numbered = {term: number for number, term in enumerate(words)}
-        vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, vocabulary=numbered, **_VIEWS[0])
-        vectorizer.idf_ = self.idf[: len(words)]
-        return [vectorizer, LetterGroups(groups, self.idf[len(words) :])]
+        return TermWeigher(words, groups, self.idf)
 
     def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
         """Log-probabilities of shape [n texts, classes]."""
-        words, groups = self._views
-        edge = len(self.vocabularies[0])
-        # Two products take less time than one after the tables were put side by side.
-        said = words.transform(batch.texts) @ self.weight[:edge] + groups.transform(batch.texts) @ self.weight[edge:]
-        return log_softmax(said + self.bias)
+        return log_softmax(self._weigher.transform(batch.texts) @ self.weight + self.bias)
 
     @cached_property
     def _terms(self) -> frozenset[str]:
@@ -148,7 +140,7 @@ class LexicalMember:
         return novelties(batch.texts, self._terms)
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_views", "_terms")  # the first grows with use
+        made = ("_weigher", "_terms")  # the first grows with use
         return {key: value for key, value in self.__dict__.items() if key not in made}
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
