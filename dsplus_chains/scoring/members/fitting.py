@@ -41,14 +41,19 @@ def fit_member(
     rows: NDArray[np.int64],
     known: Targets,
     steps: Steps | None,
+    near: Member | None,
 ) -> Member:
-    """One member, fitted on some rows of a batch, and on some columns of its vectors."""
+    """One member, fitted on some rows of a batch, and on some columns of its vectors.
+
+    A regression begins its search at a member that was fitted on many of the same rows, if there is one.
+    """
     vectors = batch.vectors[rows]
     match name:
-        case "linear" if view is not None:
-            return LinearMember.fit(vectors[:, view], known, n_classes, c=VIEW_PENALTY, start=view.start)
         case "linear":
-            return LinearMember.fit(vectors, known, n_classes)
+            begin = near if isinstance(near, LinearMember) else None
+            if view is None:
+                return LinearMember.fit(vectors, known, n_classes, near=begin)
+            return LinearMember.fit(vectors[:, view], known, n_classes, c=VIEW_PENALTY, start=view.start, near=begin)
         case "mlp" | "majority_kernels" | "pangu_pi" | "prototyped_experts":
             told = None if batch.rationales is None else batch.rationales.part(rows)
             member = HEADS[name].fit(vectors, known, n_classes, seed=seed, copies=copies, rationales=told)
@@ -58,7 +63,8 @@ def fit_member(
         case "likeness":
             return LikenessMember.fit(measures_of(batch)[rows], known, n_classes)
         case "lexical" if features is not None:
-            return LexicalMember.fit(features.part(rows), known, n_classes)
+            begin_at = near if isinstance(near, LexicalMember) else None
+            return LexicalMember.fit(features.part(rows), known, n_classes, near=begin_at)
         case _:
             msg = f"Got a member of kind {name!r} but expected one of {sorted(MEMBERS)}"
             raise ValueError(msg)

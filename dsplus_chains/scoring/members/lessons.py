@@ -13,8 +13,9 @@ from dsplus_chains.scoring.members.member import Member, TextBatch
 from dsplus_chains.scoring.members.mixing import Logs
 from dsplus_chains.scoring.members.steps import Steps
 
-Fit = Callable[[NDArray[np.int64], Targets, Steps | None], Member]
-"""Fits a member on rows, with what they teach, and with the steps that a network takes after that."""
+Fit = Callable[[NDArray[np.int64], Targets, Steps | None, Member | None], Member]
+"""Fits a member on rows, with what they teach, and with the steps that a network takes after that. The last argument is
+the member that was fitted on all rows, once there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +84,7 @@ class Lessons:
         batch: TextBatch,
         unseen: NDArray[np.int64],
     ) -> tuple[Logs, Logs, Member]:
-        """Fit a member fold by fold, and then on all rows.
+        """Fit a member on all rows, and then fold by fold.
 
         Args:
             fit: Fits the member.
@@ -97,11 +98,14 @@ class Lessons:
         logs = np.empty((len(self.targets), self.n_classes))
         beliefs = np.empty((self.n_folds + 1, len(unseen), self.n_classes))
         watched = batch.part(unseen)
-        for fold in range(self.n_folds + 1):
-            member = fit(self.rows(fold), self.taught(fold), self.steps(fold))
+        whole = fit(self.rows(self.n_folds), self.taught(self.n_folds), self.steps(self.n_folds), None)
+        if len(unseen):
+            beliefs[self.n_folds] = whole.log_proba(watched)
+        for fold in range(self.n_folds):
+            member = fit(self.rows(fold), self.taught(fold), self.steps(fold), whole)
             outside = self.held_out(fold)
             if len(outside):
                 logs[outside] = member.log_proba(batch.part(outside))
             if len(unseen):
                 beliefs[fold] = member.log_proba(watched)
-        return logs, beliefs, member
+        return logs, beliefs, whole

@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
 from dsplus_chains.schema import Stored, brief_repr
-from dsplus_chains.scoring.members.head import Targets, fit_head
+from dsplus_chains.scoring.members.head import Targets, fit_head, one_thread, stored_head
 from dsplus_chains.scoring.members.member import Arrays, TextBatch, log_softmax
 from dsplus_chains.scoring.members.novelty import novelties
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
@@ -64,14 +64,15 @@ class LexicalFeatures:
         least = 1 if len(texts) <= EXACT else 2
         views = [TfidfVectorizer(sublinear_tf=True, min_df=least, dtype=np.float32, **view) for view in _VIEWS]
         table = sparse.hstack([view.fit_transform(texts) for view in views]).tocsr()
-        if len(texts) <= EXACT:
-            values, left = np.linalg.eigh((table @ table.T).toarray().astype(np.float64))
-            kept = values > 1e-6
-            roots = np.sqrt(values[kept])
-            reduced, basis = left[:, kept] * roots, table.T @ (left[:, kept] / roots)
-        else:
-            left, roots, right = randomized_svd(table, DIRECTIONS, n_iter=3, random_state=seed)
-            reduced, basis = left * roots, right.T
+        with one_thread():
+            if len(texts) <= EXACT:
+                values, left = np.linalg.eigh((table @ table.T).toarray().astype(np.float64))
+                kept = values > 1e-6
+                roots = np.sqrt(values[kept])
+                reduced, basis = left[:, kept] * roots, table.T @ (left[:, kept] / roots)
+            else:
+                left, roots, right = randomized_svd(table, DIRECTIONS, n_iter=3, random_state=seed)
+                reduced, basis = left * roots, right.T
         return cls(
             vocabularies=tuple(tuple(view.get_feature_names_out().tolist()) for view in views),
             idf=np.concatenate([view.idf_ for view in views]).astype(np.float32),
@@ -104,7 +105,15 @@ class LexicalMember:
     bias: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, features: LexicalFeatures, targets: Targets, n_classes: int, *, c: float = 10.0) -> Self:
+    def fit(
+        cls,
+        features: LexicalFeatures,
+        targets: Targets,
+        n_classes: int,
+        *,
+        c: float = 10.0,
+        near: LexicalMember | None = None,
+    ) -> Self:
         """Fit the regression in the reduced coordinates, and write it in terms of the columns.
 
         Args:
@@ -112,8 +121,10 @@ class LexicalMember:
             targets: The class number of each text, or its distribution.
             n_classes: Number of classes.
             c: The inverse strength of the L2 penalty.
+            near: A member that was fitted on many of the same texts, from which the search begins.
         """
-        head = fit_head(features.reduced, targets, n_classes, c=c)
+        begin = None if near is None else stored_head(near.weight.T @ features.basis, near.bias)
+        head = fit_head(features.reduced, targets, n_classes, c=c, start=begin)
         weight, bias = (part.numpy().astype(np.float32) for part in (head.weight, head.bias))
         return cls(
             vocabularies=features.vocabularies,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
@@ -34,7 +33,14 @@ class LinearMember:
 
     @classmethod
     def fit(
-        cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int, *, c: float = 0.1, start: int = 0
+        cls,
+        vectors: NDArray[np.float32],
+        targets: Targets,
+        n_classes: int,
+        *,
+        c: float = 0.1,
+        start: int = 0,
+        near: LinearMember | None = None,
     ) -> Self:
         """Fit on vectors that are first centred and brought to unit scale. The head then takes over both steps.
 
@@ -44,14 +50,13 @@ class LinearMember:
             n_classes: Number of classes.
             c: The inverse strength of the L2 penalty, on the scaled vectors.
             start: Start of these columns in the vectors that it will get.
+            near: A member that was fitted on many of the same rows, from which the search begins.
         """
         center = vectors.mean(axis=0)
         scale = float((vectors - center).std()) or 1.0
-        head = fit_head((vectors - center) / scale, targets, n_classes, c=c)
-        with torch.no_grad():
-            head.weight.div_(scale)
-            head.bias.sub_(head.weight @ torch.as_tensor(center, dtype=head.weight.dtype))
-        return cls(head=head, start=start)
+        begin = None if near is None else _moved(near.head, -center / scale, 1 / scale)
+        head = fit_head((vectors - center) / scale, targets, n_classes, c=c, start=begin)
+        return cls(head=_moved(head, center, scale), start=start)
 
     def log_proba(self, batch: TextBatch) -> NDArray[np.float64]:
         """Log-probabilities of shape [n texts, classes]."""
@@ -75,6 +80,12 @@ class LinearMember:
             )
             raise BundleError(msg)
         return cls(head=stored_head(weight, bias), start=start)
+
+
+def _moved(head: nn.Linear, center: NDArray[np.float32], scale: float) -> nn.Linear:
+    """The head that says of x what this one says of (x - center) / scale."""
+    weight = head.weight.numpy() / scale
+    return stored_head(weight, head.bias.numpy() - weight @ center)
 
 
 class _Settings(Stored):
