@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -32,6 +32,14 @@ GoldTexts: TypeAlias = Annotated[
         "the bundle's own two, or else text or image.",
     ),
 ]
+Images: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="For a small model of images: a folder with those that the chain was called with. It may hold others. "
+        "The experience keeps only their hashes.",
+    ),
+]
 GoldLabel: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the labels.")]
 
 
@@ -48,6 +56,22 @@ def open_experience(path: Path) -> ExperienceStore:
         msg = f"Got --experience {path} but there is no such file; data_shunt(..., experience=store) records decisions"
         raise InvalidInputError(msg)
     return ExperienceStore(path)
+
+
+def images_beside(folder: Path | None, modality: Modality) -> Iterable[Any] | None:
+    """The images in a folder, for a small model that reads images.
+
+    Raises:
+        InvalidInputError: It reads images and there is no folder, or it reads texts and there is one.
+    """
+    from dsplus_chains.encoding.image_reading import images_in
+    from dsplus_chains.schema import InvalidInputError
+
+    if (folder is None) == (modality == "image"):
+        hint = "name the folder with those that the chain was called with" if folder is None else "leave it out"
+        msg = f"Got --images {folder} but the small model reads {modality}s; {hint}"
+        raise InvalidInputError(msg)
+    return None if folder is None else images_in(folder)
 
 
 def read_gold(

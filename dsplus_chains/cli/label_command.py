@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from dsplus_chains.cli.console import AllowDownload, BundleFolder, Pin, Quiet, say, user_errors
-from dsplus_chains.cli.experience_options import ExperienceFile, open_experience
-from dsplus_chains.schema import percent
+from dsplus_chains.cli.experience_options import ExperienceFile, Images, images_beside, open_experience
+from dsplus_chains.schema import for_people, percent
 
 if TYPE_CHECKING:
     from dsplus_chains.learning.doubting import Doubt
@@ -24,6 +24,7 @@ def label(
     bundle: BundleFolder,
     experience: ExperienceFile,
     n: Annotated[int, typer.Option("--n", min=1, help="How many inputs are shown.")] = 100,
+    images: Images = None,
     sha256: Pin = None,
     allow_download: AllowDownload = False,
     quiet: Quiet = False,
@@ -31,6 +32,8 @@ def label(
     """Give true labels to the inputs of which both models together are least sure.
 
     [bold]dsplus label intents --experience intents.sqlite --n 50[/bold]
+
+    [bold]dsplus label digits --experience digits.sqlite --images photos[/bold]: of each image, the path is shown.
 
     Type the number of a label. Enter skips an input, ? shows the labels, and q ends. Each label is kept at once. So the
     same command goes on where you ended. What the models said is shown after your answer, so that it does not sway you.
@@ -42,16 +45,17 @@ def label(
 
         loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         labels = loaded.scorer.labels
+        seen = images_beside(images, loaded.scorer.modality)
         with open_experience(experience) as store:
             with nullcontext() if quiet else Console(stderr=True).status("Looking for doubtful inputs"):
-                found = least_sure(loaded, store, n)
+                found = least_sure(loaded, store, n, images=seen)
             if not found:
                 say("No answer of the large model waits for a true label.")
                 return
             _show(labels)
             given = 0
             for number, doubt in enumerate(found, start=1):
-                say(f"\n{number} of {len(found)}: {doubt.row.text}")
+                say(f"\n{number} of {len(found)}: {for_people(doubt.row.text)}")
                 told = _answer(labels)
                 if told == QUIT:
                     break

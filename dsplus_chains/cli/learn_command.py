@@ -26,6 +26,8 @@ from dsplus_chains.cli.experience_options import (
     Gold,
     GoldLabel,
     GoldTexts,
+    Images,
+    images_beside,
     open_experience,
     read_gold,
 )
@@ -61,14 +63,7 @@ def learn(
     gold: Gold = None,
     gold_text: GoldTexts = None,
     gold_label: GoldLabel = "label",
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="For a small model of images: a folder with those that the chain was called with. It may hold others. "
-            "The experience keeps only their hashes.",
-        ),
-    ] = None,
+    images: Images = None,
     aim: Annotated[
         Aim,
         typer.Option(help="calls: no less accurate than before, for fewer calls. accuracy: the same objective again."),
@@ -102,7 +97,6 @@ def learn(
     at the same labelled rows makes it harder (--look).
     """
     with user_errors():
-        from dsplus_chains.encoding.image_reading import images_in
         from dsplus_chains.learning.learner import learn as teach
         from dsplus_chains.learning.promotion import promote
         from dsplus_chains.storage.bundle import Bundle
@@ -117,17 +111,14 @@ def learn(
         column = text_columns("--gold-text", gold_text) if gold_text else _own_columns(before)
         modality = before.scorer.modality
         before.scorer.check_reads(modality, pairs=gold is not None and not isinstance(column, str))
-        if (images is None) == (modality == "image"):
-            hint = "name the folder with those that the chain was called with" if images is None else "leave it out"
-            msg = f"Got --images {images} but the small model reads {modality}s; {hint}"
-            raise InvalidInputError(msg)
+        seen = images_beside(images, modality)
         labelled = read_gold(gold, column, gold_label, known=before.scorer.labels, modality=modality)
         with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):
             after = teach(
                 before,
                 store,
                 gold=labelled,
-                images=None if images is None else images_in(images),
+                images=seen,
                 aim=aim.value,
                 method=method.value,
                 rationale_weight=rationale_weight,

@@ -19,7 +19,7 @@ from dsplus_chains.evaluation.plots import (
 )
 from dsplus_chains.evaluation.report_page import Plot, Section, as_html, as_markdown
 from dsplus_chains.evaluation.terms import TERMS
-from dsplus_chains.schema import share, span
+from dsplus_chains.schema import for_people, share, span
 
 ERRORS_SHOWN = 200
 """At most this many wrong answers are listed on the page. All of them are in the JSON."""
@@ -190,7 +190,7 @@ def _sections(result: Evaluation) -> list[Section]:
             rows=[
                 [
                     str(row.row),
-                    str(row.input),
+                    for_people(row.input),
                     str(row.label),
                     str(row.answer),
                     row.source,

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["AgentMiddleware", "AgentState", "PrivateStateAttr", "hook_config", "not_installed"]
+__all__ = [
+    "AgentMiddleware",
+    "AgentState",
+    "ModelResponse",
+    "PrivateStateAttr",
+    "hook_config",
+    "not_installed",
+    "schema_of",
+]
 
 
 def not_installed(*, a: str) -> ImportError:
@@ -16,13 +24,33 @@ def not_installed(*, a: str) -> ImportError:
     return ImportError(f"A {a} needs langchain and langgraph; run: pip install 'dsplus-chains[agents]'")
 
 
+def schema_of(response_format: Any) -> Any:
+    """The class or JSON schema that an agent's response has by its format, which may be a strategy around it."""
+    from langchain.agents.structured_output import AutoStrategy, ProviderStrategy, ToolStrategy
+
+    is_strategy = isinstance(response_format, (AutoStrategy, ProviderStrategy, ToolStrategy))
+    return response_format.schema if is_strategy else response_format
+
+
 if TYPE_CHECKING:
-    from langchain.agents.middleware.types import AgentMiddleware, AgentState, PrivateStateAttr, hook_config
+    from langchain.agents.middleware.types import (
+        AgentMiddleware,
+        AgentState,
+        ModelResponse,
+        PrivateStateAttr,
+        hook_config,
+    )
 else:
     try:
-        from langchain.agents.middleware.types import AgentMiddleware, AgentState, PrivateStateAttr, hook_config
+        from langchain.agents.middleware.types import (
+            AgentMiddleware,
+            AgentState,
+            ModelResponse,
+            PrivateStateAttr,
+            hook_config,
+        )
     except ImportError:
-        PrivateStateAttr = None
+        ModelResponse = PrivateStateAttr = None
         AgentState = dict
 
         def hook_config(**_kwargs: Any) -> Any:

@@ -80,8 +80,12 @@ def shunt_node(
     """A node of a LangGraph graph in which the small model answers what it is sure of.
 
     It writes `prediction`, `answer`, `answer_label`, `source`, `large`, `error` and `small_error`. A key without a
-    value becomes None, so that nothing is left of an earlier turn. LangGraph drops the keys that the state does not
-    declare. Each decision is in ``stream_mode="custom"`` as ``{"dsplus_decision": {...}}``.
+    value becomes None, so that nothing is left of an earlier turn. Each decision is in ``stream_mode="custom"`` as
+    ``{"dsplus_decision": {...}}``.
+
+    Declare the keys that you need in the state, at least `answer`, or the `record_key`. LangGraph drops the others
+    without an error. A node cannot raise one. LangGraph tells it neither which keys the state declares, nor whether it
+    is called by a node of yours, which needs none of them.
 
     Args:
         scorer: A `SmallModelScorer`, or any Runnable or function from a text to a `Prediction`.

@@ -9,7 +9,14 @@ from langchain_core.messages import AIMessage, SystemMessage
 from typing_extensions import override
 
 from dsplus_chains.gating.gate import DECISION_EVENT
-from dsplus_chains.integrations.agent_parts import AgentMiddleware, AgentState, PrivateStateAttr, hook_config
+from dsplus_chains.integrations.agent_parts import (
+    AgentMiddleware,
+    AgentState,
+    ModelResponse,
+    PrivateStateAttr,
+    hook_config,
+    schema_of,
+)
 from dsplus_chains.integrations.app_output import label_writer, small_message
 from dsplus_chains.integrations.app_text import TextPlace, When
 from dsplus_chains.integrations.deciding import deciding
@@ -19,6 +26,10 @@ from dsplus_chains.schema import Prediction, WiringError
 
 STATE_KEY = "dsplus"
 """The key of an agent's state that holds what was decided in this turn."""
+
+
+_WAYS = ("auto", "defer")
+"""The ways to fill an agent's structured response that are no class, dict or function."""
 
 
 class ShuntState(AgentState):
@@ -33,8 +44,9 @@ class ShuntMiddleware(AgentMiddleware):
 
     It decides once a turn, before the first call of the model, and in the order of the middleware. Put it behind
     `PIIMiddleware`, and it reads only what that leaves. Put it before a limit of calls, and it answers even when the
-    limit is reached. Its own answers are no calls of the model, so no limit counts them. Where it is not sure, the
-    agent's model is told its view, unless ``hints="none"``. So it is in each call of this turn, also after a tool call.
+    limit is reached. Its own answers are no calls of the model, so no limit counts them. (With ``structured="auto"`` it
+    is otherwise.) Where it is not sure, the agent's model is told its view, unless ``hints="none"``. So it is in each
+    call of this turn, also after a tool call.
 
     It leaves the turn to the agent without a view where it fails, or where there is nothing that it may judge. That is
     a state that ends with no human turn, or a conversation with an image or a file.
@@ -50,9 +62,12 @@ class ShuntMiddleware(AgentMiddleware):
         reply: How a label becomes the message: a dict of texts or messages by label, or a function. None: the label is
             the text.
         structured: How a label becomes the agent's `structured_response`: the class of its `response_format`, a dict by
-            label, or a function. An agent with a `response_format` needs it. A middleware does not see that format
-            before the agent calls its model. So an answer of the small model before that lacks the structure. With
-            "defer" the agent answers each turn, and is only told the small model's view.
+            label, or a function. An agent with a `response_format` needs it. A middleware sees that format only where
+            the agent calls its model, and the small model answers before that. So without `structured` its answers lack
+            the structure, and an error comes only once the agent calls its model. With "auto" the small model answers
+            in place of that call, by the format that is seen there. The model is not called. But a limit of calls
+            counts such an answer, and none is given where the limit is reached. With "defer" the agent answers each
+            turn, and is only told the small model's view.
         hints: With "soft" the system message ends with the small model's view. With "none" the agent is told nothing.
         text: Where the text is in the state. "auto" takes the last human turn.
         when: Whether the small model may answer every turn of a conversation, or only the first one.
@@ -67,8 +82,8 @@ class ShuntMiddleware(AgentMiddleware):
         ImportError: LangChain's agents are not installed.
         ValueError: A threshold is outside [0, 1], `hints` is unknown, or a label becomes no message or no structured
             response. All labels that are known are checked here.
-        WiringError: The agent has a `response_format`, and `structured` is not given. The agent raises it when it calls
-            its model.
+        WiringError: The agent has a `response_format`, and `structured` is not given. Or it is "auto", and a label
+            does not fill that format. The agent raises it when it calls its model.
 
     Source: Data Shunt+ (arXiv 2406.15471), routing by the small model's confidence, and its soft prompts.
 
@@ -107,7 +122,8 @@ class ShuntMiddleware(AgentMiddleware):
         if hints not in {"soft", "none"}:
             msg = f"Got hints={hints!r} but expected 'soft' or 'none'"
             raise ValueError(msg)
-        only_hints = isinstance(structured, str) and structured == "defer"
+        way = structured if isinstance(structured, str) else None
+        only_hints = way == "defer"
         self._shunt, names = deciding(
             scorer,
             threshold=None if only_hints else threshold,
@@ -123,7 +139,9 @@ class ShuntMiddleware(AgentMiddleware):
         self._top_k = top_k
         self._fills_structured = structured is not None
         self._message = label_writer(AIMessage if reply is None else reply, names)
-        self._structure = None if structured is None or only_hints else label_writer(structured, names)
+        self._reads_format = way == "auto"
+        self._structure = None if structured is None or way in _WAYS else label_writer(structured, names)
+        self._seen: tuple[Any, Callable[[Any], Any] | None] = (None, None)
 
     @property
     @override
@@ -154,11 +172,13 @@ class ShuntMiddleware(AgentMiddleware):
 
     @override
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
-        return handler(self._hinted(request))
+        said = self._answer(request)
+        return handler(self._hinted(request)) if said is None else said
 
     @override
     async def awrap_model_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
-        return await handler(self._hinted(request))
+        said = self._answer(request)
+        return await handler(self._hinted(request)) if said is None else said
 
     def _decided(self, state: Any) -> dict[str, Any] | None:
         """What this middleware has decided in this turn. None if it has not yet."""
@@ -179,6 +199,8 @@ class ShuntMiddleware(AgentMiddleware):
         if told["source"] == "large":
             told["hint"] = self._hint(prediction)
             return update
+        if self._reads_format:
+            return update
         if self._structure is not None:
             update["structured_response"] = self._structure(record["answer"])
         return {**update, "messages": [self._said(record["answer"])], "jump_to": "end"}
@@ -191,12 +213,37 @@ class ShuntMiddleware(AgentMiddleware):
     def _hint(self, prediction: Prediction) -> str:
         return "" if self._hints == "none" else soft_hint(prediction, self._labels, top_k=self._top_k)
 
+    def _answer(self, request: Any) -> Any:
+        """The small model's answer in place of a model call, in the format that is seen there. None if it has none."""
+        if not self._reads_format:
+            return None
+        structure = self._by_format(request.response_format)
+        decided = self._decided(request.state)
+        if decided is None or decided["source"] == "large":
+            return None
+        label = decided["label"]
+        return ModelResponse(
+            result=[self._said(label)], structured_response=None if structure is None else structure(label)
+        )
+
+    def _by_format(self, wanted: Any) -> Callable[[Any], Any] | None:
+        """How a label becomes a response of a format. It is found once for each. None without a format."""
+        known, structure = self._seen
+        if known is not wanted:
+            try:
+                structure = None if wanted is None else label_writer(schema_of(wanted), self._labels)
+            except ValueError as error:
+                msg = f"Got a response_format that no label fills; give structured= as a function, or 'defer': {error}"
+                raise WiringError(msg) from error
+            self._seen = wanted, structure
+        return structure
+
     def _hinted(self, request: Any) -> Any:
         """The request of a model call, with the hint at the end of its system message."""
         if request.response_format is not None and not self._fills_structured:
             msg = (
                 "Got an agent with a response_format, which an answer of the small model would lack. Give structured= "
-                "(its class, a dict by label, or a function), or structured='defer'"
+                "(its class, a dict by label, or a function), structured='auto' or structured='defer'"
             )
             raise WiringError(msg)
         hint = (self._decided(request.state) or {}).get("hint")

@@ -7,8 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from dsplus_chains.encoding.image_reading import read_image
+from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.learning.experience import Experience, hash_of_input
-from dsplus_chains.schema import ImageInput, TrainingDataError
+from dsplus_chains.schema import ImageInput, InvalidInputError, TrainingDataError
+
+
+def only_for_images(images: Iterable[Any] | None, modality: Modality) -> Iterable[Any]:
+    """The images that are given beside decisions, if any.
+
+    Raises:
+        InvalidInputError: There are some, and the small model reads texts.
+    """
+    if images is not None and modality != "image":
+        msg = "Got images= and a small model of texts, which reads no image; leave it out"
+        raise InvalidInputError(msg)
+    return () if images is None else images
 
 
 def with_images(

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
-from dsplus_chains.learning.image_decisions import with_images
+from dsplus_chains.learning.image_decisions import only_for_images, with_images
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
 from dsplus_chains.learning.student import Learned, Method, teach
@@ -101,13 +101,11 @@ def learn(
         msg = f"Got eps={eps!r} but expected a number from 0 up to, but not including, 1"
         raise InvalidInputError(msg)
     texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
+    given = only_for_images(images, bundle.scorer.modality)
     decisions = decisions_in(experience, modality=bundle.scorer.modality)
     if bundle.scorer.modality == "image":
         texts = read_inputs(texts, modality="image")
-        decisions = with_images(decisions, () if images is None else images, labelled=texts)
-    elif images is not None:
-        msg = "Got images= and a small model of texts, which learns from no image; leave it out"
-        raise InvalidInputError(msg)
+        decisions = with_images(decisions, given, labelled=texts)
     lesson = Lesson.of(decisions, labels=bundle.scorer.labels, gold_texts=texts, gold_labels=labels)
     if not lesson.asked and all(row.label is None for row in lesson.stream):
         msg = (

@@ -34,6 +34,7 @@ from dsplus_chains.schema.hashing import hash_of_bytes as hash_of_bytes
 from dsplus_chains.schema.hashing import hash_of_file as hash_of_file
 from dsplus_chains.schema.hashing import hash_of_text as hash_of_text
 from dsplus_chains.schema.image_input import ImageInput as ImageInput
+from dsplus_chains.schema.image_input import for_people as for_people
 from dsplus_chains.schema.labels import Label as Label
 from dsplus_chains.schema.labels import Labels as Labels
 from dsplus_chains.schema.labels import as_label as as_label

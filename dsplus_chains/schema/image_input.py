@@ -79,6 +79,19 @@ class ImageInput(str):
         return data
 
 
+def for_people(value: Any) -> str:
+    """An input as people can read it. Of an image in a file, it is the path. Its own text is for machines.
+
+    Example:
+        >>> image = ImageInput(Path("photos/7.png"), sha256=64 * "0", mime="image/png")
+        >>> for_people(image) == str(Path("photos/7.png")), for_people("broke at once")
+        (True, 'broke at once')
+    """
+    if not isinstance(value, ImageInput):
+        return str(value)
+    return repr(value) if isinstance(value.source, bytes) else str(value.source)
+
+
 def names_image(text: str) -> bool:
     """Whether a text is the name of an image and nothing else, as stores and logs keep it.
 

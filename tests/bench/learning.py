@@ -11,7 +11,9 @@ Parts: `stream` learns in rounds. `naive` fits once on the same rows with the la
 adds 100 true labels of the rows that `dsplus label` would show, the least sure ones. Beside it stand 100 rows by lot,
 and no labels at all, all with the same aim. `2cd` learns once from the stream, by the paper's steps of one network and
 by a refit. `half` is a large model that is wrong half of the time. `bootstrap` starts from 300 labelled and 2,700
-answered rows.
+answered rows. `cost` compares the time of one round over the whole stream with that of a fit on as many labelled rows.
+It counts what the processor does, with the vectors already known. Set OMP_NUM_THREADS=1, so that no thread counts that
+only waits.
 
 With --keep FILE the figures of each finished draw are kept, and the same command goes on where it was stopped. So
 --draws 0, then --draws 1, and at last --draws 0 1 prints the means of both without measuring anything again.
@@ -340,6 +342,22 @@ def measure_bootstrap(train: Rows, dev: Rows, encoder: Any, options: argparse.Na
     }
 
 
+def measure_cost(drawn: Draw, encoder: Any, seed: int) -> dict[str, float]:
+    """Processor seconds of a round of learning, and of a fit on as many labelled rows."""
+    start, both = started(drawn.gold, encoder, seed), drawn.gold + drawn.stream
+    known = experience(drawn.gold, gold=True) + experience(drawn.stream, scored(start, drawn.stream)[1])
+    ways = {
+        "seconds to fit": lambda: SmallModelScorer.fit(both.texts, both.labels, encoder=encoder, seed=seed),
+        "seconds to learn": lambda: learn(start, known, seed=seed),
+    }
+    found = {}
+    for name, run in ways.items():
+        begin = time.process_time()
+        run()
+        found[name] = time.process_time() - begin
+    return {**found, "fits in a round": found["seconds to learn"] / found["seconds to fit"]}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -363,7 +381,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="seeds")
     parser.add_argument("--keep", help="file of finished draws, so that a run goes on; name another for other code")
     parser.add_argument("--aim", default="calls", choices=["calls", "accuracy"])
-    parser.add_argument("--parts", nargs="+", default=["stream", "naive", "2cd", "labels", "half", "bootstrap"])
+    parser.add_argument("--parts", nargs="+", default=["stream", "naive", "2cd", "labels", "half", "bootstrap", "cost"])
     options = parser.parse_args()
     train, dev = read(options.train, options), read(options.dev, options)
     if options.base_url:
@@ -384,6 +402,7 @@ def main() -> None:
             if "change" in name or name in {"calls saved", "promoted"}
         },
         "bootstrap": lambda seed: measure_bootstrap(train, dev, encoder, options, seed),
+        "cost": lambda seed: measure_cost(draw(train, dev, options, seed), encoder, seed),
     }
     finished = Finished(options.keep)
     settings = {name: value for name, value in vars(options).items() if name not in {"draws", "keep", "parts"}}

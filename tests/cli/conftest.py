@@ -118,6 +118,19 @@ def dsplus():
 
 
 @pytest.fixture
+def typed():
+    """Runs a command with lines on its standard input."""
+    from dsplus_chains.cli import app
+
+    def run(arguments, lines):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=lines)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        return result.exit_code, result.output
+
+    return run
+
+
+@pytest.fixture
 def fitted(tmp_path, table, dsplus):
     """A bundle that has not been tuned."""
     data = table("train.csv", ["text", "label"], TRAIN)

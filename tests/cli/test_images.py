@@ -11,7 +11,7 @@ from digits import PixelEncoder, digits, written
 from openai_server import openai_server
 
 from dsplus_chains import Bundle, ConfidenceBranch, ExperienceStore
-from dsplus_chains.encoding import image
+from dsplus_chains.encoding import image, read_image
 
 PIXELS, LABELS = digits(130)
 LABELS = ["odd" if int(label) % 2 else "even" for label in LABELS]
@@ -98,7 +98,7 @@ def test_a_bundle_says_what_it_reads(tables, dsplus, tmp_path):
     assert (code, "row 21, column 'path'" in said, "no file is there" in said) == (2, True, True), said
 
 
-def test_bootstrap_and_learn(tables, dsplus, tmp_path):
+def test_bootstrap_learn_watch_and_label(tables, dsplus, typed, tmp_path):
     """From logged answers to a bundle, and from its traffic to the next one."""
     _, dev, paths = tables
     start, after, kept = tmp_path / "start", tmp_path / "after", tmp_path / "decisions.sqlite"
@@ -120,3 +120,19 @@ def test_bootstrap_and_learn(tables, dsplus, tmp_path):
     assert Bundle.load(after).scorer.modality == "image"
     code, said = dsplus("bootstrap", dev, *columns, "--text", "path", *told)
     assert (code, "expected one of them" in said) == (2, True), said
+    code, said = dsplus("watch", start, "--experience", kept)
+    assert (code, "The last 40 decisions" in said, "escalation rate" in said) == (0, True, True), said
+    given = ("label", start, "--experience", kept, "--n", "2", "--quiet")
+    code, said = dsplus(*given)
+    assert (code, "Got --images None but the small model reads images; name the folder" in said) == (2, True), said
+    (tmp_path / "empty").mkdir()
+    code, said = dsplus(*given, "--images", tmp_path / "empty")
+    assert (code, "keeps the hashes of images" in said) == (2, True), said
+    code, said = typed((*given, "--images", tmp_path / "seen"), "1\n\n")
+    assert code == 0, said
+    shown = [line.partition(": ")[2] for line in said.splitlines() if " of 2: " in line]
+    assert set(shown) <= set(map(str, paths[:40]))  # the others have a label
+    with ExperienceStore(kept) as store:
+        labelled = [row for row in store.rows() if row.gold_origin == "label"]
+    assert [row.text for row in labelled] == [read_image(shown[0])]
+    assert labelled[0].gold == bundle.scorer.labels[0]

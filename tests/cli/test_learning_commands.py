@@ -8,7 +8,6 @@ from typing import get_args
 import numpy as np
 import pytest
 from fakes import NamedEncoder
-from typer.testing import CliRunner
 
 from dsplus_chains import Bundle, ExemplarSelector, ExperienceStore, SmallModelScorer, tune_threshold
 from dsplus_chains.learning.retuning import Aim as AimName
@@ -259,16 +258,3 @@ def test_help_has_examples(command, dsplus):
     code, said = dsplus(command, "--help")
     assert code == 0
     assert f"dsplus {command} " in said.replace("Usage: dsplus", "")
-
-
-@pytest.fixture
-def typed():
-    """Runs a command with lines on its standard input."""
-    from dsplus_chains.cli import app
-
-    def run(arguments, lines):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=lines)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-        return result.exit_code, result.output
-
-    return run

@@ -10,7 +10,7 @@ import pytest
 
 from dsplus_chains.evaluation.measure import evaluate
 from dsplus_chains.evaluation.report import summary, write_report
-from dsplus_chains.schema import LargeAnswer, Prediction, SubtaskResult
+from dsplus_chains.schema import ImageInput, LargeAnswer, Prediction, SubtaskResult
 
 
 def evaluation(n=60):
@@ -58,6 +58,14 @@ def test_an_input_cannot_break_the_markdown(tmp_path):
         assert len(widths) == 1
     assert "<" not in text
     assert all((tmp_path / name).exists() for name in re.findall(r"\]\((.*?\.svg)\)", text))
+
+
+def test_a_wrong_answer_on_an_image_is_shown_by_its_path(tmp_path):
+    image = ImageInput(tmp_path / "photo.png", sha256=64 * "0", mime="image/png")
+    record = {"input": image, "prediction": Prediction(label="a", confidence=0.9), "answer": "a", "source": "small"}
+    page = write_report(evaluate([record], ["b"]), tmp_path).html.read_text(encoding="utf-8")
+    assert str(tmp_path / "photo.png") in page
+    assert "image:sha256" not in page
 
 
 def test_the_numbers_are_beside_it(tmp_path):

@@ -19,6 +19,8 @@ from fakes import CountingChat, predict
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 pytest.importorskip("langgraph.graph")
@@ -27,7 +29,7 @@ pytest.importorskip("langgraph.checkpoint.sqlite")
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command, interrupt
 
@@ -173,6 +175,46 @@ def test_states_of_other_kinds_and_conversations():
     built = one_node(Talk, node)
     assert built.invoke({"messages": [("human", "hi?"), ("ai", "yes?"), ("human", SURE)]})["source"] == "small"
     assert built.invoke({"messages": [("human", SURE), ("ai", "yes?")]})["source"] is None
+
+
+class Open(BaseModel):
+    ticket: str
+    answer: Any = None
+
+
+@dataclasses.dataclass
+class Flat:
+    ticket: str
+    answer: Any = None
+
+
+class Typed(TypedDict, total=False):
+    ticket: str
+    answer: Any
+
+
+class Talking(MessagesState, total=False):
+    answer: Any
+
+
+@pytest.mark.parametrize("schema", [Typed, Flat, Open, Talking])
+async def test_the_keys_that_a_state_declares_are_written_and_the_others_are_dropped(schema):
+    built = one_node(schema, shunt_node(predict, threshold=0.9, labels=LABELS))
+    given = {"messages": [("human", SURE)]} if schema is Talking else {"ticket": SURE}
+    for result in (built.invoke(given), await built.ainvoke(given)):
+        assert (result["answer"], len(result)) == ("positive", 2)
+
+
+class Sorted(TypedDict, total=False):
+    ticket: str
+    category: Any
+
+
+def test_a_node_of_the_user_may_call_it_in_a_state_that_declares_none_of_its_keys():
+    node = shunt_node(predict, threshold=0.9, labels=LABELS)
+    sort = RunnableLambda(lambda update: {"category": update["answer"]})
+    for own in (node | sort, lambda state: sort.invoke(node.invoke(state))):
+        assert one_node(Sorted, own).invoke({"ticket": SURE}) == {"ticket": SURE, "category": "positive"}
 
 
 async def test_each_decision_is_heard_and_is_once_in_the_stream_of_the_graph_and_of_its_parent():
@@ -388,7 +430,7 @@ STRICT = """
 import sqlite3, sys
 from typing import Any, TypedDict
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from dsplus_chains import LargeAnswer, Passage, Prediction, SubtaskResult, checkpoint_serde
 
 class State(TypedDict, total=False):

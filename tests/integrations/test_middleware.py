@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -24,8 +25,9 @@ from langchain.agents.middleware import (
     ModelRetryMiddleware,
     PIIMiddleware,
 )
-from langchain.agents.structured_output import ToolStrategy
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langgraph.checkpoint.memory import InMemorySaver
+from typing_extensions import TypedDict
 
 from dsplus_chains import Prediction, ShuntMiddleware, WiringError, decisions
 
@@ -236,6 +238,81 @@ def test_structured_output_can_be_left_to_the_agent_and_is_never_left_out():
     assert "billing: 97 %" in system(model.sent[0])
     with pytest.raises(WiringError, match="structured="):
         shunted(model, agent={"response_format": ToolStrategy(Ticket)}).invoke(said(UNSURE))
+
+
+class Typed(TypedDict):
+    category: Literal["billing", "shipping"]
+
+
+@dataclasses.dataclass
+class Flat:
+    category: Literal["billing", "shipping"]
+
+
+SCHEMA = {"title": "Ticket", **Ticket.model_json_schema()}
+FORMATS = {
+    "a class": (Ticket, Ticket),
+    "a tool": (ToolStrategy(Ticket), Ticket),
+    "the provider": (ProviderStrategy(Ticket), Ticket),
+    "a dataclass": (ToolStrategy(Flat), Flat),
+    "a typed dict": (Typed, dict),
+    "a JSON schema": (SCHEMA, dict),
+    "a JSON schema of the provider": (ProviderStrategy(SCHEMA), dict),
+}
+
+
+@pytest.mark.parametrize(("wanted", "kind"), FORMATS.values(), ids=FORMATS)
+async def test_the_agents_own_format_is_filled_from_the_first_turn_on(wanted, kind):
+    call = {"name": kind.__name__ if kind is not dict else "Typed" if wanted is Typed else "Ticket", "id": "c1"}
+    told = AIMessage("", tool_calls=[{**call, "args": {"category": "shipping"}}])
+    if isinstance(wanted, ProviderStrategy):
+        told = AIMessage('{"category": "shipping"}')
+    model, scorer = Scripted(script=[told]), Scorer()
+    built = shunted(
+        model, scorer, structured="auto", agent={"response_format": wanted, "checkpointer": InMemorySaver()}
+    )
+    answers = [built.invoke(said(text), THREAD) for text in (SURE, UNSURE)]
+    answers += [await built.ainvoke(said(text), THREAD) for text in (SURE, UNSURE)]
+    expected = [kind(category="billing"), kind(category="shipping")] * 2
+    assert [answer["structured_response"] for answer in answers] == expected
+    assert [last(answers[0]), last(answers[2])] == ["billing", "billing"]
+    assert (len(model.sent), scorer.read) == (2, [SURE, UNSURE, SURE, UNSURE])
+    assert all(HINT in system(sent) for sent in model.sent)
+
+
+async def test_an_agent_without_a_format_is_answered_in_place_of_its_call():
+    model = Scripted(script=[LOOKS_UP, "on its way"])
+    built = shunted(
+        model, structured="auto", reply={label: label.title() for label in LABELS}, agent={"tools": [look_up]}
+    )
+    for answer in (built.invoke(said(SURE)), await built.ainvoke(said(SURE))):
+        assert (last(answer), len(answer["messages"]), "structured_response" in answer) == ("Billing", 2, False)
+    streamed = [piece async for piece, _ in built.astream(said(SURE), stream_mode="messages")]
+    assert [piece.text for piece in streamed] == ["Billing"]
+    assert model.sent == []
+    assert last(built.invoke(said(UNSURE))) == "on its way"
+
+
+class Pair(BaseModel):
+    """A label cannot fill both."""
+
+    category: Literal["billing", "shipping"]
+    note: str
+
+
+def test_a_format_that_no_label_fills_is_told_in_the_first_turn():
+    built = shunted(Scripted(script=["hm"]), structured="auto", agent={"response_format": ToolStrategy(Pair)})
+    for text in (SURE, UNSURE):
+        with pytest.raises(WiringError, match=r"no label fills; give structured=.*'note'"):
+            built.invoke(said(text))
+
+
+def test_an_answer_in_place_of_a_call_counts_as_one():
+    limit, fills = ModelCallLimitMiddleware(thread_limit=1), {"response_format": ToolStrategy(Ticket)}
+    agent = {"checkpointer": InMemorySaver(), **fills}
+    built = shunted(Scripted(script=[FILLS]), structured="auto", behind=[limit], agent=agent)
+    assert last(built.invoke(said(SURE), THREAD)) == "billing"
+    assert "limit" in last(built.invoke(said(SURE), THREAD))
 
 
 def test_what_its_docstring_says_of_a_format_and_of_hints():

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 import pydantic.dataclasses
 import pytest
+import typing_extensions
 from fakes import Recording
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
@@ -183,6 +184,10 @@ class Typed(TypedDict):
     kind: Literal["red", "blue"]
 
 
+class Extended(typing_extensions.TypedDict):
+    kind: Literal["red", "blue"]
+
+
 @dataclasses.dataclass
 class Data:
     kind: Colour
@@ -200,6 +205,7 @@ OUTPUTS = {
     "a boolean, as tables say it": (Grade, ["False", "True"], Grade(grounded=False)),
     "a boolean": (bool, ["true", "false"], True),
     "a TypedDict": (Typed, ["red", "blue"], {"kind": "red"}),
+    "a TypedDict of typing_extensions": (Extended, ["red", "blue"], {"kind": "red"}),
     "a dataclass": (Data, ["red", "blue"], Data(kind=Colour.RED)),
     "an enum": (Colour, ["red", "blue"], Colour.RED),
     "an enum's names": (Colour, ["RED", "BLUE"], Colour.RED),

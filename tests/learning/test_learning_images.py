@@ -12,7 +12,7 @@ from fakes import TinyEncoder
 
 from dsplus_chains import Bundle, ConfidenceBranch, ExperienceStore, SmallModelScorer, TrainingDataError
 from dsplus_chains.encoding import ImageEncoder, read_image
-from dsplus_chains.learning import bootstrap, learn, read_logs
+from dsplus_chains.learning import bootstrap, learn, least_sure, read_logs, watch
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.image_decisions import with_images
 from dsplus_chains.schema import InvalidInputError
@@ -79,6 +79,8 @@ def test_images_and_a_small_model_of_texts_do_not_fit():
     scorer = SmallModelScorer.fit(texts, [text.split()[0] for text in texts], encoder=TinyEncoder(), model="linear")
     with pytest.raises(InvalidInputError, match="small model of texts"):
         learn(Bundle(scorer=scorer, instruction="Which?"), [], images=[b"GIF89a"])
+    with pytest.raises(InvalidInputError, match="small model of texts"):
+        least_sure(Bundle(scorer=scorer, instruction="Which?"), [], images=[b"GIF89a"])
 
 
 def test_a_decision_on_another_image_has_none():
@@ -131,6 +133,33 @@ def test_labelled_images_tell_how_often_the_large_model_is_right(logged):
     told = bundle.metadata["learned"]
     assert (told["labelled_with_large_answer"], told["stream"]) == (60, len(logs) - 60)
     assert right(bundle, logged, range(60, len(logs))) > 0.9
+
+
+def test_the_images_that_the_models_are_least_sure_of_come_first(taught):
+    images = [image for image, _ in taught.stream]
+    found = least_sure(taught.bundle, taught.store, 30, images=[*images, b"GIF89a"])
+    assert all(doubt.row.text in images and doubt.row.text.data for doubt in found)  # none has a label already
+    assert [doubt.both.confidence for doubt in found] == sorted(doubt.both.confidence for doubt in found)
+    few = least_sure(taught.bundle, taught.store, 30, images=images[:20])
+    assert {doubt.row.text for doubt in few} == set(images[:20])
+    with pytest.raises(TrainingDataError, match=r"keeps the hashes of images.*images=\[\.\.\.\]"):
+        least_sure(taught.bundle, taught.store)
+
+
+def test_images_are_found_where_the_store_keeps_no_text(taught):
+    image, label = taught.stream[0]
+    with ExperienceStore(":memory:", keep_text=False) as store:
+        chain = taught.bundle.scorer | ConfidenceBranch(large=lambda _: label, threshold=None, experience=store)
+        chain.invoke(image)
+        (doubt,) = least_sure(taught.bundle, store, images=[image])
+        store.attach(doubt.row, label, origin="label")
+        assert (doubt.row.text, least_sure(taught.bundle, store, images=[image])) == (image, [])
+
+
+def test_decisions_on_images_are_watched_without_the_images(taught):
+    found = watch(taught.bundle, taught.store)
+    assert found.recent + found.before == len(taught.gold) + len(taught.stream)
+    assert found.escalation_rate.recent.value == 1
 
 
 def test_a_store_keeps_hashes_and_gets_the_images_again(taught):
