@@ -109,6 +109,7 @@ def live_answers(
         config={"max_concurrency": CONCURRENCY},
         limits=Limits(breaker=None) if in_jobs else Limits(timeout=timeout),
         batch_size=ROWS if in_jobs else BATCH_SIZE,
+        side_by_side=in_jobs,
         **settings,
     )
     return TuningAnswers(

@@ -156,8 +156,9 @@ def tune(
     --exemplars auto --answers answers.sqlite[/bold]: each way to ask is tried. The rows for this are those that the
     small model is least sure of. The cheapest way is taken, unless a dearer one is better by more than chance.
 
-    With --batch-api, each way to ask is a job of its own, one after the other. Jobs are kept beside the bundle. If tune
-    ends early, the same command finds them again, and pays for nothing twice.
+    With --batch-api, each way to ask is a job of its own. They are under way at the same time, unless there are
+    --max-tokens. Then the other rows are one more job. Jobs are kept beside the bundle. If tune ends early, the same
+    command finds them again, and pays for nothing twice.
 
     A bound given beside another objective is a constraint on it. An input that the bundle defers because it is far from
     all training examples (`max_ood_score`) stays deferred. Use the tuning rows only once, and other rows to evaluate.

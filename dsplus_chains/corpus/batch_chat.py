@@ -56,8 +56,8 @@ class BatchChatOpenAI(ChatOpenAI):
     for them, and pays nothing twice. Answers are then read from the job again, as long as the provider keeps its files.
     With a `cache` of its own, the model forgets a request once the cache has seen its answer.
 
-    An account has a limit of tokens in jobs under way. A job beyond it is made again when another job of the same call
-    has ended. So many small jobs (`most_requests`) get through where one large job would fail.
+    An account has a limit of tokens in jobs under way. A job beyond it is made again when another job of this model has
+    ended. So many small jobs (`most_requests`) get through where one large job would fail.
 
     Any server with OpenAI's ``/v1/files`` and ``/v1/batches`` will do. Costs that this package computes, such as those
     of a `Budget`, are those of single requests. They are twice as high.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from operator import attrgetter
@@ -34,7 +35,8 @@ class BatchJobs:
     """Requests that are asked in batch jobs. A request that is in a job already is not asked again.
 
     What a job has not answered is forgotten, so that the next call asks it anew. What it has answered is remembered
-    until `forget`. A job for which the account has no room is made again when another job of the call has ended.
+    until `forget`. A job for which the account has no room is made again when another job has ended. That may be one of
+    another call, in another thread.
 
     Args:
         client: The `OpenAI` client.
@@ -53,6 +55,7 @@ class BatchJobs:
         self._state = state
         self._poll = poll
         self._limits = {"most_requests": most_requests, "most_bytes": most_bytes}
+        self._account = _Account()
 
     def answers(self, bodies: Sequence[Mapping[str, Any]]) -> Flow:
         """The reply to each request, or its exception.
@@ -61,14 +64,23 @@ class BatchJobs:
             bodies: The requests' bodies.
         """
         requests = dict(zip(keyed(bodies), bodies, strict=True))
-        try:
-            jobs, told = yield from self._begun(requests)
-        except OpenAIError as error:
-            return [error] * len(bodies)
+        with self._account.call() as call:
+            try:
+                told = yield from self._told(requests, call)
+            except OpenAIError as error:
+                return [error] * len(bodies)
+        return [told[key] for key in requests]
+
+    def _told(self, requests: Mapping[str, Mapping[str, Any]], call: _Call) -> Flow:
+        """The reply to each request, by its key.
+
+        Raises:
+            OpenAIError: It cannot be found out which requests are in a job already.
+        """
+        jobs, told = yield from self._begun(requests)
         waits = self._waits(1.5)
         waiting: dict[str, Mapping[str, Any]] = {}
-        while jobs:
-            has_room = False
+        while jobs or (waiting and call.may_get_room):
             for identifier in list(jobs):
                 replies = yield from self._look(identifier, jobs[identifier])
                 if replies is not None:
@@ -76,15 +88,17 @@ class BatchJobs:
                     keys = jobs.pop(identifier)
                     crowded = [key for key in keys if getattr(told[key], "crowded", False)]
                     waiting.update({key: requests[key] for key in crowded})
-                    has_room |= not crowded
-            if waiting and has_room:
+                    if not crowded:
+                        call.free_room()
+            if waiting and call.takes_room():
                 more, errors = yield from self._begun(waiting)
                 jobs.update(more)
                 told.update(errors)
                 waiting = {}
-            elif jobs:
+            elif jobs or waiting:
+                call.is_idle = not jobs
                 yield _pause(next(waits))
-        return [told[key] for key in requests]
+        return told
 
     def forget(self, bodies: Sequence[Mapping[str, Any]]) -> Flow:
         """Forget requests whose replies are kept elsewhere."""
@@ -202,6 +216,51 @@ class BatchJobs:
         while True:
             yield wait
             wait = min(self._poll, wait * growth)
+
+
+class _Account:
+    """What room there is for jobs, which all calls share."""
+
+    def __init__(self) -> None:
+        self.freed = 0
+        """It grows when a job ends."""
+        self.calls = set[_Call]()
+
+    @contextmanager
+    def call(self) -> Iterator[_Call]:
+        """A call, which is under way within this context."""
+        call = _Call(self)
+        self.calls.add(call)
+        try:
+            yield call
+        finally:
+            self.calls.discard(call)
+
+
+class _Call:
+    """A call that may have to wait until another one's job has ended."""
+
+    def __init__(self, account: _Account) -> None:
+        self._account = account
+        self._seen = account.freed
+        self.is_idle = False
+        """Whether it has no job, and waits for room."""
+
+    @property
+    def may_get_room(self) -> bool:
+        """Whether room has become free, or another call may free some."""
+        is_busy = not all(call.is_idle for call in self._account.calls.copy() if call is not self)
+        return is_busy or self._account.freed > self._seen
+
+    def free_room(self) -> None:
+        """Tell that a job has ended."""
+        self._account.freed += 1
+
+    def takes_room(self) -> bool:
+        """Whether room has become free since the last time."""
+        seen, self._seen = self._seen, self._account.freed
+        self.is_idle &= self._seen == seen
+        return self._seen > seen
 
 
 def _called(client: Any, method: str, arguments: Mapping[str, Any]) -> Any:

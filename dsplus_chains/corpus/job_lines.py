@@ -16,6 +16,8 @@ ROWS = MOST_REQUESTS
 """Rows in one batch, of which those that are deferred become one job."""
 MOST_BYTES = 200_000_000
 """Most bytes that the file of one job may have."""
+_STATUS = dict.fromkeys(("batch_expired", "expired", "batch_cancelled", "cancelled"), 408)
+"""The HTTP status of a request outside of a job that has no answer for such a reason."""
 
 
 class BatchJobError(DSPlusError):
@@ -23,7 +25,7 @@ class BatchJobError(DSPlusError):
 
     Args:
         message: What has happened.
-        status_code: The HTTP status of the request, where there is one.
+        status_code: The HTTP status of the request, or that of its like outside of a job. None if there is none.
         body: What the server told, if it did.
         crowded: Whether too many tokens are in jobs that are under way.
     """
@@ -115,7 +117,9 @@ def _reply(told: Mapping[str, Any]) -> Any:
     error = told.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
     said = error.get("message") if isinstance(error, dict) else error
     known = f" ({status})" if status else ""
-    return BatchJobError(f"the request failed in its batch job{known}: {said}", status_code=status, body=error)
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    msg = f"the request failed in its batch job{known}: {said}"
+    return BatchJobError(msg, status_code=status or _STATUS.get(code), body=error)
 
 
 def unanswered(job: Any) -> BatchJobError:
@@ -123,4 +127,5 @@ def unanswered(job: Any) -> BatchJobError:
     errors = getattr(job.errors, "data", None) or []
     told = f": {shorten('; '.join(str(error.message) for error in errors), 1000)}" if errors else ""
     msg = f"batch job {job.id} has ended as {job.status!r} without this request{told}; ask it again"
-    return BatchJobError(msg, crowded=any(error.code == "token_limit_exceeded" for error in errors))
+    crowded = any(error.code == "token_limit_exceeded" for error in errors)
+    return BatchJobError(msg, status_code=429 if crowded else _STATUS.get(job.status), crowded=crowded)

@@ -86,7 +86,8 @@ def scored_by_ray(
 
     This process reads the batches, and hands each to a worker that is free. A worker has one processor, one thread of
     torch, and its share of the GPUs. If it is killed, another one takes its place and its batches. Nothing is asked of
-    a large model there, so nothing is paid twice.
+    a large model there, so nothing is paid twice. If this process is killed, the same call of `label_table` goes on by
+    its journal. No checkpoint of Ray is needed.
 
     A Ray cluster that this process has joined already is used. Otherwise it joins the one that is named, or begins one
     on this machine. That one it leaves at the end. All machines need this package, and the bundle under the same path.

@@ -84,8 +84,36 @@ class ShuntUDF:
 
     Ray Data gets the class and its settings, as above. Then each worker keeps what it has loaded. Say how many rows a
     block has. Ray makes blocks by bytes, so many files of short texts become one block, for one worker. Leave a
-    processor for reading: of eight, seven workers. In Spark, write ``frame.mapInArrow(lambda batches:
-    map(ShuntUDF(**settings), batches), schema)``. In a class of Daft, call it with ``{"text": texts.to_pylist()}``.
+    processor for reading: of eight, seven workers. For a cluster, first call ``ray.init(address="auto")`` on one of its
+    machines. All of them need this package, and the bundle under the same path.
+
+    In Spark, write ``frame.mapInArrow(lambda batches: map(ShuntUDF(**settings), batches), schema)``. In a class of
+    Daft, call it with ``{"text": texts.to_pylist()}``.
+
+    If the driver is killed, the replies in `answers` are kept, but all rows are scored anew. Ray Data can pass over the
+    rows that it has written. Before it reads, set `DataContext.get_current().checkpoint_config` to
+    ``CheckpointConfig(id_column="id", checkpoint_path=...)`` of `ray.data.checkpoint` (Ray 2.60). Each row needs an id
+    of its own, and all machines have to reach the path. A row counts once its block is written. So use small blocks,
+    and `answers` besides. `label_table` needs none of this, since its journal keeps each reply and each row.
+
+    A processor of `ray.data.llm` asks about a dataset, so it cannot be `large`. Let `large` ask a server with the same
+    model. Or have the deferred rows answered first. Join `reply` to all rows by their ids, and give that table to
+    `label_table`, with ``large_column="reply"``. The processor below needs aiohttp. Ray ends where a request fails, if
+    `DataContext.max_errored_blocks` does not say otherwise.
+
+        >>> def with_messages(batch):  # none where the small model keeps the row  # doctest: +SKIP
+        ...     records = bundle.scorer.batch(list(batch["text"]))
+        ...     nothing = read_recorded([None] * len(records), bundle.task.parser)
+        ...     prompts = zip(bundle.task.prompt.batch(records), bundle.replay(records, nothing))
+        ...     said = [[] if row["source"] == "small" else prompt.to_messages() for prompt, row in prompts]
+        ...     return batch.assign(messages=[convert_to_openai_messages(each) for each in said])
+        >>> processor = build_processor(  # doctest: +SKIP
+        ...     HttpRequestProcessorConfig(url="http://localhost:8000/v1/chat/completions"),
+        ...     preprocess=lambda row: {"payload": {"model": "qwen", "messages": list(row["messages"])}},
+        ...     postprocess=lambda row: {**row, "reply": row["http_response"]["choices"][0]["message"]["content"]},
+        ... )
+        >>> rows = rows.map_batches(with_messages, batch_format="pandas")  # doctest: +SKIP
+        >>> answered = processor(rows.filter(lambda row: len(row["messages"]) > 0))  # doctest: +SKIP
     """
 
     bundle: str | Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isqrt
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import faiss
 import numpy as np
@@ -29,7 +29,21 @@ CHUNK = 10_000
 SEED = 0
 
 
-def neighbor_index(vectors: Floats) -> Search:
+class Cells(NamedTuple):
+    """Where each of many vectors is looked for."""
+
+    centres: Floats
+    """The centre of each cell, of shape [cells, dimensions]."""
+    ranges: Floats
+    """The least number of each dimension, and the width of its numbers, of which the integers are parts. It has shape
+    [2 * dimensions], for what is left of a vector without its centre."""
+    members: Rows
+    """The cell of each vector, of shape [n]."""
+    near: int
+    """Number of cells around a query that are looked at."""
+
+
+def neighbor_index(vectors: Floats, cells: Cells | None = None) -> Search:
     """Index vectors for search: exact up to `MOST_EXACT` of them, beyond that by cells.
 
     The cells are found by k-means. A query is compared with the vectors of the cells around it, in integers of 8 bits.
@@ -39,6 +53,7 @@ def neighbor_index(vectors: Floats) -> Search:
 
     Args:
         vectors: Vectors of shape [n, dimensions]. Their length need not be one. They must stay as they are.
+        cells: What `cells_of` has found for these vectors. None: it is found now, which takes most of the time.
 
     Returns:
         A search function. It takes queries of shape [m, dimensions] and a number k. It returns the cosine similarities
@@ -57,7 +72,25 @@ def neighbor_index(vectors: Floats) -> Search:
         >>> rows.tolist(), similarities.round(2).tolist()
         ([[1, 2]], [[1.0, 0.05000000074505806]])
     """
-    return _exact(vectors) if len(vectors) <= MOST_EXACT else _by_cells(vectors)
+    if len(vectors) <= MOST_EXACT:
+        return _exact(vectors)
+    return _by_cells(vectors, cells or _found_cells(vectors))
+
+
+def cells_of(vectors: Floats) -> Cells | None:
+    """The cells of vectors, to be kept with them. None for up to `MOST_EXACT` vectors, which need none.
+
+    Args:
+        vectors: Vectors of shape [n, dimensions].
+
+    Raises:
+        InvalidInputError: As of `neighbor_index`.
+
+    Example:
+        >>> cells_of(np.eye(3, dtype=np.float32)) is None
+        True
+    """
+    return None if len(vectors) <= MOST_EXACT else _found_cells(vectors)
 
 
 def _exact(vectors: Floats) -> Search:
@@ -71,11 +104,8 @@ def _exact(vectors: Floats) -> Search:
     return search
 
 
-def _by_cells(vectors: Floats) -> Search:
-    if strange := sum(int((~np.isfinite(vectors[rows])).any(axis=1).sum()) for rows in _chunks(len(vectors), CHUNK)):
-        msg = f"Got {strange} of {len(vectors)} vectors with a number that is not finite; mend their encoder or texts"
-        raise InvalidInputError(msg)
-    index = _cells(vectors)
+def _by_cells(vectors: Floats, cells: Cells) -> Search:
+    index = _filled(vectors, cells)
 
     def search(queries: Floats, k: int) -> tuple[Floats, Rows]:
         unit, k = _unit(queries), min(k, len(vectors))
@@ -88,29 +118,52 @@ def _by_cells(vectors: Floats) -> Search:
     return search
 
 
-def _cells(vectors: Floats) -> Any:
-    """The index of cells, with the vectors in it."""
-    width, cells = vectors.shape[1], 2 * isqrt(len(vectors))
-    index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(width), width, cells, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    )
+def _found_cells(vectors: Floats) -> Cells:
+    if strange := sum(int((~np.isfinite(vectors[rows])).any(axis=1).sum()) for rows in _chunks(len(vectors), CHUNK)):
+        msg = f"Got {strange} of {len(vectors)} vectors with a number that is not finite; mend their encoder or texts"
+        raise InvalidInputError(msg)
+    n = 2 * isqrt(len(vectors))
+    index = _empty(vectors.shape[1], n)
     index.cp.seed, index.cp.niter = SEED, ROUNDS
     index.cp.min_points_per_centroid = 1  # FAISS prints a warning if there are fewer
-    drawn = np.random.default_rng(SEED).choice(len(vectors), min(A_CELL * cells, len(vectors)), replace=False)
+    drawn = np.random.default_rng(SEED).choice(len(vectors), min(A_CELL * n, len(vectors)), replace=False)
     index.train(_unit(vectors[np.sort(drawn)]))
+    centres = index.quantizer.reconstruct_n(0, n)
+    members = [index.quantizer.search(_unit(vectors[rows]), 1)[1][:, 0] for rows in _chunks(len(vectors), CHUNK)]
+    cells = Cells(centres, faiss.vector_to_array(index.sq.trained), np.concatenate(members), near=1)
+    return cells._replace(near=_widened(_filled(vectors, cells), vectors))
+
+
+def _filled(vectors: Floats, cells: Cells) -> Any:
+    """The index of the cells, with the vectors in it."""
+    index = _empty(vectors.shape[1], len(cells.centres))
+    index.quantizer.add(np.ascontiguousarray(cells.centres, dtype=np.float32))
+    faiss.copy_array_to_vector(np.ascontiguousarray(cells.ranges, dtype=np.float32), index.sq.trained)
+    index.is_trained, index.nprobe = True, cells.near
     for rows in _chunks(len(vectors), CHUNK):
-        index.add(_unit(vectors[rows]))
-    _widen(index, vectors)
+        unit, members = _unit(vectors[rows]), np.ascontiguousarray(cells.members[rows])
+        index.add_core(len(unit), faiss.swig_ptr(unit), None, faiss.swig_ptr(members))
     return index
 
 
-def _widen(index: Any, vectors: Floats) -> None:
-    """Have the index look at ever more cells, until it finds enough. A vector is not its own neighbour."""
+def _empty(width: int, cells: int) -> Any:
+    return faiss.IndexIVFScalarQuantizer(
+        faiss.IndexFlatIP(width), width, cells, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+
+
+def _widened(index: Any, vectors: Floats) -> int:
+    """Have the index look at ever more cells, until it finds enough. A vector is not its own neighbour.
+
+    Returns:
+        The number of cells.
+    """
     drawn = np.random.default_rng(SEED + 1).choice(len(vectors), min(MEASURED, len(vectors)), replace=False)
     unit, k = _unit(vectors[drawn]), min(MEASURED_K + 1, len(vectors))
     least = _compared(unit, vectors, k)[0][:, -1:] - 1e-6  # any of several equal ones will do
     while index.nprobe < index.nlist and (_found(index, unit, vectors, k)[0] >= least)[:, 1:].mean() < RECALL:
         index.nprobe = min(index.nprobe + max(index.nprobe // 4, 1), index.nlist)
+    return int(index.nprobe)
 
 
 def _found(index: Any, unit: Floats, vectors: Floats, k: int) -> tuple[Floats, Rows]:

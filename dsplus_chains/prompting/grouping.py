@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 from langchain_core.messages import HumanMessage
@@ -34,6 +35,8 @@ class Group(NamedTuple):
 def groups_of(prompts: Mapping[int, Any], size: int) -> list[Group]:
     """The groups of rows whose prompts differ only in a last message of text. A row without a partner is in none.
 
+    Groups of such rows are of about the same size, so that none of them is left over from full ones.
+
     Args:
         prompts: The prompt of each row, as `HintPromptBuilder` makes it.
         size: Most rows of a group.
@@ -43,7 +46,7 @@ def groups_of(prompts: Mapping[int, Any], size: int) -> list[Group]:
         last = prompt.messages[-1] if isinstance(prompt, LabelPrompt) and prompt.messages else None
         if isinstance(last, HumanMessage) and isinstance(last.content, str):
             alike.setdefault(hash_of([message.model_dump() for message in prompt.messages[:-1]]), []).append(row)
-    cut = [rows[start : start + size] for rows in alike.values() for start in range(0, len(rows), size)]
+    cut = [part for rows in alike.values() for part in _parts(rows, ceil(len(rows) / size))]
     return [_group(rows, [prompts[row] for row in rows]) for rows in cut if len(rows) > 1]
 
 
@@ -94,6 +97,11 @@ def same_answer(asked: str, *, answer: str) -> str:
     """
     keys = re.findall(r"^<(q\d+-[0-9a-f]{6})>$", asked, re.MULTILINE)
     return "\n".join(f"{key}: {answer}" for key in keys) or answer
+
+
+def _parts(rows: list[int], n: int) -> list[list[int]]:
+    """Rows as n parts, of which none is longer than another one by more than a row."""
+    return [rows[len(rows) * part // n : len(rows) * (part + 1) // n] for part in range(n)]
 
 
 def _group(rows: list[int], prompts: Sequence[LabelPrompt]) -> Group:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Any, Literal
+from itertools import groupby, product
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from numpy.typing import NDArray
 
 from dsplus_chains.prompting.hints import NONE_OF_THESE, HintMode
+from dsplus_chains.running.each import AskEach
 from dsplus_chains.running.limits import Limits
 from dsplus_chains.schema import DSPlusError, InvalidInputError, Label, share
 from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.choice import fewest_to_compare
-from dsplus_chains.tuning.fused import FusionMode, fused_rows
+from dsplus_chains.tuning.fused import FusionMode
 from dsplus_chains.tuning.hint_cell import HintCell, setting_name
 from dsplus_chains.tuning.hint_checks import MODES, check_search, check_ways, rows_to_ask
 from dsplus_chains.tuning.hint_choice import best_way
@@ -26,7 +28,8 @@ from dsplus_chains.tuning.sets import pruning_level
 from dsplus_chains.tuning.token_budget import TokenBudget
 from dsplus_chains.tuning.trial import Replies, ask_about, characters_of, sent_prompts
 from dsplus_chains.tuning.tuned import Estimate
-from dsplus_chains.tuning.tuning_rows import TuningRows, read_rows
+from dsplus_chains.tuning.tuning_rows import read_rows
+from dsplus_chains.tuning.way_worth import measured
 
 
 def tune_hints(
@@ -46,6 +49,7 @@ def tune_hints(
     model_name: str | None = None,
     config: RunnableConfig | None = None,
     limits: Limits | None = None,
+    side_by_side: bool = False,
     seed: int = 0,
     **settings: Any,
 ) -> HintSearch:
@@ -93,6 +97,8 @@ def tune_hints(
         config: Config of the large model's calls, such as `max_concurrency` and callbacks.
         limits: How long and how patiently the large model is asked. None: without a breaker and without a time limit,
             so that each way to ask is one batch.
+        side_by_side: Whether the ways are asked at the same time, as suits a model that may take hours, such as
+            `BatchChatOpenAI`. Groups come after single rows. With `max_tokens`, each way waits for the one before.
         seed: Seed of the folds of fusion.
         **settings: The settings of a task, such as `instruction`, if no `task` is given. See `LabelTask`.
 
@@ -150,6 +156,7 @@ def tune_hints(
         model_name=model_name,
         config=config,
         limits=limits or Limits(breaker=None),
+        side_by_side=side_by_side,
         seed=seed,
     )
 
@@ -171,6 +178,7 @@ def search_hints(
     model_name: str | None,
     config: RunnableConfig | None,
     limits: Limits,
+    side_by_side: bool,
     seed: int,
 ) -> HintSearch:
     """Search as `tune_hints` does, from records and for a task."""
@@ -187,14 +195,7 @@ def search_hints(
     rows, chosen, untried = everything.part(asked), [records[row] for row in asked], []
     by_set = task.strong_labels is None and len(task.labels) > task.top_k
     level = pruning_level(rows, set_coverage) if by_set and "hard" in hints else None
-    why_not, n = "", len(task.labels)
-    if not by_set and not task.strong_labels:
-        why_not = f"which prune nothing among {n} labels"
-    elif level == 1:
-        why_not = f"which have to offer all {n} labels to hold the true one in {share(set_coverage)} of these rows"
-    if task.parser.takes_none_of_these:
-        why_not = f'whose "{NONE_OF_THESE}" is what a label or an alias is called'
-    if "hard" in hints and len(set(hints)) > 1 and why_not:
+    if "hard" in hints and len(set(hints)) > 1 and (why_not := _why_no_hard_hints(task, by_set, level, set_coverage)):
         hints = [mode for mode in hints if mode != "hard"]
         untried.append(f"hard hints, {why_not}")
     sizes = sorted(set(groups))
@@ -206,28 +207,34 @@ def search_hints(
         )
         sizes = sizes[:1]
     budget, cells = TokenBudget(limit=max_tokens), list[HintCell]()
-    for group, k, mode in product(sizes, dict.fromkeys(exemplars), dict.fromkeys(hints)):
-        way = task.replace(hints=mode, exemplars=k, group=group, set_level=level if mode == "hard" else None)
-        prompts = way.prompt.batch(chosen)
-        sent = sent_prompts(prompts, group)
-        is_untold = bool(cells) and all(cell.tokens_a_row is None for cell in cells)
-        if group > sizes[0] and (is_untold or len(sent) == len(prompts)):
-            why_not = "the model does not tell its tokens" if is_untold else "no two prompts begin alike"
-            untried.append(f"{setting_name(mode, k, group)}, since {why_not}")
-            continue
-        characters = characters_of(sent)
-        if budget.is_exceeded_by(characters):
-            expected = budget.tokens_of(characters)
-            name = setting_name(mode, k, group)
-            untried.append(f"{name} (about {expected:,} tokens, of which {budget.left:,} are left)")
-            continue
-        replies = ask_about(way, model, chosen, prompts, config, limits)
-        budget = budget.spend(replies.tokens, replies.characters)
-        if not cells and replies.failed == len(asked):
-            msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
-            raise DSPlusError(msg)
-        usd = replies.usd_per_1000(model_name)
-        cells += _measured(way, replies, rows, usd_per_1000=usd, fusion=fusion, seed=seed)
+    ways = product(sizes, dict.fromkeys(exemplars), dict.fromkeys(hints))
+    # What a way costs is foreseen by those before it, and groups are asked for if single rows have told their tokens.
+    waves = groupby(ways, key=itemgetter(0) if side_by_side and max_tokens is None else None)
+    for _, wave in waves:
+        trials = list[_Trial]()
+        for group, k, mode in wave:
+            way = task.replace(hints=mode, exemplars=k, group=group, set_level=level if mode == "hard" else None)
+            prompts = way.prompt.batch(chosen)
+            sent = sent_prompts(prompts, group)
+            is_untold = bool(cells) and all(cell.tokens_a_row is None for cell in cells)
+            if group > sizes[0] and (is_untold or len(sent) == len(prompts)):
+                why_not = "the model does not tell its tokens" if is_untold else "no two prompts begin alike"
+                untried.append(f"{setting_name(mode, k, group)}, since {why_not}")
+                continue
+            characters = characters_of(sent)
+            if budget.is_exceeded_by(characters):
+                expected = budget.tokens_of(characters)
+                name = setting_name(mode, k, group)
+                untried.append(f"{name} (about {expected:,} tokens, of which {budget.left:,} are left)")
+                continue
+            trials.append(_Trial(way, prompts))
+        for (way, _), replies in zip(trials, _replies(trials, model, chosen, config, limits), strict=True):
+            budget = budget.spend(replies.tokens, replies.characters)
+            if not cells and replies.failed == len(asked):
+                msg = f"The large model answered none of {len(asked)} rows; the first failure was {replies.error}"
+                raise DSPlusError(msg)
+            usd = replies.usd_per_1000(model_name)
+            cells += measured(way, replies, rows, usd_per_1000=usd, fusion=fusion, seed=seed)
     if not cells:
         tried = "; ".join(untried)
         msg = f"Got max_tokens={max_tokens} but none of these can be tried with it: {tried}. Allow more, or fewer rows"
@@ -244,54 +251,37 @@ def search_hints(
     )
 
 
-def _measured(
-    way: LabelTask,
-    replies: Replies,
-    rows: TuningRows,
-    *,
-    usd_per_1000: float | None,
-    fusion: FusionMode,
-    seed: int,
-) -> list[HintCell]:
-    """Measure what the chain would be worth on these rows, with and without fusion."""
-    answered = read_rows(
-        rows.predictions,
-        rows.labels,
-        replies.answers,
-        large_confidences=replies.confidences,
-        costs=rows.costs,
-        copy_of=rows.copy_of,
-    )
-    judged: dict[Literal["replace", "posterior"], TuningRows] = {"replace": answered}
-    if fusion != "replace":
-        try:
-            _, judged["posterior"] = fused_rows(answered, "posterior", guaranteed=False, seed=seed)
-        except InvalidInputError:
-            pass  # with too few answers to learn from, they are the last word
-        else:
-            judged = judged if fusion == "auto" else {"posterior": judged["posterior"]}
-    n, small = len(rows.labels), rows.small_right
-    return [
-        HintCell(
-            hints=way.hints,
-            exemplars=way.exemplars,
-            group=way.group,
-            fusion=mode,
-            set_level=way.set_level,
-            accuracy=Estimate.of(found.deferred_right.sum(), n),
-            large_accuracy=Estimate.of(found.large_right.sum(), n),
-            tokens=replies.tokens,
-            tokens_a_row=replies.tokens_a_row,
-            usd_per_1000=usd_per_1000,
-            characters=replies.characters,
-            failed=replies.failed,
-            silent=replies.silent,
-            error=replies.error,
-            fixed=int((found.deferred_right & ~small).sum()),
-            broke=int((~found.deferred_right & small).sum()),
-            right=tuple(found.deferred_right.tolist()),
-            answers=tuple(replies.answers),
-            confidences=tuple(replies.confidences),
-        )
-        for mode, found in judged.items()
-    ]
+def _why_no_hard_hints(task: LabelTask, by_set: bool, level: float | None, coverage: float) -> str:
+    """Why hard hints are of no use. Nothing if they are."""
+    n = len(task.labels)
+    if task.parser.takes_none_of_these:
+        return f'whose "{NONE_OF_THESE}" is what a label or an alias is called'
+    if not by_set and not task.strong_labels:
+        return f"which prune nothing among {n} labels"
+    if level == 1:
+        return f"which have to offer all {n} labels to hold the true one in {share(coverage)} of these rows"
+    return ""
+
+
+class _Trial(NamedTuple):
+    """A way to ask, and what it asks."""
+
+    way: LabelTask
+    prompts: list[Any]
+
+
+def _replies(
+    trials: list[_Trial], model: Any, records: list[Any], config: RunnableConfig | None, limits: Limits
+) -> list[Replies]:
+    """What came of each way to ask. Several of them are asked about at the same time."""
+
+    def ask(trial: _Trial) -> Replies:
+        return ask_about(trial.way, model, records, trial.prompts, config, limits)
+
+    if len(trials) < 2:
+        return [ask(trial) for trial in trials]
+    found = AskEach(RunnableLambda(ask), trials, [{}] * len(trials)).call().outputs
+    for output in found:
+        if isinstance(output, Exception):
+            raise output
+    return found

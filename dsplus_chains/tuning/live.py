@@ -62,6 +62,7 @@ def ask_live(
     config: RunnableConfig | None = None,
     limits: Limits | None = None,
     batch_size: int = BATCH_SIZE,
+    side_by_side: bool = False,
     max_silent: float = 0.05,
     progress: Progress | None = None,
 ) -> LiveAnswers:
@@ -83,6 +84,7 @@ def ask_live(
         config: LangChain's config of the calls, such as `max_concurrency`.
         limits: How long and how patiently the large model is asked. None: with a breaker, and without a time limit.
         batch_size: Number of the other rows that are asked about at once.
+        side_by_side: Whether all ways are asked at the same time. See `tune_hints`.
         max_silent: The largest share of the rows asked about that may stay without a reply.
         progress: Told how far the work is.
 
@@ -111,6 +113,7 @@ def ask_live(
         model_name=model_name,
         config=config,
         limits=limits,
+        side_by_side=side_by_side,
     )
     best, left = search.best, None
     if max_tokens is not None:  # a model that does not tell its tokens cannot be held to a budget, so it gets no more

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -187,3 +189,59 @@ def test_blocks_of_a_lake_are_labelled_as_a_table_is(tuned, server, inputs, tmp_
     assert exact(shown) == exact(expected)
     assert confidences(shown) == pytest.approx(confidences(expected), abs=1e-5)
     assert len(server.asked) == 2 * asked
+
+
+_LAKE = """
+import sys
+from functools import partial
+import ray.data
+from langchain_openai import ChatOpenAI
+from ray.data.checkpoint import CheckpointConfig
+from dsplus_chains.corpus import ShuntUDF
+
+bundle, folder, url = sys.argv[1:]
+ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+context = ray.data.DataContext.get_current()
+context.enable_progress_bars = False
+context.checkpoint_config = CheckpointConfig(id_column="id", checkpoint_path=f"{folder}/done")
+large = partial(ChatOpenAI, model="fake", base_url=url, api_key="none", temperature=0)
+rows = ray.data.read_parquet(f"{folder}/lake").repartition(target_num_rows_per_block=5)
+rows.map_batches(
+    ShuntUDF,
+    fn_constructor_kwargs={"bundle": bundle, "large": large, "concurrency": 2},
+    batch_format="pyarrow",
+    batch_size=5,
+    concurrency=1,
+).write_parquet(f"{folder}/out")
+"""
+
+
+def test_with_a_checkpoint_of_ray_data_rows_that_a_killed_driver_has_written_are_not_asked_about_again(
+    tuned, server, tmp_path
+):
+    import pandas as pd
+
+    (tmp_path / "lake").mkdir()
+    lake = pd.DataFrame({"id": range(N), "text": [f"hm hm hm bad {n}" for n in range(N)]})
+    lake.to_parquet(tmp_path / "lake" / "rows.parquet")
+    server.delay = 0.1
+    command = [sys.executable, "-c", _LAKE, str(tuned()), str(tmp_path), server.base_url]
+
+    def written():
+        files = [file for file in tmp_path.glob("done/*.parquet") if "pending" not in file.name]
+        return [lake["text"][number] for file in files for number in pd.read_parquet(file)["id"]]
+
+    with subprocess.Popen(command, start_new_session=True) as run:  # and with it, all of its Ray
+        deadline = time.monotonic() + 300
+        while not written() and time.monotonic() < deadline:
+            assert run.poll() is None
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGKILL)
+    time.sleep(1)  # requests under way come to their end
+    before, first = len(server.asked), set(written())
+    assert first
+    subprocess.run(command, check=True, timeout=300)
+    assert not first & set(server.asked[before:])
+    found = pd.concat([pd.read_parquet(file) for file in tmp_path.glob("out/*.parquet")])
+    assert sorted(found["id"]) == list(range(N))
+    assert set(found["source"]) == {"large"}

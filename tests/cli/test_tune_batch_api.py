@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -71,6 +72,42 @@ def test_tuning_over_jobs_is_tuning_by_calls_and_asks_each_row_once(fitted, dspl
     assert Counter(map(as_text, jobs.bodies)) == Counter(map(as_text, without_stream))
 
 
+def test_jobs_of_all_ways_are_under_way_at_once_and_then_one_of_the_other_rows(fitted, dsplus, jobs, dev):
+    jobs.held.clear()
+    threading.Thread(target=release, args=(jobs, 4), daemon=True).start()
+    code, said = dsplus(*arguments(fitted, dev, jobs, "--batch-api"))
+    assert code == 0, said
+    assert jobs.sizes() == SIZES
+
+
+def release(jobs, n):
+    """Let jobs end as soon as there are so many."""
+    deadline = time.monotonic() + 120
+    while len(jobs.jobs) < n and time.monotonic() < deadline:
+        time.sleep(0.02)
+    jobs.held.set()
+    jobs.released_at = len(jobs.jobs)
+
+
+@pytest.mark.parametrize("kind", ["a budget of tokens", "an account with little room"])
+def test_ways_wait_for_each_other_where_they_have_to(fitted, dsplus, jobs, dev, kind):
+    more = ("--max-tokens", "1000000") if kind == "a budget of tokens" else ()
+    jobs.room = N - LEAST_SURE
+    under_way = []
+
+    def watch(prompt):
+        under_way.append(sum(job["status"] == "in_progress" for job in [*jobs.jobs.values()]))
+        return say(prompt)
+
+    jobs.answer = watch
+    code, said = dsplus(*arguments(fitted, dev, jobs, "--batch-api", *more))
+    assert code == 0, said
+    assert len(jobs.asked) == sum(SIZES)
+    assert max(Counter(map(as_text, jobs.bodies)).values()) == 1
+    assert max(under_way) <= (0 if more else 1), "besides the one that is answered"
+    assert (len(jobs.sizes()) == len(SIZES)) or not more
+
+
 def test_a_killed_tune_goes_on_and_pays_for_nothing_twice(fitted, dsplus, jobs, dev):
     def hold_after_the_first_job(prompt):
         if len(jobs.asked) == LEAST_SURE:
@@ -106,7 +143,7 @@ def test_what_is_kept_in_a_file_of_answers_is_asked_again_by_no_job(fitted, dspl
 
 
 def test_a_wrong_key_ends_it_and_nothing_is_stored(fitted, dsplus, jobs, dev):
-    jobs.troubles.append(("POST /v1/files", 401, "before"))
+    jobs.troubles += [("POST /v1/files", 401, "before")] * 4
     code, said = dsplus(*arguments(fitted, dev, jobs, "--batch-api"))
     assert (code, "AuthenticationError" in said) == (2, True), said
     assert not (fitted / "tuned.json").exists()

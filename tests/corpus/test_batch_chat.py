@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from batch_server import batch_server
@@ -176,6 +177,15 @@ async def test_a_job_for_which_there_is_no_room_is_made_again_when_another_has_e
     assert Counter(server.asked) == dict.fromkeys(TEXTS, 1)
     (error, *_) = await called(way, model(), [f"more {n}" for n in range(5)], return_exceptions=True)
     assert "Enqueued token limit reached" in str(error)
+
+
+def test_calls_of_several_threads_share_the_room_of_the_account(server, model):
+    server.room = 5
+    chat, calls = model(), [[f"call {number}, row {row}" for row in range(4)] for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(chat.batch, calls))
+    assert [[one.content for one in each] for each in said] == [[text.upper() for text in call] for call in calls]
+    assert set(Counter(server.asked).values()) == {1}
 
 
 @both

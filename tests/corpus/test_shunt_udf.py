@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -169,6 +171,45 @@ def test_only_the_settings_are_pickled_also_after_use(made):
     assert len(pickle.dumps(udf)) < before + 1000
     assert again.bundle == udf.bundle
     assert again(pa.table({"text": ["hm bad"]})).column("answer").to_pylist() == ["negative"]
+
+
+def say_to_groups(prompt):
+    """A line for each row of a group, the last row first. What is unseen has none."""
+    blocks = re.findall(r"<(q\d+-[0-9a-f]{6})>\n<input>\n(.*?)\n</input>", prompt, re.DOTALL)
+    told = [f"{key}: {'negative' if 'bad' in text else 'positive'}" for key, text in blocks if "unseen" not in text]
+    return "\n".join(told[::-1]) if blocks else say(prompt)
+
+
+def test_the_deferred_rows_of_a_batch_share_prompts_if_the_bundle_says_so(made, tmp_path):
+    folder = made("good phone", "hm hm hm bad")
+    Bundle.load(folder).with_task(group=3).save(folder)
+    texts = ["good phone", *(f"hm hm hm {'bad' if row % 2 else 'shiny'} {row}" for row in range(6)), "hm hm hm unseen"]
+    batch = pa.table({"text": texts, "id": range(8)})
+    with openai_server(say_to_groups) as server:
+        large = partial(ChatOpenAI, model="m", base_url=server.base_url, api_key="none")
+        udf = ShuntUDF(folder, large, answers=tmp_path / "answers.sqlite")
+        found = udf(batch)
+        asked = [json.loads(body)["messages"][-1]["content"] for body in server.bodies]
+        assert sorted(prompt.count("</input>") for prompt in asked) == [1, 2, 2, 3]
+        assert [prompt.count("unseen") for prompt in asked if prompt.count("</input>") == 1] == [1]
+        assert found.column("source").to_pylist() == ["small", *["large"] * 7]
+        assert found.column("answer").to_pylist() == ["positive", *["positive", "negative"] * 3, "positive"]
+        assert found.column("id").to_pylist() == [*range(8)]
+        # A second object stands for the worker that takes the place of a killed one.
+        assert pickle.loads(pickle.dumps(udf))(batch) == found
+        assert len(server.bodies) == 4
+
+
+def test_groups_are_made_within_a_batch_and_threads_do_not_mix_them(made):
+    folder = made()
+    Bundle.load(folder).with_task(group=4).save(folder)
+    model = CountingChat(function=say_to_groups)
+    udf = ShuntUDF(folder, model)
+    batches = [pa.table({"text": [f"hm bad {n} {row}" for row in range(4)]}) for n in (2, 4)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(udf, batches))
+    assert [one.column("answer").to_pylist() for one in found] == [["negative"] * 4] * 2
+    assert sorted("".join(re.findall(r"hm bad (\d)", prompt)) for prompt in model.asked) == ["2222", "4444"]
 
 
 def test_pairs_stand_in_two_columns(made, tmp_path):

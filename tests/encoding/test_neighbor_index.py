@@ -6,10 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from dsplus_chains.encoding import neighbor_index as module
-from dsplus_chains.encoding.neighbor_index import neighbor_index
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.encoding.neighbor_index import cells_of, neighbor_index
+from dsplus_chains.schema import BundleError, InvalidInputError
 from dsplus_chains.scoring.members.member import TextBatch
 from dsplus_chains.scoring.members.neighbors import NeighborMember
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
@@ -64,11 +65,22 @@ def test_of_many_vectors_nearly_all_neighbours_are_found_with_their_true_similar
 
 
 def test_a_few_cells_are_looked_at_and_more_where_more_is_asked_for(vectors, monkeypatch):
-    near = module._cells(vectors)
+    monkeypatch.setattr(module, "MOST_EXACT", 500)
+    near = cells_of(vectors)
     monkeypatch.setattr(module, "RECALL", 0.9999)
-    nearer = module._cells(vectors)
-    assert 1 <= near.nprobe < nearer.nprobe <= nearer.nlist
-    assert near.nprobe < near.nlist // 2
+    nearer = cells_of(vectors)
+    assert 1 <= near.near < nearer.near <= len(nearer.centres)
+    assert near.near < len(near.centres) // 2
+
+
+def test_cells_are_the_same_when_they_are_given(vectors, queries, few):
+    cells = cells_of(vectors)
+    nearest = np.argmax(vectors @ cells.centres.T, axis=1)  # an oracle for the cell of each
+    assert (cells.members == nearest).mean() > 0.999
+    search, again = neighbor_index(vectors), neighbor_index(vectors, cells)
+    for k in (1, K):
+        for one, other in zip(search(queries, k), again(queries, k), strict=True):
+            assert np.array_equal(one, other)
 
 
 def test_up_to_the_limit_the_search_is_exact(vectors, queries, monkeypatch):
@@ -148,7 +160,58 @@ def test_a_member_that_is_stored_finds_the_same(vectors, queries, few):
     member = member_of(vectors)
     told = member.log_proba(batch_of(queries))
     settings, arrays = member.state()
-    assert set(arrays) == {"vectors", "targets"}  # the index is built again
-    again = NeighborMember.from_state(settings, StoredArrays(arrays=arrays, width=48, n_classes=3))
+    again = NeighborMember.from_state(settings, stored(arrays))
     for one in (again, pickle.loads(pickle.dumps(member))):
         assert np.array_equal(one.log_proba(batch_of(queries)), told)
+
+
+def stored(arrays):
+    """The arrays as a file gives them back."""
+    return StoredArrays(arrays=load(save(arrays)), width=48, n_classes=3)
+
+
+def test_cells_are_stored_and_a_loaded_member_does_not_look_for_them(vectors, queries, few, monkeypatch):
+    member = member_of(vectors)
+    settings, arrays = member.state()
+    told = member.log_proba(batch_of(queries))
+    monkeypatch.setattr(module, "_found_cells", None)
+    again = NeighborMember.from_state(settings, stored(arrays))
+    assert np.array_equal(again.log_proba(batch_of(queries)), told)
+    twice = again.state()[1]
+    assert {name: table.tolist() for name, table in twice.items()} == {
+        name: table.tolist() for name, table in arrays.items()
+    }
+
+
+def test_a_member_without_stored_cells_finds_them_and_few_examples_need_none(vectors, queries, monkeypatch):
+    settings, arrays = member_of(vectors).state()
+    assert set(arrays) == {"vectors", "targets"}
+    monkeypatch.setattr(module, "MOST_EXACT", 500)
+    again = NeighborMember.from_state(settings, stored(arrays))
+    told = member_of(vectors).log_proba(batch_of(queries))
+    assert np.array_equal(again.log_proba(batch_of(queries)), told)
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged", "told"),
+    [
+        ("members", lambda table: table + len(table), "numbers from"),
+        ("members", lambda table: table - 1, "numbers from"),
+        ("members", lambda table: table[:-1], "of shape"),
+        ("members", lambda table: table.astype(np.int32), "of type int32"),
+        ("centres", lambda table: table[:, 1:], "of shape"),
+        ("centres", lambda table: table[:0], "of shape"),
+        ("centres", lambda table: table * np.inf, "not finite"),
+        ("ranges", lambda table: table[1:], "of shape"),
+        ("ranges", lambda table: None, "nowhere"),
+        ("near", lambda table: table * 10**6, "numbers from"),
+        ("near", lambda table: np.zeros(2, dtype=np.int64), "of shape"),
+    ],
+)
+def test_damaged_cells_are_refused(vectors, few, name, damaged, told):
+    settings, arrays = member_of(vectors).state()
+    table = damaged(arrays.pop(f"cells.{name}"))
+    if table is not None:
+        arrays[f"cells.{name}"] = table
+    with pytest.raises(BundleError, match=rf"'cells\.{name}' .*{told}.*damaged"):
+        NeighborMember.from_state(settings, stored(arrays))

@@ -260,6 +260,9 @@ def test_what_is_unlike_all_training_examples_can_be_deferred(tmp_path, monkeypa
     many, again = (SmallModelScorer.load(tmp_path, encoder=TinyEncoder()) for _ in range(2))
     asked = [*texts[::7], "quite another matter altogether"]
     assert many.batch(asked) == again.batch(asked)
+    many.save(tmp_path / "many")
+    monkeypatch.setattr(neighbor_index, "_found_cells", None)  # they are stored
+    assert SmallModelScorer.load(tmp_path / "many", encoder=TinyEncoder()).batch(asked) == many.batch(asked)
     assert [many.invoke(text)["prediction"].ood_score for text in asked] == pytest.approx(
         [scorer.invoke(text)["prediction"].ood_score for text in asked], abs=0.02
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -93,6 +94,28 @@ def test_all_cells_see_the_same_rows_the_least_sure_ones_and_are_one_batch_each(
     assert all("Solved examples" in prompt for prompt in model.asked[100:])
     assert not any("Solved examples" in prompt for prompt in model.asked[:100])
     assert all(len(cell.right) == 50 and cell.accuracy.n == 50 for cell in search.cells)
+
+
+def test_ways_side_by_side_wait_for_no_other_and_are_worth_what_they_are_one_by_one():
+    texts, labels = rows(40)
+    one_by_one = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, fusion="replace")
+    together = threading.Barrier(2, timeout=30)
+    first = f"{min(small(text).confidence for text in texts):.4f}"  # a row of each way
+
+    def meet(prompt):
+        if first in prompt:
+            together.wait()
+        return view_of(prompt)
+
+    model = CountingChat(function=meet)
+    search = tune_hints(SCORER, model, texts, labels, **ASK, fusion="replace", side_by_side=True)
+    assert search == one_by_one
+    with pytest.raises(DSPlusError, match="answered none"):
+        tune_hints(SCORER, CountingChat(function=refuse), texts, labels, **ASK, side_by_side=True)
+
+
+def refuse(prompt):
+    raise ValueError("no, thank you")
 
 
 def test_the_prompts_are_those_that_the_chain_will_have():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from dsplus_chains.schema import BundleError, Stored, brief_repr
 from dsplus_chains.scoring.members.head import Targets
 from dsplus_chains.scoring.members.member import Arrays, TextBatch
 from dsplus_chains.scoring.members.stored_arrays import StoredArrays
+
+if TYPE_CHECKING:
+    from dsplus_chains.encoding.neighbor_index import Cells  # loads faiss
 
 CLOSEST = 5
 """Number of neighbours that measure a text's distance from the training examples."""
@@ -37,6 +40,7 @@ class NeighborMember:
         n_classes: Number of classes.
         k: Number of neighbours that vote.
         sharpness: The weight of a neighbour is exp(sharpness * (its cosine similarity - the nearest one's)).
+        cells: The cells in which neighbours among many examples are looked for. None: they are found when needed.
     """
 
     kind: ClassVar[str] = "neighbors"
@@ -46,6 +50,7 @@ class NeighborMember:
     n_classes: int
     k: int = 20
     sharpness: float = 20.0
+    cells: Cells | None = None
     _building: ForkLock = field(default_factory=ForkLock, init=False, repr=False, compare=False)
 
     @classmethod
@@ -63,7 +68,13 @@ class NeighborMember:
     def _index(self) -> Any:
         from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads on first use
 
-        return neighbor_index(self.vectors)
+        return neighbor_index(self.vectors, self._cells)
+
+    @cached_property
+    def _cells(self) -> Cells | None:
+        from dsplus_chains.encoding.neighbor_index import cells_of
+
+        return self.cells or cells_of(self.vectors)
 
     @property
     def _search(self) -> Any:
@@ -113,10 +124,18 @@ class NeighborMember:
         return batch.once(self, lambda: self._search(batch.vectors, self.k))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """Everything to keep, as settings of JSON values and as arrays."""
+        """Everything to keep, as settings of JSON values and as arrays.
+
+        The cells of many examples are found for this, if they are not known. So a model that was loaded need not.
+        """
+        with self._building:
+            cells = self._cells
+        found = (
+            {} if cells is None else {f"cells.{name}": np.atleast_1d(part) for name, part in cells._asdict().items()}
+        )
         settings = {"n_classes": self.n_classes, "k": self.k, "sharpness": self.sharpness}
         taught = {"targets": self.targets} if self.targets.ndim == 1 else {"shares": self.targets}
-        return settings, {"vectors": self.vectors, **taught}
+        return settings, {"vectors": self.vectors, **taught, **found}
 
     @classmethod
     def from_state(cls, settings: dict[str, Any], arrays: StoredArrays) -> Self:
@@ -130,7 +149,8 @@ class NeighborMember:
             targets: Targets = arrays.floats("shares", (len(vectors), arrays.n_classes))
         else:
             targets = arrays.numbers_below("targets", (len(vectors),), arrays.n_classes)
-        return cls(vectors=vectors, targets=targets, **dict(told))
+        cells = _cells_in(arrays.part("cells."), len(vectors)) if arrays.has("cells.centres") else None
+        return cls(vectors=vectors, targets=targets, cells=cells, **dict(told))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_index"}  # an index is not picklable
@@ -140,6 +160,23 @@ class _Settings(Stored):
     n_classes: int
     k: int = Field(ge=1)
     sharpness: float = Field(gt=0, le=1e6)
+
+
+def _cells_in(arrays: StoredArrays, n: int) -> Cells:
+    """The cells of n examples.
+
+    Raises:
+        BundleError: Something is missing or damaged.
+    """
+    from dsplus_chains.encoding.neighbor_index import Cells
+
+    centres = arrays.floats("centres", (None, arrays.width))
+    return Cells(
+        centres,
+        arrays.floats("ranges", (2 * arrays.width,)),
+        arrays.numbers_below("members", (n,), len(centres)),
+        near=max(int(arrays.numbers_below("near", (1,), len(centres) + 1)[0]), 1),
+    )
 
 
 def _mean_distance(similarities: NDArray[np.float32]) -> NDArray[np.float64]:
