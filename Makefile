@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
-.PHONY: help demo test test-ray test-timm lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-heads bench-learning bench-neighbors bench-ray bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
+.PHONY: help demo test test-ray test-timm lint check floor bench bench-budget bench-code bench-corpus bench-device bench-fast bench-faults bench-finetuning bench-fitting bench-heads bench-learning bench-neighbors bench-ray bench-recording bench-reviews bench-subtasks bench-verified bench-vision bench-web clean
 
 help:
 	@echo "make demo   the whole chain on real reviews with two embedded models, in a few minutes, no key needed"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-budget  how far 100 calls at once overspend a budget"
 	@echo "make bench-corpus  what a run over a large table needs: memory, and time with a slow server"
 	@echo "make bench-device TRAIN=train.csv [OPTIONS='--device cuda']  scoring on a processor or a GPU beside a bare encode"
+	@echo "make bench-fitting TRAIN=train.csv   what a fit of the small model costs, and how long it takes on a busy machine"
 	@echo "make bench-fast TRAIN=train.csv DEV=dev.csv   the fast small model beside the default one"
 	@echo "make bench-ray  what workers of Ray are worth: two beside one, memory, and what a kill loses"
 	@echo "make bench-recording  what it costs a chain to record its decisions, and what a kill loses"
@@ -98,6 +99,9 @@ bench-device: .venv/dev
 
 bench-fast: .venv/dev
 	$(BIN)/python tests/bench/fast.py $(TRAIN) $(DEV) $(OPTIONS)
+
+bench-fitting: .venv/dev
+	$(BIN)/python tests/bench/fitting.py $(TRAIN) $(OPTIONS)
 
 bench-learning: .venv/dev
 	$(BIN)/python tests/bench/learning.py $(TRAIN) $(DEV) $(OPTIONS)

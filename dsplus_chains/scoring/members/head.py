@@ -44,10 +44,10 @@ def fit_head(
         A layer from features to logits, in double precision.
     """
     shares = np.eye(n_classes)[targets] if targets.ndim == 1 else targets.astype(np.float64)
-    begin = None if start is None else np.concatenate([start.weight.numpy().T, start.bias.numpy()[None]])
+    begin = None if start is None else np.column_stack([start.weight.numpy(), start.bias.numpy()]).astype(np.float64)
     with one_thread():
         weights = optimum(features.astype(np.float64), shares, penalty=1 / (c * len(features)), start=begin)
-    return stored_head(np.ascontiguousarray(weights[:-1].T), weights[-1])
+    return stored_head(weights[:, :-1], weights[:, -1])
 
 
 def stored_head(weight: Floats, bias: Floats) -> nn.Linear:

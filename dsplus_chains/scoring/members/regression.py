@@ -13,14 +13,16 @@ CLOSE = 1e-4
 """Length of the gradient, in coordinates of even curvature, at which the search ends."""
 MOST_STEPS = 200
 SMALLEST = 1e-9
-"""Curvature of a direction in which the data say nothing, and share of the largest one that counts as nothing."""
+"""Share of the largest spread that counts as none."""
+MEASURED = 8192
+"""Most rows by which the coordinates are chosen."""
 
 
 def optimum(features: Doubles, shares: Doubles, *, penalty: float, start: Doubles | None = None) -> Doubles:
     """The weights with the least mean cross-entropy plus `penalty` / 2 times the sum of their squares.
 
     The loss has one optimum. Its gradient is exact, in double precision. Only the curvature, which tells the next step,
-    is in single precision. So the end does not depend on the start, nor on the processor's rounding.
+    is in single precision. So the end hardly depends on the start, nor on the processor's rounding.
 
     Args:
         features: Features of shape [n, dimensions].
@@ -29,77 +31,89 @@ def optimum(features: Doubles, shares: Doubles, *, penalty: float, start: Double
         start: Weights from which the search begins. By default all are zero.
 
     Returns:
-        Weights of shape [dimensions + 1, classes]. The last row holds the biases.
+        Weights of shape [classes, dimensions + 1]. The last column holds the biases.
 
     Source: Steihaug, "The conjugate gradient method and trust regions in large scale optimization" (SIAM Journal on
     Numerical Analysis 1983), as scipy's "trust-ncg".
+
+    Example:
+        >>> weights = optimum(np.array([[0.0], [0.0], [1.0]]), np.array([[1, 0], [0, 1], [1, 0.0]]), penalty=0.1)
+        >>> weights.shape, np.allclose(weights.sum(axis=0), 0), bool(weights[0, 0] > 0)
+        ((2, 2), True, True)
     """
-    directions = _directions(features)
-    rotated = np.concatenate([features @ directions, np.ones((len(features), 1))], axis=1)
-    begin = np.zeros((rotated.shape[1], shares.shape[1]))
-    if start is not None:
-        begin = np.concatenate([directions.T @ start[:-1], start[-1:]])
-    loss = _Loss(rotated, shares, penalty, begin)
+    n, width = features.shape
+    if n < width:  # the weights are a sum of rows (the representer theorem)
+        space = _row_space(features)
+        begin = None if start is None else np.column_stack([start[:, :-1] @ space, start[:, -1]])
+        inside = optimum(features @ space, shares, penalty=penalty, start=begin)
+        return np.column_stack([inside[:, :-1] @ space.T, inside[:, -1]])
+    start = np.zeros((shares.shape[1], width + 1)) if start is None else start
+    loss = _Loss(np.column_stack([features, np.ones(n)]), shares, penalty, start)
     found = minimize(
         loss.value,
-        (begin / loss.scale).ravel(),
+        loss.point_of(start),
         jac=True,
         hessp=loss.bent,
         method="trust-ncg",
         options={"gtol": CLOSE, "maxiter": MOST_STEPS, "initial_trust_radius": 10.0, "max_trust_radius": 1e6},
     )
-    weights = loss.scale * found.x.reshape(begin.shape)
-    return np.concatenate([directions @ weights[:-1], weights[-1:]])
+    return loss.weights_of(found.x)
 
 
-def _directions(features: Doubles) -> Doubles:
-    """Orthonormal directions of shape [dimensions, directions], along which the features do not correlate.
-
-    With fewer rows than dimensions there are as many as rows, since the optimum is a sum of rows (the representer
-    theorem).
-    """
-    n, width = features.shape
-    if n >= width:
-        directions: Doubles = np.linalg.eigh(features.T @ features)[1]
-        return directions
+def _row_space(features: Doubles) -> Doubles:
+    """Orthonormal directions of shape [dimensions, directions], whose sums the rows are."""
     values, rows = np.linalg.eigh(features @ features.T)
     kept = values > SMALLEST * values.max(initial=0)
-    along: Doubles = features.T @ (rows[:, kept] / np.sqrt(values[kept]))
-    return along
+    space: Doubles = features.T @ (rows[:, kept] / np.sqrt(values[kept]))
+    return space
 
 
 class _Loss:
     """The loss in coordinates in which it is about equally curved in all directions, so that few steps are needed.
 
+    Classes come first in all tables. The other way round, products with few classes take up to ten times as long.
+
     Args:
         x: Features of shape [n, dimensions], the last of them one.
         shares: A distribution over the classes for each row.
         penalty: Strength of the penalty on all dimensions but the last.
-        begin: Weights about which it is to be evenly curved.
+        start: Weights about which it is to be evenly curved.
     """
 
-    def __init__(self, x: Doubles, shares: Doubles, penalty: float, begin: Doubles) -> None:
-        self._x, self._y = torch.as_tensor(x), torch.as_tensor(shares)
+    def __init__(self, x: Doubles, shares: Doubles, penalty: float, start: Doubles) -> None:
+        self._x, self._y = torch.as_tensor(x), torch.as_tensor(np.ascontiguousarray(shares.T))
         self._x32 = self._x.float()
-        self._penalty = np.full((x.shape[1], 1), penalty)
+        self._penalty = np.full(x.shape[1], penalty)
         self._penalty[-1] = 0
-        beliefs = torch.softmax(self._x @ torch.as_tensor(begin), dim=1)
-        curvature = float((beliefs * (1 - beliefs)).mean()) * np.square(x).mean(axis=0)
-        self.scale: Doubles = 1 / np.sqrt(curvature[:, None] + self._penalty + SMALLEST)
-        self._scale32, self._penalty32 = (torch.as_tensor(part).float() for part in (self.scale, self._penalty))
+        beliefs = torch.softmax(torch.as_tensor(start) @ self._x.T, dim=0)
+        measured = self._x32[:: -(-len(x) // MEASURED)]
+        values, directions = np.linalg.eigh((measured.T @ measured / len(measured)).double().numpy())
+        uneven = float((beliefs * (1 - beliefs)).mean()) * values.clip(0) + penalty
+        self._straight: Doubles = directions / np.sqrt(uneven)
+        self._straight32 = torch.as_tensor(self._straight).float()
+        self._penalty32 = torch.as_tensor(self._penalty).float()
         self._seen = (np.empty(0), beliefs)
         self._bent = (np.empty(0), beliefs)
 
+    def point_of(self, weights: Doubles) -> Doubles:
+        """The point that stands for weights of shape [classes, dimensions]."""
+        return np.asarray(np.linalg.solve(self._straight, weights.T).T.ravel(), dtype=np.float64)
+
+    def weights_of(self, point: Doubles) -> Doubles:
+        """The weights that a point stands for, of shape [classes, dimensions]."""
+        weights: Doubles = point.reshape(-1, len(self._penalty)) @ self._straight.T
+        return weights
+
     def value(self, point: Doubles) -> tuple[float, Doubles]:
         """The loss at a point, and its gradient."""
-        weights = self.scale * point.reshape(len(self.scale), -1)
-        logs = torch.log_softmax(self._x @ torch.as_tensor(weights), dim=1)
-        pull = self._penalty * weights
+        weights = self.weights_of(point)
+        logs = torch.log_softmax(torch.as_tensor(weights) @ self._x.T, dim=0)
+        pull = weights * self._penalty
         loss = float((weights * pull).sum()) / 2 - float((self._y * logs).sum()) / len(self._x)
         beliefs = logs.exp_()
-        slope = (self._x.T @ (beliefs - self._y)).numpy() / len(self._x) + pull
+        slope = ((beliefs - self._y) @ self._x).numpy() / len(self._x) + pull
         self._seen = (point.copy(), beliefs)
-        return loss, (self.scale * slope).ravel()
+        return loss, (slope @ self._straight).ravel()
 
     def bent(self, point: Doubles, way: Doubles) -> Doubles:
         """The Hessian at a point, times a vector."""
@@ -108,8 +122,8 @@ class _Loss:
                 self.value(point)
             self._bent = (self._seen[0], self._seen[1].float())
         beliefs = self._bent[1]
-        step = self._scale32 * torch.as_tensor(way.reshape(len(self.scale), -1)).float()
-        change = beliefs * (self._x32 @ step)
-        change -= beliefs * change.sum(dim=1, keepdim=True)
-        bent = self._scale32 * (self._x32.T @ change / len(self._x) + self._penalty32 * step)
+        step = torch.as_tensor(way).float().reshape(-1, len(self._penalty)) @ self._straight32.T
+        change = beliefs * (step @ self._x32.T)
+        change -= beliefs * change.sum(dim=0)
+        bent = (change @ self._x32 / len(self._x) + step * self._penalty32) @ self._straight32
         return bent.double().numpy().ravel()
