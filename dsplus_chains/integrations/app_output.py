@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable
 
 from dsplus_chains.integrations.app_text import at_path
+from dsplus_chains.integrations.field_value import option_of, value_of
 from dsplus_chains.integrations.output_type import (
     OutputField,
     ends_in_text_parser,
@@ -23,7 +24,6 @@ from dsplus_chains.integrations.output_type import (
     output_type,
 )
 from dsplus_chains.integrations.part_schema import key_of
-from dsplus_chains.prompting.fields import as_text
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown
 
@@ -122,7 +122,7 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
         return partial(_looked_up, [(as_label(label), output) for label, output in schema.items()])
     if fields is not None:
         name = _label_field(fields, field, schema)
-        return partial(_built, dict if isinstance(schema, Mapping) else schema, name, fields[name].options)
+        return partial(_built, dict if isinstance(schema, Mapping) else schema, name, fields[name])
     if callable(schema) and schema is not Any:
         made: Callable[[Any], Any] = schema
         return made
@@ -134,15 +134,16 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
     raise ValueError(msg)
 
 
-def _built(kind: Any, name: str, options: tuple[Any, ...] | None, label: Any) -> Any:
+def _built(kind: Any, name: str, field: OutputField, label: Any) -> Any:
     """The object whose field stands for the label.
 
     Raises:
-        InvalidInputError: The class takes the field under another name, and so would leave the label out.
+        InvalidInputError: The field holds no such label. Or the class takes it under another name, and so would leave
+            the label out.
     """
     declared = getattr(kind, "model_fields", None) or getattr(kind, "__pydantic_fields__", {})
     key = key_of(name, declared[name]) if name in declared else name
-    made = kind(**{key: option_of(options, label)})
+    made = kind(**{key: value_of(field, label)})
     if name not in getattr(made, "model_fields_set", {name}):
         msg = f"{kind.__name__} does not take {name!r} under {key!r}; give output= as a function"
         raise InvalidInputError(msg)
@@ -206,35 +207,6 @@ def _label_field(fields: Mapping[str, OutputField], field: str | None, schema: A
         )
         raise ValueError(msg)
     return name
-
-
-def option_of(options: tuple[Any, ...] | None, label: Any) -> Any:
-    """The allowed value that a label stands for.
-
-    Raises:
-        InvalidInputError: There is none.
-    """
-    if options is None:
-        return label
-    for stands_for in (_is, _reads_like):
-        for option in options:
-            if stands_for(option, label):
-                return option
-    msg = f"the allowed values are {list(options)[:10]}"
-    raise InvalidInputError(msg)
-
-
-def _is(option: Any, label: Any) -> bool:
-    plain = option.value if isinstance(option, Enum) else option
-    return same_label(as_label(plain), label)
-
-
-def _reads_like(option: Any, label: Any) -> bool:
-    if isinstance(option, Enum):
-        return str(option.value) == str(label) or option.name == label
-    if isinstance(option, bool):
-        return str(label).casefold() in as_text(option)
-    return not isinstance(label, bool) and str(option) == str(label)
 
 
 def _reader(read: Any, labels: Sequence[Any], made: Sequence[Any]) -> Callable[[Any], Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import reduce
+from operator import or_
 from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required, Union, get_args, get_origin
 
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, BaseMessage
@@ -20,6 +22,7 @@ from langchain_core.runnables import (
 )
 from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import BaseModel
+from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from dsplus_chains.integrations.app_steps import wrapped_by
 
@@ -31,6 +34,8 @@ class OutputField(NamedTuple):
     """The values that it may have. None: any."""
     needed: bool
     """Whether the output must have it."""
+    kind: Any = Any
+    """The type of its values. `Any` if it does not say, or if the class of the output sees to it."""
 
 
 def output_type(app: Runnable[Any, Any]) -> Any:
@@ -95,7 +100,7 @@ def output_fields(schema: Any) -> dict[str, OutputField] | None:
         ...     kind: Literal["bug", "wish"]
         ...     note: str = ""
         >>> output_fields(Ticket)["kind"]
-        OutputField(options=('bug', 'wish'), needed=True)
+        OutputField(options=('bug', 'wish'), needed=True, kind=typing.Literal['bug', 'wish'])
     """
     for is_one, fields_of in _KINDS:
         if is_one(schema):
@@ -111,7 +116,10 @@ def _of_json(schema: Mapping[str, Any]) -> dict[str, OutputField] | None:
     ):
         return None
     needed, defined = set(inner.get("required", ())), inner.get("$defs", {})
-    return {name: OutputField(_json_options(part, defined), name in needed) for name, part in properties.items()}
+    return {
+        name: OutputField(_json_options(part, defined), name in needed, _json_kind(part, defined))
+        for name, part in properties.items()
+    }
 
 
 def _of_model(schema: type[BaseModel]) -> dict[str, OutputField]:
@@ -121,18 +129,42 @@ def _of_model(schema: type[BaseModel]) -> dict[str, OutputField]:
 
 def _of_dataclass(schema: Any) -> dict[str, OutputField]:
     hints, missing = get_type_hints(schema), dataclasses.MISSING
+    is_checked = hasattr(schema, "__pydantic_validator__")
     return {
         part.name: OutputField(
-            options_of(hints[part.name]), part.default is missing and part.default_factory is missing
+            options_of(hints[part.name]),
+            part.default is missing and part.default_factory is missing,
+            Any if is_checked else hints[part.name],
         )
         for part in dataclasses.fields(schema)
     }
 
 
 def _of_typed_dict(schema: Any) -> dict[str, OutputField]:
-    hints = get_type_hints(schema).items()
-    return {name: OutputField(options_of(hint), name in schema.__required_keys__) for name, hint in hints}
+    hints, told = get_type_hints(schema), get_type_hints(schema, include_extras=True)
+    return {
+        name: OutputField(options_of(hint), _is_needed(schema, name, told[name]), hint) for name, hint in hints.items()
+    }
 
+
+def _is_needed(schema: Any, name: str, hint: Any) -> bool:
+    """Whether a TypedDict must have a field. Its own list is wrong after `from __future__ import annotations`."""
+    origin = get_origin(hint)
+    if origin in {ReadOnly, Annotated}:
+        return _is_needed(schema, name, get_args(hint)[0])
+    return origin is Required or (origin is not NotRequired and name in schema.__required_keys__)
+
+
+_OF_JSON = {
+    "array": list,
+    "boolean": bool,
+    "integer": int,
+    "null": NoneType,
+    "number": int | float,
+    "object": dict,
+    "string": str,
+}
+"""What values of JSON are in Python, by the names of their types."""
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], dict[str, OutputField] | None]], ...] = (
     (lambda schema: isinstance(schema, Mapping), _of_json),
@@ -177,6 +209,18 @@ def _json_options(part: Mapping[str, Any] | bool, defined: Mapping[str, Any]) ->
     if "const" in part:
         return (part["const"],)
     return (True, False) if part.get("type") == "boolean" else None
+
+
+def _json_kind(part: Mapping[str, Any] | bool, defined: Mapping[str, Any]) -> Any:
+    """The type of the values that a part of a JSON schema allows. `Any` if it does not say."""
+    if isinstance(part, bool):
+        return Any
+    if "$ref" in part:
+        return _json_kind(defined.get(str(part["$ref"]).rsplit("/", 1)[-1], {}), defined)
+    told = part.get("type", [])
+    kinds: list[Any] = [_OF_JSON.get(name, Any) for name in (told if isinstance(told, list) else [told])]
+    kinds += [_json_kind(other, defined) for key in ("anyOf", "oneOf") for other in part.get(key, ())]
+    return Any if not kinds or Any in kinds else reduce(or_, kinds)
 
 
 def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:

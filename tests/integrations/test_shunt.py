@@ -6,10 +6,11 @@ import asyncio
 import dataclasses
 import threading
 from enum import Enum
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pydantic.dataclasses
 import pytest
+import typing_extensions
 from fakes import Recording
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
@@ -19,6 +20,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableGenerator, RunnableLambda
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
+from typing_extensions import ReadOnly
 
 from dsplus_chains import (
     Budget,
@@ -183,9 +185,31 @@ class Typed(TypedDict):
     kind: Literal["red", "blue"]
 
 
+class OtherTyped(typing_extensions.TypedDict):
+    kind: ReadOnly[Literal["red", "blue"]]
+    note: NotRequired[Annotated[str, ..., "why"]]
+
+
+class Stars(TypedDict):
+    stars: int
+
+
+class Held(TypedDict):
+    held: Typed
+
+
 @dataclasses.dataclass
 class Data:
     kind: Colour
+
+
+@dataclasses.dataclass
+class Score:
+    score: float | None
+
+
+def schema_of(part: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"part": part}, "required": ["part"]}
 
 
 SCHEMA = {"type": "object", "properties": {"kind": {"enum": ["red", "blue"]}}, "required": ["kind"]}
@@ -200,6 +224,15 @@ OUTPUTS = {
     "a boolean, as tables say it": (Grade, ["False", "True"], Grade(grounded=False)),
     "a boolean": (bool, ["true", "false"], True),
     "a TypedDict": (Typed, ["red", "blue"], {"kind": "red"}),
+    "a TypedDict of typing_extensions": (OtherTyped, ["red", "blue"], {"kind": "red"}),
+    "a number in a TypedDict": (Stars, ["5", "4"], {"stars": 5}),
+    "a number in a dataclass": (Score, ["0.5", "1"], Score(0.5)),
+    "an integer of a JSON schema": (schema_of({"type": "integer"}), ["5", "4"], {"part": 5}),
+    "a number of a JSON schema": (schema_of({"type": "number"}), ["4.5", "4"], {"part": 4.5}),
+    "a text of a JSON schema": (schema_of({"type": "string"}), [5, 4], {"part": "5"}),
+    "a number or nothing": (schema_of({"anyOf": [{"type": "integer"}, {"type": "null"}]}), ["5"], {"part": 5}),
+    "two types": (schema_of({"type": ["integer", "null"]}), ["5"], {"part": 5}),
+    "a part of any type": (schema_of({"description": "any"}), ["5"], {"part": "5"}),
     "a dataclass": (Data, ["red", "blue"], Data(kind=Colour.RED)),
     "an enum": (Colour, ["red", "blue"], Colour.RED),
     "an enum's names": (Colour, ["RED", "BLUE"], Colour.RED),
@@ -232,7 +265,7 @@ def test_a_label_becomes_an_output_and_is_read_back(output, labels, expected):
     record = shunted.invoke("x")
     if expected is not None:
         assert record["answer"] == expected
-        assert type(record["answer"]) is type(expected)
+        assert repr(record["answer"]) == repr(expected)  # 1 is no 1.0, and no True
     else:
         assert record["answer"].text == "red"
     assert record["answer_label"] == labels[0]
@@ -243,6 +276,11 @@ WRONG = {
     "nothing tells": ({}, "Cannot tell what the app answers with"),
     "a field that no label fills": ({"output": Rest}, "'reason'"),
     "no such value": ({"output": OneField}, "'green'"),
+    "a word for a number": ({"output": Stars}, "'red'.*of type int"),
+    "a word for a number in a dataclass": ({"output": Score}, "'red'.*float"),
+    "a word for a list": ({"output": schema_of({"type": "array", "items": {"type": "string"}})}, "'red'.*of type list"),
+    "a word for an object": ({"output": schema_of({"type": "object"})}, "'red'.*of type dict"),
+    "a word for a dict of fields": ({"output": Held}, "'red'.*of type Typed"),
     "a label is missing": ({"output": {"red": 1, "blue": 2}}, "'green'"),
     "one output for two labels": ({"output": {"red": 1, "blue": 2, "green": 1}}, "'green'"),
     "no such field": ({"output": OptionalRest, "read": "colour"}, "colour|fields"),
@@ -278,6 +316,14 @@ class Runs(BaseCallbackHandler):
 
 def failing(_given: Any) -> str:
     raise TimeoutError("slow")
+
+
+@pytest.mark.parametrize("output", [Stars, schema_of({"type": "integer"})], ids=["TypedDict", "JSON schema"])
+def test_an_answer_of_the_app_teaches_the_label_whose_type_is_another(output):
+    name = "stars" if output is Stars else "part"
+    unsure = RunnableLambda(lambda _: Prediction(label="4", confidence=0.5))
+    shunted = shunt(lambda _: {name: 5}, unsure, threshold=0.9, labels=["5", "4"], output=output, with_record=True)
+    assert shunted.invoke("where?")["answer_label"] == "5"
 
 
 def test_the_runs_of_both_arms_say_who_answered():
