@@ -25,7 +25,7 @@ from dsplus_chains.integrations.output_type import (
 )
 from dsplus_chains.integrations.part_schema import key_of
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown
+from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown, what_came
 
 SMALL_MODEL = "dsplus_chains"
 """The model name in the metadata of a small model's message."""
@@ -217,6 +217,9 @@ def _reader(read: Any, labels: Sequence[Any], made: Sequence[Any]) -> Callable[[
         return partial(_read_by, partial(_parsed, read), labels, ())
     if callable(read):
         return partial(_read_by, read, labels, ())
+    if not isinstance(read, str):
+        msg = f'Got read={what_came(read)} but expected "auto", the path of a field, a parser or a function'
+        raise InvalidInputError(msg)
     parser = LabelParser(labels=list(labels)) if labels else None
     return partial(_read_any, parser=parser, labels=labels, made=made)
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 from langchain_core.prompt_values import PromptValue
 
-from dsplus_chains.schema import InvalidInputError, TextPair, as_pair, what_came
+from dsplus_chains.schema import InvalidInputError, TextPair, as_pair, check_choice, what_came
 
 When: TypeAlias = Literal["each_turn", "single_turn"]
 """Which conversations a small model may answer: all of them, or those with one human turn."""
@@ -60,7 +60,7 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
         `InvalidInputError` where there is no text.
 
     Raises:
-        ValueError: `text` is none of these.
+        ValueError: `text` is none of these, or `when` is unknown.
 
     Example:
         >>> text_reader("auto")({"question": "Where is it?", "id": 7})
@@ -70,6 +70,7 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
         >>> text_reader(("question", "document"))({"question": "Where?", "document": "Here."}).sides
         ('Where?', 'Here.')
     """
+    check_choice("when", when, get_args(When))
     if isinstance(text, (tuple, list)):
         if len(text) != 2:
             msg = f"Got text={what_came(text)} but expected two places for a pair of texts. {_HOW}"
@@ -77,6 +78,9 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
         return partial(_paired, [text_reader(place, when=when) for place in text])
     if callable(text):
         return partial(_by_function, text, when)
+    if not isinstance(text, str):
+        msg = f"Got text={what_came(text)} but expected a place. {_HOW}"
+        raise InvalidInputError(msg)
     if text == "auto":
         return partial(_found, when=when)
     return partial(_filled if _FIELD.search(text) else _at, text, when)

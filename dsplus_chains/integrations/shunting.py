@@ -20,6 +20,7 @@ from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.recorder import Recorder
+from dsplus_chains.schema import check_least, check_threshold_labels
 from dsplus_chains.scoring.coercing import app_scorer, marked_by
 
 
@@ -94,8 +95,8 @@ def shunt(
         experience: What keeps each decision, such as an `ExperienceStore`. With `shadow`, it gets what both said.
 
     Raises:
-        ValueError: No threshold is given, or it cannot be told how the app's input and output are meant. All labels are
-            checked here, not in production.
+        ValueError: No threshold is given, an option is none of its values, or it cannot be told how the app's input and
+            output are meant. All labels are checked here, not in production.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -116,6 +117,7 @@ def shunt(
             "tune_threshold finds one. With shadow=True the app always answers, and none is needed"
         )
         raise ValueError(msg)
+    check_least("top_k", top_k, 1)
     run = coerce_to_runnable(app)
     settings: dict[str, Any] = {
         "text": text_reader(text, when=when),
@@ -143,6 +145,7 @@ def shunt(
         msg = "Got no fields= and no scorer, or optional= or rest_prompt= without fields=, but expected one of the two"
         raise ValueError(msg)
     first, names = app_scorer(scorer, labels=labels)
+    check_threshold_labels(threshold, names)
     told = app_output(run, names, output=output, read=read)
     parts = {
         "name": "shunt",

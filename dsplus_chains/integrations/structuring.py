@@ -18,7 +18,7 @@ from dsplus_chains.integrations.output_type import OutputField, output_fields
 from dsplus_chains.integrations.part_asker import PartAsker
 from dsplus_chains.integrations.part_schema import fields_in, key_of, whole_of
 from dsplus_chains.integrations.structured_shunt import StructuredShunt
-from dsplus_chains.schema import InvalidInputError, what_came
+from dsplus_chains.schema import InvalidInputError, check_threshold_labels, what_came
 from dsplus_chains.scoring.coercing import as_scorer
 
 
@@ -65,7 +65,10 @@ def structured_shunt(
         if name not in (tags := getattr(inner, "tags", (name,))):
             msg = f"Got a MultiLabelScorer for the field {name!r} but expected one of its tags, which are {tags}"
             raise ValueError(msg)
-        _check_labels(target, name, known[name], getattr(inner, "labels", None) or ())
+        labels = getattr(inner, "labels", None) or ()
+        _check_labels(target, name, known[name], labels)
+        if isinstance(threshold, Mapping):
+            check_threshold_labels(threshold[name], labels, of=f" of the field {name!r}")
     return StructuredShunt(
         name="shunt",
         large=asker,

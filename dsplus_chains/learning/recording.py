@@ -14,7 +14,7 @@ from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import TextPlace, text_reader
 from dsplus_chains.integrations.output_type import options_of, output_fields, output_type
 from dsplus_chains.running.recorder import Recorder
-from dsplus_chains.schema import Prediction
+from dsplus_chains.schema import Prediction, check_listed
 from dsplus_chains.scoring.runnable import RunnableScorer
 
 
@@ -49,6 +49,7 @@ def record_answers(
         [('it broke at once', 'negative')]
         >>> store.close()
     """
+    check_listed("labels", labels)
     run = coerce_to_runnable(app)
     names = list(_labels_of(run, read) if labels is None else labels)
     return AppShunt(

@@ -289,6 +289,7 @@ WRONG = {
     "a reader that disagrees": ({"output": str, "read": lambda said: "red"}, "agree"),
     "no threshold": ({"output": str, "threshold": None}, "threshold"),
     "a threshold out of bounds": ({"output": str, "threshold": 1.5}, "1.5|less than or equal"),
+    "a threshold for no label": ({"output": str, "threshold": {"Red": 0.9}}, r"\['Red'\].*among \['red', 'blue'"),
     "no place for hints": ({"output": str, "hints": "soft"}, r"\{hints\}"),
     "no model for hints": ({"output": str, "hints": "system"}, "chat model"),
 }

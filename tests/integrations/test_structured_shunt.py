@@ -638,6 +638,10 @@ WRONG = {
     "an optional one without a default": ({"optional": ["reply"]}, "default"),
     "a threshold too few": ({"threshold": {"category": 0.9}}, "urgent"),
     "a threshold out of range": ({"threshold": {"category": 0.9, "urgent": 1.2}}, r"\[0, 1\]"),
+    "a threshold for no label": (
+        {"fields": {"category": labelled("billing")}, "threshold": {"category": {"Billing": 0.9}}},
+        r"of the field 'category' for \['Billing'\]",
+    ),
     "no threshold": ({"threshold": None}, "threshold"),
     "a label that stands for no value": ({"fields": {"category": labelled("billing", "weather")}}, "weather"),
     "a scorer too": ({"scorer": urgent}, "fields="),
