@@ -65,7 +65,7 @@ def shunt(
             `shadow` is set. With `fields`, a dict is by field.
         text: Where the text is: a key, a dotted path, a template such as "{question}\n{document}", or a function. A
             tuple of two, such as ("question", "document"), makes a pair of texts, for a scorer fitted on pairs.
-            "auto" knows a string, a document, messages in every form that LangChain takes, and a dict with one text.
+            "auto" knows a string, a document, messages in every form that LangChain takes, and a dict with one of them.
             Of a conversation it takes the last human turn.
         output: How a label becomes the app's output: a class, a dict of outputs by label, or a function. "auto" knows
             apps that answer with a string, a message, an enum, or an object with one field for the label.

@@ -13,12 +13,14 @@ import pytest
 import typing_extensions
 from fakes import Recording
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.chat_history import InMemoryChatMessageHistory
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableGenerator, RunnableLambda
+from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
 from typing_extensions import ReadOnly
 
@@ -74,6 +76,9 @@ TEXTS = {
     "pairs": ("auto", [("system", "s"), ("human", "a refund")], "a refund"),
     "dicts": ("auto", [{"role": "user", "content": "a refund"}], "a refund"),
     "a state of messages": ("auto", {"messages": [HUMAN], "user": "Jo", "place": "here"}, "a refund"),
+    "a conversation under another key": ("auto", {"chat": [("human", "a refund")], "n": 7}, "a refund"),
+    "a conversation under a usual key": ("auto", {"history": [HUMAN, AI], "input": [HUMAN]}, "a refund"),
+    "a list of texts": ("auto", ["hi", "a refund"], "a refund"),
     "blocks": ("auto", [HumanMessage([{"type": "text", "text": "a refund"}])], "a refund"),
     "a prompt value": ("auto", ChatPromptTemplate.from_template("{x}").invoke({"x": "a refund"}), "a refund"),
     "a key": ("b", {"a": "no", "b": "a refund"}, "a refund"),
@@ -97,6 +102,8 @@ APP_ALONE = {
     "an answer last": [HUMAN, AI],
     "a tool's result last": [HUMAN, ToolMessage("7", tool_call_id="1")],
     "no human turn": [SystemMessage("s")],
+    "no human turn under another key": {"chat": [HUMAN, AI]},
+    "an image beside a conversation": {"input": [HUMAN], "history": [HumanMessage(IMAGE)]},
 }
 
 
@@ -105,6 +112,19 @@ def test_what_a_small_model_must_not_judge_goes_to_the_app(given):
     assert isinstance(text_reader("auto")(given), NoText)
     app = Recording(lambda _: "shipping")
     assert around(app, with_record=True).invoke(given)["source"] == "large"
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_a_message_history_around_a_shunt_is_answered_by_both():
+    app = ChatPromptTemplate([("system", "s"), MessagesPlaceholder("input")]) | said()
+    kept = {}
+    chat = RunnableWithMessageHistory(
+        shunt(app, small, threshold=0.9, labels=LABELS),
+        lambda session_id: kept.setdefault(session_id, InMemoryChatMessageHistory()),
+        input_messages_key="input",
+    )
+    config = {"configurable": {"session_id": "a"}}
+    assert [chat.invoke({"input": text}, config).text for text in ("where?", "a refund")] == ["shipping", "billing"]
 
 
 def test_a_later_turn_can_be_left_to_the_app():
@@ -118,7 +138,8 @@ NO_TEXT = {
     "nothing": {},
     "two texts": {"a": "x", "b": "y"},
     "two usual keys": {"question": "x", "text": "y"},
-    "texts in a list": ["a", "b"],
+    "texts in a list": {"pages": ["a", "b"]},
+    "two conversations": {"a": [HUMAN], "b": [HUMAN]},
     "bytes": b"a refund",
     "no text in it": {"n": 7},
 }
