@@ -16,13 +16,8 @@ from langchain_core.runnables import Runnable
 
 from dsplus_chains.integrations.app_text import at_path
 from dsplus_chains.integrations.field_value import option_of, value_of
-from dsplus_chains.integrations.output_type import (
-    OutputField,
-    ends_in_text_parser,
-    options_of,
-    output_fields,
-    output_type,
-)
+from dsplus_chains.integrations.output_field import OutputField, options_of, output_fields, plain_type
+from dsplus_chains.integrations.output_type import ends_in_text_parser, output_type, said_type
 from dsplus_chains.integrations.part_schema import key_of
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown, what_came
@@ -54,9 +49,10 @@ def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, r
     Raises:
         ValueError: It cannot be told how a label becomes an output, or is read in one. Or a label is read as another.
     """
-    schema = output_type(app) if isinstance(output, str) and output == "auto" else output
+    is_auto = isinstance(output, str) and output == "auto"
+    schema = output_type(app) if is_auto else plain_type(output)
     field = read if isinstance(read, str) and read != "auto" else None
-    write = _parsed_text if schema is str and ends_in_text_parser(app) else _writer(schema, labels, field)
+    write = _parsed_text if schema is str and ends_in_text_parser(app) else _writer(schema, labels, field, app)
     made = _outputs(write, labels)
     found = AppOutput(write, _reader(read, labels, made), made)
     for label, value in zip(labels, made, strict=True):
@@ -93,7 +89,7 @@ def label_writer(output: Any, labels: Sequence[Any]) -> Callable[[Any], Any]:
     Raises:
         ValueError: It cannot be told how a label becomes an output, or a label becomes none.
     """
-    write = _writer(output, labels, None)
+    write = _writer(plain_type(output), labels, None)
     _outputs(write, labels)
     return write
 
@@ -109,8 +105,10 @@ def _outputs(write: Callable[[Any], Any], labels: Sequence[Any]) -> list[Any]:
     return made
 
 
-def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[Any], Any]:
-    """The function from a label to an output of a type."""
+def _writer(
+    schema: Any, labels: Sequence[Any], field: str | None, app: Runnable[Any, Any] | None = None
+) -> Callable[[Any], Any]:
+    """The function from a label to an output of a type. For an error, the app tells what it answers with."""
     if isinstance(schema, type) and schema in _PLAIN:
         return _PLAIN[schema]
     options = options_of(schema)
@@ -126,8 +124,16 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
     if callable(schema) and schema is not Any:
         made: Callable[[Any], Any] = schema
         return made
+    said = Any if app is None else said_type(app)
+    got = (
+        f"Got output={what_came(schema)}, of which no label is made"
+        if schema is not Any
+        else "Cannot tell what the app answers with"
+        if said is Any
+        else f"Got an app that answers with {said.__name__ if isinstance(said, type) else said}, which no label is"
+    )
     msg = (
-        "Cannot tell what the app answers with. Say how a label becomes its output with output=: a class, a dict of "
+        f"{got}. Say how a label becomes its output with output=: a class, a dict of "
         "outputs by label, or a function. An app whose last step is a parser, or a function with a return type, tells. "
         "In an agent use ShuntMiddleware, and in a graph shunt_node, so that the small model's turn is in the state too"
     )

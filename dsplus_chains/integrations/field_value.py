@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from dsplus_chains.integrations.output_type import OutputField
+from dsplus_chains.integrations.output_field import OutputField
 from dsplus_chains.prompting.fields import as_text
 from dsplus_chains.schema import InvalidInputError, as_label, same_label
 

@@ -11,7 +11,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from typing_extensions import override
 
 from dsplus_chains.integrations.field_value import value_of
-from dsplus_chains.integrations.output_type import OutputField
+from dsplus_chains.integrations.output_field import OutputField
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.usage import traced_each

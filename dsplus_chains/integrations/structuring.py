@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from dsplus_chains.integrations.field_value import value_of
 from dsplus_chains.integrations.fields_scorer import FieldsScorer
 from dsplus_chains.integrations.number_field import fitting
-from dsplus_chains.integrations.output_type import OutputField, output_fields
+from dsplus_chains.integrations.output_field import OutputField, output_fields, plain_type
 from dsplus_chains.integrations.part_asker import PartAsker
 from dsplus_chains.integrations.part_schema import fields_in, key_of, whole_of
 from dsplus_chains.integrations.structured_shunt import StructuredShunt
@@ -46,12 +46,11 @@ def structured_shunt(
     Raises:
         ValueError: A field is not there, a label stands for none of its values, or the app cannot be asked for a part.
     """
+    target = plain_type(target)
     known = output_fields(target)
     if known is None:
-        msg = (
-            f"Got fields= but an app that answers with {what_came(target)}. Name its class or JSON schema, "
-            "such as output=Ticket"
-        )
+        said = "does not tell what it answers with" if target is Any else f"answers with {what_came(target)}"
+        msg = f"Got fields= but an app that {said}. Name its class or JSON schema, such as output=Ticket"
         raise ValueError(msg)
     asker = PartAsker(app=app, target=target, names=tuple(known), rest_prompt=rest_prompt)
     asker.check()

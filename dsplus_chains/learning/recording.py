@@ -12,7 +12,8 @@ from langchain_core.runnables.base import coerce_to_runnable
 from dsplus_chains.integrations.app_output import output_reader
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import TextPlace, text_reader
-from dsplus_chains.integrations.output_type import options_of, output_fields, output_type
+from dsplus_chains.integrations.output_field import options_of, output_fields
+from dsplus_chains.integrations.output_type import output_type
 from dsplus_chains.running.recorder import Recorder
 from dsplus_chains.schema import Prediction, check_listed
 from dsplus_chains.scoring.runnable import RunnableScorer

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import threading
 from enum import Enum
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
 
 import pydantic.dataclasses
 import pytest
@@ -292,8 +292,61 @@ def test_a_label_becomes_an_output_and_is_read_back(output, labels, expected):
     assert record["answer_label"] == labels[0]
 
 
+Named = NewType("Named", str)
+
+
+def maybe_word(text: str) -> Literal["red", "blue"] | None:
+    return "blue"
+
+
+def maybe_object(text: str) -> OneField | None:
+    return OneField(kind="blue")
+
+
+def described(text: str) -> Annotated[str, "a colour"]:
+    return "blue"
+
+
+def named(text: str) -> Named:
+    return Named("blue")
+
+
+def described_enum(text: str) -> Annotated[Colour | None, "a colour"]:
+    return Colour.BLUE
+
+
+def words(text: str) -> list[str]:
+    return ["blue"]
+
+
+def either(text: str) -> OneField | Flag:
+    return OneField(kind="blue")
+
+
+@pytest.mark.parametrize("app", [maybe_word, maybe_object, described, named, described_enum])
+def test_the_type_that_a_function_says_is_found_whatever_is_written_around_it(app):
+    sure = RunnableLambda(lambda _: Prediction(label="blue", confidence=0.99))
+    shunted = shunt(app, sure, threshold=0.9, labels=["red", "blue"])
+    assert shunted.invoke("x") == app("x")
+    assert shunted.read(app("x")) == "blue"
+
+
+@pytest.mark.parametrize("output", [OneField | None, Annotated[OneField, "a colour"], NewType("It", OneField)])
+def test_so_is_the_type_in_output(output):
+    sure = RunnableLambda(lambda _: Prediction(label="blue", confidence=0.99))
+    shunted = shunt(lambda _: None, sure, threshold=0.9, labels=["red", "blue"], output=output)
+    assert shunted.invoke("x") == OneField(kind="blue")
+
+
+@pytest.mark.parametrize(("app", "told"), [(words, r"list"), (either, r".*OneField \|.*Flag")])
+def test_a_type_that_no_label_is_stands_in_the_error(app, told):
+    with pytest.raises(ValueError, match=f"Got an app that answers with {told}.*output="):
+        shunt(app, small, threshold=0.9, labels=LABELS)
+
+
 WRONG = {
     "two labels for one boolean": ({"output": Grade, "labels": ["yes", "no", "true"]}, "agree"),
+    "an output that is no type": ({"output": 3}, "Got output=3 "),
     "nothing tells": ({}, "Cannot tell what the app answers with"),
     "a field that no label fills": ({"output": Rest}, "'reason'"),
     "no such value": ({"output": OneField}, "'green'"),
