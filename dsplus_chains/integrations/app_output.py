@@ -65,8 +65,8 @@ def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, r
     return found
 
 
-def output_reader(app: Runnable[Any, Any], labels: Sequence[Any], *, read: Any) -> Callable[[Any], Any]:
-    """The function from an app's output to a label, where no label has to become an output.
+def shadow_output(app: Runnable[Any, Any], labels: Sequence[Any], *, read: Any) -> AppOutput:
+    """Both directions for an app that always answers, so that no label has to become an output.
 
     Args:
         app: The app.
@@ -74,9 +74,9 @@ def output_reader(app: Runnable[Any, Any], labels: Sequence[Any], *, read: Any) 
         read: See `app_output`.
     """
     try:
-        return app_output(app, labels, output="auto", read=read).read
+        return app_output(app, labels, output="auto", read=read)
     except ValueError:  # nobody can tell how to write a label, or how it would be read
-        return _reader(read, labels, ())
+        return AppOutput(as_label, _reader(read, labels, ()), [])
 
 
 def label_writer(output: Any, labels: Sequence[Any]) -> Callable[[Any], Any]:

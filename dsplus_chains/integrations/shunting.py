@@ -10,7 +10,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 
 from dsplus_chains.integrations.app_hints import HintPlace, with_hints
-from dsplus_chains.integrations.app_output import app_output
+from dsplus_chains.integrations.app_output import app_output, shadow_output
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import TextPlace, When, text_reader
 from dsplus_chains.integrations.chat_arms import heard_shunt
@@ -68,7 +68,8 @@ def shunt(
             "auto" knows a string, a document, messages in every form that LangChain takes, and a dict with one of them.
             Of a conversation it takes the last human turn.
         output: How a label becomes the app's output: a class, a dict of outputs by label, or a function. "auto" knows
-            apps that answer with a string, a message, an enum, or an object with one field for the label.
+            apps that answer with a string, a message, an enum, or an object with one field for the label. In shadow
+            mode no label becomes an output, so it may know nothing.
         read: Which label an output of the app stands for: the path of a field, a parser, or a function.
         labels: The labels. By default they are the scorer's own.
         when: Whether the small model may answer every turn of a conversation, or only the first one. A conversation
@@ -146,7 +147,8 @@ def shunt(
         raise ValueError(msg)
     first, names = app_scorer(scorer, labels=labels)
     check_threshold_labels(threshold, names)
-    told = app_output(run, names, output=output, read=read)
+    is_unwritten = shadow and isinstance(output, str) and output == "auto"
+    told = shadow_output(run, names, read=read) if is_unwritten else app_output(run, names, output=output, read=read)
     parts = {
         "name": "shunt",
         "large": with_hints(run, hints),

@@ -488,6 +488,17 @@ def test_in_shadow_mode_the_app_always_answers_and_what_the_small_model_said_can
     assert [decision["would_keep"] for decision in seen] == [True, False, True]
 
 
+def test_in_shadow_mode_no_label_has_to_become_an_output():
+    app = RunnableLambda(lambda _: {"category": "shipping", "note": "late"})
+    with pytest.raises(ValueError, match="output="):
+        shunt(app, small, threshold=0.9, labels=LABELS, read="category")
+    silent = shunt(app, small, shadow=True, labels=LABELS, read="category", with_record=True)
+    records = silent.batch(["a refund", "where?"])
+    assert [record["answer_label"] for record in records] == ["shipping", "shipping"]
+    assert [record["prediction"].label for record in records] == ["billing", "billing"]
+    assert [record["answer"] for record in records] == [app.invoke("x")] * 2
+
+
 def test_in_shadow_mode_nothing_of_the_small_model_costs_an_answer():
     def broken(text: str) -> Prediction:
         raise RuntimeError("down")
