@@ -33,6 +33,9 @@ _CORE = Path(langchain_core.__file__).resolve().parent
 _SETTINGS = ("configurable.py", "history.py")
 """The modules of LangChain's Runnables whose ValueErrors are about the config of a call."""
 
+_CHUNKS = "utils.py"
+"""The module of them that adds the chunks of a stream. What they are is up to a model."""
+
 _OURS = Path(__file__).resolve().parents[1]
 _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
 _PACKAGES = {Path(sysconfig.get_paths()[name]).resolve() for name in ("purelib", "platlib")}
@@ -175,6 +178,8 @@ def _says_misfit(error: BaseException, trace: TracebackType) -> bool:
         return is_raised and _file(trace).name in _SETTINGS
     if isinstance(error, TypeError) and _WRONG_CALL.match(str(error)):
         return True
+    if _file(trace).name == _CHUNKS:
+        return False
     return is_raised and isinstance(error, (NotImplementedError, TypeError))
 
 
