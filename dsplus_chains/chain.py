@@ -19,7 +19,7 @@ from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.recorder import Recorder, marked
-from dsplus_chains.schema import WiringError, brief, labels_outside
+from dsplus_chains.schema import WiringError, brief, check_choice, labels_outside, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.coercing import as_scorer, inside, model_hash_of
 from dsplus_chains.scoring.record_start import InputKey
@@ -168,6 +168,7 @@ def data_shunt(
         raise ValueError(msg)
     named = labels if task is None else task.labels
     *earlier, (tier, last, level) = _tiers(scorer, threshold)
+    check_choice("on_small_error", on_small_error, ("large", "raise"))
     on_error: Literal["raise", "defer"] = "defer" if on_small_error == "large" else "raise"
     key = "input" if earlier else input_key  # a later tier gets a record
     scorer, inner = as_scorer(last, labels=named, input_key=key, on_error=on_error)
@@ -265,6 +266,9 @@ def _check_parts(
     Raises:
         ValueError: They do not fit each other.
     """
+    if fusion is not None and not isinstance(fusion, AnswerFusion):
+        msg = f"Got fusion={what_came(fusion)} but expected an AnswerFusion, as tune_threshold fits one"
+        raise ValueError(msg)
     if fusion is not None and (new := labels_outside(names, fusion.labels)):
         msg = f"Got the labels {new[:10]}, which the fusion does not know ({brief(list(fusion.labels))}); fit it anew"
         raise ValueError(msg)

@@ -48,6 +48,7 @@ _KEEP_REPLY = """
 INSERT INTO replies VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET text = excluded.text, tokens = tokens + excluded.tokens, batch = excluded.batch
 """
+_HOLDS = "SELECT EXISTS (SELECT 1 FROM replies) OR EXISTS (SELECT 1 FROM answers WHERE ? OR source != 'small')"
 _FORGET_REPLIES = "UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch IS NULL"
 
 _ANY = -1
@@ -64,7 +65,8 @@ class Journal(BaseCache):
 
     Args:
         path: The file. It is made if it is not there.
-        identity: What the run is of.
+        identity: What the run is of. A journal that holds nothing of another large model, or nothing at all, is taken
+            over.
         labels: What rows may be answered with.
         forget: Whether replies for batches that are complete are not used again. Then rows that the large model failed
             at are asked about anew.
@@ -226,17 +228,26 @@ class Journal(BaseCache):
             self._database.execute(_FORGET_REPLIES)
 
     def _identify(self, identity: RunIdentity) -> None:
-        """Write whose journal it is into a new one. Check that of another."""
+        """Write whose journal it is into a new one, or into one that holds nothing of the other run. Check another."""
         wanted = {"format": str(FORMAT), **asdict(identity)}
         found = dict(self._database.execute("SELECT name, value FROM identity"))
-        if not found:
-            self._database.executemany("INSERT INTO identity VALUES (?, ?)", wanted.items())
-        elif other := [name for name, value in wanted.items() if found.get(name) != value]:
+        other = [name for name, value in wanted.items() if found.get(name) != value]
+        if not found or (other and self._holds_nothing_of(other)):
+            self._database.executemany("INSERT OR REPLACE INTO identity VALUES (?, ?)", wanted.items())
+        elif other:
             msg = (
                 f"{self.path}: got the journal of another run (another {' and another '.join(other)}) but expected "
                 "this one's; delete it to start anew, or choose another --out"
             )
             raise JournalError(msg)
+
+    def _holds_nothing_of(self, other: Sequence[str]) -> bool:
+        """Whether all that is kept holds for another run too. What the small model says holds for any large one."""
+        if "format" in other:
+            return False
+        all_count = not {*other} <= {"large", "server"}
+        (held,) = self._database.execute(_HOLDS, (all_count,)).fetchone()
+        return not held
 
     def _count(self, source: str, number: int) -> None:
         self._counted["kept" if source == "small" else "deferred"] += number

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import regex
 
-from dsplus_chains.schema import InvalidInputError, Passage, what_came
+from dsplus_chains.schema import InvalidInputError, Passage, check_choice, what_came
 
 
 @runtime_checkable
@@ -59,7 +59,8 @@ def cut(text: str, split: Split, *, max_parts: int | None = None) -> list[Passag
         max_parts: Most passages that it may have. None sets no bound.
 
     Raises:
-        InvalidInputError: There are more passages, or the splitter returned something other than texts.
+        InvalidInputError: The word for how to cut it is unknown. There are more passages, or the splitter returned
+            something other than texts.
 
     Example:
         >>> [(part.number, part.start, part.text) for part in cut("It broke. Twice! (Mr. Bell too.)", "sentences")]
@@ -69,6 +70,7 @@ def cut(text: str, split: Split, *, max_parts: int | None = None) -> list[Passag
     """
     pieces: Iterator[tuple[str, int | None]]
     if isinstance(split, str):
+        check_choice("split", split, ("sentences", "paragraphs"))
         marks = (_SENTENCE_END if split == "sentences" else _PARAGRAPH_END).finditer(text)
         pieces = _stripped(text, (mark.end() for mark in marks))
     else:

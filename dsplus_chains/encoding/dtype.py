@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -19,14 +19,12 @@ def check_dtype(dtype: str) -> None:
         InvalidInputError: It is unknown.
 
     Example:
-        >>> check_dtype("float16")
+        >>> check_dtype("int8")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        dsplus_chains.schema.errors.InvalidInputError: Got dtype='float16' but expected one of float32, bfloat16
+        dsplus_chains.schema.errors.InvalidInputError: Got dtype='int8' (str) but expected one of ['float32', ...
     """
-    if dtype not in get_args(Dtype):
-        msg = f"Got dtype={dtype!r} but expected one of {', '.join(get_args(Dtype))}"
-        raise InvalidInputError(msg)
+    check_choice("dtype", dtype, get_args(Dtype))
 
 
 def is_fast_in_bfloat16(device: torch.device) -> bool:

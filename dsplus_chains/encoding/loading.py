@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from langchain_core.embeddings import Embeddings
 
@@ -19,7 +19,7 @@ from dsplus_chains.encoding.recipes import (
     UnionRecipe,
     read_recipe,
 )
-from dsplus_chains.schema import BundleError, InvalidInputError, describe_error, shorten, shown, what_came
+from dsplus_chains.schema import BundleError, InvalidInputError, check_choice, describe_error, shorten, shown, what_came
 
 FAST = "fast"
 """The name of the default encoder in 8-bit integers."""
@@ -46,6 +46,7 @@ def as_encoder(
         InvalidInputError: It is none of these, or reads something else. Or it is to be fast, and reads images.
         ImportError: The model is to have 8-bit integers, and a package of the extra `fast` is missing.
     """
+    check_choice("modality", modality, get_args(Modality))
     fast = fast or (isinstance(encoder, str) and encoder == FAST)
     if modality == "image" and fast:
         msg = 'Got modality="image" and a fast model but expected one or the other; only models of texts are made fast'

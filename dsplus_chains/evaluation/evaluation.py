@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dsplus_chains.calibration.intervals import Interval
 from dsplus_chains.evaluation.label_confusion import Confusion
 from dsplus_chains.evaluation.subtask_report import SubtaskReport
-from dsplus_chains.schema import brief_repr, html_box, share, span
+from dsplus_chains.schema import brief_repr, check_choice, html_box, share, span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +215,11 @@ class Evaluation:
 
         Raises:
             ImportError: pandas is not installed.
+            InvalidInputError: There is no such table.
         """
         from dsplus_chains.evaluation.frames import as_frame
 
+        check_choice("of", of, ("chains", "curve", "labels", "errors"))
         if of == "chains":
             own = {"chain": "this_chain", "accuracy": self.accuracy, "escalation_rate": self.escalation_rate}
             rows = [own, *({"chain": name, **asdict(one)} for name, one in self.baselines.items())]

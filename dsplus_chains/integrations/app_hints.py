@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage, convert_to_messages
@@ -19,6 +19,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Ask, Chunk, Configs, Flow, Manager, Next, Open, StreamFlow
 from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.running.usage import traced, traced_each
+from dsplus_chains.schema import check_choice
 
 HintPlace: TypeAlias = Literal["none", "soft", "system"]
 """How an app is told of the small model's view: not at all, by its prompt's `hints`, or by a system message."""
@@ -111,8 +112,9 @@ def with_hints(
         others: Further variables of prompts, for which the configurable value may hold texts.
 
     Raises:
-        ValueError: The app has no such place.
+        ValueError: The word is unknown, or the app has no such place.
     """
+    check_choice("hints", place, get_args(HintPlace))
     if place == "none":
         return app
     wanted = partial(_takes, {variable, *others}) if place == "soft" else is_chat_model

@@ -15,17 +15,12 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable
 
 from dsplus_chains.integrations.app_text import at_path
-from dsplus_chains.integrations.output_type import (
-    OutputField,
-    ends_in_text_parser,
-    options_of,
-    output_fields,
-    output_type,
-)
+from dsplus_chains.integrations.field_value import option_of, value_of
+from dsplus_chains.integrations.output_field import OutputField, options_of, output_fields, plain_type
+from dsplus_chains.integrations.output_type import ends_in_text_parser, output_type, said_type
 from dsplus_chains.integrations.part_schema import key_of
-from dsplus_chains.prompting.fields import as_text
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown
+from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown, what_came
 
 SMALL_MODEL = "dsplus_chains"
 """The model name in the metadata of a small model's message."""
@@ -54,9 +49,10 @@ def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, r
     Raises:
         ValueError: It cannot be told how a label becomes an output, or is read in one. Or a label is read as another.
     """
-    schema = output_type(app) if isinstance(output, str) and output == "auto" else output
+    is_auto = isinstance(output, str) and output == "auto"
+    schema = output_type(app) if is_auto else plain_type(output)
     field = read if isinstance(read, str) and read != "auto" else None
-    write = _parsed_text if schema is str and ends_in_text_parser(app) else _writer(schema, labels, field)
+    write = _parsed_text if schema is str and ends_in_text_parser(app) else _writer(schema, labels, field, app)
     made = _outputs(write, labels)
     found = AppOutput(write, _reader(read, labels, made), made)
     for label, value in zip(labels, made, strict=True):
@@ -69,8 +65,8 @@ def app_output(app: Runnable[Any, Any], labels: Sequence[Any], *, output: Any, r
     return found
 
 
-def output_reader(app: Runnable[Any, Any], labels: Sequence[Any], *, read: Any) -> Callable[[Any], Any]:
-    """The function from an app's output to a label, where no label has to become an output.
+def shadow_output(app: Runnable[Any, Any], labels: Sequence[Any], *, read: Any) -> AppOutput:
+    """Both directions for an app that always answers, so that no label has to become an output.
 
     Args:
         app: The app.
@@ -78,9 +74,9 @@ def output_reader(app: Runnable[Any, Any], labels: Sequence[Any], *, read: Any) 
         read: See `app_output`.
     """
     try:
-        return app_output(app, labels, output="auto", read=read).read
+        return app_output(app, labels, output="auto", read=read)
     except ValueError:  # nobody can tell how to write a label, or how it would be read
-        return _reader(read, labels, ())
+        return AppOutput(as_label, _reader(read, labels, ()), [])
 
 
 def label_writer(output: Any, labels: Sequence[Any]) -> Callable[[Any], Any]:
@@ -93,7 +89,7 @@ def label_writer(output: Any, labels: Sequence[Any]) -> Callable[[Any], Any]:
     Raises:
         ValueError: It cannot be told how a label becomes an output, or a label becomes none.
     """
-    write = _writer(output, labels, None)
+    write = _writer(plain_type(output), labels, None)
     _outputs(write, labels)
     return write
 
@@ -109,8 +105,10 @@ def _outputs(write: Callable[[Any], Any], labels: Sequence[Any]) -> list[Any]:
     return made
 
 
-def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[Any], Any]:
-    """The function from a label to an output of a type."""
+def _writer(
+    schema: Any, labels: Sequence[Any], field: str | None, app: Runnable[Any, Any] | None = None
+) -> Callable[[Any], Any]:
+    """The function from a label to an output of a type. For an error, the app tells what it answers with."""
     if isinstance(schema, type) and schema in _PLAIN:
         return _PLAIN[schema]
     options = options_of(schema)
@@ -122,27 +120,36 @@ def _writer(schema: Any, labels: Sequence[Any], field: str | None) -> Callable[[
         return partial(_looked_up, [(as_label(label), output) for label, output in schema.items()])
     if fields is not None:
         name = _label_field(fields, field, schema)
-        return partial(_built, dict if isinstance(schema, Mapping) else schema, name, fields[name].options)
+        return partial(_built, dict if isinstance(schema, Mapping) else schema, name, fields[name])
     if callable(schema) and schema is not Any:
         made: Callable[[Any], Any] = schema
         return made
+    said = Any if app is None else said_type(app)
+    got = (
+        f"Got output={what_came(schema)}, of which no label is made"
+        if schema is not Any
+        else "Cannot tell what the app answers with"
+        if said is Any
+        else f"Got an app that answers with {said.__name__ if isinstance(said, type) else said}, which no label is"
+    )
     msg = (
-        "Cannot tell what the app answers with. Say how a label becomes its output with output=: a class, a dict of "
+        f"{got}. Say how a label becomes its output with output=: a class, a dict of "
         "outputs by label, or a function. An app whose last step is a parser, or a function with a return type, tells. "
         "In an agent use ShuntMiddleware, and in a graph shunt_node, so that the small model's turn is in the state too"
     )
     raise ValueError(msg)
 
 
-def _built(kind: Any, name: str, options: tuple[Any, ...] | None, label: Any) -> Any:
+def _built(kind: Any, name: str, field: OutputField, label: Any) -> Any:
     """The object whose field stands for the label.
 
     Raises:
-        InvalidInputError: The class takes the field under another name, and so would leave the label out.
+        InvalidInputError: The field holds no such label. Or the class takes it under another name, and so would leave
+            the label out.
     """
     declared = getattr(kind, "model_fields", None) or getattr(kind, "__pydantic_fields__", {})
     key = key_of(name, declared[name]) if name in declared else name
-    made = kind(**{key: option_of(options, label)})
+    made = kind(**{key: value_of(field, label)})
     if name not in getattr(made, "model_fields_set", {name}):
         msg = f"{kind.__name__} does not take {name!r} under {key!r}; give output= as a function"
         raise InvalidInputError(msg)
@@ -208,35 +215,6 @@ def _label_field(fields: Mapping[str, OutputField], field: str | None, schema: A
     return name
 
 
-def option_of(options: tuple[Any, ...] | None, label: Any) -> Any:
-    """The allowed value that a label stands for.
-
-    Raises:
-        InvalidInputError: There is none.
-    """
-    if options is None:
-        return label
-    for stands_for in (_is, _reads_like):
-        for option in options:
-            if stands_for(option, label):
-                return option
-    msg = f"the allowed values are {list(options)[:10]}"
-    raise InvalidInputError(msg)
-
-
-def _is(option: Any, label: Any) -> bool:
-    plain = option.value if isinstance(option, Enum) else option
-    return same_label(as_label(plain), label)
-
-
-def _reads_like(option: Any, label: Any) -> bool:
-    if isinstance(option, Enum):
-        return str(option.value) == str(label) or option.name == label
-    if isinstance(option, bool):
-        return str(label).casefold() in as_text(option)
-    return not isinstance(label, bool) and str(option) == str(label)
-
-
 def _reader(read: Any, labels: Sequence[Any], made: Sequence[Any]) -> Callable[[Any], Any]:
     """The function from an output to the label that it stands for."""
     if isinstance(read, str) and read != "auto":
@@ -245,6 +223,9 @@ def _reader(read: Any, labels: Sequence[Any], made: Sequence[Any]) -> Callable[[
         return partial(_read_by, partial(_parsed, read), labels, ())
     if callable(read):
         return partial(_read_by, read, labels, ())
+    if not isinstance(read, str):
+        msg = f'Got read={what_came(read)} but expected "auto", the path of a field, a parser or a function'
+        raise InvalidInputError(msg)
     parser = LabelParser(labels=list(labels)) if labels else None
     return partial(_read_any, parser=parser, labels=labels, made=made)
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 from langchain_core.prompt_values import PromptValue
 
-from dsplus_chains.schema import InvalidInputError, TextPair, as_pair, what_came
+from dsplus_chains.schema import InvalidInputError, TextPair, as_pair, check_choice, what_came
 
 When: TypeAlias = Literal["each_turn", "single_turn"]
 """Which conversations a small model may answer: all of them, or those with one human turn."""
@@ -51,7 +51,7 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
 
     Args:
         text: "auto", a key, a dotted path, a template with paths in braces, or a function. "auto" knows a string, a
-            document, a conversation in every form that LangChain takes, and a dict with one text. A tuple of two
+            document, a conversation in every form that LangChain takes, and a dict with one of them. A tuple of two
             places makes a pair of texts. So does a function that returns two.
         when: Whether the small model may answer a later turn of a conversation.
 
@@ -60,7 +60,7 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
         `InvalidInputError` where there is no text.
 
     Raises:
-        ValueError: `text` is none of these.
+        ValueError: `text` is none of these, or `when` is unknown.
 
     Example:
         >>> text_reader("auto")({"question": "Where is it?", "id": 7})
@@ -70,6 +70,7 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
         >>> text_reader(("question", "document"))({"question": "Where?", "document": "Here."}).sides
         ('Where?', 'Here.')
     """
+    check_choice("when", when, get_args(When))
     if isinstance(text, (tuple, list)):
         if len(text) != 2:
             msg = f"Got text={what_came(text)} but expected two places for a pair of texts. {_HOW}"
@@ -77,6 +78,9 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
         return partial(_paired, [text_reader(place, when=when) for place in text])
     if callable(text):
         return partial(_by_function, text, when)
+    if not isinstance(text, str):
+        msg = f"Got text={what_came(text)} but expected a place. {_HOW}"
+        raise InvalidInputError(msg)
     if text == "auto":
         return partial(_found, when=when)
     return partial(_filled if _FIELD.search(text) else _at, text, when)
@@ -185,7 +189,8 @@ def _found(value: Any, when: When) -> str | NoText:
         return value.page_content
     if isinstance(value, str):
         return value
-    messages = _messages(value)
+    is_list = isinstance(value, (list, tuple)) and value and all(isinstance(part, str) for part in value)
+    messages = convert_to_messages(value) if is_list else _messages(value)  # a chat model takes texts for human turns
     if messages is not None:
         return _last_turn(messages, when)
     fields = fields_of(value)
@@ -198,14 +203,25 @@ def _found(value: Any, when: When) -> str | NoText:
             msg = f"Got {what_came(chat)} under 'messages' but expected a conversation as chat models take it. {_HOW}"
             raise InvalidInputError(msg)
         texts = [key for key, held in fields.items() if isinstance(held, str)]
-        usual = [key for key in USUAL_KEYS if key in texts]
-        if len(usual) == 1 or len(texts) == 1:
-            return _unfit(fields.values(), when) or str(fields[(usual if len(usual) == 1 else texts)[0]])
-        if texts:
-            msg = f"Got {what_came(value)} with texts under {texts}, and cannot tell which one is meant. {_HOW}"
+        if (key := _meant(texts)) is not None:
+            return _unfit(fields.values(), when) or str(fields[key])
+        chats = [] if texts else [key for key, held in fields.items() if _messages(held) is not None]
+        if (key := _meant(chats)) is not None:
+            others = [held for name, held in fields.items() if name != key]
+            return _unfit(others, when) or _last_turn(_messages(fields[key]) or [], when)
+        if texts or chats:
+            told = f"{'texts' if texts else 'conversations'} under {texts or chats}"
+            msg = f"Got {what_came(value)} with {told}, and cannot tell which one is meant. {_HOW}"
             raise InvalidInputError(msg)
     msg = f"Got {what_came(value)} but expected a text, messages, or a dict with one of them. {_HOW}"
     raise InvalidInputError(msg)
+
+
+def _meant(keys: Sequence[str]) -> str | None:
+    """The key that is meant, which is the only one or the only usual one. None if it cannot be told."""
+    usual = [key for key in USUAL_KEYS if key in keys]
+    found = usual if len(usual) == 1 else keys
+    return found[0] if len(found) == 1 else None
 
 
 def fields_of(value: Any) -> Mapping[str, Any] | None:

@@ -16,7 +16,7 @@ from dsplus_chains.integrations.app_text import TextPlace, When, text_reader
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow, Tell
 from dsplus_chains.running.recorder import Recorder, hand_over
-from dsplus_chains.schema import ShuntRecord, as_label
+from dsplus_chains.schema import ShuntRecord, as_label, check_threshold_labels
 from dsplus_chains.scoring.coercing import app_scorer, marked_by
 
 
@@ -89,6 +89,7 @@ def deciding(
         experience: What keeps each decision. One that is deferred has no answer.
     """
     first, names = app_scorer(scorer, labels=labels)
+    check_threshold_labels(threshold, names)
     decider = DecidingShunt(
         name="shunt",
         scorer=first,

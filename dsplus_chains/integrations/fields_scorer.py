@@ -10,7 +10,8 @@ from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from typing_extensions import override
 
-from dsplus_chains.integrations.app_output import option_of
+from dsplus_chains.integrations.field_value import value_of
+from dsplus_chains.integrations.output_field import OutputField
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.usage import traced_each
@@ -25,14 +26,14 @@ class FieldsScorer(BatchRunnable[Any, Any]):
 
     Args:
         scorers: The small model of each field. It is asked once about all texts, even if it answers several fields.
-        options: The values that each field may have. None: any.
+        known: What each field may hold, as an `OutputField`.
         complete: Whether the small models can answer the whole. If not, `prediction` never has a label.
     """
 
     takes_record: ClassVar[bool] = False
 
     scorers: dict[str, Runnable[Any, Any]]
-    options: dict[str, tuple[Any, ...] | None]
+    known: dict[str, Any]
     complete: bool
 
     @property
@@ -49,7 +50,7 @@ class FieldsScorer(BatchRunnable[Any, Any]):
             outputs = (yield Ask(scorer, inputs, configs, kwargs, run_manager)).outputs
             for name in names:
                 answered = zip(results, outputs, strict=True)
-                results = [_with(result, name, output, self.options[name]) for result, output in answered]
+                results = [_with(result, name, output, self.known[name]) for result, output in answered]
         return by_row(self._together, results)
 
     def _asked(self) -> list[tuple[list[str], Runnable[Any, Any]]]:
@@ -72,7 +73,7 @@ class FieldsScorer(BatchRunnable[Any, Any]):
         }
 
 
-def _with(result: Any, name: str, output: Any, options: tuple[Any, ...] | None) -> Any:
+def _with(result: Any, name: str, output: Any, field: OutputField) -> Any:
     """The record with what one small model says, or the error of the row."""
     if isinstance(result, Exception) or isinstance(output, Exception):
         return result if isinstance(result, Exception) else output
@@ -80,7 +81,7 @@ def _with(result: Any, name: str, output: Any, options: tuple[Any, ...] | None) 
     if isinstance(said, TagsPrediction):
         said = said.by_tag[name]
     try:
-        said = _allowed(said, options)
+        said = _allowed(said, field)
     except InvalidInputError as refused:
         said, error = Prediction(label=None), f"Got the label {said.label!r}, but {refused}"
     errors = [text for text in (result.get("small_error"), error and f"{name}: {error}") if text]
@@ -88,14 +89,13 @@ def _with(result: Any, name: str, output: Any, options: tuple[Any, ...] | None) 
     return {**result, "predictions": {**result["predictions"], name: said}, **told}
 
 
-def _allowed(prediction: Prediction, options: tuple[Any, ...] | None) -> Prediction:
+def _allowed(prediction: Prediction, field: OutputField) -> Prediction:
     """The prediction with an allowed value, as JSON holds it.
 
     Raises:
         InvalidInputError: The label stands for no allowed value.
     """
-    if prediction.label is None or options is None:
+    if prediction.label is None:
         return prediction
-    option = option_of(options, prediction.value)
-    value = option.value if isinstance(option, Enum) else option
-    return Prediction(**{**dict(prediction), "value": value})
+    found = value_of(field, prediction.value)
+    return Prediction(**{**dict(prediction), "value": found.value if isinstance(found, Enum) else found})

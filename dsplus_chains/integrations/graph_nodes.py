@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
@@ -18,7 +18,7 @@ from dsplus_chains.integrations.shunting import shunt
 from dsplus_chains.running.batch_runnable import BatchRunnable, by_row
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.recorder import Recorder
-from dsplus_chains.schema import InvalidInputError, ShuntRecord, what_came
+from dsplus_chains.schema import InvalidInputError, ShuntRecord, check_choice, what_came
 
 SHUNT_KEYS = ("prediction", "answer", "answer_label", "source", "large", "error", "small_error")
 """What a shunt writes into a state."""
@@ -117,6 +117,8 @@ def shunt_node(
         (['shunt'], 'spam', 'small')
     """
     run: Runnable[Any, Any]
+    check_choice("hints", hints, get_args(HintPlace))
+    check_choice("on_large_error", on_large_error, ("small", "raise"))
     where = _beside(SHUNT_KEYS if record_key is None else (), text, when)
     if large is not None:
         run = shunt(

@@ -1,12 +1,9 @@
-"""What an app answers with, and which fields of it can hold a label."""
+"""What an app answers with."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from enum import Enum
-from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeVar, get_origin
 
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, BaseMessage
@@ -19,19 +16,10 @@ from langchain_core.runnables import (
     RunnableSequence,
 )
 from langchain_core.runnables.base import RunnableBindingBase
-from pydantic import BaseModel
-from typing_extensions import is_typeddict
+from typing_extensions import get_type_hints, is_typeddict
 
 from dsplus_chains.integrations.app_steps import wrapped_by
-
-
-class OutputField(NamedTuple):
-    """One field of an app's output."""
-
-    options: tuple[Any, ...] | None
-    """The values that it may have. None: any."""
-    needed: bool
-    """Whether the output must have it."""
+from dsplus_chains.integrations.output_field import options_of, plain_type
 
 
 def output_type(app: Runnable[Any, Any]) -> Any:
@@ -70,8 +58,25 @@ def ends_in_text_parser(app: Runnable[Any, Any]) -> bool:
     return type(_last_step(app)) is StrOutputParser
 
 
+def said_type(app: Runnable[Any, Any]) -> Any:
+    """The type that an app, or its last step, says it answers with, whether or not a label can become one.
+
+    A chat model says the same whatever it is bound to, so it says nothing.
+    """
+    last = _last_step(app)
+    return Any if isinstance(last, BaseChatModel) else next(_said_types(app, last), Any)
+
+
 def _told_type(app: Runnable[Any, Any], last: Runnable[Any, Any]) -> Any:
     """The type that an app, or its last step, says it answers with. `Any` if it is none that can be made of a label."""
+    for told in _said_types(app, last):
+        is_kind = isinstance(told, type) or is_typeddict(told) or get_origin(told) in {Literal, dict, list}
+        if is_kind or options_of(told) is not None:
+            return told
+    return Any
+
+
+def _said_types(app: Runnable[Any, Any], last: Runnable[Any, Any]) -> Iterator[Any]:
     for run in (app, last):
         try:
             told: Any = run.OutputType
@@ -80,104 +85,8 @@ def _told_type(app: Runnable[Any, Any], last: Runnable[Any, Any]) -> Any:
                 told = get_type_hints(getattr(function, "func", None) or function.afunc).get("return", Any)
         except (TypeError, NameError):  # one that cannot tell, or names a type that is not there
             continue
-        if told is not Any and (
-            isinstance(told, type) or is_typeddict(told) or get_origin(told) in {Literal, dict, list}
-        ):
-            return told
-    return Any
-
-
-def output_fields(schema: Any) -> dict[str, OutputField] | None:
-    """The fields of a pydantic class, a dataclass, a TypedDict or a JSON schema. None if it is none of them.
-
-    Example:
-        >>> @dataclasses.dataclass
-        ... class Ticket:
-        ...     kind: Literal["bug", "wish"]
-        ...     note: str = ""
-        >>> output_fields(Ticket)["kind"]
-        OutputField(options=('bug', 'wish'), needed=True)
-    """
-    for is_one, fields_of in _KINDS:
-        if is_one(schema):
-            return fields_of(schema)
-    return None
-
-
-def _of_json(schema: Mapping[str, Any]) -> dict[str, OutputField] | None:
-    inner = _inside(schema)
-    properties = inner.get("properties")
-    if not isinstance(properties, Mapping) or not all(
-        isinstance(part, (Mapping, bool)) for part in properties.values()
-    ):
-        return None
-    needed, defined = set(inner.get("required", ())), inner.get("$defs", {})
-    return {name: OutputField(_json_options(part, defined), name in needed) for name, part in properties.items()}
-
-
-def _of_model(schema: type[BaseModel]) -> dict[str, OutputField]:
-    parts = schema.model_fields.items()
-    return {name: OutputField(options_of(part.annotation), part.is_required()) for name, part in parts}
-
-
-def _of_dataclass(schema: Any) -> dict[str, OutputField]:
-    hints, missing = get_type_hints(schema), dataclasses.MISSING
-    return {
-        part.name: OutputField(
-            options_of(hints[part.name]), part.default is missing and part.default_factory is missing
-        )
-        for part in dataclasses.fields(schema)
-    }
-
-
-def _of_typed_dict(schema: Any) -> dict[str, OutputField]:
-    hints = get_type_hints(schema).items()
-    return {name: OutputField(options_of(hint), name in schema.__required_keys__) for name, hint in hints}
-
-
-_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], dict[str, OutputField] | None]], ...] = (
-    (lambda schema: isinstance(schema, Mapping), _of_json),
-    (lambda schema: isinstance(schema, type) and issubclass(schema, BaseModel), _of_model),
-    (lambda schema: isinstance(schema, type) and dataclasses.is_dataclass(schema), _of_dataclass),
-    (is_typeddict, _of_typed_dict),
-)
-
-
-def _inside(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The JSON schema in the forms in which providers take one."""
-    for key in ("function", "parameters", "schema", "input_schema"):
-        inner = schema.get(key)
-        schema = inner if isinstance(inner, Mapping) else schema
-    return schema
-
-
-def options_of(hint: Any) -> tuple[Any, ...] | None:
-    """The values that a type allows, if it says them."""
-    if hint is bool:
-        return (True, False)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return tuple(hint)
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    if get_origin(hint) in {Union, UnionType}:
-        parts = [options_of(part) for part in get_args(hint) if part is not NoneType]
-        known = [part for part in parts if part is not None]
-        return tuple(value for part in known for value in part) if known and len(known) == len(parts) else None
-    inner = getattr(hint, "__origin__", None)  # Annotated[...]
-    return options_of(inner) if inner is not None and hasattr(hint, "__metadata__") else None
-
-
-def _json_options(part: Mapping[str, Any] | bool, defined: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """The values that a part of a JSON schema allows, if it says them."""
-    if isinstance(part, bool):  # true allows anything
-        return None
-    if "$ref" in part:
-        return _json_options(defined.get(str(part["$ref"]).rsplit("/", 1)[-1], {}), defined)
-    if "enum" in part:
-        return tuple(part["enum"])
-    if "const" in part:
-        return (part["const"],)
-    return (True, False) if part.get("type") == "boolean" else None
+        if not (told is Any or isinstance(told, TypeVar)):
+            yield plain_type(told)
 
 
 def _last_step(app: Runnable[Any, Any]) -> Runnable[Any, Any]:

@@ -12,7 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import AliasChoices, BaseModel, PrivateAttr, create_model, model_validator
 from pydantic.fields import FieldInfo
 
-from dsplus_chains.integrations.output_type import output_fields
+from dsplus_chains.integrations.output_field import output_fields
 from dsplus_chains.schema import what_came
 
 

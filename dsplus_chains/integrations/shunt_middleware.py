@@ -22,7 +22,7 @@ from dsplus_chains.integrations.app_text import TextPlace, When
 from dsplus_chains.integrations.deciding import deciding
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.recorder import Recorder
-from dsplus_chains.schema import Prediction, WiringError
+from dsplus_chains.schema import Prediction, WiringError, check_choice, check_least
 
 STATE_KEY = "dsplus"
 """The key of an agent's state that holds what was decided in this turn."""
@@ -119,9 +119,8 @@ class ShuntMiddleware(AgentMiddleware):
         name: str = "ShuntMiddleware",
     ) -> None:
         super().__init__()
-        if hints not in {"soft", "none"}:
-            msg = f"Got hints={hints!r} but expected 'soft' or 'none'"
-            raise ValueError(msg)
+        check_choice("hints", hints, ("soft", "none"))
+        check_least("top_k", top_k, 1)
         way = structured if isinstance(structured, str) else None
         only_hints = way == "defer"
         self._shunt, names = deciding(

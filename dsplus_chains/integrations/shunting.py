@@ -10,7 +10,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 
 from dsplus_chains.integrations.app_hints import HintPlace, with_hints
-from dsplus_chains.integrations.app_output import app_output
+from dsplus_chains.integrations.app_output import app_output, shadow_output
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import TextPlace, When, text_reader
 from dsplus_chains.integrations.chat_arms import heard_shunt
@@ -20,6 +20,7 @@ from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.recorder import Recorder
+from dsplus_chains.schema import check_least, check_threshold_labels
 from dsplus_chains.scoring.coercing import app_scorer, marked_by
 
 
@@ -64,10 +65,11 @@ def shunt(
             `shadow` is set. With `fields`, a dict is by field.
         text: Where the text is: a key, a dotted path, a template such as "{question}\n{document}", or a function. A
             tuple of two, such as ("question", "document"), makes a pair of texts, for a scorer fitted on pairs.
-            "auto" knows a string, a document, messages in every form that LangChain takes, and a dict with one text.
+            "auto" knows a string, a document, messages in every form that LangChain takes, and a dict with one of them.
             Of a conversation it takes the last human turn.
         output: How a label becomes the app's output: a class, a dict of outputs by label, or a function. "auto" knows
-            apps that answer with a string, a message, an enum, or an object with one field for the label.
+            apps that answer with a string, a message, an enum, or an object with one field for the label. In shadow
+            mode no label becomes an output, so it may know nothing.
         read: Which label an output of the app stands for: the path of a field, a parser, or a function.
         labels: The labels. By default they are the scorer's own.
         when: Whether the small model may answer every turn of a conversation, or only the first one. A conversation
@@ -94,8 +96,8 @@ def shunt(
         experience: What keeps each decision, such as an `ExperienceStore`. With `shadow`, it gets what both said.
 
     Raises:
-        ValueError: No threshold is given, or it cannot be told how the app's input and output are meant. All labels are
-            checked here, not in production.
+        ValueError: No threshold is given, an option is none of its values, or it cannot be told how the app's input and
+            output are meant. All labels are checked here, not in production.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -116,6 +118,7 @@ def shunt(
             "tune_threshold finds one. With shadow=True the app always answers, and none is needed"
         )
         raise ValueError(msg)
+    check_least("top_k", top_k, 1)
     run = coerce_to_runnable(app)
     settings: dict[str, Any] = {
         "text": text_reader(text, when=when),
@@ -143,7 +146,9 @@ def shunt(
         msg = "Got no fields= and no scorer, or optional= or rest_prompt= without fields=, but expected one of the two"
         raise ValueError(msg)
     first, names = app_scorer(scorer, labels=labels)
-    told = app_output(run, names, output=output, read=read)
+    check_threshold_labels(threshold, names)
+    is_unwritten = shadow and isinstance(output, str) and output == "auto"
+    told = shadow_output(run, names, read=read) if is_unwritten else app_output(run, names, output=output, read=read)
     parts = {
         "name": "shunt",
         "large": with_hints(run, hints),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
+from enum import Enum
 from functools import partial
 from typing import Any
 
 from langchain_core.runnables import Runnable
+from pydantic import BaseModel, ValidationError
 
-from dsplus_chains.integrations.app_output import option_of
+from dsplus_chains.integrations.field_value import value_of
 from dsplus_chains.integrations.fields_scorer import FieldsScorer
 from dsplus_chains.integrations.number_field import fitting
-from dsplus_chains.integrations.output_type import OutputField, output_fields
+from dsplus_chains.integrations.output_field import OutputField, output_fields, plain_type
 from dsplus_chains.integrations.part_asker import PartAsker
-from dsplus_chains.integrations.part_schema import fields_in, whole_of
+from dsplus_chains.integrations.part_schema import fields_in, key_of, whole_of
 from dsplus_chains.integrations.structured_shunt import StructuredShunt
-from dsplus_chains.schema import InvalidInputError, what_came
+from dsplus_chains.schema import InvalidInputError, check_threshold_labels, what_came
 from dsplus_chains.scoring.coercing import as_scorer
 
 
@@ -43,12 +46,11 @@ def structured_shunt(
     Raises:
         ValueError: A field is not there, a label stands for none of its values, or the app cannot be asked for a part.
     """
+    target = plain_type(target)
     known = output_fields(target)
     if known is None:
-        msg = (
-            f"Got fields= but an app that answers with {what_came(target)}. Name its class or JSON schema, "
-            "such as output=Ticket"
-        )
+        said = "does not tell what it answers with" if target is Any else f"answers with {what_came(target)}"
+        msg = f"Got fields= but an app that {said}. Name its class or JSON schema, such as output=Ticket"
         raise ValueError(msg)
     asker = PartAsker(app=app, target=target, names=tuple(known), rest_prompt=rest_prompt)
     asker.check()
@@ -62,13 +64,16 @@ def structured_shunt(
         if name not in (tags := getattr(inner, "tags", (name,))):
             msg = f"Got a MultiLabelScorer for the field {name!r} but expected one of its tags, which are {tags}"
             raise ValueError(msg)
-        _check_labels(name, known[name], getattr(inner, "labels", None) or ())
+        labels = getattr(inner, "labels", None) or ()
+        _check_labels(target, name, known[name], labels)
+        if isinstance(threshold, Mapping):
+            check_threshold_labels(threshold[name], labels, of=f" of the field {name!r}")
     return StructuredShunt(
         name="shunt",
         large=asker,
         scorer=FieldsScorer(
             scorers=scorers,
-            options={name: known[name].options for name in scorers},
+            known={name: known[name] for name in scorers},
             complete={*known} <= {*fields, *optional},
         ),
         write=partial(whole_of, target),
@@ -99,17 +104,36 @@ def _check(known: Mapping[str, OutputField], fields: Any, optional: Collection[s
         raise ValueError(msg)
 
 
-def _check_labels(name: str, field: OutputField, labels: Collection[Any]) -> None:
+def _check_labels(target: Any, name: str, field: OutputField, labels: Collection[Any]) -> None:
     """Check that each label stands for a value of its field.
 
     Raises:
         ValueError: One does not.
     """
-    if field.options is None:
-        return
     for label in labels:
         try:
-            option_of(field.options, label)
+            value = value_of(field, label)
+            _check_held(target, name, value.value if isinstance(value, Enum) else value)
         except InvalidInputError as error:
             msg = f"Got a small model for the field {name!r} with the label {label!r}, but {error}"
             raise ValueError(msg) from error
+
+
+def _check_held(target: Any, name: str, value: Any) -> None:
+    """Check that a field of a pydantic class can hold a value. What the other fields lack does not matter here.
+
+    Raises:
+        InvalidInputError: It cannot.
+    """
+    if not (isinstance(target, type) and issubclass(target, BaseModel)):
+        return
+    key = key_of(name, target.model_fields[name])
+    try:
+        target.model_validate_json(json.dumps({key: value}))
+    except ValidationError as error:
+        told = [part["msg"] for part in error.errors() if part["loc"][:1] == (key,) and part["type"] != "missing"]
+        if told:
+            msg = f"the field cannot hold it: {told[0]}"
+            raise InvalidInputError(msg) from error
+    except Exception:  # a validator of the whole may raise anything where fields are missing
+        return

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
-from typing import Any
+from typing import Any, get_args
 
 from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
 from dsplus_chains.learning.image_decisions import only_for_images, with_images
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
 from dsplus_chains.learning.student import Learned, Method, teach
-from dsplus_chains.schema import InvalidInputError, Label, TrainingDataError
+from dsplus_chains.schema import InvalidInputError, Label, TrainingDataError, check_choice
 from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
 from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.small_model import SmallModelScorer
@@ -72,7 +72,8 @@ def learn(
         Another bundle. Its metadata tell what it learned from.
 
     Raises:
-        InvalidInputError: A number is out of bounds, or the small model cannot learn in the way that is wanted.
+        InvalidInputError: A number is out of bounds, a word is unknown, or the small model cannot learn in the way that
+            is wanted.
         TrainingDataError: There are too few labelled rows, or no rows to learn from. Or it is not known how often the
             large model is right. Or there is no reason to learn from. Or the decisions are on images, and none of these
             is given.
@@ -81,6 +82,8 @@ def learn(
     member on soft rows instead of gradient steps on one network. Learning from reasons is Distilling step-by-step
     (Hsieh et al. 2023, arXiv 2305.02301), adapted to a classifier.
     """
+    check_choice("aim", aim, get_args(Aim))
+    check_choice("method", method, get_args(Method))
     gate = _gate(bundle) if eps is None else eps
     if not 0 <= rationale_weight < inf:
         msg = f"Got rationale_weight={rationale_weight!r} but expected a number from 0 on, such as 1"

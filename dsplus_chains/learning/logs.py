@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.modality import Modality
@@ -19,6 +19,7 @@ from dsplus_chains.schema import (
     InvalidInputError,
     as_cell,
     brief_repr,
+    check_choice,
     describe_error,
     is_missing,
     is_sound,
@@ -88,6 +89,7 @@ def read_logs(
         modality: What the app was asked about. "image" is for a table with the paths of images, relative to the table.
 
     Raises:
+        InvalidInputError: There is no such format.
         TableError: A file is unreadable, there is no such column, or no row holds a text. The error names the row. Or
             images are to be read, and the file is no table.
 
@@ -95,6 +97,8 @@ def read_logs(
         >>> logs = read_logs("answers.csv", text="review", answer="sentiment")  # doctest: +SKIP
         >>> store.add_gold(logs.texts, labels, large_answers=logs.answers)  # doctest: +SKIP
     """
+    check_choice("format", format, get_args(LogFormat))
+    check_choice("modality", modality, get_args(Modality))
     paths = [path] if isinstance(path, (str, Path)) else list(path)
     tables = [read_table(one) for one in paths]
     if not tables:

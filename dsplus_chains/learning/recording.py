@@ -9,12 +9,13 @@ from typing import Any
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 
-from dsplus_chains.integrations.app_output import output_reader
+from dsplus_chains.integrations.app_output import shadow_output
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import TextPlace, text_reader
-from dsplus_chains.integrations.output_type import options_of, output_fields, output_type
+from dsplus_chains.integrations.output_field import options_of, output_fields
+from dsplus_chains.integrations.output_type import output_type
 from dsplus_chains.running.recorder import Recorder
-from dsplus_chains.schema import Prediction
+from dsplus_chains.schema import Prediction, check_listed
 from dsplus_chains.scoring.runnable import RunnableScorer
 
 
@@ -49,15 +50,17 @@ def record_answers(
         [('it broke at once', 'negative')]
         >>> store.close()
     """
+    check_listed("labels", labels)
     run = coerce_to_runnable(app)
     names = list(_labels_of(run, read) if labels is None else labels)
+    told = shadow_output(run, names, read=read)
     return AppShunt(
         name="record_answers",
         large=run,
         scorer=RunnableScorer(run=_silent),
         text=text_reader(text),
-        write=_unused,
-        read=output_reader(run, names, read=read),
+        write=told.write,
+        read=told.read,
         threshold=None,
         shadow=True,
         on_large_error="raise",
@@ -82,8 +85,3 @@ def _silent(text: str) -> Prediction:
     """A small model that says nothing."""
     del text
     return Prediction(label=None)
-
-
-def _unused(label: Any) -> Any:
-    """The output for a label, which in shadow mode nobody asks for."""
-    return label

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from opcode import opmap
 from pathlib import Path
 from types import TracebackType
 
+import langchain_core
 from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.running.endings import spoken
@@ -23,6 +25,17 @@ HOPELESS = {401: "the key is refused", 403: "the key has no access", 404: "there
 _CONNECTION = ("timeout", "readerror", "remoteprotocolerror", "connecterror", "connectionerror", "connectorerror")
 """Parts of the names of errors by which clients say that there is no connection, or no answer."""
 
+MISFITS = (LookupError, NotImplementedError, TypeError, ValueError)
+"""Errors by which LangChain says that an app's steps do not fit their input, or are called in a wrong way."""
+
+_WRONG_CALL = re.compile(r"\S+\(\) (got an unexpected|got multiple|missing|takes) ")
+_CORE = Path(langchain_core.__file__).resolve().parent
+_SETTINGS = ("configurable.py", "history.py")
+"""The modules of LangChain's Runnables whose ValueErrors are about the config of a call."""
+
+_CHUNKS = "utils.py"
+"""The module of them that adds the chunks of a stream. What they are is up to a model."""
+
 _OURS = Path(__file__).resolve().parents[1]
 _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
 _PACKAGES = {Path(sysconfig.get_paths()[name]).resolve() for name in ("purelib", "platlib")}
@@ -35,7 +48,10 @@ def is_callers_bug(error: BaseException) -> bool:
 
     It counts by its type and by where it was raised. Clients of providers raise KeyError and TypeError too, when a
     reply is malformed. So code of LangChain and of other installed packages does not count as the caller's. An
-    installed package that is built on LangChain does.
+    installed package that is built on LangChain does. So does what LangChain itself says of steps that do not fit: a
+    variable that a prompt lacks, an input that is nothing for a chat model, a function called in a wrong way.
+
+    What a step in C raises, such as `operator.itemgetter`, is none, since a model's answer may have no such key.
 
     Args:
         error: What an arm or a small model has raised. Errors of ours count by what caused them.
@@ -48,13 +64,8 @@ def is_callers_bug(error: BaseException) -> bool:
         True False
     """
     error = next((cause for cause in causes(error) if not isinstance(cause, DSPlusError)), error)
-    if not isinstance(error, BUGS):
-        return False
-    for path in _raised_in(error.__traceback__):
-        place = _place(path)
-        if place is not None:
-            return place
-    return False
+    frames = _frames(error.__traceback__)
+    return _is_misfit(error, frames) or (isinstance(error, BUGS) and _is_own(frames))
 
 
 def is_outage(error: BaseException) -> bool:
@@ -123,13 +134,60 @@ def _status(error: BaseException) -> int | None:
     return told if isinstance(told, int) else None
 
 
-def _raised_in(trace: TracebackType | None) -> Iterator[Path]:
-    """The files that an error has come through, from where it was raised outwards."""
-    files = []
+def _frames(trace: TracebackType | None) -> list[TracebackType]:
+    """Where an error has come through, from where it was raised outwards."""
+    frames = []
     while trace is not None:
-        files.append(Path(trace.tb_frame.f_code.co_filename))
+        frames.append(trace)
         trace = trace.tb_next
-    yield from reversed(files)
+    return frames[::-1]
+
+
+def _file(trace: TracebackType) -> Path:
+    return Path(trace.tb_frame.f_code.co_filename)
+
+
+def _is_own(frames: list[TracebackType]) -> bool:
+    """Whether the caller's own code has raised an error."""
+    places = (_place(_file(trace)) for trace in frames)
+    return next((place for place in places if place is not None), False)
+
+
+def _is_misfit(error: BaseException, frames: list[TracebackType]) -> bool:
+    """Whether LangChain says that steps do not fit. What other code has raised inside of a step does not count."""
+    if not frames or not isinstance(error, MISFITS):
+        return False
+    if _room(_file(frames[0])) == "runnables":
+        return _says_misfit(error, frames[0])
+    for trace in frames:
+        room = _room(_file(trace))
+        if room == "prompts" or (room == "language_models" and trace.tb_frame.f_code.co_name == "_convert_input"):
+            return True
+        if room == "runnables" or (room is None and _place(_file(trace)) is not None):
+            return False
+    return False
+
+
+def _says_misfit(error: BaseException, trace: TracebackType) -> bool:
+    """Whether an error that a module of LangChain's Runnables raised is about how a step was called.
+
+    A step in C, such as `operator.itemgetter`, raises in the frame that calls it. That may be due to a model's answer.
+    """
+    is_raised = trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["RAISE_VARARGS"]
+    if isinstance(error, ValueError):
+        return is_raised and _file(trace).name in _SETTINGS
+    if isinstance(error, TypeError) and _WRONG_CALL.match(str(error)):
+        return True
+    if _file(trace).name == _CHUNKS:
+        return False
+    return is_raised and isinstance(error, (NotImplementedError, TypeError))
+
+
+@cache
+def _room(path: Path) -> str | None:
+    """The part of LangChain's core in which a file is; None if it is outside."""
+    where = path.resolve()
+    return where.relative_to(_CORE).parts[0] if where.is_relative_to(_CORE) else None
 
 
 @cache

@@ -50,6 +50,9 @@ from dsplus_chains.schema.markup import folded as folded
 from dsplus_chains.schema.markup import html_box as html_box
 from dsplus_chains.schema.markup import html_table as html_table
 from dsplus_chains.schema.model_choice import ModelChoice as ModelChoice
+from dsplus_chains.schema.options import check_choice as check_choice
+from dsplus_chains.schema.options import check_least as check_least
+from dsplus_chains.schema.options import check_listed as check_listed
 from dsplus_chains.schema.outside import Stored as Stored
 from dsplus_chains.schema.outside import first_fault as first_fault
 from dsplus_chains.schema.outside import read_json as read_json
@@ -99,6 +102,7 @@ from dsplus_chains.schema.texts import is_sound as is_sound
 from dsplus_chains.schema.texts import read_text as read_text
 from dsplus_chains.schema.threshold import Threshold as Threshold
 from dsplus_chains.schema.threshold import as_threshold as as_threshold
+from dsplus_chains.schema.threshold import check_threshold_labels as check_threshold_labels
 from dsplus_chains.schema.threshold import deciding_confidence as deciding_confidence
 from dsplus_chains.schema.threshold import is_kept as is_kept
 from dsplus_chains.schema.threshold import threshold_for as threshold_for

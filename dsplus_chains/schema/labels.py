@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, StrictBool, StrictInt, StrictStr
 
+from dsplus_chains.schema.options import check_listed
 from dsplus_chains.schema.reprs import brief
 
 
@@ -49,6 +50,7 @@ def check_labels(labels: Sequence[Any]) -> tuple[Any, ...]:
         ...
         ValueError: Got labels of the types bool, int but expected one type: [True, 1]
     """
+    check_listed("labels", labels)
     plain = tuple(as_label(label) for label in labels)
     types = sorted({type(label).__name__ for label in plain})
     if len(types) > 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator
 
-from dsplus_chains.schema.labels import as_label, check_labels
+from dsplus_chains.schema.labels import as_label, check_labels, labels_outside
 from dsplus_chains.schema.prediction import Prediction
+from dsplus_chains.schema.reprs import brief
 
 
 def _number(value: Any, where: str) -> float | None:
@@ -39,6 +40,29 @@ def as_threshold(value: Any) -> Any:
         numbers = (_number(number, f"threshold[{label!r}]") for label, number in value.items())
         return dict(zip(labels, numbers, strict=True))
     return _number(value, "threshold")
+
+
+def check_threshold_labels(threshold: Any, labels: Collection[Any], *, of: str = "") -> None:
+    """Refuse a threshold for a label that there is not. It would defer everything, and nobody would see why.
+
+    Args:
+        threshold: A threshold in any form.
+        labels: The labels. Without them nothing is checked.
+        of: What the threshold is about, for the error.
+
+    Raises:
+        ValueError: It names another label, or is no threshold.
+
+    Example:
+        >>> check_threshold_labels({"Spam": 0.9}, ["spam", "ham"])
+        Traceback (most recent call last):
+        ...
+        ValueError: Got a threshold for ['Spam'] but expected labels among ['spam', 'ham']
+    """
+    level = as_threshold(threshold)
+    if labels and isinstance(level, Mapping) and (unknown := labels_outside(level, list(labels))):
+        msg = f"Got a threshold{of} for {unknown[:10]} but expected labels among {brief(list(labels))}"
+        raise ValueError(msg)
 
 
 Threshold: TypeAlias = Annotated[Any, BeforeValidator(as_threshold)]

@@ -10,6 +10,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.running.recorder import Recorder, marked
+from dsplus_chains.schema import check_listed
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.record_start import WRITTEN_KEYS, InputKey
 from dsplus_chains.scoring.runnable import RunnableScorer
@@ -46,6 +47,7 @@ def app_scorer(scorer: Any, *, labels: Sequence[Any] | None) -> tuple[Any, list[
         scorer: The small model, as in `as_scorer`. A text that it fails at is left to the app.
         labels: The labels. None: the scorer's own, if it names some.
     """
+    check_listed("labels", labels)
     first, inner = as_scorer(scorer, labels=labels, input_key="input", on_error="defer")
     return first, list(labels if labels is not None else getattr(inner, "labels", None) or ())
 

@@ -15,7 +15,7 @@ from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scali
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.encoding.pair import PairEncoder
-from dsplus_chains.schema import TrainingDataError, brief_repr
+from dsplus_chains.schema import TrainingDataError, brief_repr, check_choice
 from dsplus_chains.scoring.early_exit import EarlyExit
 from dsplus_chains.scoring.member_report import MemberReport
 from dsplus_chains.scoring.members.fitting import fit_member, views_of
@@ -30,7 +30,6 @@ from dsplus_chains.scoring.members.novelty import own_novelties
 from dsplus_chains.scoring.soft_rows import SoftRows
 from dsplus_chains.scoring.stored_encoder import encoder_state, probe_vector
 from dsplus_chains.scoring.table_predictions import Scores
-from dsplus_chains.scoring.training_examples import check_choice
 
 ModelName: TypeAlias = Literal["auto", "linear", "fast"]
 MODELS: dict[ModelName, tuple[str, ...]] = {
@@ -127,7 +126,7 @@ class EnsembleClassifier:
         """
         calibrations = ("temperature", *CALIBRATIONS)
         for setting in (("model", model, MODELS), ("head", head, HEADS), ("calibration", calibration, calibrations)):
-            check_choice(*setting)
+            check_choice(*setting, error=TrainingDataError)
         names = with_head(MODELS[model], head, copies)
         copy_of = np.arange(len(texts)) if copy_of is None else copy_of
         judged = judged_rows(targets, copy_of)

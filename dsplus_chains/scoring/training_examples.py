@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ from dsplus_chains.schema import (
     is_one_line,
     shown,
     sides_of,
-    what_came,
 )
 
 
@@ -69,17 +68,6 @@ def check_examples(
         raise TrainingDataError(msg)
     numbers = {label: number for number, label in enumerate(names)}
     return rows, names, np.array([numbers[label] for label in given], dtype=np.int64)
-
-
-def check_choice(setting: str, value: Any, known: Collection[str]) -> None:
-    """Refuse a setting of `fit` that is none of the names that it may be.
-
-    Raises:
-        TrainingDataError: It is none of them.
-    """
-    if value not in tuple(known):
-        msg = f"Got {setting}={what_came(value)} but expected one of {list(known)}"
-        raise TrainingDataError(msg)
 
 
 def read_examples(texts: Any, targets: Any, what: str, *, modality: Modality = "text") -> tuple[list[str], list[Any]]:

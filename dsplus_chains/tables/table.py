@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.modality import Modality
@@ -17,6 +17,7 @@ from dsplus_chains.schema import (
     TextPair,
     as_cell,
     brief_repr,
+    check_choice,
     each_once,
     is_missing,
     is_one_line,
@@ -92,6 +93,8 @@ class Table:
         modality: Modality = "text",
     ) -> str:
         """The text in one row, which has this number. See `texts`."""
+        check_choice("empty", empty, ("refuse", "keep"))
+        check_choice("modality", modality, get_args(Modality))
         if not isinstance(column, str):
             first, second = (self.text_of(number, row, name, empty=empty) for name in column)
             return TextPair(first, second)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import clean_answers, shown
+from dsplus_chains.schema import check_choice, clean_answers, shown
 from dsplus_chains.tuning.certify import Risk
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
@@ -43,9 +43,7 @@ def check_bounds(
         {'max_risk': 0.1}
     """
     for name, choice, options in (("objective", objective, get_args(Objective)), ("risk", risk, get_args(Risk))):
-        if choice not in options:
-            msg = f"Got {name}={choice!r} but expected one of {', '.join(options)}"
-            raise ValueError(msg)
+        check_choice(name, choice, options)
     for name, bound, low, high in (
         ("max_escalation", given["max_escalation"], 0.0, 1.0),
         ("max_cost", given["max_cost"], 0.0, math.inf),

@@ -7,7 +7,7 @@ from typing import get_args
 
 from dsplus_chains.prompting.hints import HintMode
 from dsplus_chains.running.limits import Limits
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, check_choice
 from dsplus_chains.task import LabelTask
 from dsplus_chains.tuning.fused import FusionMode
 
@@ -78,9 +78,7 @@ def check_search(
     Raises:
         InvalidInputError: A value is out of range, or rows are grouped that have to be asked one by one.
     """
-    if fusion not in get_args(FusionMode):
-        msg = f"Got fusion={fusion!r} but expected one of {', '.join(get_args(FusionMode))}"
-        raise InvalidInputError(msg)
+    check_choice("fusion", fusion, get_args(FusionMode))
     if max_rows < 1 or (max_tokens is not None and max_tokens < 1):
         msg = f"Got max_rows={max_rows}, max_tokens={max_tokens} but expected at least 1 of each"
         raise InvalidInputError(msg)

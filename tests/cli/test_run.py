@@ -115,6 +115,18 @@ def test_a_reply_that_is_in_the_journal_is_never_asked_for_again(tuned, dsplus, 
     assert (tmp_path / "out.csv").read_bytes() == first
 
 
+def test_a_misspelt_column_does_not_stand_in_the_way_of_the_right_one(tuned, dsplus, table, tmp_path):
+    data = table("in.csv", ["text", "gpt"], [("good phone", "positive"), ("hm well", "negative")])
+    out = tmp_path / "out.csv"
+    given = ("run", tuned("good phone", "hm well"), "--data", data, "--text", "text", "--out", out, "--quiet")
+    code, said = dsplus(*given, "--large-column", "gtp")
+    assert (code, "no column 'gtp'" in said) == (2, True), said
+    assert not list(tmp_path.glob("*.journal.sqlite"))
+    code, said = dsplus(*given, "--large-column", "gpt")
+    assert code == 0, said
+    assert [row["answer"] for row in read(out)] == ["positive", "negative"]
+
+
 def test_the_journal_of_another_run_is_refused_with_advice(tuned, dsplus, server, inputs, tmp_path):
     bundle = tuned()
     given = arguments(bundle, inputs, tmp_path / "out.csv", server)

@@ -47,6 +47,18 @@ def test_a_request_that_can_never_succeed_stops_the_run_and_leaves_its_rows_for_
     assert broken.requests <= 20 + 300
 
 
+def test_a_misspelt_model_does_not_stand_in_the_way_of_the_right_one(labelled, dsplus, broken, tmp_path):
+    broken.mode = "404"
+    misspelt = ["openai:fakee" if word == "openai:fake" else word for word in labelled]
+    code, said = dsplus(*misspelt)
+    assert code == 2
+    assert "there is no such model" in said
+    broken.mode = "ok"
+    code, said = dsplus(*labelled)
+    assert code == 0, said
+    assert {row["source"] for row in read(tmp_path / "out.csv")} == {"large"}
+
+
 def test_a_key_that_is_refused_midway_keeps_what_was_answered(labelled, dsplus, broken, tmp_path):
     code, said = dsplus(*labelled, "--batch-size", "50")
     assert code == 0, said

@@ -107,6 +107,36 @@ def test_another_run_is_told_by_what_differs(path, name):
         assert len(journal) == 1
 
 
+@pytest.mark.parametrize("name", ["bundle", "input", "text", "large", "server"])
+def test_a_journal_that_holds_nothing_is_taken_over(path, name):
+    other = replace(OURS, **{name: "other"})
+    Journal(path, OURS).close()
+    with Journal(path, other) as journal:
+        journal.commit([row(0)])
+    with pytest.raises(JournalError, match=f"another run \\(another {name}\\)"):
+        Journal(path, OURS)
+
+
+@pytest.mark.parametrize(("name", "is_taken"), [("large", True), ("server", True), ("bundle", False), ("text", False)])
+def test_what_the_small_model_said_holds_beside_any_large_one(path, name, is_taken):
+    with Journal(path, OURS) as journal:
+        journal.commit([row(0, source="small")])
+    other = replace(OURS, **{name: "other"})
+    if not is_taken:
+        with pytest.raises(JournalError, match=f"another {name}"):
+            Journal(path, other)
+        return
+    with Journal(path, other) as journal:
+        assert list(journal.answers()) == [row(0, source="small")]
+
+
+def test_a_reply_is_not_taken_over(path):
+    with Journal(path, OURS) as journal:
+        journal.update("prompt", "", reply("positive"))
+    with pytest.raises(JournalError, match="another large"):
+        Journal(path, replace(OURS, large="other"))
+
+
 def test_a_start_that_fails_halfway_leaves_no_half_of_an_identity(path):
     with pytest.raises(JournalError):
         Journal(path, replace(OURS, server=object()))

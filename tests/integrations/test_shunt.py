@@ -6,20 +6,23 @@ import asyncio
 import dataclasses
 import threading
 from enum import Enum
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
 
 import pydantic.dataclasses
 import pytest
 import typing_extensions
 from fakes import Recording
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.chat_history import InMemoryChatMessageHistory
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableGenerator, RunnableLambda
+from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
+from typing_extensions import ReadOnly
 
 from dsplus_chains import (
     Budget,
@@ -73,6 +76,9 @@ TEXTS = {
     "pairs": ("auto", [("system", "s"), ("human", "a refund")], "a refund"),
     "dicts": ("auto", [{"role": "user", "content": "a refund"}], "a refund"),
     "a state of messages": ("auto", {"messages": [HUMAN], "user": "Jo", "place": "here"}, "a refund"),
+    "a conversation under another key": ("auto", {"chat": [("human", "a refund")], "n": 7}, "a refund"),
+    "a conversation under a usual key": ("auto", {"history": [HUMAN, AI], "input": [HUMAN]}, "a refund"),
+    "a list of texts": ("auto", ["hi", "a refund"], "a refund"),
     "blocks": ("auto", [HumanMessage([{"type": "text", "text": "a refund"}])], "a refund"),
     "a prompt value": ("auto", ChatPromptTemplate.from_template("{x}").invoke({"x": "a refund"}), "a refund"),
     "a key": ("b", {"a": "no", "b": "a refund"}, "a refund"),
@@ -96,6 +102,8 @@ APP_ALONE = {
     "an answer last": [HUMAN, AI],
     "a tool's result last": [HUMAN, ToolMessage("7", tool_call_id="1")],
     "no human turn": [SystemMessage("s")],
+    "no human turn under another key": {"chat": [HUMAN, AI]},
+    "an image beside a conversation": {"input": [HUMAN], "history": [HumanMessage(IMAGE)]},
 }
 
 
@@ -104,6 +112,19 @@ def test_what_a_small_model_must_not_judge_goes_to_the_app(given):
     assert isinstance(text_reader("auto")(given), NoText)
     app = Recording(lambda _: "shipping")
     assert around(app, with_record=True).invoke(given)["source"] == "large"
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_a_message_history_around_a_shunt_is_answered_by_both():
+    app = ChatPromptTemplate([("system", "s"), MessagesPlaceholder("input")]) | said()
+    kept = {}
+    chat = RunnableWithMessageHistory(
+        shunt(app, small, threshold=0.9, labels=LABELS),
+        lambda session_id: kept.setdefault(session_id, InMemoryChatMessageHistory()),
+        input_messages_key="input",
+    )
+    config = {"configurable": {"session_id": "a"}}
+    assert [chat.invoke({"input": text}, config).text for text in ("where?", "a refund")] == ["shipping", "billing"]
 
 
 def test_a_later_turn_can_be_left_to_the_app():
@@ -117,7 +138,8 @@ NO_TEXT = {
     "nothing": {},
     "two texts": {"a": "x", "b": "y"},
     "two usual keys": {"question": "x", "text": "y"},
-    "texts in a list": ["a", "b"],
+    "texts in a list": {"pages": ["a", "b"]},
+    "two conversations": {"a": [HUMAN], "b": [HUMAN]},
     "bytes": b"a refund",
     "no text in it": {"n": 7},
 }
@@ -184,13 +206,31 @@ class Typed(TypedDict):
     kind: Literal["red", "blue"]
 
 
-class Extended(typing_extensions.TypedDict):
-    kind: Literal["red", "blue"]
+class OtherTyped(typing_extensions.TypedDict):
+    kind: ReadOnly[Literal["red", "blue"]]
+    note: NotRequired[Annotated[str, ..., "why"]]
+
+
+class Stars(TypedDict):
+    stars: int
+
+
+class Held(TypedDict):
+    held: Typed
 
 
 @dataclasses.dataclass
 class Data:
     kind: Colour
+
+
+@dataclasses.dataclass
+class Score:
+    score: float | None
+
+
+def schema_of(part: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"part": part}, "required": ["part"]}
 
 
 SCHEMA = {"type": "object", "properties": {"kind": {"enum": ["red", "blue"]}}, "required": ["kind"]}
@@ -205,7 +245,15 @@ OUTPUTS = {
     "a boolean, as tables say it": (Grade, ["False", "True"], Grade(grounded=False)),
     "a boolean": (bool, ["true", "false"], True),
     "a TypedDict": (Typed, ["red", "blue"], {"kind": "red"}),
-    "a TypedDict of typing_extensions": (Extended, ["red", "blue"], {"kind": "red"}),
+    "a TypedDict of typing_extensions": (OtherTyped, ["red", "blue"], {"kind": "red"}),
+    "a number in a TypedDict": (Stars, ["5", "4"], {"stars": 5}),
+    "a number in a dataclass": (Score, ["0.5", "1"], Score(0.5)),
+    "an integer of a JSON schema": (schema_of({"type": "integer"}), ["5", "4"], {"part": 5}),
+    "a number of a JSON schema": (schema_of({"type": "number"}), ["4.5", "4"], {"part": 4.5}),
+    "a text of a JSON schema": (schema_of({"type": "string"}), [5, 4], {"part": "5"}),
+    "a number or nothing": (schema_of({"anyOf": [{"type": "integer"}, {"type": "null"}]}), ["5"], {"part": 5}),
+    "two types": (schema_of({"type": ["integer", "null"]}), ["5"], {"part": 5}),
+    "a part of any type": (schema_of({"description": "any"}), ["5"], {"part": "5"}),
     "a dataclass": (Data, ["red", "blue"], Data(kind=Colour.RED)),
     "an enum": (Colour, ["red", "blue"], Colour.RED),
     "an enum's names": (Colour, ["RED", "BLUE"], Colour.RED),
@@ -238,17 +286,75 @@ def test_a_label_becomes_an_output_and_is_read_back(output, labels, expected):
     record = shunted.invoke("x")
     if expected is not None:
         assert record["answer"] == expected
-        assert type(record["answer"]) is type(expected)
+        assert repr(record["answer"]) == repr(expected)  # 1 is no 1.0, and no True
     else:
         assert record["answer"].text == "red"
     assert record["answer_label"] == labels[0]
 
 
+Named = NewType("Named", str)
+
+
+def maybe_word(text: str) -> Literal["red", "blue"] | None:
+    return "blue"
+
+
+def maybe_object(text: str) -> OneField | None:
+    return OneField(kind="blue")
+
+
+def described(text: str) -> Annotated[str, "a colour"]:
+    return "blue"
+
+
+def named(text: str) -> Named:
+    return Named("blue")
+
+
+def described_enum(text: str) -> Annotated[Colour | None, "a colour"]:
+    return Colour.BLUE
+
+
+def words(text: str) -> list[str]:
+    return ["blue"]
+
+
+def either(text: str) -> OneField | Flag:
+    return OneField(kind="blue")
+
+
+@pytest.mark.parametrize("app", [maybe_word, maybe_object, described, named, described_enum])
+def test_the_type_that_a_function_says_is_found_whatever_is_written_around_it(app):
+    sure = RunnableLambda(lambda _: Prediction(label="blue", confidence=0.99))
+    shunted = shunt(app, sure, threshold=0.9, labels=["red", "blue"])
+    assert shunted.invoke("x") == app("x")
+    assert shunted.read(app("x")) == "blue"
+
+
+@pytest.mark.parametrize("output", [OneField | None, Annotated[OneField, "a colour"], NewType("It", OneField)])
+def test_so_is_the_type_in_output(output):
+    sure = RunnableLambda(lambda _: Prediction(label="blue", confidence=0.99))
+    shunted = shunt(lambda _: None, sure, threshold=0.9, labels=["red", "blue"], output=output)
+    assert shunted.invoke("x") == OneField(kind="blue")
+
+
+@pytest.mark.parametrize(("app", "told"), [(words, r"list"), (either, r".*OneField \|.*Flag")])
+def test_a_type_that_no_label_is_stands_in_the_error(app, told):
+    with pytest.raises(ValueError, match=f"Got an app that answers with {told}.*output="):
+        shunt(app, small, threshold=0.9, labels=LABELS)
+
+
 WRONG = {
     "two labels for one boolean": ({"output": Grade, "labels": ["yes", "no", "true"]}, "agree"),
+    "an output that is no type": ({"output": 3}, "Got output=3 "),
     "nothing tells": ({}, "Cannot tell what the app answers with"),
     "a field that no label fills": ({"output": Rest}, "'reason'"),
     "no such value": ({"output": OneField}, "'green'"),
+    "a word for a number": ({"output": Stars}, "'red'.*of type int"),
+    "a word for a number in a dataclass": ({"output": Score}, "'red'.*float"),
+    "a word for a list": ({"output": schema_of({"type": "array", "items": {"type": "string"}})}, "'red'.*of type list"),
+    "a word for an object": ({"output": schema_of({"type": "object"})}, "'red'.*of type dict"),
+    "a word for a dict of fields": ({"output": Held}, "'red'.*of type Typed"),
     "a label is missing": ({"output": {"red": 1, "blue": 2}}, "'green'"),
     "one output for two labels": ({"output": {"red": 1, "blue": 2, "green": 1}}, "'green'"),
     "no such field": ({"output": OptionalRest, "read": "colour"}, "colour|fields"),
@@ -257,6 +363,7 @@ WRONG = {
     "a reader that disagrees": ({"output": str, "read": lambda said: "red"}, "agree"),
     "no threshold": ({"output": str, "threshold": None}, "threshold"),
     "a threshold out of bounds": ({"output": str, "threshold": 1.5}, "1.5|less than or equal"),
+    "a threshold for no label": ({"output": str, "threshold": {"Red": 0.9}}, r"\['Red'\].*among \['red', 'blue'"),
     "no place for hints": ({"output": str, "hints": "soft"}, r"\{hints\}"),
     "no model for hints": ({"output": str, "hints": "system"}, "chat model"),
 }
@@ -284,6 +391,14 @@ class Runs(BaseCallbackHandler):
 
 def failing(_given: Any) -> str:
     raise TimeoutError("slow")
+
+
+@pytest.mark.parametrize("output", [Stars, schema_of({"type": "integer"})], ids=["TypedDict", "JSON schema"])
+def test_an_answer_of_the_app_teaches_the_label_whose_type_is_another(output):
+    name = "stars" if output is Stars else "part"
+    unsure = RunnableLambda(lambda _: Prediction(label="4", confidence=0.5))
+    shunted = shunt(lambda _: {name: 5}, unsure, threshold=0.9, labels=["5", "4"], output=output, with_record=True)
+    assert shunted.invoke("where?")["answer_label"] == "5"
 
 
 def test_the_runs_of_both_arms_say_who_answered():
@@ -371,6 +486,17 @@ def test_in_shadow_mode_the_app_always_answers_and_what_the_small_model_said_can
     with decisions() as seen:
         around(app, threshold=0.9, shadow=True).batch(texts)
     assert [decision["would_keep"] for decision in seen] == [True, False, True]
+
+
+def test_in_shadow_mode_no_label_has_to_become_an_output():
+    app = RunnableLambda(lambda _: {"category": "shipping", "note": "late"})
+    with pytest.raises(ValueError, match="output="):
+        shunt(app, small, threshold=0.9, labels=LABELS, read="category")
+    silent = shunt(app, small, shadow=True, labels=LABELS, read="category", with_record=True)
+    records = silent.batch(["a refund", "where?"])
+    assert [record["answer_label"] for record in records] == ["shipping", "shipping"]
+    assert [record["prediction"].label for record in records] == ["billing", "billing"]
+    assert [record["answer"] for record in records] == [app.invoke("x")] * 2
 
 
 def test_in_shadow_mode_nothing_of_the_small_model_costs_an_answer():

@@ -9,13 +9,14 @@ from functools import partial
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+import typing_extensions
 from fakes import Recording
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
 from langchain_openai import ChatOpenAI
 from openai_server import OpenAIServer, openai_server
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dsplus_chains import Budget, DSPlusError, InvalidInputError, Prediction, RunnableScorer, decisions, shunt
 from dsplus_chains.integrations import StructuredShunt
@@ -44,6 +45,43 @@ class Flags(BaseModel):
     billing: bool
     urgent: bool
     note: str = "none"
+
+
+class Rated(BaseModel):
+    """A ticket with a field for which a word stands for nothing, and one that reads words by itself."""
+
+    level: int = Field(le=5)
+    tags: list[str]
+    urgency: int
+    reply: str
+
+    @field_validator("urgency", mode="before")
+    @classmethod
+    def _as_number(cls, said: Any) -> Any:
+        return {"high": 2, "low": 1}.get(said, said)
+
+
+class RatedDict(TypedDict):
+    """A support ticket."""
+
+    level: int
+    reply: str
+
+
+class OtherRatedDict(typing_extensions.TypedDict):
+    """A support ticket."""
+
+    level: int
+    reply: str
+
+
+RATED_SCHEMA = {
+    "title": "Ticket",
+    "description": "A support ticket.",
+    "type": "object",
+    "properties": {"level": {"type": "integer"}, "reply": {"type": "string"}},
+    "required": ["level", "reply"],
+}
 
 
 class TicketDict(TypedDict):
@@ -600,6 +638,10 @@ WRONG = {
     "an optional one without a default": ({"optional": ["reply"]}, "default"),
     "a threshold too few": ({"threshold": {"category": 0.9}}, "urgent"),
     "a threshold out of range": ({"threshold": {"category": 0.9, "urgent": 1.2}}, r"\[0, 1\]"),
+    "a threshold for no label": (
+        {"fields": {"category": labelled("billing")}, "threshold": {"category": {"Billing": 0.9}}},
+        r"of the field 'category' for \['Billing'\]",
+    ),
     "no threshold": ({"threshold": None}, "threshold"),
     "a label that stands for no value": ({"fields": {"category": labelled("billing", "weather")}}, "weather"),
     "a scorer too": ({"scorer": urgent}, "fields="),
@@ -610,6 +652,38 @@ WRONG = {
 def test_what_cannot_be_is_refused_at_once(settings, told, app):
     with pytest.raises(ValueError, match=told):
         around(app, **settings)
+
+
+UNFIT_LABELS = {
+    "a word for a number": ("level", ["high", "other"], "'high'.*integer"),
+    "a number out of bounds": ("level", ["5", "6"], "'6'.*less than or equal to 5"),
+    "a word for a list": ("tags", ["high"], "'high'.*array"),
+    "a word that its validator does not know": ("urgency", ["high", "soon"], "'soon'.*integer"),
+}
+
+
+@pytest.mark.parametrize(("name", "labels", "told"), UNFIT_LABELS.values(), ids=UNFIT_LABELS)
+def test_a_label_that_its_field_cannot_hold_is_refused_at_once(name, labels, told, model):
+    with pytest.raises(ValueError, match=told):
+        around(PROMPT | model.with_structured_output(Rated), fields={name: labelled(*labels)})
+
+
+def test_a_label_that_its_field_can_hold_is_not_refused(model):
+    rated = PROMPT | model.with_structured_output(Rated)
+    around(rated, fields={"urgency": labelled("high", "low"), "level": labelled("1", "5")})
+
+
+@pytest.mark.parametrize("schema", [RatedDict, OtherRatedDict, RATED_SCHEMA], ids=["TypedDict", "other", "JSON schema"])
+def test_a_label_has_the_type_of_its_field(schema, server, model):
+    def level(text: str) -> Prediction:
+        return Prediction(label="3", confidence=0.97)
+
+    app = PROMPT | model.with_structured_output(schema, method="function_calling")
+    answer = around(app, fields={"level": RunnableScorer(run=level, labels=["3", "4"])}).invoke({"ticket": "hm"})
+    assert answer == {"level": 3, "reply": SAID["reply"]}
+    assert asked_for(server)[-1] == ["reply"]
+    with pytest.raises(ValueError, match=r"'high'.*of type int"):
+        around(app, fields={"level": labelled("high")})
 
 
 UNFIT = {

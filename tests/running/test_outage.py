@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from operator import itemgetter
 
 import httpx
 import openai
 import pytest
+from fakes import DownChat
+from langchain_core.chat_history import InMemoryChatMessageHistory
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.example_selectors import SemanticSimilarityExampleSelector
 from langchain_core.exceptions import OutputParserException
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda
+from langchain_core.output_parsers import JsonOutputParser
+from langchain_core.prompts import ChatPromptTemplate, FewShotPromptTemplate, MessagesPlaceholder, PromptTemplate
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnablePassthrough,
+    RunnableSequence,
+)
+from langchain_core.runnables.history import RunnableWithMessageHistory
+from langchain_core.runnables.utils import AddableDict
+from langchain_core.vectorstores import InMemoryVectorStore
 
 from dsplus_chains import SubtaskError
 from dsplus_chains.running.outage import is_callers_bug, is_outage, why_hopeless
@@ -26,6 +43,76 @@ def raised(function):
 
 def in_a_chain(function):
     return raised(lambda: (RunnableLambda(function) | RunnableLambda(str)).invoke({}))
+
+
+def in_async_chain(*steps):
+    return raised(lambda: asyncio.run(RunnableSequence(*steps, RunnableLambda(str)).ainvoke("x")))
+
+
+def answered(text, step):
+    """The error of a step that reads what a model has answered."""
+    return raised(lambda: (FakeListChatModel(responses=[text]) | step).invoke("hello"))
+
+
+async def later(value):
+    return value
+
+
+async def piece_by_piece(values):
+    async for value in values:
+        yield value
+
+
+def with_history():
+    return RunnableWithMessageHistory(RunnableLambda(str), lambda session_id: InMemoryChatMessageHistory())
+
+
+def shown_examples():
+    """A prompt whose examples a client looks for, which is malformed inside."""
+    selector = SemanticSimilarityExampleSelector(vectorstore=VectorStoreThatIsDown())
+    return FewShotPromptTemplate(
+        example_selector=selector,
+        example_prompt=PromptTemplate.from_template("{a}"),
+        suffix="{a}",
+        input_variables=["a"],
+    )
+
+
+class VectorStoreThatIsDown(InMemoryVectorStore):
+    def __init__(self):
+        super().__init__(DeterministicFakeEmbedding(size=2))
+
+    def similarity_search(self, *args, **kwargs):
+        httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, text="{"))).get("http://x").json()
+
+
+MODEL = FakeListChatModel(responses=["hi"])
+MISFITS = {
+    "a coroutine called sync": lambda: raised(lambda: RunnableLambda(later).invoke("x")),
+    "a coroutine in a chain": lambda: raised(lambda: (RunnableLambda(str) | later).batch(["x"])),
+    "a coroutine in a stream": lambda: raised(lambda: list(RunnableLambda(later).stream("x"))),
+    "an async generator called sync": lambda: raised(lambda: RunnableGenerator(piece_by_piece).invoke("x")),
+    "a variable that a prompt lacks": lambda: raised(lambda: ChatPromptTemplate([("human", "{a}")]).invoke({"b": 1})),
+    "a template that gets no dict": lambda: raised(lambda: ChatPromptTemplate([("human", "{a} {b}")]).invoke("x")),
+    "a placeholder that gets no messages": lambda: raised(
+        lambda: ChatPromptTemplate([MessagesPlaceholder("a")]).invoke({"a": "x"})
+    ),
+    "a placeholder with an unknown role": lambda: raised(
+        lambda: ChatPromptTemplate([MessagesPlaceholder("a")]).invoke({"a": [("humn", "x")]})
+    ),
+    "a chat model that gets a dict": lambda: raised(lambda: MODEL.invoke({"a": 1})),
+    "a chat model that gets an unknown role": lambda: raised(lambda: (RunnableLambda(list) | MODEL).invoke([("a", 1)])),
+    "an unknown keyword": lambda: raised(lambda: RunnableLambda(lambda text: text).invoke("x", nope=1)),
+    "a step of two arguments": lambda: raised(lambda: RunnableLambda(lambda a, b: a).invoke("x")),
+    "a step of two arguments, awaited": lambda: in_async_chain(RunnableLambda(lambda a, b: a)),
+    "a variable that a prompt lacks, awaited": lambda: in_async_chain(ChatPromptTemplate([("human", "{a} {b}")])),
+    "a conversation without its session": lambda: raised(lambda: with_history().invoke("x")),
+    "an alternative that is not there": lambda: raised(
+        lambda: MODEL.configurable_alternatives(ConfigurableField(id="llm")).invoke(
+            "x", {"configurable": {"llm": "typo"}}
+        )
+    ),
+}
 
 
 LABELS, n = ["a"], 7
@@ -47,7 +134,13 @@ OTHERS = {
     "an answer that is no label": lambda: OutputParserException("no label"),
     "a value": lambda: ValueError("of the input"),
     "a provider's malformed reply": lambda: raised(malformed_reply),
-    "LangChain's own KeyError": lambda: raised(lambda: ChatPromptTemplate.from_template("{a}").invoke({"b": 1})),
+    "a key that a model's answer lacks": lambda: answered("{}", JsonOutputParser() | itemgetter("label")),
+    "a model's answer of another form": lambda: answered('"x"', JsonOutputParser() | itemgetter("label")),
+    "a model's answer that is no dict": lambda: answered("[1]", JsonOutputParser() | RunnablePassthrough.assign(a=str)),
+    "fallbacks that are all down": lambda: raised(lambda: DownChat().with_fallbacks([DownChat()]).invoke("hello")),
+    "retries that are all in vain": lambda: raised(lambda: DownChat().with_retry(stop_after_attempt=1).invoke("hello")),
+    "chunks that cannot be added": lambda: raised(lambda: AddableDict(a=1) + AddableDict(a="x")),
+    "a client of examples": lambda: raised(lambda: shown_examples().invoke({"a": "x"})),
     "LangChain's own TypeError": lambda: raised(lambda: AIMessage(content=None)),
     "one that was never raised": lambda: KeyError("x"),
 }
@@ -71,6 +164,14 @@ def malformed_reply():
 @pytest.mark.parametrize("name", OWN)
 def test_a_bug_in_the_callers_own_code_is_one(name):
     error = OWN[name]()
+    assert is_callers_bug(error), repr(error)
+    assert not is_outage(error)
+
+
+@pytest.mark.filterwarnings("ignore:RunnableWithMessageHistory")
+@pytest.mark.parametrize("name", MISFITS)
+def test_steps_that_langchain_says_do_not_fit_are_a_bug(name):
+    error = MISFITS[name]()
     assert is_callers_bug(error), repr(error)
     assert not is_outage(error)
 

@@ -1,0 +1,56 @@
+"""Checks of options that are one of several names, a list, or a count."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from numbers import Integral
+from typing import Any
+
+from dsplus_chains.schema.errors import DSPlusError, InvalidInputError
+from dsplus_chains.schema.wording import what_came
+
+
+def check_choice(
+    option: str, value: Any, known: Collection[Any], *, error: type[DSPlusError] = InvalidInputError
+) -> None:
+    """Refuse an option that is none of the names that it may be.
+
+    Args:
+        option: What the option is called.
+        value: What was given.
+        known: The names, such as ``get_args`` of a `Literal`.
+        error: The error to raise.
+
+    Raises:
+        DSPlusError: It is none of them.
+
+    Example:
+        >>> check_choice("aim", "cheap", ("calls", "accuracy"))
+        Traceback (most recent call last):
+        dsplus_chains.schema.errors.InvalidInputError: Got aim='cheap' (str) but expected one of ['calls', 'accuracy']
+    """
+    if value not in tuple(known):
+        msg = f"Got {option}={what_came(value)} but expected one of {list(known)}"
+        raise error(msg)
+
+
+def check_listed(option: str, value: Any) -> None:
+    """Refuse a text where several values are expected, since it would be read letter by letter.
+
+    Raises:
+        InvalidInputError: It is a text.
+    """
+    if isinstance(value, (str, bytes)):
+        msg = f"Got {option}={what_came(value)} but expected a list, such as [{value!r}]"
+        raise InvalidInputError(msg)
+
+
+def check_least(option: str, value: Any, least: int) -> None:
+    """Refuse a number that is no integer from a bound on.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        msg = f"Got {option}={what_came(value)} but expected an integer of at least {least}"
+        raise InvalidInputError(msg)
