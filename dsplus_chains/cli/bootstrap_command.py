@@ -64,8 +64,10 @@ def bootstrap(
         from dsplus_chains.learning.logs import read_logs
         from dsplus_chains.schema import each_once
         from dsplus_chains.storage.bundle_files import check_target
+        from dsplus_chains.storage.outputs_apart import check_outputs
 
         check_target(out.resolve())
+        check_outputs(inputs=(*logs, gold), bundles=[out])
         if image is not None:
             column_read(None if text is None else [text], image)
         modality: Modality = "text" if image is None else "image"

@@ -108,10 +108,12 @@ def fit(
     with user_errors():
         from dsplus_chains.schema import InvalidInputError
         from dsplus_chains.storage.bundle_files import check_target
+        from dsplus_chains.storage.outputs_apart import check_outputs
         from dsplus_chains.tables.reading import read_table
 
         column, modality = column_read(text, image)
         check_target(out.resolve())
+        check_outputs(inputs=(data, descriptions), bundles=[out])
         table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts, labels = table.texts(column, modality=modality), table.labels(label)
         meanings = None if descriptions is None else _descriptions(descriptions, labels)

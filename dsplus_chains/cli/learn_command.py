@@ -106,12 +106,13 @@ def learn(
         from dsplus_chains.learning.learner import learn as teach
         from dsplus_chains.learning.promotion import promote
         from dsplus_chains.storage.bundle import Bundle
-        from dsplus_chains.storage.bundle_files import check_outputs, check_target
+        from dsplus_chains.storage.bundle_files import check_target
+        from dsplus_chains.storage.outputs_apart import check_outputs
 
         if out.resolve() == bundle.resolve():
             msg = f"Got --out {out}, the bundle itself, but expected another folder; the old bundle judges the new one"
             raise InvalidInputError(msg)
-        check_outputs(bundle, json, folder=out)
+        check_outputs(json, inputs=(experience, gold), bundles=(bundle, out))
         check_target(out.resolve())
         before = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         column = text_columns("--gold-text", gold_text) if gold_text else _own_columns(before)

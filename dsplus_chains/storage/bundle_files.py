@@ -27,7 +27,7 @@ from dsplus_chains.schema import (
 )
 from dsplus_chains.scoring.saved_place import INNER
 from dsplus_chains.scoring.state import ARRAYS, SETTINGS
-from dsplus_chains.storage.files import check_place, earlier_folder, replacing_folder
+from dsplus_chains.storage.files import earlier_folder, replacing_folder
 
 FORMAT = 1
 MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", INNER, "examples", "tuned.json"
@@ -188,25 +188,6 @@ def _read_listed(folder: Path, manifest: Manifest) -> dict[str, bytes]:
             msg = f"Got {name!r} in {where} with another SHA-256 than {MANIFEST} names: it is damaged"
             raise BundleError(msg)
     return contents
-
-
-def check_outputs(bundle: Path, *files: Path | None, folder: Path | None = None) -> None:
-    """Refuse an output inside a bundle, which holds only what `Bundle.save` put there. Refuse an unwritable one too.
-
-    Args:
-        bundle: The bundle's folder.
-        *files: Files to be written. None stands for no output.
-        folder: A folder to be written into.
-
-    Raises:
-        BundleError: One is the bundle's folder itself, or lies in it.
-        InvalidInputError: One cannot be written. See `check_place`.
-    """
-    for output in (*files, folder):
-        if output is not None and output.resolve().is_relative_to(bundle.resolve()):
-            msg = f"{output}: got a place inside the bundle {str(bundle)!r} but expected another; it would be damaged"
-            raise BundleError(msg)
-        check_place(output, folder=output is folder)
 
 
 def check_target(path: Path) -> None:

@@ -272,3 +272,21 @@ def typed():
         return result.exit_code, result.output
 
     return run
+
+
+def test_what_is_written_damages_neither_the_experience_nor_a_bundle(start, traffic, table, dsplus, tmp_path):
+    gold = table("gold.csv", ["text", "label"], [(text, label) for text, label, _ in rows(30, 1)])
+    before, out = (traffic.read_bytes(), gold.read_bytes()), tmp_path / "next"
+    given = ("learn", start, "--experience", traffic, "--gold", gold, "--out", out, *QUIET, "--json")
+    for arguments, message in (
+        ((*given, traffic), "input as the output"),
+        ((*given, gold), "input as the output"),
+        ((*given, out / "verdict.json"), "inside the bundle"),
+        ((*given, start / "verdict.json"), "inside the bundle"),
+        (("watch", start, "--experience", traffic, "--json", traffic), "input as the output"),
+        (("watch", start, "--experience", traffic, "--json", start / "w.json"), "inside the bundle"),
+    ):
+        code, said = dsplus(*arguments)
+        assert (code, message in said) == (2, True), (arguments, said)
+        assert ((traffic.read_bytes(), gold.read_bytes()), out.exists()) == (before, False)
+    Bundle.load(start)
