@@ -70,7 +70,8 @@ class Journal(BaseCache):
             at are asked about anew.
 
     Raises:
-        JournalError: The file is the journal of another run, is damaged, or is in use by another process.
+        JournalError: The file is the journal of another run, is damaged, is in use by another process, or cannot be
+            made.
     """
 
     def __init__(
@@ -79,8 +80,12 @@ class Journal(BaseCache):
         self.path = path
         self._labels = None if labels is None else tuple(labels)
         self._lock = Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            msg = f"{path}: got a place where no journal can be written ({error}); choose another --out"
+            raise JournalError(msg) from error
         try:
             self._open(identity, forget=forget)
         except sqlite3.OperationalError as error:
@@ -226,17 +231,26 @@ class Journal(BaseCache):
             self._database.execute(_FORGET_REPLIES)
 
     def _identify(self, identity: RunIdentity) -> None:
-        """Write whose journal it is into a new one. Check that of another."""
+        """Write whose journal it is into a new one, or one that has nothing of another run. Check any other."""
         wanted = {"format": str(FORMAT), **asdict(identity)}
         found = dict(self._database.execute("SELECT name, value FROM identity"))
-        if not found:
-            self._database.executemany("INSERT INTO identity VALUES (?, ?)", wanted.items())
-        elif other := [name for name, value in wanted.items() if found.get(name) != value]:
+        other = [name for name, value in wanted.items() if found.get(name) != value]
+        if not found or (other and self._is_free(other)):
+            self._database.executemany("INSERT OR REPLACE INTO identity VALUES (?, ?)", wanted.items())
+            self._database.execute("DELETE FROM answers WHERE source != 'small'")
+        elif other:
             msg = (
                 f"{self.path}: got the journal of another run (another {' and another '.join(other)}) but expected "
                 "this one's; delete it to start anew, or choose another --out"
             )
             raise JournalError(msg)
+
+    def _is_free(self, other: list[str]) -> bool:
+        """Whether the other run's large model has answered nothing, and its small one nothing that ours would not."""
+        sources = {source for (source,) in self._database.execute("SELECT DISTINCT source FROM answers")}
+        (replies,) = self._database.execute("SELECT count(*) FROM replies").fetchone()
+        alike = {"small", "fallback", "error"} if {*other} <= {"large", "server"} else set()
+        return "format" not in other and not replies and sources <= alike
 
     def _count(self, source: str, number: int) -> None:
         self._counted["kept" if source == "small" else "deferred"] += number

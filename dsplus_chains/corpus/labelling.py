@@ -151,6 +151,8 @@ def label_table(
         expected_sha256=expected_sha256,
         allow_download=allow_download,
     )
+    if large_model is None:
+        table.check_column(str(large_column))
     limits = Limits(timeout=TIMEOUT) if limits is None else limits
     is_grouped = loaded.task.group > 1 and limits.budget is None and limits.deadline is None
     size = batch_size or (ROWS if in_jobs else rows_at_once(loaded.task) if is_grouped else BATCH_SIZE)
@@ -171,7 +173,6 @@ def label_table(
             )
         )
         if large_model is None:
-            table.check_column(str(large_column))
             answered = answered_from_log(loaded, str(large_column), scored)
         else:
             model = remembering(large_model, journal)

@@ -47,6 +47,23 @@ def test_a_request_that_can_never_succeed_stops_the_run_and_leaves_its_rows_for_
     assert broken.requests <= 20 + 300
 
 
+def test_after_a_misspelt_large_model_the_same_output_takes_the_right_one(labelled, dsplus, broken, table, tmp_path):
+    broken.mode = "404"
+    typo = tuple("openai:typo" if argument == "openai:fake" else argument for argument in labelled)
+    assert dsplus(*typo)[0] == 2
+    data = table("logged.csv", ["text", "gpt"], [("hm", "positive")] * 3)
+    logged = (*labelled[:2], "--data", data, "--text", "text", "-q", "--out", tmp_path / "out.csv")
+    code, said = dsplus(*logged, "--large-column", "gpt_typo")
+    assert (code, "no column 'gpt_typo'" in said) == (2, True), said
+    code, said = dsplus(*logged, "--large-column", "gpt")
+    assert (code, "3 rows are in" in said) == (0, True), said
+    (tmp_path / "out.csv.journal.sqlite").unlink()
+    assert dsplus(*typo)[0] == 2
+    broken.mode = "ok"
+    code, said = dsplus(*labelled)
+    assert code == 0, said
+
+
 def test_a_key_that_is_refused_midway_keeps_what_was_answered(labelled, dsplus, broken, tmp_path):
     code, said = dsplus(*labelled, "--batch-size", "50")
     assert code == 0, said

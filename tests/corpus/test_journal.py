@@ -107,6 +107,41 @@ def test_another_run_is_told_by_what_differs(path, name):
         assert len(journal) == 1
 
 
+@pytest.mark.parametrize("name", ["bundle", "input", "text", "large", "server"])
+def test_a_run_that_has_answered_nothing_is_in_nobodys_way(path, name):
+    Journal(path, replace(OURS, **{name: "typo"})).close()
+    with Journal(path, OURS) as journal:
+        journal.commit([row(0)])
+    with pytest.raises(JournalError, match="another run"):
+        Journal(path, replace(OURS, **{name: "typo"}))
+
+
+@pytest.mark.parametrize("name", ["large", "server"])
+def test_what_the_small_model_answered_stays_when_the_large_one_answered_nothing(path, name):
+    with Journal(path, replace(OURS, **{name: "typo"})) as journal:
+        journal.commit([row(0, "small"), row(1, "fallback"), row(2, "error")])
+    with pytest.raises(JournalError, match="another input"):
+        Journal(path, replace(OURS, input="other"))
+    with Journal(path, OURS) as journal:
+        assert [one.row for one in journal.answers()] == [0]
+        assert list(journal.pending(3, retry_fallbacks=False)) == [1, 2]
+        assert journal.counts == Counts(kept=1)
+
+
+def test_replies_of_another_large_model_are_never_thrown_away(path):
+    with Journal(path, replace(OURS, large="other")) as journal:
+        journal.update("p", "", [ChatGeneration(message=AIMessage("positive"))])
+    with pytest.raises(JournalError, match="another large"):
+        Journal(path, OURS)
+
+
+def test_a_journal_that_cannot_be_made_is_told(path):
+    (path.parent / "file").touch()
+    for place in (path.parent / "file" / "j.sqlite", path.parent):
+        with pytest.raises(JournalError, match=r"no journal can be written.*choose another --out"):
+            Journal(place, OURS)
+
+
 def test_a_start_that_fails_halfway_leaves_no_half_of_an_identity(path):
     with pytest.raises(JournalError):
         Journal(path, replace(OURS, server=object()))
