@@ -22,6 +22,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.running.database_owner import claim
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.messages import answer_in
 from dsplus_chains.running.telling import tell_once
@@ -218,10 +219,11 @@ class Journal(BaseCache):
 
     def _open(self, identity: RunIdentity, *, forget: bool) -> None:
         # One process alone; a kill gives the file free again. A kill of the machine may lose the last replies.
+        mark = claim(self._database, self.path, _TABLES)
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
             self._database.execute(f"PRAGMA {pragma}")
         with self._database:
-            self._database.executescript(f"BEGIN EXCLUSIVE; {_TABLES}")
+            self._database.executescript(f"BEGIN EXCLUSIVE; {_TABLES} {mark}")
             self._identify(identity)
         (tokens,) = self._database.execute("SELECT coalesce(sum(tokens), 0) FROM replies").fetchone()
         self._counted = {"kept": 0, "deferred": 0, "fallback": 0, "tokens": tokens}

@@ -55,7 +55,8 @@ class ExperienceStore:
         keep_days: Days after which rows are deleted. None keeps them.
 
     Raises:
-        InvalidInputError: The file is no SQLite file, cannot be opened, or has the tables of another release.
+        InvalidInputError: The file is no SQLite file, cannot be opened, is the database of another program, or has the
+            tables of another release.
 
     Example:
         >>> from dsplus_chains import Prediction

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import get_args
 
 import numpy as np
@@ -290,3 +292,13 @@ def test_what_is_written_damages_neither_the_experience_nor_a_bundle(start, traf
         assert (code, message in said) == (2, True), (arguments, said)
         assert ((traffic.read_bytes(), gold.read_bytes()), out.exists()) == (before, False)
     Bundle.load(start)
+
+
+def test_the_database_of_another_program_is_no_experience(start, dsplus, tmp_path):
+    path = tmp_path / "shop.sqlite"
+    with closing(sqlite3.connect(path)) as shop:
+        shop.execute("CREATE TABLE orders (id)")
+    before = path.read_bytes()
+    for command in ("watch", "label"):
+        code, said = dsplus(command, start, "--experience", path)
+        assert (code, "of another program" in said, path.read_bytes()) == (2, True, before), said
