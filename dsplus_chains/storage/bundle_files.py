@@ -27,7 +27,7 @@ from dsplus_chains.schema import (
 )
 from dsplus_chains.scoring.saved_place import INNER
 from dsplus_chains.scoring.state import ARRAYS, SETTINGS
-from dsplus_chains.storage.files import earlier_folder, replacing_folder
+from dsplus_chains.storage.files import check_place, earlier_folder, replacing_folder
 
 FORMAT = 1
 MANIFEST, SCORER, EXAMPLES, TUNED = "bundle.json", INNER, "examples", "tuned.json"
@@ -195,8 +195,10 @@ def check_target(path: Path) -> None:
 
     Raises:
         BundleError: There is a file, or a folder with something else in it.
+        InvalidInputError: Nothing can be written there. See `check_place`.
     """
     if not path.exists():
+        check_place(path, folder=True)
         return
     ours = path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))
     others = [] if not ours else [name for name in _names(path) if name not in OTHERS]
@@ -204,6 +206,7 @@ def check_target(path: Path) -> None:
         what = f"which holds {others[0]!r}" if others else "which is no bundle"
         msg = f"Got the place {str(path)!r}, {what}, for a bundle but expected a new folder or one with a bundle only"
         raise BundleError(msg)
+    check_place(path, folder=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,20 @@ def test_no_input_lies_in_the_folder_of_a_bundle_that_is_written_anew(fitted, ds
     assert (code, "inside the bundle" in said, hidden.exists()) == (2, True, True), said
     code, said = dsplus("bootstrap", hidden, "--instruction", "Which?", "--out", fitted, "-q")
     assert (code, "inside the bundle" in said, hidden.exists()) == (2, True, True), said
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="other systems have no folder in which nobody can write")
+def test_no_command_works_for_an_output_that_cannot_be_written(tuned, dsplus, server, table):
+    bundle, data = tuned(), table("t.csv", ["text", "label"], ROWS)
+    live = ("--data", data, "--large", "openai:fake", "--base-url", server.base_url, "-q")
+    for arguments in (
+        ("fit", "--data", data, *COLUMNS, "-q", "--out", "/proc/b"),
+        ("bootstrap", data, "--instruction", "Which?", "-q", "--out", "/proc/b"),
+        ("run", bundle, *live, "--text", "text", "--out", "/proc/x.csv"),
+        ("evaluate", bundle, *live, *COLUMNS, "--report", "/proc/r"),
+        ("evaluate", bundle, *live, *COLUMNS, "--answers", "/proc/a.sqlite"),
+        ("tune", bundle, *live, *COLUMNS, "--json", "/proc/t.json"),
+    ):
+        code, said = dsplus(*arguments)
+        assert (code, "where nothing can be written" in said) == (2, True), (arguments, said)
+    assert not server.asked

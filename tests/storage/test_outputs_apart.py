@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from dsplus_chains.schema import BundleError, InvalidInputError
+from dsplus_chains.storage.bundle_files import check_target
 from dsplus_chains.storage.outputs_apart import check_outputs
 
 
@@ -62,3 +64,18 @@ def test_outputs_beside_inputs_and_in_the_folder_of_a_report_are_written(places)
         folder=places / "report",
     )
     assert sorted(path.name for path in places.iterdir()) == ["b", "data.csv", "hard.csv", "link.csv"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="other systems have no folder in which nobody can write")
+def test_a_place_where_nothing_can_be_made_is_told_before_any_work(tmp_path):
+    nowhere = Path("/proc/dsplus")
+    for check in (
+        lambda: check_outputs(nowhere),
+        lambda: check_outputs(nowhere / "deep" / "o.json"),
+        lambda: check_outputs(folder=nowhere),
+        lambda: check_target(nowhere),
+    ):
+        with pytest.raises(InvalidInputError, match=r"nothing can be written \(.*\); name another one"):
+            check()
+    check_outputs(tmp_path / "new" / "o.json", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
