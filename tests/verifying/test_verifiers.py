@@ -30,6 +30,19 @@ def test_agreement_is_the_share_that_says_the_same(candidates, scores):
             assert verdict.score == pytest.approx(score)
 
 
+def test_what_normalises_is_called_once_for_each_candidate_of_a_batch():
+    candidates, called = [f"it is {number % 7}" for number in range(50)], []
+
+    def last(text):
+        called.append(text)
+        return text.split()[-1]
+
+    records = [{"candidate": one, "candidates": candidates} for one in candidates]
+    verdicts = Agreement(normaliser=last).batch(records)
+    assert [verdict.score for verdict in verdicts] == [candidates.count(one) / 50 for one in candidates]
+    assert sorted(called) == sorted(candidates)
+
+
 def test_agreement_over_prompts_and_samples_and_a_normaliser():
     answers = {"terse": "12", "wordy": "So the answer is 12.", "wrong": "It is 13."}
     scorer = VerifiedScorer(
