@@ -16,6 +16,7 @@ from dsplus_chains.cli.console import (
     Json,
     Pin,
     Quiet,
+    Seed,
     say,
     text_columns,
     user_errors,
@@ -82,7 +83,7 @@ def learn(
     look: Annotated[
         int, typer.Option(min=1, help="How often these labelled rows have judged a new bundle, this time included.")
     ] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+    seed: Seed = 0,
     sha256: Pin = None,
     allow_download: AllowDownload = False,
     json: Json = None,
@@ -140,6 +141,8 @@ def learn(
         try:
             found = promote(after, before, look=look)
         except InvalidInputError as error:
+            if json is not None:
+                write_json(json, {"promoted": False, "look": look, "reasons": [f"it cannot be judged: {error}"]})
             say(f"It is not promoted, because it cannot be judged: {error}")
             raise typer.Exit(NOT_PROMOTED) from error
         if json is not None:

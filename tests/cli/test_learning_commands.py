@@ -139,7 +139,10 @@ def test_what_is_better_beyond_chance_is_promoted(bundle, start, dsplus, tmp_pat
 def test_what_cannot_be_judged_is_written_but_not_promoted(start, traffic, table, dsplus, tmp_path):
     others = table("gold.csv", ["text", "label"], [(text, label) for text, label, _ in rows(100, 9)])
     given = ("learn", start, "--experience", traffic, "--gold", others, "--out", tmp_path / "next", *QUIET)
-    code, said = dsplus(*given)
+    code, said = dsplus(*given, "--json", tmp_path / "v.json")
+    verdict = json.loads((tmp_path / "v.json").read_text())
+    assert (verdict["promoted"], verdict["look"]) == (False, 1)
+    assert "it cannot be judged: Got 0 labelled texts" in verdict["reasons"][0]
     assert (code, "cannot be judged: Got 0 labelled texts" in said) == (4, True), said
     assert "The threshold stays. There are too few labelled rows for another one." in said
     assert Bundle.load(tmp_path / "next").metadata["rows"] == 100
