@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from dsplus_chains.cli.console import Image, Quiet, column_read, say, user_errors
+from dsplus_chains.cli.console import Image, Quiet, Seed, check_instruction, column_read, say, user_errors
 from dsplus_chains.cli.experience_options import Gold, GoldLabel, GoldText, read_gold
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def bootstrap(
     examples: Annotated[
         bool, typer.Option(help="Keep texts in the bundle, to show some to the large model and to learn from.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Make a tuned bundle from what a large model has answered.
@@ -64,8 +64,11 @@ def bootstrap(
         from dsplus_chains.learning.logs import read_logs
         from dsplus_chains.schema import each_once
         from dsplus_chains.storage.bundle_files import check_target
+        from dsplus_chains.storage.outputs_apart import check_outputs
 
+        check_instruction(instruction)
         check_target(out.resolve())
+        check_outputs(inputs=(*logs, gold), bundles=[out])
         if image is not None:
             column_read(None if text is None else [text], image)
         modality: Modality = "text" if image is None else "image"

@@ -62,7 +62,19 @@ Image: TypeAlias = Annotated[
 ]
 Labels: TypeAlias = Annotated[str, typer.Option(metavar="COL", help="The column with the labels.")]
 Json: TypeAlias = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this file.")]
+Seed: TypeAlias = Annotated[int, typer.Option(min=0, max=(1 << 32) - 1, help="The same seed gives the same result.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
+
+
+def check_instruction(instruction: str | None) -> None:
+    """Refuse an empty instruction.
+
+    Raises:
+        InvalidInputError: It is one.
+    """
+    if instruction is not None and not instruction.strip():
+        msg = f"Got --instruction {instruction!r} but expected what to decide, such as 'Which topic is it?'"
+        raise InvalidInputError(msg)
 
 
 def column_read(text: list[str] | None, image: str | None) -> tuple[Column, Modality]:

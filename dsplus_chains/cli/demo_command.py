@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from dsplus_chains.cli.console import Quiet, progress_bar, user_errors
+from dsplus_chains.cli.console import Quiet, Seed, progress_bar, user_errors
 from dsplus_chains.cli.large_options import BaseUrl, large_model
 
 
@@ -26,7 +26,7 @@ def demo(
     encoder: Annotated[str, typer.Option(help='The small model\'s encoder: "auto", a hub name, or a folder.')] = "auto",
     train: Annotated[int, typer.Option(min=20, help="Labelled sentences for the small model.")] = 60,
     test: Annotated[int, typer.Option(min=20, help="Sentences to test on.")] = 240,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
+    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for the plot.")] = Path("dsplus-demo"),
     quiet: Quiet = False,
 ) -> None:

@@ -91,13 +91,9 @@ def evaluate(
     with user_errors():
         check_source(large, large_column, plan=plan)
         column, modality = column_of(bundle, text, image, sha256=sha256)
-        from dsplus_chains.evaluation.plots import check_plots
-        from dsplus_chains.storage.bundle_files import check_outputs
         from dsplus_chains.tables.reading import read_table
 
-        check_outputs(bundle, json, answer_file, folder=report)
-        if report is not None:
-            check_plots()
+        _check_outputs(json, answer_file, report, data=data, bundle=bundle)
         table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(column, modality=modality)
         from dsplus_chains.evaluation.measure import evaluate as measure
@@ -146,6 +142,20 @@ def evaluate(
 
             files = write_report(result, report, title=f"{bundle.name} on {data.name}")
             say(f"The report is {files.html}.")
+
+
+def _check_outputs(
+    json: Path | None, answer_file: Path | None, report: Path | None, *, data: Path, bundle: Path
+) -> None:
+    """Refuse what cannot be written, before an answer is paid for."""
+    from dsplus_chains.evaluation.plots import check_plots
+    from dsplus_chains.evaluation.report import report_files
+    from dsplus_chains.storage.outputs_apart import check_outputs
+
+    pages = () if report is None else report_files(report)
+    check_outputs(json, answer_file, *pages, inputs=[data], bundles=[bundle], folder=report)
+    if report is not None:
+        check_plots()
 
 
 def _chain(bundle: Bundle, model: Any, limits: Limits) -> Runnable[Any, Any]:

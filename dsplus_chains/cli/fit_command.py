@@ -19,7 +19,9 @@ from dsplus_chains.cli.console import (
     Image,
     Labels,
     Quiet,
+    Seed,
     Texts,
+    check_instruction,
     column_read,
     say,
     user_errors,
@@ -46,7 +48,7 @@ def fit(
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle. It replaces an earlier bundle.")],
     text: Texts = None,
     image: Image = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same small model.")] = 0,
+    seed: Seed = 0,
     encoder: Annotated[
         str, typer.Option(metavar="NAME|PATH", help='The small model\'s encoder: "auto", a hub name, or a folder.')
     ] = "auto",
@@ -108,10 +110,13 @@ def fit(
     with user_errors():
         from dsplus_chains.schema import InvalidInputError
         from dsplus_chains.storage.bundle_files import check_target
+        from dsplus_chains.storage.outputs_apart import check_outputs
         from dsplus_chains.tables.reading import read_table
 
         column, modality = column_read(text, image)
+        check_instruction(instruction)
         check_target(out.resolve())
+        check_outputs(inputs=(data, descriptions), bundles=[out])
         table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts, labels = table.texts(column, modality=modality), table.labels(label)
         meanings = None if descriptions is None else _descriptions(descriptions, labels)

@@ -16,6 +16,7 @@ from dsplus_chains.cli.console import (
     Json,
     Pin,
     Quiet,
+    Seed,
     say,
     text_columns,
     user_errors,
@@ -77,7 +78,7 @@ def learn(
     look: Annotated[
         int, typer.Option(min=1, help="How often these labelled rows have judged a new bundle, this time included.")
     ] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bundle.")] = 0,
+    seed: Seed = 0,
     sha256: Pin = None,
     allow_download: AllowDownload = False,
     json: Json = None,
@@ -100,12 +101,13 @@ def learn(
         from dsplus_chains.learning.learner import learn as teach
         from dsplus_chains.learning.promotion import promote
         from dsplus_chains.storage.bundle import Bundle
-        from dsplus_chains.storage.bundle_files import check_outputs, check_target
+        from dsplus_chains.storage.bundle_files import check_target
+        from dsplus_chains.storage.outputs_apart import check_outputs
 
         if out.resolve() == bundle.resolve():
             msg = f"Got --out {out}, the bundle itself, but expected another folder; the old bundle judges the new one"
             raise InvalidInputError(msg)
-        check_outputs(bundle, json, folder=out)
+        check_outputs(json, inputs=(experience, gold), bundles=(bundle, out))
         check_target(out.resolve())
         before = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         column = text_columns("--gold-text", gold_text) if gold_text else _own_columns(before)
@@ -130,6 +132,8 @@ def learn(
         try:
             found = promote(after, before, look=look)
         except InvalidInputError as error:
+            if json is not None:
+                write_json(json, {"promoted": False, "look": look, "reasons": [f"it cannot be judged: {error}"]})
             say(f"It is not promoted, because it cannot be judged: {error}")
             raise typer.Exit(NOT_PROMOTED) from error
         if json is not None:

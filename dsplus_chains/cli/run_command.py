@@ -70,12 +70,13 @@ def run(
         int | None,
         typer.Option(
             min=1,
+            max=1_000_000_000,
             help="Rows in one batch. Without it 64, times the rows in one prompt if the bundle asks in groups, and "
             "50,000 with --batch-api.",
         ),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Most requests to the large model at the same time.")
+        int, typer.Option(min=1, max=100_000, help="Most requests to the large model at the same time.")
     ] = CONCURRENCY,
     timeout: Timeout = TIMEOUT,
     engine: Annotated[

@@ -169,11 +169,13 @@ def tune(
         column, modality = column_of(bundle, text, image, sha256=sha256)
         check_budget(max_tokens, large_column, objective, max_risk)
         from dsplus_chains.corpus.job_state import jobs_path
-        from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
+        from dsplus_chains.storage.bundle_files import read_manifest
         from dsplus_chains.storage.files import check_place
+        from dsplus_chains.storage.outputs_apart import check_outputs
         from dsplus_chains.tables.reading import read_table
 
-        check_outputs(bundle, json, answer_file)
+        jobs = jobs_path(bundle.resolve()) if batch_api else None
+        check_outputs(json, answer_file, jobs, inputs=[data], bundles=[bundle])
         check_place(bundle, folder=True)
         table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(column, modality=modality)
@@ -193,7 +195,6 @@ def tune(
             "fusion": fusion.value,
         }
         _check_options(loaded, texts, labels, options)
-        jobs = jobs_path(bundle.resolve()) if batch_api else None
         plan_for = loaded.task if plan else None
         model = large_or_plan(large, base_url, answer_file, jobs=jobs, timeout=timeout, plan_for=plan_for)
         with progress_bar(quiet=quiet) as progress:

@@ -38,9 +38,9 @@ def watch(
     with user_errors():
         from dsplus_chains.learning.watching import watch as look
         from dsplus_chains.storage.bundle import Bundle
-        from dsplus_chains.storage.bundle_files import check_outputs
+        from dsplus_chains.storage.outputs_apart import check_outputs
 
-        check_outputs(bundle, json)
+        check_outputs(json, inputs=[experience], bundles=[bundle])
         loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         with open_experience(experience) as store:
             found = look(loaded, store, window=window, alpha=alpha)

@@ -25,7 +25,7 @@ class JobState:
         path: The file. It is made if it is missing. None keeps all in memory.
 
     Raises:
-        InvalidInputError: The file cannot be opened.
+        InvalidInputError: The file cannot be opened, or is the database of another program.
 
     Example:
         >>> state = JobState(None)

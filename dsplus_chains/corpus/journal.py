@@ -22,6 +22,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.running.database_owner import claim
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.messages import answer_in
 from dsplus_chains.running.telling import tell_once
@@ -48,7 +49,6 @@ _KEEP_REPLY = """
 INSERT INTO replies VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET text = excluded.text, tokens = tokens + excluded.tokens, batch = excluded.batch
 """
-_HOLDS = "SELECT EXISTS (SELECT 1 FROM replies) OR EXISTS (SELECT 1 FROM answers WHERE ? OR source != 'small')"
 _FORGET_REPLIES = "UPDATE replies SET prompt = 'forgotten ' || rowid WHERE batch IS NULL"
 
 _ANY = -1
@@ -72,7 +72,8 @@ class Journal(BaseCache):
             at are asked about anew.
 
     Raises:
-        JournalError: The file is the journal of another run, is damaged, or is in use by another process.
+        JournalError: The file is the journal of another run, is damaged, is in use by another process, or cannot be
+            made.
     """
 
     def __init__(
@@ -81,8 +82,12 @@ class Journal(BaseCache):
         self.path = path
         self._labels = None if labels is None else tuple(labels)
         self._lock = Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            msg = f"{path}: got a place where no journal can be written ({error}); choose another --out"
+            raise JournalError(msg) from error
         try:
             self._open(identity, forget=forget)
         except sqlite3.OperationalError as error:
@@ -215,10 +220,11 @@ class Journal(BaseCache):
 
     def _open(self, identity: RunIdentity, *, forget: bool) -> None:
         # One process alone; a kill gives the file free again. A kill of the machine may lose the last replies.
+        mark = claim(self._database, self.path, _TABLES)
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
             self._database.execute(f"PRAGMA {pragma}")
         with self._database:
-            self._database.executescript(f"BEGIN EXCLUSIVE; {_TABLES}")
+            self._database.executescript(f"BEGIN EXCLUSIVE; {_TABLES} {mark}")
             self._identify(identity)
         (tokens,) = self._database.execute("SELECT coalesce(sum(tokens), 0) FROM replies").fetchone()
         self._counted = {"kept": 0, "deferred": 0, "fallback": 0, "tokens": tokens}
@@ -228,12 +234,13 @@ class Journal(BaseCache):
             self._database.execute(_FORGET_REPLIES)
 
     def _identify(self, identity: RunIdentity) -> None:
-        """Write whose journal it is into a new one, or into one that holds nothing of the other run. Check another."""
+        """Write whose journal it is into a new one, or one that has nothing of another run. Check any other."""
         wanted = {"format": str(FORMAT), **asdict(identity)}
         found = dict(self._database.execute("SELECT name, value FROM identity"))
         other = [name for name, value in wanted.items() if found.get(name) != value]
-        if not found or (other and self._holds_nothing_of(other)):
+        if not found or (other and self._is_free(other)):
             self._database.executemany("INSERT OR REPLACE INTO identity VALUES (?, ?)", wanted.items())
+            self._database.execute("DELETE FROM answers WHERE source != 'small'")
         elif other:
             msg = (
                 f"{self.path}: got the journal of another run (another {' and another '.join(other)}) but expected "
@@ -241,13 +248,12 @@ class Journal(BaseCache):
             )
             raise JournalError(msg)
 
-    def _holds_nothing_of(self, other: Sequence[str]) -> bool:
-        """Whether all that is kept holds for another run too. What the small model says holds for any large one."""
-        if "format" in other:
-            return False
-        all_count = not {*other} <= {"large", "server"}
-        (held,) = self._database.execute(_HOLDS, (all_count,)).fetchone()
-        return not held
+    def _is_free(self, other: list[str]) -> bool:
+        """Whether the other run's large model has answered nothing, and its small one nothing that ours would not."""
+        sources = {source for (source,) in self._database.execute("SELECT DISTINCT source FROM answers")}
+        (replies,) = self._database.execute("SELECT count(*) FROM replies").fetchone()
+        alike = {"small", "fallback", "error"} if {*other} <= {"large", "server"} else set()
+        return "format" not in other and not replies and sources <= alike
 
     def _count(self, source: str, number: int) -> None:
         self._counted["kept" if source == "small" else "deferred"] += number

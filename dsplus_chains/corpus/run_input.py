@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 from dsplus_chains.corpus.answered import RunIdentity
+from dsplus_chains.corpus.journal import journal_path
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import hash_of, hash_of_file, hide_secrets
 from dsplus_chains.storage.bundle import Bundle
-from dsplus_chains.storage.bundle_files import check_outputs, read_manifest
+from dsplus_chains.storage.bundle_files import read_manifest
+from dsplus_chains.storage.outputs_apart import check_outputs
 from dsplus_chains.tables.reading import open_table
 from dsplus_chains.tables.table import Column, Table
 from dsplus_chains.tables.table_error import TableError
@@ -54,7 +56,7 @@ def prepare_run(
     table = open_table(data, delimiter=delimiter, encoding=encoding)
     table.check_columns(text)
     _check_places(table, out)
-    check_outputs(bundle, out)
+    check_outputs(out, journal_path(out), inputs=[data], bundles=[bundle])
     content = hash_of_file(data)
     for found in table.each_text(text, empty="keep", modality=modality):  # refuses what is no text
         content = hash_of([content, found]) if modality == "image" else content
@@ -73,9 +75,6 @@ def prepare_run(
 
 def _check_places(table: Table, out: Path) -> None:
     check_writable(out)
-    if out.resolve() == table.path.resolve():
-        msg = f"{out}: got the input as the output too but expected another file"
-        raise TableError(msg)
     if taken := [name for name in ADDED if name in table.columns]:
         msg = f"{table.path}: got the column {taken[0]!r}, which the output needs for itself; rename it"
         raise TableError(msg)

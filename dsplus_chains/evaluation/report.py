@@ -30,6 +30,9 @@ POINTS_SHOWN = 20
 LABELS_SHOWN = 15
 """The confusion matrix has at most this many labels, those with most mistakes. It adds up the others."""
 
+_PLOTS = {"cost_accuracy": cost_accuracy_plot, "reliability": reliability_plot, "risk_coverage": risk_coverage_plot}
+_PAGES = {"html": "report.html", "markdown": "report.md", "json": "evaluation.json"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFiles:
@@ -46,6 +49,11 @@ class ReportFiles:
     json: Path
 
 
+def report_files(folder: Path) -> list[Path]:
+    """Every file that `write_report` would write into a folder."""
+    return [folder / name for name in (*(f"{name}.svg" for name in _PLOTS), *_PAGES.values())]
+
+
 def write_report(evaluation: Evaluation, folder: str | Path, *, title: str = "Evaluation") -> ReportFiles:
     """Write `report.html`, `report.md` with its plots, and `evaluation.json` into a folder.
 
@@ -59,15 +67,11 @@ def write_report(evaluation: Evaluation, folder: str | Path, *, title: str = "Ev
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figures = {
-        "cost_accuracy": cost_accuracy_plot(evaluation),
-        "reliability": reliability_plot(evaluation),
-        "risk_coverage": risk_coverage_plot(evaluation),
-    }
+    figures = {name: plot(evaluation) for name, plot in _PLOTS.items()}
     abouts = _abouts(evaluation)
     plots = [Plot(name=name, svg=as_svg(figure), about=abouts[name]) for name, figure in figures.items()]
     where = Path(folder)
-    files = ReportFiles(html=where / "report.html", markdown=where / "report.md", json=where / "evaluation.json")
+    files = ReportFiles(**{kind: where / name for kind, name in _PAGES.items()})
     lead, sections = summary(evaluation), _sections(evaluation)
     points = [f"threshold {name}: asked {asked}, right {right}" for name, asked, right in _curve_rows(evaluation.curve)]
     texts = {where / f"{plot.name}.svg": plot.svg for plot in plots} | {

@@ -131,8 +131,11 @@ class ModelComposer(BatchRunnable[Any, Any]):
             input_key: The key of a dict under which the text will be.
 
         Raises:
-            TrainingDataError: There are too few texts, lengths differ, or a name of a model or a cost is missing.
+            TrainingDataError: There are too few texts, lengths differ, or a model or a cost has no name.
         """
+        if not isinstance(models, Mapping) or not isinstance(costs, Mapping):
+            msg = f"Got models={what_came(models)} and costs={what_came(costs)} but expected two dicts by name"
+            raise TrainingDataError(msg)
         names = list(models)
         if unknown := sorted(set(costs) ^ set(names)):
             msg = f"Got models {names} and costs of {sorted(costs)} but expected the same names; look at {unknown}"

@@ -269,6 +269,12 @@ def _agreeing(
     counts = Counter(label_key(row.large) for row in last.values())
     rank = {label_key(name): number for number, name in enumerate(names)}
     often = [row for row in last.values() if counts[label_key(row.large)] >= FEWEST_OF_LABEL]
+    if not often:
+        msg = (
+            f"Got {len(last)} different texts with an answer, none of whose labels has {FEWEST_OF_LABEL} of them, but "
+            "expected more of each label; copies of a text count once"
+        )
+        raise TrainingDataError(msg)
     if rare := [name for name in names if counts[label_key(name)] < FEWEST_OF_LABEL]:
         msg = f"Got fewer than {FEWEST_OF_LABEL} answers of {rare[:5]}, so the small model does not know these labels"
         warnings.warn(msg, TrainingDataWarning, stacklevel=3)

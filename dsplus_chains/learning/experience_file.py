@@ -14,7 +14,7 @@ from dsplus_chains.running.batch_runnable import by_row
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.shared_database import SharedDatabase
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import InvalidInputError, describe_error
+from dsplus_chains.schema import InvalidInputError, describe_error, is_number, shown
 
 DAY = 86_400.0
 FORMAT = 2
@@ -53,6 +53,7 @@ class ExperienceFile:
     def __init__(
         self, path: Path | None, *, redact: Callable[[str], str] | None, keep_text: bool, keep_days: float | None
     ) -> None:
+        _check_settings(redact, keep_text, keep_days)
         self.lost = 0
         self._name = str(path or ":memory:")
         self._redact, self._keep_text, self._keep_days = redact, keep_text, keep_days
@@ -182,3 +183,20 @@ class ExperienceFile:
             except Exception as error:
                 told = f"The experience store {self._name} could not delete what is too old: {describe_error(error)}"
                 tell_once(told, "retention", self._name)
+
+
+def _check_settings(redact: Any, keep_text: Any, keep_days: Any) -> None:
+    """Refuse settings with which texts would be lost, or kept against the user's will.
+
+    Raises:
+        InvalidInputError: One is of another kind.
+    """
+    if keep_days is not None and not (is_number(keep_days, least=0) and keep_days):
+        msg = f"Got keep_days={shown(keep_days)} but expected a number of days above 0, or None to keep all"
+        raise InvalidInputError(msg)
+    if not (redact is None or callable(redact)):
+        msg = f"Got redact={shown(redact)} but expected a function from text to text, or None to keep texts as they are"
+        raise InvalidInputError(msg)
+    if not isinstance(keep_text, bool):
+        msg = f"Got keep_text={shown(keep_text)} but expected True or False"
+        raise InvalidInputError(msg)

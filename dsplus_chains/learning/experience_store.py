@@ -25,7 +25,10 @@ from dsplus_chains.schema import (
     clean_answers,
     clean_labels,
     column_of,
+    is_number,
     read_confidences,
+    shown,
+    what_came,
 )
 
 MOST_WAITING = 200_000
@@ -55,7 +58,8 @@ class ExperienceStore:
         keep_days: Days after which rows are deleted. None keeps them.
 
     Raises:
-        InvalidInputError: The file is no SQLite file, cannot be opened, or has the tables of another release.
+        InvalidInputError: A setting is of another kind. Or the file is no SQLite file, cannot be opened, is the
+            database of another program, or has the tables of another release.
 
     Example:
         >>> from dsplus_chains import Prediction
@@ -76,9 +80,6 @@ class ExperienceStore:
         keep_text: bool = True,
         keep_days: float | None = None,
     ) -> None:
-        if keep_days is not None and not keep_days > 0:
-            msg = f"Got keep_days={keep_days} but expected a number of days above 0, or None to keep all"
-            raise InvalidInputError(msg)
         self.path = str(path)
         self._settings: dict[str, Any] = {"redact": redact, "keep_text": keep_text, "keep_days": keep_days}
         self._file = ExperienceFile(None if self.path == ":memory:" else Path(path), **self._settings)
@@ -117,7 +118,13 @@ class ExperienceStore:
 
         Args:
             since: Point of time, in seconds since 1970, from which on they are wanted.
+
+        Raises:
+            InvalidInputError: That is no number.
         """
+        if since is not None and not is_number(since):
+            msg = f"Got since={shown(since)} but expected seconds since 1970, such as time.time() - 86400"
+            raise InvalidInputError(msg)
         self.flush()
         return self._file.rows(float("-inf") if since is None else since)
 
@@ -151,10 +158,10 @@ class ExperienceStore:
             origin: Where the labels come from.
 
         Raises:
-            InvalidInputError: Lengths differ, or a label is missing.
+            InvalidInputError: Lengths differ, a label is missing, or a text is none.
             sqlite3.Error: The file is locked, damaged or full.
         """
-        texts, labels = column_of(texts, "texts"), clean_labels(labels)
+        texts, labels = [_text(text) for text in column_of(texts, "texts")], clean_labels(labels)
         answers = [None] * len(texts) if large_answers is None else clean_answers(large_answers, "large answers")
         sure = [None] * len(texts) if large_confidences is None else read_confidences(large_confidences)
         if not len(texts) == len(labels) == len(answers) == len(sure):
@@ -181,9 +188,12 @@ class ExperienceStore:
             text: The text, as the small model has read it.
             label: The label that the answer stands for.
             confidence: How sure the large model was.
+
+        Raises:
+            InvalidInputError: It is no text.
         """
         large = LargeAnswer(value=label, confidence=confidence)
-        self.record({"input": text, "answer": label, "source": "large", "large": large})
+        self.record({"input": _text(text), "answer": label, "source": "large", "large": large})
 
     def correct(self, text: str, label: Any) -> None:
         """Attach the true label that somebody has given to a text; see `add_gold`."""
@@ -216,8 +226,12 @@ class ExperienceStore:
             Number of deleted rows.
 
         Raises:
+            InvalidInputError: The age is no number of at least 0.
             sqlite3.Error: The file is locked, damaged or full.
         """
+        if not is_number(older_than_days, least=0):
+            msg = f"Got older_than_days={shown(older_than_days)} but expected a number of days of at least 0"
+            raise InvalidInputError(msg)
         self.flush()
         return self._file.forget(time() - older_than_days * DAY)
 
@@ -255,6 +269,18 @@ class ExperienceStore:
     @override
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (type(self), self.path, self._settings)
+
+
+def _text(value: Any) -> str:
+    """A text to which a label belongs.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if isinstance(value, str):
+        return value
+    msg = f"Got {what_came(value)} for a text but expected the text as the small model has read it"
+    raise InvalidInputError(msg)
 
 
 def _opened(kind: type[ExperienceStore], path: str, settings: dict[str, Any]) -> ExperienceStore:

@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from dsplus_chains.running.endings import is_whole
-from dsplus_chains.schema import is_missing
+from dsplus_chains.schema import is_missing, is_number
 
 _ROLES = {"human": "user", "HumanMessage": "user", "ai": "assistant", "AIMessage": "assistant"}
 _ROLES |= {"SystemMessage": "system", "ToolMessage": "tool"}
@@ -22,6 +22,9 @@ _SHAPED = ("choices", "generations", "output")
 """Fields of a model's whole reply. Only there, "status" is how it ended, and not an app's own word."""
 _OWN = {"status", "truncated", "is_blocked"}
 """Fields that an app may have as well."""
+_NUMBER, _DAY = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?"), re.compile(r"[0-9]{8}")
+_LATEST, _EARLIEST = 1e10, 1e8
+"""Seconds until the year 2286 and until 1973. A number of smaller units is a time between them."""
 _JSON = re.compile(r'\s*([\[{"]|null\s*$)')
 
 
@@ -165,14 +168,31 @@ def _is_whole(value: Mapping[str, Any]) -> bool:
 def point_of_time(cell: Any) -> float | None:
     """A point of time in seconds since 1970. None if the cell tells none.
 
+    A number counts seconds, or the milli-, micro- or nanoseconds that tools write, since these are 1,000 times as many.
+    In a text it is the same, but eight digits are a date.
+
     Example:
         >>> point_of_time("1970-01-01T00:01:00Z"), point_of_time(60), point_of_time("soon")
         (60.0, 60.0, None)
+        >>> point_of_time("1704067200"), point_of_time(1704067200000), point_of_time("20240101")
+        (1704067200.0, 1704067200.0, 1704067200.0)
     """
-    if isinstance(cell, (int, float)) and not is_missing(cell):
-        return float(cell)
+    if is_number(cell):
+        return _seconds(cell)
+    text = str(cell).strip()
+    if _NUMBER.fullmatch(text) and not _DAY.fullmatch(text):
+        return _seconds(float(text))
     try:
-        found = cell if isinstance(cell, datetime) else datetime.fromisoformat(str(cell).strip())
+        found = cell if isinstance(cell, datetime) else datetime.fromisoformat(text)
     except ValueError:
         return None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _seconds(number: float) -> float | None:
+    """Seconds of a number that counts them, or parts of them. None if it is no time of these centuries."""
+    if abs(number) < _LATEST:
+        return float(number)
+    if not number < _LATEST * 1e9:  # Python divides no integer of more than 308 digits
+        return None
+    return next((float(number / unit) for unit in (1e3, 1e6, 1e9) if _EARLIEST <= number / unit < _LATEST), None)

@@ -15,7 +15,7 @@ from dsplus_chains.running.budget_report import BudgetReport, budget_report
 from dsplus_chains.running.ledger import Call, Ledger
 from dsplus_chains.running.prices import price
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import BudgetError, WiringError, shown
+from dsplus_chains.schema import BudgetError, WiringError, is_number, shown
 
 
 class Budget:
@@ -83,14 +83,18 @@ class Budget:
         clock: Callable[[], float] = time.time,
     ) -> None:
         limits = [limit for limit in (max_usd, max_tokens) if limit is not None]
-        if not limits or not all(0 <= limit < inf for limit in limits):
-            msg = f"Got max_usd={max_usd}, max_tokens={max_tokens} but expected a limit of 0 or more, or both"
+        if not limits or not all(is_number(limit, least=0) and limit < inf for limit in limits):
+            got = f"max_usd={shown(max_usd)}, max_tokens={shown(max_tokens)}"
+            msg = f"Got {got} but expected a limit of 0 or more, or both; give numbers"
             raise ValueError(msg)
-        if per not in {"run", "day"} or spent not in {"small", "raise"} or output_tokens < 1:
+        if per not in ("run", "day") or spent not in ("small", "raise") or not is_number(output_tokens, least=1):
             msg = (
-                f"Got per={shown(per)}, spent={shown(spent)}, output_tokens={output_tokens} but expected 'run' or "
-                "'day', 'small' or 'raise', and at least 1"
+                f"Got per={shown(per)}, spent={shown(spent)}, output_tokens={shown(output_tokens)} but expected 'run' "
+                "or 'day', 'small' or 'raise', and a number of at least 1"
             )
+            raise ValueError(msg)
+        if prices is not None and not (isinstance(prices, Mapping) and all(map(_is_price, prices.values()))):
+            msg = f"Got prices={shown(prices)} but expected a dict of pairs by model, such as {{'mine': (0.15, 0.6)}}"
             raise ValueError(msg)
         self.max_usd = max_usd
         self.max_tokens = max_tokens
@@ -206,3 +210,8 @@ class Budget:
     def __hash__(self) -> int:
         """By the settings that can be hashed."""
         return hash((self.max_usd, self.max_tokens, self.per, self.spent, self.path, self.output_tokens))
+
+
+def _is_price(price: Any) -> bool:
+    """Whether it is a price of prompts and one of answers."""
+    return isinstance(price, (tuple, list)) and len(price) == 2 and all(is_number(part, least=0) for part in price)

@@ -96,7 +96,7 @@ class Ledger:
         clock: Seconds since 1970.
 
     Raises:
-        InvalidInputError: The file cannot be opened.
+        InvalidInputError: The file cannot be opened, or is the database of another program.
     """
 
     def __init__(self, path: Path | None, most: tuple[float, float], clock: Callable[[], float]) -> None:

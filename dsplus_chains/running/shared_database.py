@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dsplus_chains.running.database_owner import claim
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.schema import InvalidInputError
 
@@ -25,7 +26,7 @@ class SharedDatabase:
         tables: Statements that make the tables, if they are missing.
 
     Raises:
-        InvalidInputError: The file cannot be opened.
+        InvalidInputError: The file cannot be opened, or is the database of another program.
     """
 
     def __init__(self, path: Path | None, tables: str) -> None:
@@ -71,10 +72,11 @@ class SharedDatabase:
             connection = sqlite3.connect(
                 self._path or ":memory:", check_same_thread=False, timeout=30, isolation_level=None
             )
+            mark = claim(connection, self._path, self._tables)
             with suppress(sqlite3.OperationalError):  # another process is about to set it, and it stays
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(f"BEGIN IMMEDIATE; {self._tables} COMMIT;")
+            connection.executescript(f"BEGIN IMMEDIATE; {self._tables} {mark} COMMIT;")
         except sqlite3.Error as error:
             msg = f"Got the SQLite file {str(self._path)!r}, which cannot be opened ({error}); name another file"
             raise InvalidInputError(msg) from error

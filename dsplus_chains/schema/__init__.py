@@ -68,6 +68,7 @@ from dsplus_chains.schema.prediction import canonical_text as canonical_text
 from dsplus_chains.schema.probabilities import ROUNDING as ROUNDING
 from dsplus_chains.schema.probabilities import ReadOnlyDict as ReadOnlyDict
 from dsplus_chains.schema.probabilities import probability as probability
+from dsplus_chains.schema.real_numbers import is_number as is_number
 from dsplus_chains.schema.record import ShuntRecord as ShuntRecord
 from dsplus_chains.schema.record import answer_of_large as answer_of_large
 from dsplus_chains.schema.record import answered_label as answered_label

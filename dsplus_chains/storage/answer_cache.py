@@ -65,7 +65,7 @@ class SQLiteAnswerCache(BaseCache):
         path: The file. It is made if it is missing. ":memory:" keeps the answers as long as the cache lives.
 
     Raises:
-        InvalidInputError: The file is not an SQLite file, or cannot be opened.
+        InvalidInputError: The file is not an SQLite file, cannot be opened, or is the database of another program.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel

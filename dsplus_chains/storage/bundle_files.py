@@ -190,32 +190,15 @@ def _read_listed(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     return contents
 
 
-def check_outputs(bundle: Path, *files: Path | None, folder: Path | None = None) -> None:
-    """Refuse an output inside a bundle, which holds only what `Bundle.save` put there. Refuse an unwritable one too.
-
-    Args:
-        bundle: The bundle's folder.
-        *files: Files to be written. None stands for no output.
-        folder: A folder to be written into.
-
-    Raises:
-        BundleError: One is the bundle's folder itself, or lies in it.
-        InvalidInputError: One cannot be written. See `check_place`.
-    """
-    for output in (*files, folder):
-        if output is not None and output.resolve().is_relative_to(bundle.resolve()):
-            msg = f"{output}: got a place inside the bundle {str(bundle)!r} but expected another; it would be damaged"
-            raise BundleError(msg)
-        check_place(output, folder=output is folder)
-
-
 def check_target(path: Path) -> None:
     """Refuse a place that holds something other than a bundle, because saving would replace it.
 
     Raises:
         BundleError: There is a file, or a folder with something else in it.
+        InvalidInputError: Nothing can be written there. See `check_place`.
     """
     if not path.exists():
+        check_place(path, folder=True)
         return
     ours = path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))
     others = [] if not ours else [name for name in _names(path) if name not in OTHERS]
@@ -223,6 +206,7 @@ def check_target(path: Path) -> None:
         what = f"which holds {others[0]!r}" if others else "which is no bundle"
         msg = f"Got the place {str(path)!r}, {what}, for a bundle but expected a new folder or one with a bundle only"
         raise BundleError(msg)
+    check_place(path, folder=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import glob
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -66,7 +67,8 @@ def check_place(path: Path | None, *, folder: bool = False) -> None:
         folder: Whether it will be a folder.
 
     Raises:
-        InvalidInputError: A folder is in the place of a file, or the other way round. Or no folder can be made there.
+        InvalidInputError: A folder is in the place of a file, or the other way round. Or nothing can be made there,
+            which is tried, since permissions do not tell of all file systems.
     """
     if path is None:
         return
@@ -75,12 +77,23 @@ def check_place(path: Path | None, *, folder: bool = False) -> None:
         wrong = f"where a {'file' if folder else 'folder'} is, but expected a {'folder' if folder else 'file'}"
     elif not above.is_dir():
         wrong = f"below {str(above)!r}, which is no folder"
-    elif not os.access(above, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    elif path.exists() and not os.access(path, os.W_OK):
         wrong = "where you may not write"
+    elif why := _why_not(above) or (_why_not(path) if path.is_dir() else None):
+        wrong = f"where nothing can be written ({why})"
     else:
         return
     msg = f"{path}: got a place {wrong}; name another one"
     raise InvalidInputError(msg)
+
+
+def _why_not(folder: Path) -> str | None:
+    """Why no file can be made in a folder, or None."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def earlier_folder(path: Path) -> Path:

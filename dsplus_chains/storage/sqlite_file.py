@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dsplus_chains.running.database_owner import claim
 from dsplus_chains.running.forking import ForkLock
 
 PATIENCE = 5.0
@@ -48,6 +49,7 @@ class SQLiteFile:
 
         Raises:
             sqlite3.Error: The file is closed, locked, damaged or full.
+            InvalidInputError: It is the database of another program.
         """
         deadline = time.monotonic() + (0.0 if statement in self._in_vain else PATIENCE)
         while True:
@@ -83,7 +85,8 @@ class SQLiteFile:
             connection = sqlite3.connect(self.path, check_same_thread=False, timeout=0, isolation_level=None)
             try:
                 connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._largest)
-                for statement in self._setup:
+                mark = claim(connection, self.path, ";".join(self._setup))
+                for statement in (*self._setup, mark):
                     connection.execute(statement)
             except BaseException:
                 connection.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -31,6 +33,8 @@ def check_writable(path: Path) -> None:
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Write a table, whole or not at all. The ending of its name tells its kind: CSV, TSV or JSONL, in UTF-8.
 
+    JSON has no word for NaN and infinite numbers, which become null. Bytes become text, or Base64 if they are none.
+
     Args:
         path: The file.
         columns: The columns of CSV and TSV.
@@ -42,7 +46,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None
     check_writable(path)
     with replacing_file(path) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="") as file:
         if path.suffix.lower() == ".jsonl":
-            file.writelines(json.dumps(dict(row), ensure_ascii=False, default=str) + "\n" for row in rows)
+            file.writelines(_json(dict(row)) + "\n" for row in rows)
         else:
             again = list(rows) if isinstance(rows, Iterator) else rows
             # A quoted header tells a reader that quotes between tabs hold lines together. And the csv module does not
@@ -63,9 +67,35 @@ def _lines(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[list[Any]]:
 
 
 def _cell(value: Any) -> Any:
+    """A cell of CSV. NaN is a gap, and so an empty cell."""
     if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value
+        return _json(value)
+    if isinstance(value, (bytes, bytearray)):
+        return _told(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_told)
+
+
+def _finite(value: Any) -> Any:
+    """A value with None for each NaN and each infinite number, for which JSON has no word."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _told(value: Any) -> str:
+    """What JSON has no form for, as a text. Bytes that are no text are in Base64."""
+    if not isinstance(value, (bytes, bytearray)):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
 
 
 def _is_broken(cell: Any) -> bool:

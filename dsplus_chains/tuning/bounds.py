@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import check_choice, clean_answers, shown
+from dsplus_chains.schema import check_choice, clean_answers, is_number, shown
 from dsplus_chains.tuning.certify import Risk
 
 Objective: TypeAlias = Literal["accuracy", "match_large", "max_escalation", "max_cost", "max_risk"]
@@ -50,10 +49,11 @@ def check_bounds(
         ("max_risk", given["max_risk"], 0.0, 1.0),
         ("min_gain", min_gain, 0.0, 1.0),
     ):
-        if bound is not None and not (_is_number(bound) and low <= bound <= high):
-            msg = f"Got {name}={shown(bound)} but expected a number in [{low:g}, {high:g}]"
+        if bound is not None and not (is_number(bound, least=low, most=high) and bound < math.inf):
+            wanted = "of at least 0, or none without a bound" if high == math.inf else f"in [{low:g}, {high:g}]"
+            msg = f"Got {name}={shown(bound)} but expected a number {wanted}"
             raise ValueError(msg)
-    if not (_is_number(delta) and 0 < delta < 1):
+    if not (is_number(delta) and 0 < delta < 1):
         msg = f"Got delta={shown(delta)} but expected a number between 0 and 1, such as 0.05"
         raise ValueError(msg)
     if objective in given and given[objective] is None:
@@ -65,10 +65,6 @@ def check_bounds(
         msg = f'Got per_label=True with {told} but expected objective="accuracy" and no bound'
         raise ValueError(msg)
     return bounds
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_costs(large_cost: float | Sequence[float], small_cost: float, n: int) -> NDArray[np.float64]:

@@ -20,7 +20,8 @@ class Agreement(ComputingRunnable[Any, Verdict]):
 
     Args:
         normaliser: Function from a candidate to what is compared, such as the number at its end. If it returns None,
-            the candidate agrees with nothing. Without a function, case and white space do not count.
+            the candidate agrees with nothing. Without a function, case and white space do not count. In a batch it is
+            called once for each candidate.
 
     Raises:
         InvalidInputError: The input has no `candidate`, or is not one of its `candidates`.
@@ -41,24 +42,27 @@ class Agreement(ComputingRunnable[Any, Verdict]):
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:
-        return by_row(self._verdict, inputs)
+        known: dict[int, tuple[Any, str | None]] = {}
+        return by_row(lambda record: self._verdict(record, known), inputs)
 
-    def _verdict(self, record: Any) -> Verdict:
+    def _verdict(self, record: Any, known: dict[int, tuple[Any, str | None]]) -> Verdict:
         if not isinstance(record, Mapping) or "candidate" not in record or not record.get("candidates"):
             msg = f"Got {what_came(record)} but expected a record with a 'candidate' and all 'candidates' of its row"
             raise InvalidInputError(msg)
         candidates = record["candidates"]
-        own = self._key(record["candidate"])
+        own = self._key(record["candidate"], known)
         if own is None:
             return Verdict(score=0.0, report="It says nothing that can be compared.")
-        keys = [None if candidate is None else self._key(candidate) for candidate in candidates]
+        keys = [None if candidate is None else self._key(candidate, known) for candidate in candidates]
         n = keys.count(own)
         return Verdict(score=n / len(keys), report=f"{n} of {len(keys)} answers agree.")
 
-    def _key(self, candidate: Any) -> str | None:
-        """What is compared, as a text."""
-        found = _plain(candidate) if self.normaliser is None else self.normaliser(candidate)
-        return None if found is None else str(canonical_text(found))
+    def _key(self, candidate: Any, known: dict[int, tuple[Any, str | None]]) -> str | None:
+        """What is compared, as a text. It is kept by the object, together with that, so that no other takes its id."""
+        if id(candidate) not in known:
+            found = _plain(candidate) if self.normaliser is None else self.normaliser(candidate)
+            known[id(candidate)] = candidate, None if found is None else str(canonical_text(found))
+        return known[id(candidate)][1]
 
 
 def _plain(candidate: Any) -> str:

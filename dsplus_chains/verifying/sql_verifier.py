@@ -7,6 +7,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,15 +21,23 @@ from dsplus_chains.verifying.code_tests import code_in
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
 _FORBIDDEN = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
-_STEPS = 10_000
-"""Instructions of SQLite's machine after which the clock is looked at."""
+_STEPS = 50
+"""Instructions of SQLite's machine after which the clock is looked at. One may search a whole value."""
+_MOST_BYTES = 10_000_000
+"""Most bytes of a result."""
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 500,  # all values of a row are in memory at once
+}
 
 
 class SqlVerifier(ComputingRunnable[Any, Verdict]):
     r"""A verifier that runs a SQLite query on a copy of a database in memory, where it can only read.
 
     It takes a record with a `candidate`, which may be fenced as in Markdown. The check "runs" passes if the query gives
-    a result. If results are expected, the check "result" compares with them.
+    a result. If results are expected, the check "result" compares with them. A result has at most ten megabytes and 500
+    columns. A query that takes long to compile is not stopped.
 
     Args:
         database: Path of the database, or a function of the record that gives one. It is opened read-only, and copied.
@@ -37,6 +46,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         ordered: Whether the order of rows counts. None means that it does if the candidate has ``ORDER BY``.
         seconds: Time that one query may take.
         rows: Largest number of rows of a result.
+        largest: Most bytes of one value that a query may read or make. SQLite cannot be stopped while it searches one.
 
     Raises:
         InvalidInputError: The input has no `candidate` or no expected result, or the database cannot be read.
@@ -61,6 +71,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
     ordered: bool | None = None
     seconds: float = Field(default=1.0, gt=0)
     rows: int = Field(default=10_000, ge=1)
+    largest: int = Field(default=100_000, ge=1, lt=1 << 30)
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:
@@ -75,7 +86,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         checked_record(record)
         path = str(self.database(record) if callable(self.database) else self.database)
         if path not in copies:
-            copies[path] = _copy(path)
+            copies[path] = _copy(path, self.largest)
         query = code_in(record["candidate"]).strip()
         expected = self._expected(record, copies[path])
         try:
@@ -99,16 +110,44 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         return self._result(copy, given) if isinstance(given, str) else [tuple(row) for row in given]
 
     def _result(self, copy: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
+        """The rows that a query gives.
+
+        Raises:
+            sqlite3.Error: The query is wrong, or may not be run.
+            ValueError: The query gives too much, or takes too long.
+        """
+        late = f"takes more than {self.seconds:g} seconds"
         until = time.monotonic() + self.seconds
         copy.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
-        found = copy.execute(query).fetchmany(self.rows + 1)
-        if len(found) > self.rows:
-            msg = f"it gives more than {self.rows} rows"
+        found: list[tuple[Any, ...]] = []
+        size, excess = 0, ""
+        try:
+            with closing(copy.execute(query)) as rows:
+                for row in rows:
+                    found.append(row)
+                    size += sum(len(cell) if isinstance(cell, (str, bytes)) else 8 for cell in row)
+                    excess = self._excess(len(found), size) or late * (time.monotonic() > until)
+                    if excess:
+                        break
+        except sqlite3.Error as error:
+            too_long = f"reads or makes a value of more than {self.largest:,} bytes"
+            reasons = {sqlite3.SQLITE_INTERRUPT: late, sqlite3.SQLITE_TOOBIG: too_long}
+            excess = reasons.get(getattr(error, "sqlite_errorcode", 0), "")
+            if not excess:
+                raise
+        if excess:
+            msg = f"it {excess}; expected a query that reads what is asked for, and no more"
             raise ValueError(msg)
         return found
 
+    def _excess(self, rows: int, size: int) -> str:
+        """What a result has too much of, or an empty text."""
+        if rows > self.rows:
+            return f"gives more than {self.rows:,} rows"
+        return f"gives more than {_MOST_BYTES:,} bytes" if size > _MOST_BYTES else ""
 
-def _copy(path: str) -> sqlite3.Connection:
+
+def _copy(path: str, largest: int) -> sqlite3.Connection:
     """A copy of a database in memory, in which nothing but reading is allowed."""
     copy = sqlite3.connect(":memory:", check_same_thread=False)
     try:
@@ -121,8 +160,9 @@ def _copy(path: str) -> sqlite3.Connection:
         copy.close()
         msg = f"Got database={path!r}, which cannot be read ({error})"
         raise InvalidInputError(msg) from error
-    copy.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)
-    copy.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    copy.execute("SELECT 1 FROM sqlite_master").close()  # tables may have more columns than a result
+    for name, limit in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: largest}.items():
+        copy.setlimit(name, limit)
     copy.set_authorizer(_may)
     return copy
 

@@ -23,7 +23,8 @@ BAD_TUNING = [
     (("--max-risk", "2"), "expected a number in [0, 1]"),
     (("--max-risk", "nan"), "expected a number in [0, 1]"),
     (("--max-escalation", "-0.5"), "expected a number in [0, 1]"),
-    (("--max-cost", "-1"), "expected a number in [0, inf]"),
+    (("--max-cost", "-1"), "expected a number of at least 0"),
+    (("--max-cost", "inf"), "or none without a bound"),
     (("--max-risk", "0.1", "--delta", "0"), "expected a number between 0 and 1"),
     (("--delta", "1.5"), "expected a number between 0 and 1"),
     (("--large-cost", "-1"), "expected numbers of at least 0"),
@@ -65,6 +66,8 @@ BAD_RUN = [
     (("--out", "{tmp}/o.xlsx"), "expected .csv"),
     (("--max-fallback-rate", "nan"), "--max-fallback-rate"),
     (("--batch-size", "0"), "--batch-size"),
+    (("--batch-size", "99999999999999999999"), "--batch-size"),
+    (("--concurrency", "99999999999999999999"), "--concurrency"),
     (("--text", "txt"), "no column 'txt'"),
 ]
 
@@ -172,3 +175,24 @@ def test_a_plan_takes_a_pin_and_fetches_only_what_may_be_fetched(tuned, live, ds
     for options in ((), ("--allow-download",)):
         assert dsplus(*given, *options)[0] == 0
     assert local == [True, False]
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_a_seed_is_one_that_all_libraries_take(table, dsplus, tmp_path, seed):
+    data = table("dev.csv", ["text", "label"], ROWS)
+    for given in (
+        ("fit", "--data", data, *COLUMNS, "--out", tmp_path / "b"),
+        ("bootstrap", data, "--instruction", "Which?", "--out", tmp_path / "b"),
+        ("learn", tmp_path, "--experience", data, "--out", tmp_path / "b"),
+        ("demo",),
+    ):
+        code, said = dsplus(*given, "--seed", seed)
+        assert (code, "--seed" in said, (tmp_path / "b").exists()) == (2, True, False), said
+
+
+def test_an_instruction_says_something(table, dsplus, tmp_path):
+    data = table("dev.csv", ["text", "label"], ROWS)
+    for given in (("fit", "--data", data, *COLUMNS), ("bootstrap", data, "--answer", "label")):
+        code, said = dsplus(*given, "--out", tmp_path / "b", "--instruction", " ", "-q")
+        assert (code, "Got --instruction ' ' but expected what to decide" in said) == (2, True), said
+        assert not (tmp_path / "b").exists()

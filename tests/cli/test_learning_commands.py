@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import get_args
 
 import numpy as np
@@ -136,7 +138,10 @@ def test_what_is_better_beyond_chance_is_promoted(bundle, start, dsplus, tmp_pat
 def test_what_cannot_be_judged_is_written_but_not_promoted(start, traffic, table, dsplus, tmp_path):
     others = table("gold.csv", ["text", "label"], [(text, label) for text, label, _ in rows(100, 9)])
     given = ("learn", start, "--experience", traffic, "--gold", others, "--out", tmp_path / "next", *QUIET)
-    code, said = dsplus(*given)
+    code, said = dsplus(*given, "--json", tmp_path / "v.json")
+    verdict = json.loads((tmp_path / "v.json").read_text())
+    assert (verdict["promoted"], verdict["look"]) == (False, 1)
+    assert "it cannot be judged: Got 0 labelled texts" in verdict["reasons"][0]
     assert (code, "cannot be judged: Got 0 labelled texts" in said) == (4, True), said
     assert "The threshold stays. There are too few labelled rows for another one." in said
     assert Bundle.load(tmp_path / "next").metadata["rows"] == 100
@@ -258,3 +263,31 @@ def test_help_has_examples(command, dsplus):
     code, said = dsplus(command, "--help")
     assert code == 0
     assert f"dsplus {command} " in said.replace("Usage: dsplus", "")
+
+
+def test_what_is_written_damages_neither_the_experience_nor_a_bundle(start, traffic, table, dsplus, tmp_path):
+    gold = table("gold.csv", ["text", "label"], [(text, label) for text, label, _ in rows(30, 1)])
+    before, out = (traffic.read_bytes(), gold.read_bytes()), tmp_path / "next"
+    given = ("learn", start, "--experience", traffic, "--gold", gold, "--out", out, *QUIET, "--json")
+    for arguments, message in (
+        ((*given, traffic), "input as the output"),
+        ((*given, gold), "input as the output"),
+        ((*given, out / "verdict.json"), "inside the bundle"),
+        ((*given, start / "verdict.json"), "inside the bundle"),
+        (("watch", start, "--experience", traffic, "--json", traffic), "input as the output"),
+        (("watch", start, "--experience", traffic, "--json", start / "w.json"), "inside the bundle"),
+    ):
+        code, said = dsplus(*arguments)
+        assert (code, message in said) == (2, True), (arguments, said)
+        assert ((traffic.read_bytes(), gold.read_bytes()), out.exists()) == (before, False)
+    Bundle.load(start)
+
+
+def test_the_database_of_another_program_is_no_experience(start, dsplus, tmp_path):
+    path = tmp_path / "shop.sqlite"
+    with closing(sqlite3.connect(path)) as shop:
+        shop.execute("CREATE TABLE orders (id)")
+    before = path.read_bytes()
+    for command in ("watch", "label"):
+        code, said = dsplus(command, start, "--experience", path)
+        assert (code, "of another program" in said, path.read_bytes()) == (2, True, before), said

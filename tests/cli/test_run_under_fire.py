@@ -47,16 +47,21 @@ def test_a_request_that_can_never_succeed_stops_the_run_and_leaves_its_rows_for_
     assert broken.requests <= 20 + 300
 
 
-def test_a_misspelt_model_does_not_stand_in_the_way_of_the_right_one(labelled, dsplus, broken, tmp_path):
+def test_after_a_misspelt_large_model_the_same_output_takes_the_right_one(labelled, dsplus, broken, table, tmp_path):
     broken.mode = "404"
-    misspelt = ["openai:fakee" if word == "openai:fake" else word for word in labelled]
-    code, said = dsplus(*misspelt)
-    assert code == 2
-    assert "there is no such model" in said
+    typo = tuple("openai:typo" if argument == "openai:fake" else argument for argument in labelled)
+    assert dsplus(*typo)[0] == 2
+    data = table("logged.csv", ["text", "gpt"], [("hm", "positive")] * 3)
+    logged = (*labelled[:2], "--data", data, "--text", "text", "-q", "--out", tmp_path / "out.csv")
+    code, said = dsplus(*logged, "--large-column", "gpt_typo")
+    assert (code, "no column 'gpt_typo'" in said) == (2, True), said
+    code, said = dsplus(*logged, "--large-column", "gpt")
+    assert (code, "3 rows are in" in said) == (0, True), said
+    (tmp_path / "out.csv.journal.sqlite").unlink()
+    assert dsplus(*typo)[0] == 2
     broken.mode = "ok"
     code, said = dsplus(*labelled)
     assert code == 0, said
-    assert {row["source"] for row in read(tmp_path / "out.csv")} == {"large"}
 
 
 def test_a_key_that_is_refused_midway_keeps_what_was_answered(labelled, dsplus, broken, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,56 @@ def test_no_output_goes_into_the_bundle(tuned, dsplus, server, table, tmp_path, 
     assert not server.asked
     assert sorted((str(path), path.read_bytes()) for path in bundle.rglob("*") if path.is_file()) == before
     Bundle.load(bundle)
+
+
+def test_no_output_is_an_input_or_another_output(tuned, dsplus, server, table, tmp_path):
+    bundle, data = tuned(), table("t.csv", ["text", "label"], ROWS)
+    (tmp_path / "link.csv").symlink_to(data)
+    before, other, page = data.read_bytes(), tmp_path / "o", tmp_path / "r" / "report.md"
+    live = ("--data", data, "--large", "openai:fake", "--base-url", server.base_url, "-q")
+    cases = [(command, bundle, *live, *COLUMNS, option, place)
+             for command in ("tune", "evaluate") for option in ("--json", "--answers")
+             for place in (data, tmp_path / "link.csv")]  # fmt: skip
+    cases += [
+        (command, bundle, *live, *COLUMNS, "--json", other, "--answers", other) for command in ("tune", "evaluate")
+    ]
+    cases += [
+        ("run", bundle, *live, "--text", "text", "--out", data),
+        ("run", bundle, *live, "--text", "text", "--out", tmp_path / "link.csv"),
+        ("tune", bundle, *live, *COLUMNS, "--batch-api", "--json", tmp_path / "b.jobs.sqlite"),
+        ("evaluate", bundle, *live, *COLUMNS, "--report", other, "--json", other),
+        ("evaluate", bundle, *live, *COLUMNS, "--report", page.parent, "--answers", page),
+    ]
+    for arguments in cases:
+        code, said = dsplus(*arguments)
+        assert code == 2, arguments
+        assert ("input as the output" in said) != ("one place for two outputs" in said), arguments
+        assert not server.asked
+        assert data.read_bytes() == before
+        assert not other.exists()
+
+
+def test_no_input_lies_in_the_folder_of_a_bundle_that_is_written_anew(fitted, dsplus, tmp_path):
+    hidden = fitted / ".train.csv"
+    hidden.write_bytes((tmp_path / "train.csv").read_bytes())
+    code, said = dsplus("fit", "--data", hidden, *COLUMNS, "--out", fitted, "-q")
+    assert (code, "inside the bundle" in said, hidden.exists()) == (2, True, True), said
+    code, said = dsplus("bootstrap", hidden, "--instruction", "Which?", "--out", fitted, "-q")
+    assert (code, "inside the bundle" in said, hidden.exists()) == (2, True, True), said
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="other systems have no folder in which nobody can write")
+def test_no_command_works_for_an_output_that_cannot_be_written(tuned, dsplus, server, table):
+    bundle, data = tuned(), table("t.csv", ["text", "label"], ROWS)
+    live = ("--data", data, "--large", "openai:fake", "--base-url", server.base_url, "-q")
+    for arguments in (
+        ("fit", "--data", data, *COLUMNS, "-q", "--out", "/proc/b"),
+        ("bootstrap", data, "--instruction", "Which?", "-q", "--out", "/proc/b"),
+        ("run", bundle, *live, "--text", "text", "--out", "/proc/x.csv"),
+        ("evaluate", bundle, *live, *COLUMNS, "--report", "/proc/r"),
+        ("evaluate", bundle, *live, *COLUMNS, "--answers", "/proc/a.sqlite"),
+        ("tune", bundle, *live, *COLUMNS, "--json", "/proc/t.json"),
+    ):
+        code, said = dsplus(*arguments)
+        assert (code, "where nothing can be written" in said) == (2, True), (arguments, said)
+    assert not server.asked

@@ -108,33 +108,38 @@ def test_another_run_is_told_by_what_differs(path, name):
 
 
 @pytest.mark.parametrize("name", ["bundle", "input", "text", "large", "server"])
-def test_a_journal_that_holds_nothing_is_taken_over(path, name):
-    other = replace(OURS, **{name: "other"})
-    Journal(path, OURS).close()
-    with Journal(path, other) as journal:
+def test_a_run_that_has_answered_nothing_is_in_nobodys_way(path, name):
+    Journal(path, replace(OURS, **{name: "typo"})).close()
+    with Journal(path, OURS) as journal:
         journal.commit([row(0)])
-    with pytest.raises(JournalError, match=f"another run \\(another {name}\\)"):
+    with pytest.raises(JournalError, match="another run"):
+        Journal(path, replace(OURS, **{name: "typo"}))
+
+
+@pytest.mark.parametrize("name", ["large", "server"])
+def test_what_the_small_model_answered_stays_when_the_large_one_answered_nothing(path, name):
+    with Journal(path, replace(OURS, **{name: "typo"})) as journal:
+        journal.commit([row(0, "small"), row(1, "fallback"), row(2, "error")])
+    with pytest.raises(JournalError, match="another input"):
+        Journal(path, replace(OURS, input="other"))
+    with Journal(path, OURS) as journal:
+        assert [one.row for one in journal.answers()] == [0]
+        assert list(journal.pending(3, retry_fallbacks=False)) == [1, 2]
+        assert journal.counts == Counts(kept=1)
+
+
+def test_replies_of_another_large_model_are_never_thrown_away(path):
+    with Journal(path, replace(OURS, large="other")) as journal:
+        journal.update("p", "", [ChatGeneration(message=AIMessage("positive"))])
+    with pytest.raises(JournalError, match="another large"):
         Journal(path, OURS)
 
 
-@pytest.mark.parametrize(("name", "is_taken"), [("large", True), ("server", True), ("bundle", False), ("text", False)])
-def test_what_the_small_model_said_holds_beside_any_large_one(path, name, is_taken):
-    with Journal(path, OURS) as journal:
-        journal.commit([row(0, source="small")])
-    other = replace(OURS, **{name: "other"})
-    if not is_taken:
-        with pytest.raises(JournalError, match=f"another {name}"):
-            Journal(path, other)
-        return
-    with Journal(path, other) as journal:
-        assert list(journal.answers()) == [row(0, source="small")]
-
-
-def test_a_reply_is_not_taken_over(path):
-    with Journal(path, OURS) as journal:
-        journal.update("prompt", "", reply("positive"))
-    with pytest.raises(JournalError, match="another large"):
-        Journal(path, replace(OURS, large="other"))
+def test_a_journal_that_cannot_be_made_is_told(path):
+    (path.parent / "file").touch()
+    for place in (path.parent / "file" / "j.sqlite", path.parent):
+        with pytest.raises(JournalError, match=r"no journal can be written.*choose another --out"):
+            Journal(place, OURS)
 
 
 def test_a_start_that_fails_halfway_leaves_no_half_of_an_identity(path):

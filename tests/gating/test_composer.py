@@ -320,3 +320,10 @@ def test_what_cannot_be_fitted_on_is_refused(change, told):
 def test_one_model_is_no_choice():
     with pytest.raises(ValidationError, match="two Runnables or more"):
         ModelComposer(**{**fitted(), "models": {"mathematician": str}})
+
+
+@pytest.mark.parametrize("given", [{"models": ["a", "b"]}, {"costs": [1, 2]}])
+def test_models_and_costs_have_names(given):
+    both = {"models": {"a": str, "b": str}, "costs": {"a": 1, "b": 2}, **given}
+    with pytest.raises(TrainingDataError, match=r"Got models=.* and costs=.* but expected two dicts by name"):
+        ModelComposer.fit(["x"] * 50, np.ones((50, 2)), **both)

@@ -543,3 +543,32 @@ def test_parquet_holds_every_row(store, tmp_path):
     store.to_parquet(tmp_path / "out.parquet")
     mixed = parquet.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["answer"] for row in mixed] == ["ham", "spam", '{"kind": 1}']
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"redact": "x"},
+        {"keep_text": "no"},
+        *({"keep_days": days} for days in ("3", True, -1, float("nan"))),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_before_a_text_is_lost(settings):
+    (name,) = settings
+    with pytest.raises(InvalidInputError, match=f"{name}=.* but expected"):
+        ExperienceStore(":memory:", **settings)
+
+
+def test_what_is_no_age_no_time_and_no_text_is_refused_and_deletes_nothing(store):
+    store.record(small())
+    for age in (-1, "3", None, float("nan"), True):
+        with pytest.raises(InvalidInputError, match="expected a number of days of at least 0"):
+            store.forget(age)
+    with pytest.raises(InvalidInputError, match="expected seconds since 1970"):
+        store.rows(since="yesterday")
+    for text in (None, 5, float("nan"), ["a"]):
+        for add in (store.correct, store.answered):
+            with pytest.raises(InvalidInputError, match="for a text but expected"):
+                add(text, "ham")
+    assert len(store) == 1
+    assert store.forget(0) == 1

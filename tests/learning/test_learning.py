@@ -372,3 +372,9 @@ def test_what_a_chain_was_tuned_for_is_kept(bundle, gold, stream):
 def test_the_last_answer_is_the_latest_however_a_log_is_sorted():
     logs = SimpleNamespace(texts=["a", "a"], answers=["new", "old"], confidences=[None] * 2, times=[2.0, 1.0])
     assert [row.large for row in decisions_in(logs)] == ["old", "new"]
+
+
+def test_copies_of_two_texts_are_too_few_and_that_is_told():
+    logged = {"text": ["a", "b"] * 2, "answer": ["p", "n"] * 2}
+    with pytest.raises(TrainingDataError, match=r"Got 2 different texts with an answer.*copies of a text count once"):
+        bootstrap(logged, instruction="Which?", encoder=TinyEncoder())

@@ -6,10 +6,11 @@ import csv
 import json
 import math
 
+import numpy as np
 import pytest
 
 from dsplus_chains.learning import read_logs
-from dsplus_chains.learning.logged_cells import output_of, with_messages
+from dsplus_chains.learning.logged_cells import output_of, point_of_time, with_messages
 from dsplus_chains.tables import TableError
 
 
@@ -256,3 +257,37 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path):
     assert "text" in logs.skipped[0]
     with pytest.raises(TableError, match="no file"):
         read_logs([])
+
+
+@pytest.mark.parametrize("cell", [1704067200, 1704067200000, 1704067200000000, 1704067200000000000, "20240101"])
+def test_a_time_is_told_in_any_unit_and_in_a_text(cell):
+    for told in (cell, str(cell), float(cell), str(float(cell)), f" {cell} ", np.int64(cell)):
+        assert point_of_time(told) in {1704067200.0, 20240101.0}
+    assert point_of_time(str(cell)) == 1704067200.0
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        True,
+        False,
+        None,
+        "",
+        float("nan"),
+        float("inf"),
+        "1e99",
+        "1.2.3",
+        20240101120000,
+        "20240101120000",
+        10**400,
+        -(10**12),
+    ],
+)
+def test_what_tells_no_time_is_none(cell):
+    assert point_of_time(cell) is None
+
+
+def test_the_times_of_a_csv_file_are_seconds(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("text,answer,time\na,x,1704067200\nb,y,1704067200000\nc,x,2024-01-01T00:00:00Z\nd,y,soon\n")
+    assert read_logs(path, labels=["x", "y"]).times == (*[1704067200.0] * 3, None)

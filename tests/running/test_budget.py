@@ -562,10 +562,18 @@ def test_a_file_that_cannot_be_written_refuses_and_loses_no_answer(tmp_path):
         {"max_tokens": 5, "per": "week"},
         {"max_tokens": 5, "spent": "large"},
         {"max_tokens": 5, "output_tokens": 0},
+        {"max_tokens": "5"},
+        {"max_tokens": True},
+        {"max_usd": "1"},
+        {"max_tokens": 5, "per": ["day"]},
+        {"max_tokens": 5, "output_tokens": None},
+        {"max_tokens": 5, "prices": ["mine"]},
+        {"max_tokens": 5, "prices": {"mine": 0.15}},
+        {"max_tokens": 5, "prices": {"mine": ("0.15", 0.6)}},
     ],
 )
 def test_bad_settings_are_refused(settings):
-    with pytest.raises(ValueError, match=r"Got (max_usd|per)="):
+    with pytest.raises(ValueError, match=r"Got (max_usd|per|prices)=.* but expected"):
         Budget(**settings)
 
 

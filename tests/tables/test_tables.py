@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -184,3 +185,20 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
     with pytest.raises(TableError, match=r"expected \.csv, \.tsv or \.jsonl"):
         write_table(tmp_path / "out.parquet", ["a"], [])
+
+
+def test_what_json_has_no_word_for_is_null_or_text(tmp_path):
+    nan, inf = float("nan"), float("inf")
+    row = {"a": nan, "b": -inf, "c": [1.5, {"d": nan, "e": (inf,)}], "f": "é".encode(), "g": b"\xff", "h": [b"\xff"]}
+
+    def strict(line):
+        return json.loads(line, parse_constant=pytest.fail)
+
+    plain = {"a": None, "b": None, "c": [1.5, {"d": None, "e": [None]}], "f": "é", "g": "/w==", "h": ["/w=="]}
+    write_table(tmp_path / "t.jsonl", list(row), [row])
+    assert strict((tmp_path / "t.jsonl").read_text(encoding="utf-8")) == plain
+    write_table(tmp_path / "t.csv", list(row), [row])
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+        _, cells = csv.reader(file)
+    assert cells[:2] == ["", "-inf"]
+    assert [strict(cells[2]), *cells[3:5], strict(cells[5])] == [plain["c"], "é", "/w==", ["/w=="]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from pydantic import BaseModel
@@ -26,6 +28,19 @@ def test_agreement_is_the_share_that_says_the_same(candidates, scores):
         if candidate is not None:
             verdict = Agreement().invoke({"candidate": candidate, "candidates": candidates})
             assert verdict.score == pytest.approx(score)
+
+
+def test_what_normalises_is_called_once_for_each_candidate_of_a_batch():
+    candidates, called = [f"it is {number % 7}" for number in range(50)], []
+
+    def last(text):
+        called.append(text)
+        return text.split()[-1]
+
+    records = [{"candidate": one, "candidates": candidates} for one in candidates]
+    verdicts = Agreement(normaliser=last).batch(records)
+    assert [verdict.score for verdict in verdicts] == [candidates.count(one) / 50 for one in candidates]
+    assert sorted(called) == sorted(candidates)
 
 
 def test_agreement_over_prompts_and_samples_and_a_normaliser():
@@ -151,6 +166,39 @@ def test_a_query_can_only_read_and_not_for_long(shop, tmp_path, query):
     assert time.monotonic() - started < 5
     assert shop.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["shop.db"]
+
+
+MANY = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)"
+LONG = "replace(hex(zeroblob(20000)), '00', 'ab')"
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        (f"{MANY} SELECT hex(zeroblob(45000)) FROM c LIMIT 400", "more than 10,000,000 bytes"),
+        (f"{MANY} SELECT hex(zeroblob(4000000)) FROM c LIMIT 400", "a value of more than 100,000 bytes"),
+        (f"{MANY} SELECT n FROM c", "more than 200 rows|more than 0.2 seconds"),
+        (f"{MANY} SELECT sum(instr({LONG} || n, {LONG} || 'b')) FROM c", "more than 0.2 seconds"),
+        (f"SELECT 1 WHERE 'a' LIKE '{'%a' * 600}'", "LIKE or GLOB pattern too complex"),
+        (f"SELECT {', '.join(['hex(zeroblob(45000))'] * 501)}", "too many columns"),
+    ],
+)
+def test_a_query_takes_neither_much_memory_nor_long(shop, query, why):
+    verifier, started = SqlVerifier(database=shop, seconds=0.2, rows=200), time.process_time()
+    [check] = verifier.invoke({"candidate": query}).checks
+    assert check.status == "failed"
+    assert re.search(why, check.detail), check.detail
+    assert time.process_time() - started < 2
+
+
+def test_a_table_may_be_wider_and_hold_longer_texts_than_a_result(shop):
+    with closing(sqlite3.connect(shop)) as made, made:
+        made.execute(f"CREATE TABLE wide ({', '.join(f'c{number}' for number in range(600))})")
+        made.execute("INSERT INTO wide (c1, c2) VALUES (7, ?)", ("x" * 200_000,))
+    assert SqlVerifier(database=shop).invoke({"candidate": "SELECT c1 FROM wide"}).passed
+    long = {"candidate": "SELECT c2 FROM wide"}
+    assert "a value of more than 100,000 bytes" in SqlVerifier(database=shop).invoke(long).report
+    assert SqlVerifier(database=shop, largest=300_000).invoke(long).passed
 
 
 def test_a_database_that_is_not_there_is_no_verdict(tmp_path):

@@ -1,0 +1,59 @@
+"""No store writes into the database of another program, and one file may hold several of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from dsplus_chains import Budget, ExperienceStore
+from dsplus_chains.corpus import Journal
+from dsplus_chains.corpus.answered import RunIdentity
+from dsplus_chains.corpus.job_state import JobState
+from dsplus_chains.running.database_owner import OURS
+from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
+
+IDENTITY = RunIdentity(bundle="b", input="i", text="t", large="l")
+STORES = {
+    "budget": lambda path: Budget(max_tokens=10, path=path).ledger,
+    "experience": ExperienceStore,
+    "jobs": JobState,
+    "answers": SQLiteAnswerCache,
+    "journal": lambda path: Journal(path, IDENTITY),
+}
+OTHERS = ["CREATE TABLE orders (id)", "CREATE TABLE answers (id, said); CREATE TABLE jobs (x); CREATE TABLE spent (x)"]
+
+
+def close(store):
+    (store if hasattr(store, "close") else store._database).close()
+
+
+@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize("tables", OTHERS)
+def test_the_database_of_another_program_stays_as_it_is(tmp_path, name, tables):
+    path = tmp_path / "shop.sqlite"
+    with closing(sqlite3.connect(path)) as shop:
+        shop.executescript(tables)
+    before = path.read_bytes()
+    with pytest.raises(InvalidInputError, match=r"of another program, with the tables .*; name another file"):
+        STORES[name](path)
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_file_is_marked_and_one_from_before_there_were_marks_is_known_by_its_tables(tmp_path, name):
+    path = tmp_path / "s.sqlite"
+    for mark in (0, OURS):
+        close(STORES[name](path))
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA application_id").fetchone() == (OURS,)
+            connection.execute(f"PRAGMA application_id = {mark}")
+
+
+def test_several_stores_may_share_a_file(tmp_path):
+    path = tmp_path / "s.sqlite"
+    for name in ("budget", "experience", "jobs", "answers", "budget"):
+        close(STORES[name](path))
