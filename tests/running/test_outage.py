@@ -28,7 +28,7 @@ from langchain_core.runnables import (
     RunnableSequence,
 )
 from langchain_core.runnables.history import RunnableWithMessageHistory
-from langchain_core.runnables.utils import AddableDict
+from langchain_core.runnables.utils import add
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from dsplus_chains import SubtaskError
@@ -139,7 +139,7 @@ OTHERS = {
     "a model's answer that is no dict": lambda: answered("[1]", JsonOutputParser() | RunnablePassthrough.assign(a=str)),
     "fallbacks that are all down": lambda: raised(lambda: DownChat().with_fallbacks([DownChat()]).invoke("hello")),
     "retries that are all in vain": lambda: raised(lambda: DownChat().with_retry(stop_after_attempt=1).invoke("hello")),
-    "chunks that cannot be added": lambda: raised(lambda: AddableDict(a=1) + AddableDict(a="x")),
+    "chunks that cannot be added": lambda: raised(lambda: add([1, "x"])),
     "a client of examples": lambda: raised(lambda: shown_examples().invoke({"a": "x"})),
     "LangChain's own TypeError": lambda: raised(lambda: AIMessage(content=None)),
     "one that was never raised": lambda: KeyError("x"),
