@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 
 Doubles = NDArray[np.float64]
 
-CLOSE = 1e-4
-"""Length of the gradient, in coordinates of even curvature, at which the search ends."""
+ROUGH, CLOSE = 3e-3, 1e-4
+"""Lengths of the gradient, in coordinates of even curvature, at which the search takes new coordinates, and ends."""
 MOST_STEPS = 200
 SMALLEST = 1e-9
 """Share of the largest spread that counts as none."""
@@ -47,15 +47,22 @@ def optimum(features: Doubles, shares: Doubles, *, penalty: float, start: Double
         begin = None if start is None else np.column_stack([start[:, :-1] @ space, start[:, -1]])
         inside = optimum(features @ space, shares, penalty=penalty, start=begin)
         return np.column_stack([inside[:, :-1] @ space.T, inside[:, -1]])
-    start = np.zeros((shares.shape[1], width + 1)) if start is None else start
-    loss = _Loss(np.column_stack([features, np.ones(n)]), shares, penalty, start)
+    x = np.column_stack([features, np.ones(n)])
+    if start is None:
+        start = _found(x, shares, penalty, np.zeros((shares.shape[1], width + 1)), ROUGH)
+    return _found(x, shares, penalty, start, CLOSE)
+
+
+def _found(x: Doubles, shares: Doubles, penalty: float, start: Doubles, close: float) -> Doubles:
+    """The weights at which the gradient is so short, in the coordinates that suit the start."""
+    loss = _Loss(x, shares, penalty, start)
     found = minimize(
         loss.value,
         loss.point_of(start),
         jac=True,
         hessp=loss.bent,
         method="trust-ncg",
-        options={"gtol": CLOSE, "maxiter": MOST_STEPS, "initial_trust_radius": 10.0, "max_trust_radius": 1e6},
+        options={"gtol": close, "maxiter": MOST_STEPS, "initial_trust_radius": 10.0, "max_trust_radius": 1e6},
     )
     return loss.weights_of(found.x)
 
@@ -86,10 +93,10 @@ class _Loss:
         self._penalty = np.full(x.shape[1], penalty)
         self._penalty[-1] = 0
         beliefs = torch.softmax(torch.as_tensor(start) @ self._x.T, dim=0)
-        measured = self._x32[:: -(-len(x) // MEASURED)]
-        values, directions = np.linalg.eigh((measured.T @ measured / len(measured)).double().numpy())
-        uneven = float((beliefs * (1 - beliefs)).mean()) * values.clip(0) + penalty
-        self._straight: Doubles = directions / np.sqrt(uneven)
+        step = -(-len(x) // MEASURED)
+        doubts, measured = (beliefs * (1 - beliefs)).mean(dim=0).float()[::step, None], self._x32[::step]
+        values, directions = np.linalg.eigh(((doubts * measured).T @ measured / len(measured)).double().numpy())
+        self._straight: Doubles = directions / np.sqrt(values.clip(0) + penalty)
         self._straight32 = torch.as_tensor(self._straight).float()
         self._penalty32 = torch.as_tensor(self._penalty).float()
         self._seen = (np.empty(0), beliefs)
