@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from dsplus_chains.schema import InvalidInputError
+
 Recipe: TypeAlias = dict[str, Any]
 """The kind of encoder and the arguments of its `from_pretrained`, as plain data for JSON."""
 
@@ -31,3 +33,17 @@ def recipe_of(encoder: Encoder) -> Recipe | None:
     """The data from which `load_encoder` makes an encoder again. None if only its maker could."""
     recipe: Recipe | None = getattr(encoder, "recipe", None)
     return recipe
+
+
+def check_finite(vectors: NDArray[np.float32]) -> None:
+    """Refuse vectors among which a number is not finite. No optimum and no neighbour can be found with them.
+
+    Raises:
+        InvalidInputError: There are some.
+
+    Example:
+        >>> check_finite(np.eye(2, dtype=np.float32))
+    """
+    if strange := int((~np.isfinite(vectors.sum(axis=1))).sum()):  # a sum, so that no second table is needed
+        msg = f"Got {strange} of {len(vectors)} vectors with a number that is not finite; mend their encoder or texts"
+        raise InvalidInputError(msg)

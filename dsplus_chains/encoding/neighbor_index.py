@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.encoding.encoder import check_finite
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -119,9 +119,7 @@ def _by_cells(vectors: Floats, cells: Cells) -> Search:
 
 
 def _found_cells(vectors: Floats) -> Cells:
-    if strange := sum(int((~np.isfinite(vectors[rows])).any(axis=1).sum()) for rows in _chunks(len(vectors), CHUNK)):
-        msg = f"Got {strange} of {len(vectors)} vectors with a number that is not finite; mend their encoder or texts"
-        raise InvalidInputError(msg)
+    check_finite(vectors)
     n = 2 * isqrt(len(vectors))
     index = _empty(vectors.shape[1], n)
     index.cp.seed, index.cp.niter = SEED, ROUNDS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dsplus_chains.calibration.calibration_maps import Calibration
 from dsplus_chains.calibration.calibrators import fit_isotonic, fit_vector_scaling
-from dsplus_chains.encoding.encoder import Encoder
+from dsplus_chains.encoding.encoder import Encoder, check_finite
 from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.encoding.pair import PairEncoder
 from dsplus_chains.schema import TrainingDataError, brief_repr, check_choice
@@ -123,6 +123,7 @@ class EnsembleClassifier:
         Raises:
             TrainingDataError: The calibration has many parameters, and there are few examples. Or there is no such
                 model, head or calibration, or no network in the model.
+            InvalidInputError: The encoder gives a number that is not finite.
         """
         calibrations = ("temperature", *CALIBRATIONS)
         for setting in (("model", model, MODELS), ("head", head, HEADS), ("calibration", calibration, calibrations)):
@@ -138,6 +139,7 @@ class EnsembleClassifier:
             raise TrainingDataError(msg)
         further = [] if soft is None else list(soft.texts)
         batch = TextBatch([*texts, *further], encoder) if batch is None else batch
+        check_finite(batch.vectors)
         if len(judged) < ENOUGH:
             if soft is not None:
                 msg = f"Got {len(judged)} different labelled examples but learning from others takes at least {ENOUGH}"

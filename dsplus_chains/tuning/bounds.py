@@ -50,7 +50,7 @@ def check_bounds(
         ("min_gain", min_gain, 0.0, 1.0),
     ):
         if bound is not None and not (is_number(bound, least=low, most=high) and bound < math.inf):
-            wanted = "of at least 0, or none without a bound" if high == math.inf else f"in [{low:g}, {high:g}]"
+            wanted = "of at least 0; leave it out for no bound" if high == math.inf else f"in [{low:g}, {high:g}]"
             msg = f"Got {name}={shown(bound)} but expected a number {wanted}"
             raise ValueError(msg)
     if not (is_number(delta) and 0 < delta < 1):

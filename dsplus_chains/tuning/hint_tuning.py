@@ -98,7 +98,8 @@ def tune_hints(
         limits: How long and how patiently the large model is asked. None: without a breaker and without a time limit,
             so that each way to ask is one batch.
         side_by_side: Whether the ways are asked at the same time, as suits a model that may take hours, such as
-            `BatchChatOpenAI`. Groups come after single rows. With `max_tokens`, each way waits for the one before.
+            `BatchChatOpenAI`. `max_concurrency` then holds for each way. Groups come after single rows. With
+            `max_tokens`, each way waits for the one before.
         seed: Seed of the folds of fusion.
         **settings: The settings of a task, such as `instruction`, if no `task` is given. See `LabelTask`.
 

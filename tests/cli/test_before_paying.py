@@ -24,7 +24,7 @@ BAD_TUNING = [
     (("--max-risk", "nan"), "expected a number in [0, 1]"),
     (("--max-escalation", "-0.5"), "expected a number in [0, 1]"),
     (("--max-cost", "-1"), "expected a number of at least 0"),
-    (("--max-cost", "inf"), "or none without a bound"),
+    (("--max-cost", "inf"), "leave it out for no bound"),
     (("--max-risk", "0.1", "--delta", "0"), "expected a number between 0 and 1"),
     (("--delta", "1.5"), "expected a number between 0 and 1"),
     (("--large-cost", "-1"), "expected numbers of at least 0"),

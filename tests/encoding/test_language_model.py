@@ -155,5 +155,7 @@ def test_one_whose_weights_nobody_can_find_says_so(encoder, tmp_path):
 
 
 def test_weights_are_read_as_numbers_that_it_knows(tmp_path):
-    with pytest.raises(InvalidInputError, match="Got dtype='float8' but expected one of float32, bfloat16"):
+    with pytest.raises(
+        InvalidInputError, match=r"Got dtype='float8' \(str\) but expected one of \['float32', 'bfloat16'\]"
+    ):
         LanguageModelEncoder.from_pretrained(saved(tmp_path), prompt="{text}", dtype="float8")

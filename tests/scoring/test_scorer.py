@@ -260,9 +260,11 @@ def test_what_is_unlike_all_training_examples_can_be_deferred(tmp_path, monkeypa
     many, again = (SmallModelScorer.load(tmp_path, encoder=TinyEncoder()) for _ in range(2))
     asked = [*texts[::7], "quite another matter altogether"]
     assert many.batch(asked) == again.batch(asked)
-    many.save(tmp_path / "many")
+    assert many.model_hash == scorer.model_hash, "it was saved without cells, and is the same model"
+    fitted = SmallModelScorer.fit(texts, ["positive", "negative", "neutral"] * 20, encoder=TinyEncoder())
+    fitted.save(tmp_path / "many")
     monkeypatch.setattr(neighbor_index, "_found_cells", None)  # they are stored
-    assert SmallModelScorer.load(tmp_path / "many", encoder=TinyEncoder()).batch(asked) == many.batch(asked)
+    assert SmallModelScorer.load(tmp_path / "many", encoder=TinyEncoder()).batch(asked) == fitted.batch(asked)
     assert [many.invoke(text)["prediction"].ood_score for text in asked] == pytest.approx(
         [scorer.invoke(text)["prediction"].ood_score for text in asked], abs=0.02
     )
@@ -281,6 +283,17 @@ def test_the_distance_is_one_less_the_mean_similarity_of_the_nearest_by_hand():
     assert member.own_distances()[0] == pytest.approx(1 - np.cos(angles[1:6]).mean(), abs=1e-6)
     alike = NeighborMember.fit(np.ones((9, 2), dtype=np.float32), np.zeros(9, dtype=np.int64), 1)
     assert alike.own_distances() == pytest.approx([0.0])
+
+
+def test_an_encoder_that_gives_no_number_is_refused_before_the_fit():
+    class Broken(TinyEncoder):
+        def encode(self, texts):
+            vectors = super().encode(texts)
+            vectors[1, 0] = np.nan
+            return vectors
+
+    with pytest.raises(InvalidInputError, match="Got 1 of 6 vectors with a number that is not finite"):
+        SmallModelScorer.fit(TEXTS, LABELS, encoder=Broken())
 
 
 def test_examples_that_are_repeated_do_not_narrow_what_is_familiar():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.scoring.members.regression import optimum
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -38,7 +40,8 @@ def fit_head(
         targets: The class number of each row, in [0, n_classes), or its distribution over the classes.
         n_classes: Number of classes.
         c: The inverse strength of the penalty. A larger value leaves the weights more freedom.
-        start: A head that was fitted on many of the same rows. The search is then shorter, and ends at the same place.
+        start: A head that was fitted on many of the same rows. The search is then shorter. It ends at the same place,
+            unless the penalty is so weak that hardly anything tells the optimum from its surroundings.
 
     Returns:
         A layer from features to logits, in double precision.
@@ -58,13 +61,40 @@ def stored_head(weight: Floats, bias: Floats) -> nn.Linear:
     return head.requires_grad_(False).eval()
 
 
+class _OneThreadOfBlas:
+    """Limits BLAS to one thread, and restores what was before all fits that overlap.
+
+    BLAS has one setting for the whole process, and threadpoolctl lets only one thread change it. So whoever ends first
+    may lift the limit for the others, which costs time alone.
+    """
+
+    def __init__(self) -> None:
+        self._lock = ForkLock()
+        self._inside = 0
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            limits = threadpool_limits(1, "blas")
+            self._before = self._before if self._inside else limits
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            self._before.restore_original_limits()
+
+
+_BLAS = _OneThreadOfBlas()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Fit in one thread. The steps are too small to share: on a busy machine, threads wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1, "blas"):
+        with _BLAS:
             yield
     finally:
         torch.set_num_threads(before)

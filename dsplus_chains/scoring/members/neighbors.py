@@ -40,7 +40,8 @@ class NeighborMember:
         n_classes: Number of classes.
         k: Number of neighbours that vote.
         sharpness: The weight of a neighbour is exp(sharpness * (its cosine similarity - the nearest one's)).
-        cells: The cells in which neighbours among many examples are looked for. None: they are found when needed.
+        cells: The cells in which neighbours among many examples are looked for. None where there are few, or in a model
+            that was saved without them. They are then found at the first answer.
     """
 
     kind: ClassVar[str] = "neighbors"
@@ -55,26 +56,22 @@ class NeighborMember:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float32], targets: Targets, n_classes: int) -> Self:
-        """Keep the examples.
+        """Keep the examples, and the cells of many examples.
 
         Args:
             vectors: Vectors of shape [n, dimensions].
             targets: The class number of each row, or its distribution.
             n_classes: Number of classes.
         """
-        return cls(vectors=vectors, targets=targets, n_classes=n_classes)
+        from dsplus_chains.encoding.neighbor_index import cells_of  # faiss loads on first use
+
+        return cls(vectors=vectors, targets=targets, n_classes=n_classes, cells=cells_of(vectors))
 
     @cached_property
     def _index(self) -> Any:
-        from dsplus_chains.encoding.neighbor_index import neighbor_index  # faiss loads on first use
+        from dsplus_chains.encoding.neighbor_index import neighbor_index
 
-        return neighbor_index(self.vectors, self._cells)
-
-    @cached_property
-    def _cells(self) -> Cells | None:
-        from dsplus_chains.encoding.neighbor_index import cells_of
-
-        return self.cells or cells_of(self.vectors)
+        return neighbor_index(self.vectors, self.cells)
 
     @property
     def _search(self) -> Any:
@@ -124,15 +121,9 @@ class NeighborMember:
         return batch.once(self, lambda: self._search(batch.vectors, self.k))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """Everything to keep, as settings of JSON values and as arrays.
-
-        The cells of many examples are found for this, if they are not known. So a model that was loaded need not.
-        """
-        with self._building:
-            cells = self._cells
-        found = (
-            {} if cells is None else {f"cells.{name}": np.atleast_1d(part) for name, part in cells._asdict().items()}
-        )
+        """Everything to keep, as settings of JSON values and as arrays."""
+        cells = {} if self.cells is None else self.cells._asdict()
+        found = {f"cells.{name}": np.atleast_1d(part) for name, part in cells.items()}
         settings = {"n_classes": self.n_classes, "k": self.k, "sharpness": self.sharpness}
         taught = {"targets": self.targets} if self.targets.ndim == 1 else {"shares": self.targets}
         return settings, {"vectors": self.vectors, **taught, **found}
