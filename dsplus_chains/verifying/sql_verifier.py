@@ -46,10 +46,13 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         ordered: Whether the order of rows counts. None means that it does if the candidate has ``ORDER BY``.
         seconds: Time that one query may take.
         rows: Largest number of rows of a result.
-        largest: Most bytes of one value that a query may read or make. SQLite cannot be stopped while it searches one.
+        largest: Most bytes of one value that a query may read or make, by default a million. SQLite cannot be stopped
+            while it searches one, and holds all values of a row at once. With ten times as much, a hostile query takes
+            minutes and gigabytes.
 
     Raises:
-        InvalidInputError: The input has no `candidate` or no expected result, or the database cannot be read.
+        InvalidInputError: The input has no `candidate` or no expected result, or the expected query exceeds a limit, or
+            the database cannot be read.
 
     Example:
         >>> import tempfile
@@ -71,7 +74,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
     ordered: bool | None = None
     seconds: float = Field(default=1.0, gt=0)
     rows: int = Field(default=10_000, ge=1)
-    largest: int = Field(default=100_000, ge=1, lt=1 << 30)
+    largest: int = Field(default=1_000_000, ge=1, lt=1 << 30)
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:
@@ -107,7 +110,13 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         if self.expected is None:
             return None
         given = read_from(record, self.expected, "expected")
-        return self._result(copy, given) if isinstance(given, str) else [tuple(row) for row in given]
+        if not isinstance(given, str):
+            return [tuple(row) for row in given]
+        try:
+            return self._result(copy, given)
+        except ValueError as error:
+            msg = f"Got the expected query {shown(given)}, but {error}; or give more `largest=`, `rows=` or `seconds=`"
+            raise InvalidInputError(msg) from error
 
     def _result(self, copy: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
         """The rows that a query gives.
