@@ -40,10 +40,10 @@ def claim(connection: sqlite3.Connection, path: str | Path | None, tables: str) 
         Traceback (most recent call last):
         dsplus_chains.schema.errors.InvalidInputError: Got the SQLite file 'shop.sqlite' of another program, with the...
     """
+    found = _named(connection)  # before the mark, which another process may set meanwhile
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
     if mark == OURS:
         return ""
-    found = _named(connection)
     with closing(sqlite3.connect(":memory:")) as own:
         own.executescript(tables)
         wanted = _named(own)

@@ -11,9 +11,11 @@ from dsplus_chains import Budget, ExperienceStore
 from dsplus_chains.corpus import Journal
 from dsplus_chains.corpus.answered import RunIdentity
 from dsplus_chains.corpus.job_state import JobState
+from dsplus_chains.running import database_owner
 from dsplus_chains.running.database_owner import OURS
 from dsplus_chains.schema import InvalidInputError
 from dsplus_chains.storage.answer_cache import SQLiteAnswerCache
+from dsplus_chains.storage.sqlite_file import SQLiteFile
 
 IDENTITY = RunIdentity(bundle="b", input="i", text="t", large="l")
 STORES = {
@@ -57,3 +59,27 @@ def test_several_stores_may_share_a_file(tmp_path):
     path = tmp_path / "s.sqlite"
     for name in ("budget", "experience", "jobs", "answers", "budget"):
         close(STORES[name](path))
+
+
+def test_another_store_may_appear_in_a_new_file_while_ours_is_opened(tmp_path, monkeypatch):
+    path, named, opened = tmp_path / "s.sqlite", database_owner._named, []
+
+    def slow(connection):
+        if not opened:
+            opened.append(None)
+            opened.append(ExperienceStore(path))
+        return named(connection)
+
+    monkeypatch.setattr(database_owner, "_named", slow)
+    close(STORES["budget"](path))
+    assert len(opened) == 2
+    close(opened[1])
+
+
+def test_kept_answers_are_marked_before_there_are_tables(tmp_path):
+    path = tmp_path / "s.sqlite"
+    cut_short = ["CREATE TABLE one (a)", "INSERT INTO one VALUES (zeroblob(1000))"]
+    with pytest.raises(sqlite3.DataError, match="too big"):
+        SQLiteFile(path, setup=cut_short, largest=500).run("SELECT 1")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA application_id").fetchone() == (OURS,)
