@@ -39,7 +39,7 @@ def test_the_database_of_another_program_stays_as_it_is(tmp_path, name, tables):
     with closing(sqlite3.connect(path)) as shop:
         shop.executescript(tables)
     before = path.read_bytes()
-    with pytest.raises(InvalidInputError, match=r"of another program, with the tables .*; name another file"):
+    with pytest.raises(InvalidInputError, match=r"of another program.*, with the tables .*; name another file"):
         STORES[name](path)
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
@@ -53,6 +53,18 @@ def test_a_file_is_marked_and_one_from_before_there_were_marks_is_known_by_its_t
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA application_id").fetchone() == (OURS,)
             connection.execute(f"PRAGMA application_id = {mark}")
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_store_of_another_release_is_not_said_to_be_of_another_program_for_sure(tmp_path, name):
+    path = tmp_path / "s.sqlite"
+    close(STORES[name](path))
+    with closing(sqlite3.connect(path)) as connection:
+        for table in database_owner._named(connection):
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN of_another_release")
+        connection.execute("PRAGMA application_id = 0")
+    with pytest.raises(InvalidInputError, match=r"program or of another release of dsplus_chains, with the tables"):
+        STORES[name](path)
 
 
 def test_several_stores_may_share_a_file(tmp_path):
