@@ -180,6 +180,10 @@ LONG = "replace(hex(zeroblob(20000)), '00', 'ab')"
         (f"{MANY} SELECT hex(zeroblob(4000000)) FROM c LIMIT 400", "a value of more than 1,000,000 bytes"),
         (f"{MANY} SELECT n FROM c", "more than 200 rows|more than 0.2 seconds"),
         (f"{MANY} SELECT sum(instr({LONG} || n, {LONG} || 'b')) FROM c", "more than 0.2 seconds"),
+        (
+            f"SELECT trim({'hex(zeroblob(450000))'}, replace(hex(zeroblob(450000)), '0', 'a') || '0')",
+            "trims a long list",
+        ),
         (f"SELECT 1 WHERE 'a' LIKE '{'%a' * 600}'", "LIKE or GLOB pattern too complex"),
         (f"SELECT {', '.join(['hex(zeroblob(45000))'] * 501)}", "too many columns"),
     ],
@@ -190,6 +194,28 @@ def test_a_query_takes_neither_much_memory_nor_long(shop, query, why):
     assert check.status == "failed"
     assert re.search(why, check.detail), check.detail
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "'xaxx', 'x'",
+        "'xyay', 'yx'",
+        "'äaß', 'ßä'",
+        "1.5, '15'",
+        "51, 5",
+        "NULL, 'x'",
+        "'x', NULL",
+        "'x', ''",
+        "x'6162', 'a'",
+    ],
+)
+@pytest.mark.parametrize("trim", ["trim", "ltrim", "rtrim"])
+def test_trimming_is_that_of_sqlite(shop, trim, arguments):
+    query = f"SELECT {trim}({arguments})"
+    with closing(sqlite3.connect(":memory:")) as plain:
+        rows = plain.execute(query).fetchall()
+    assert SqlVerifier(database=shop, expected="rows").invoke({"candidate": query, "rows": rows}).passed
 
 
 def test_a_table_may_be_wider_and_hold_longer_texts_than_a_result(shop):
