@@ -72,8 +72,8 @@ class Journal(BaseCache):
             at are asked about anew.
 
     Raises:
-        JournalError: The file is the journal of another run, is damaged, is in use by another process, or cannot be
-            made.
+        JournalError: It is the journal of another run, is damaged, is in use by another process, or cannot be made.
+        InvalidInputError: It is the database of another program or of another release.
     """
 
     def __init__(

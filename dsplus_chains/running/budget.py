@@ -15,7 +15,7 @@ from dsplus_chains.running.budget_report import BudgetReport, budget_report
 from dsplus_chains.running.ledger import Call, Ledger
 from dsplus_chains.running.prices import price
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import BudgetError, WiringError, is_number, shown
+from dsplus_chains.schema import BudgetError, WiringError, check_choice, is_number, shown
 
 
 class Budget:
@@ -87,11 +87,10 @@ class Budget:
             got = f"max_usd={shown(max_usd)}, max_tokens={shown(max_tokens)}"
             msg = f"Got {got} but expected a limit of 0 or more, or both; give numbers"
             raise ValueError(msg)
-        if per not in ("run", "day") or spent not in ("small", "raise") or not is_number(output_tokens, least=1):
-            msg = (
-                f"Got per={shown(per)}, spent={shown(spent)}, output_tokens={shown(output_tokens)} but expected 'run' "
-                "or 'day', 'small' or 'raise', and a number of at least 1"
-            )
+        check_choice("per", per, ("run", "day"))
+        check_choice("spent", spent, ("small", "raise"))
+        if not is_number(output_tokens, least=1):
+            msg = f"Got output_tokens={shown(output_tokens)} but expected a number of at least 1"
             raise ValueError(msg)
         if prices is not None and not (isinstance(prices, Mapping) and all(map(_is_price, prices.values()))):
             msg = f"Got prices={shown(prices)} but expected a dict of pairs by model, such as {{'mine': (0.15, 0.6)}}"

@@ -29,7 +29,7 @@ def claim(connection: sqlite3.Connection, path: str | Path | None, tables: str) 
         The statement that marks the file as ours, or an empty one if it is marked.
 
     Raises:
-        InvalidInputError: It is the database of another program.
+        InvalidInputError: It is the database of another program, or perhaps of another release.
         sqlite3.Error: It cannot be read.
 
     Example:
@@ -40,18 +40,19 @@ def claim(connection: sqlite3.Connection, path: str | Path | None, tables: str) 
         Traceback (most recent call last):
         dsplus_chains.schema.errors.InvalidInputError: Got the SQLite file 'shop.sqlite' of another program, with the...
     """
+    found = _named(connection)  # before the mark, which another process may set meanwhile
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
     if mark == OURS:
         return ""
-    found = _named(connection)
     with closing(sqlite3.connect(":memory:")) as own:
         own.executescript(tables)
         wanted = _named(own)
     shared = found.keys() & wanted.keys()
     if found and not (shared and all(found[name] == wanted[name] for name in shared)):
+        or_release = " or of another release of dsplus_chains" if wanted.keys() <= found.keys() else ""
         msg = (
-            f"Got the SQLite file {str(path)!r} of another program, with the tables {shown(list(found))}, but expected "
-            "a new file or one of this package; name another file"
+            f"Got the SQLite file {str(path)!r} of another program{or_release}, with the tables {shown(list(found))}, "
+            "but expected a new file or one of this package; name another file"
         )
         raise InvalidInputError(msg)
     return f"PRAGMA application_id = {OURS};"

@@ -67,14 +67,16 @@ def check_place(path: Path | None, *, folder: bool = False) -> None:
         folder: Whether it will be a folder.
 
     Raises:
-        InvalidInputError: A folder is in the place of a file, or the other way round. Or nothing can be made there,
-            which is tried, since permissions do not tell of all file systems.
+        InvalidInputError: A folder, a device or a pipe is in the place of a file, or a file in that of a folder. Or
+            nothing can be made there, which is tried, since permissions do not tell of all file systems.
     """
     if path is None:
         return
     above = next(each for each in path.resolve().parents if each.exists())
     if path.exists() and path.is_dir() != folder:
         wrong = f"where a {'file' if folder else 'folder'} is, but expected a {'folder' if folder else 'file'}"
+    elif path.exists() and not folder and not path.is_file():  # a file would be put in its place
+        wrong = "where a device or a pipe is, but expected a file"
     elif not above.is_dir():
         wrong = f"below {str(above)!r}, which is no folder"
     elif path.exists() and not os.access(path, os.W_OK):

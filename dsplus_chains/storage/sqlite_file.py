@@ -86,7 +86,7 @@ class SQLiteFile:
             try:
                 connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._largest)
                 mark = claim(connection, self.path, ";".join(self._setup))
-                for statement in (*self._setup, mark):
+                for statement in (mark, *self._setup):  # so that nobody sees our tables without it
                     connection.execute(statement)
             except BaseException:
                 connection.close()

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from numbers import Rational, Real
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def check_writable(path: Path) -> None:
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Write a table, whole or not at all. The ending of its name tells its kind: CSV, TSV or JSONL, in UTF-8.
 
-    JSON has no word for NaN and infinite numbers, which become null. Bytes become text, or Base64 if they are none.
+    JSON has no word for NaN and infinite numbers, which become null. Bytes become text, or Base64 if they are none. So
+    do keys, and any other key becomes its text.
 
     Args:
         path: The file.
@@ -72,7 +74,7 @@ def _cell(value: Any) -> Any:
         return _json(value)
     if isinstance(value, (bytes, bytearray)):
         return _told(value)
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if _is_real(value) and math.isnan(value) else value
 
 
 def _json(value: Any) -> str:
@@ -82,10 +84,20 @@ def _json(value: Any) -> str:
 def _finite(value: Any) -> Any:
     """A value with None for each NaN and each infinite number, for which JSON has no word."""
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {_key(name): _finite(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if _is_real(value) and not math.isfinite(value) else value
+
+
+def _key(name: Any) -> Any:
+    """The key of a part, as a text unless JSON has a form for it."""
+    return name if name is None or isinstance(name, (str, int)) else _told(name)
+
+
+def _is_real(value: Any) -> bool:
+    """Whether it may be NaN or infinite, such as NumPy's floats. Integers never are, and some are too large to ask."""
+    return isinstance(value, Real) and not isinstance(value, Rational)
 
 
 def _told(value: Any) -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,9 +26,12 @@ _STEPS = 50
 """Instructions of SQLite's machine after which the clock is looked at. One may search a whole value."""
 _MOST_BYTES = 10_000_000
 """Most bytes of a result."""
+_SEARCHED = 1_000
+"""Most characters of a pattern, or of those that `trim` takes away. The time is that times the length of the value."""
+_TRIMS = {"trim": str.strip, "ltrim": str.lstrip, "rtrim": str.rstrip}
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: _SEARCHED,
     sqlite3.SQLITE_LIMIT_COLUMN: 500,  # all values of a row are in memory at once
 }
 
@@ -46,10 +50,13 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         ordered: Whether the order of rows counts. None means that it does if the candidate has ``ORDER BY``.
         seconds: Time that one query may take.
         rows: Largest number of rows of a result.
-        largest: Most bytes of one value that a query may read or make. SQLite cannot be stopped while it searches one.
+        largest: Most bytes of one value that a query may read or make, by default a million. SQLite cannot be stopped
+            while it searches one, and holds all values of a row at once. So a hostile query may take some seconds for
+            each search, and a gigabyte. With ten times as much a search takes minutes, and a row ten gigabytes.
 
     Raises:
-        InvalidInputError: The input has no `candidate` or no expected result, or the database cannot be read.
+        InvalidInputError: The input has no `candidate` or no expected result, or the expected query exceeds a limit, or
+            the database cannot be read.
 
     Example:
         >>> import tempfile
@@ -71,7 +78,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
     ordered: bool | None = None
     seconds: float = Field(default=1.0, gt=0)
     rows: int = Field(default=10_000, ge=1)
-    largest: int = Field(default=100_000, ge=1, lt=1 << 30)
+    largest: int = Field(default=1_000_000, ge=1, lt=1 << 30)
 
     @override
     def _compute(self, inputs: list[Any]) -> list[Any]:
@@ -107,7 +114,13 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         if self.expected is None:
             return None
         given = read_from(record, self.expected, "expected")
-        return self._result(copy, given) if isinstance(given, str) else [tuple(row) for row in given]
+        if not isinstance(given, str):
+            return [tuple(row) for row in given]
+        try:
+            return self._result(copy, given)
+        except ValueError as error:
+            msg = f"Got the expected query {shown(given)}, but {error}; or give more `largest=`, `rows=` or `seconds=`"
+            raise InvalidInputError(msg) from error
 
     def _result(self, copy: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
         """The rows that a query gives.
@@ -130,7 +143,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
                     if excess:
                         break
         except sqlite3.Error as error:
-            too_long = f"reads or makes a value of more than {self.largest:,} bytes"
+            too_long = f"reads or makes a value of more than {self.largest:,} bytes, or trims a long list of characters"
             reasons = {sqlite3.SQLITE_INTERRUPT: late, sqlite3.SQLITE_TOOBIG: too_long}
             excess = reasons.get(getattr(error, "sqlite_errorcode", 0), "")
             if not excess:
@@ -163,8 +176,20 @@ def _copy(path: str, largest: int) -> sqlite3.Connection:
     copy.execute("SELECT 1 FROM sqlite_master").close()  # tables may have more columns than a result
     for name, limit in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: largest}.items():
         copy.setlimit(name, limit)
+    for trim in _TRIMS:
+        copy.create_function(trim, 2, partial(_trimmed, trim), deterministic=True)
     copy.set_authorizer(_may)
     return copy
+
+
+def _trimmed(trim: str, value: Any, characters: Any) -> Any:
+    """What SQLite's own function gives. To take a million characters away from as many, that needs half an hour."""
+    if isinstance(characters, (str, bytes)) and len(characters) > _SEARCHED:
+        raise OverflowError  # which SQLite tells as a value that is too large
+    if isinstance(value, str) and isinstance(characters, str):
+        return _TRIMS[trim](value, characters)
+    with closing(sqlite3.connect(":memory:")) as plain:  # which knows how it reads numbers and bytes
+        return plain.execute(f"SELECT {trim}(?, ?)", (value, characters)).fetchone()[0]
 
 
 def _may(action: int, _first: str | None, second: str | None, *_: str | None) -> int:

@@ -573,7 +573,7 @@ def test_a_file_that_cannot_be_written_refuses_and_loses_no_answer(tmp_path):
     ],
 )
 def test_bad_settings_are_refused(settings):
-    with pytest.raises(ValueError, match=r"Got (max_usd|per|prices)=.* but expected"):
+    with pytest.raises(ValueError, match=r"Got (max_usd|per|spent|output_tokens|prices)=.* but expected"):
         Budget(**settings)
 
 

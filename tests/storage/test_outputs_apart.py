@@ -79,3 +79,16 @@ def test_a_place_where_nothing_can_be_made_is_told_before_any_work(tmp_path):
             check()
     check_outputs(tmp_path / "new" / "o.json", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_no_file_is_put_in_the_place_of_a_pipe_or_a_device(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for place in (pipe, link):
+        with pytest.raises(InvalidInputError, match="where a device or a pipe is, but expected a file; name another"):
+            check_outputs(place)
+    with pytest.raises(InvalidInputError, match="but expected a folder"):
+        check_outputs(folder=pipe)
+    assert pipe.is_fifo()

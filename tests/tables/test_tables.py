@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from dsplus_chains.tables.reading import read_table
@@ -202,3 +204,14 @@ def test_what_json_has_no_word_for_is_null_or_text(tmp_path):
         _, cells = csv.reader(file)
     assert cells[:2] == ["", "-inf"]
     assert [strict(cells[2]), *cells[3:5], strict(cells[5])] == [plain["c"], "é", "/w==", ["/w=="]]
+
+
+def test_keys_are_texts_and_numpy_has_nan_too(tmp_path):
+    keys = {math.nan: 1, 1.5: 2, True: 3, None: 4, 2: 5, (1, "a"): 6, "é".encode(): 7}
+    row = {"d": keys, "n": np.float32("nan"), "m": [np.float32("inf"), np.float64("nan"), False, 10**400]}
+    write_table(tmp_path / "t.jsonl", list(row), [row])
+    written = json.loads((tmp_path / "t.jsonl").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert written["d"] == {"nan": 1, "1.5": 2, "true": 3, "null": 4, "2": 5, "(1, 'a')": 6, "é": 7}
+    assert (written["n"], written["m"]) == (None, [None, None, False, 10**400])
+    write_table(tmp_path / "t.csv", ["n", "i"], [{"n": np.float32("nan"), "i": 10**400}])
+    assert (tmp_path / "t.csv").read_text() == f"n,i\n,{10**400}\n"

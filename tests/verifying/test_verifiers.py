@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from dsplus_chains import VerifiedScorer
+from dsplus_chains.schema import InvalidInputError
 from dsplus_chains.verifying import Agreement, EntailmentVerifier, SchemaVerifier, SqlVerifier
 
 
@@ -176,9 +177,13 @@ LONG = "replace(hex(zeroblob(20000)), '00', 'ab')"
     ("query", "why"),
     [
         (f"{MANY} SELECT hex(zeroblob(45000)) FROM c LIMIT 400", "more than 10,000,000 bytes"),
-        (f"{MANY} SELECT hex(zeroblob(4000000)) FROM c LIMIT 400", "a value of more than 100,000 bytes"),
+        (f"{MANY} SELECT hex(zeroblob(4000000)) FROM c LIMIT 400", "a value of more than 1,000,000 bytes"),
         (f"{MANY} SELECT n FROM c", "more than 200 rows|more than 0.2 seconds"),
         (f"{MANY} SELECT sum(instr({LONG} || n, {LONG} || 'b')) FROM c", "more than 0.2 seconds"),
+        (
+            f"SELECT trim({'hex(zeroblob(450000))'}, replace(hex(zeroblob(450000)), '0', 'a') || '0')",
+            "trims a long list",
+        ),
         (f"SELECT 1 WHERE 'a' LIKE '{'%a' * 600}'", "LIKE or GLOB pattern too complex"),
         (f"SELECT {', '.join(['hex(zeroblob(45000))'] * 501)}", "too many columns"),
     ],
@@ -191,14 +196,52 @@ def test_a_query_takes_neither_much_memory_nor_long(shop, query, why):
     assert time.process_time() - started < 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "'xaxx', 'x'",
+        "'xyay', 'yx'",
+        "'äaß', 'ßä'",
+        "1.5, '15'",
+        "51, 5",
+        "NULL, 'x'",
+        "'x', NULL",
+        "'x', ''",
+        "x'6162', 'a'",
+    ],
+)
+@pytest.mark.parametrize("trim", ["trim", "ltrim", "rtrim"])
+def test_trimming_is_that_of_sqlite(shop, trim, arguments):
+    query = f"SELECT {trim}({arguments})"
+    with closing(sqlite3.connect(":memory:")) as plain:
+        rows = plain.execute(query).fetchall()
+    assert SqlVerifier(database=shop, expected="rows").invoke({"candidate": query, "rows": rows}).passed
+
+
 def test_a_table_may_be_wider_and_hold_longer_texts_than_a_result(shop):
     with closing(sqlite3.connect(shop)) as made, made:
         made.execute(f"CREATE TABLE wide ({', '.join(f'c{number}' for number in range(600))})")
-        made.execute("INSERT INTO wide (c1, c2) VALUES (7, ?)", ("x" * 200_000,))
+        made.execute("INSERT INTO wide (c1, c2) VALUES (7, ?)", ("x" * 2_000_000,))
     assert SqlVerifier(database=shop).invoke({"candidate": "SELECT c1 FROM wide"}).passed
     long = {"candidate": "SELECT c2 FROM wide"}
-    assert "a value of more than 100,000 bytes" in SqlVerifier(database=shop).invoke(long).report
-    assert SqlVerifier(database=shop, largest=300_000).invoke(long).passed
+    assert "a value of more than 1,000,000 bytes" in SqlVerifier(database=shop).invoke(long).report
+    assert SqlVerifier(database=shop, largest=3_000_000).invoke(long).passed
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(200_000, True), (2_000_000, False)])
+def test_documents_are_searched_and_an_expected_query_beyond_the_limit_names_it(shop, size, is_read):
+    with closing(sqlite3.connect(shop)) as made, made:
+        made.execute("CREATE TABLE d (id, body)")
+        made.execute("INSERT INTO d VALUES (1, ?)", ("x" * size,))
+    query = "SELECT id FROM d WHERE body LIKE 'x%'"
+    record = {"candidate": query, "rows": query}
+    assert SqlVerifier(database=shop, expected="rows", largest=3_000_000).invoke(record).passed
+    verifier = SqlVerifier(database=shop, expected="rows")
+    if is_read:
+        assert verifier.invoke(record).passed
+    else:
+        with pytest.raises(InvalidInputError, match=r"the expected query .* more than 1,000,000 bytes.*`largest=`"):
+            verifier.invoke(record)
 
 
 def test_a_database_that_is_not_there_is_no_verdict(tmp_path):
