@@ -19,7 +19,13 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableGenerator, RunnableLambda
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableBranch,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnablePassthrough,
+)
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
 from typing_extensions import ReadOnly
@@ -78,7 +84,7 @@ TEXTS = {
     "a state of messages": ("auto", {"messages": [HUMAN], "user": "Jo", "place": "here"}, "a refund"),
     "a conversation under another key": ("auto", {"chat": [("human", "a refund")], "n": 7}, "a refund"),
     "a conversation under a usual key": ("auto", {"history": [HUMAN, AI], "input": [HUMAN]}, "a refund"),
-    "a list of texts": ("auto", ["hi", "a refund"], "a refund"),
+    "a list of one text": ("auto", ["a refund"], "a refund"),
     "blocks": ("auto", [HumanMessage([{"type": "text", "text": "a refund"}])], "a refund"),
     "a prompt value": ("auto", ChatPromptTemplate.from_template("{x}").invoke({"x": "a refund"}), "a refund"),
     "a key": ("b", {"a": "no", "b": "a refund"}, "a refund"),
@@ -114,6 +120,17 @@ def test_what_a_small_model_must_not_judge_goes_to_the_app(given):
     assert around(app, with_record=True).invoke(given)["source"] == "large"
 
 
+def test_a_list_of_texts_is_a_conversation_where_the_app_takes_it_for_one():
+    prompt = ChatPromptTemplate([("system", "s"), MessagesPlaceholder("input")])
+    for app in (said(), said().with_retry() | StrOutputParser(), prompt | said(), RunnablePassthrough() | said()):
+        records = around(app, with_record=True).batch([["hi", "a refund"], ["a refund", "hi"]])
+        assert [record["source"] for record in records] == ["small", "large"]
+    two = ChatPromptTemplate([("human", "{language}"), MessagesPlaceholder("input")])
+    for app in (two | said(), ChatPromptTemplate.from_template("{input}") | said(), RunnableLambda(str) | said()):
+        with pytest.raises(InvalidInputError, match="text="):
+            around(app).invoke(["hi", "a refund"])
+
+
 @pytest.mark.filterwarnings("ignore:.*deprecated")
 def test_a_message_history_around_a_shunt_is_answered_by_both():
     app = ChatPromptTemplate([("system", "s"), MessagesPlaceholder("input")]) | said()
@@ -139,6 +156,8 @@ NO_TEXT = {
     "two texts": {"a": "x", "b": "y"},
     "two usual keys": {"question": "x", "text": "y"},
     "texts in a list": {"pages": ["a", "b"]},
+    "a list of texts": ["it is awful", "a refund"],
+    "a tuple of texts": ("it is awful", "a refund"),
     "two conversations": {"a": [HUMAN], "b": [HUMAN]},
     "bytes": b"a refund",
     "no text in it": {"n": 7},
