@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+from datetime import date, datetime, timedelta
 from enum import Enum
-from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NewType, NotRequired, Protocol, TypedDict
 
 import pydantic.dataclasses
 import pytest
@@ -42,6 +43,8 @@ from dsplus_chains import (
 )
 from dsplus_chains.integrations.app_hints import with_hints
 from dsplus_chains.integrations.app_text import NoText, text_reader
+from dsplus_chains.integrations.field_value import value_of
+from dsplus_chains.integrations.output_field import OutputField
 
 LABELS = ["billing", "shipping"]
 
@@ -248,6 +251,33 @@ class Score:
     score: float | None
 
 
+class Word(str):
+    __slots__ = ()
+
+
+class Level(int):
+    pass
+
+
+class Sized(Protocol):
+    size: int
+
+
+class Strict(str):
+    """A text with rules of its own, which pydantic checks."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return handler.generate_schema(Literal["other"])
+
+
+def field_of(kind: Any) -> Any:
+    """A dataclass with one field."""
+    return dataclasses.make_dataclass("Held", [("held", kind)])
+
+
 def schema_of(part: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {"part": part}, "required": ["part"]}
 
@@ -290,6 +320,45 @@ OUTPUTS = {
     "by labels that are words of JSON schemas": ({"red": "R", "properties": "P"}, ["red", "properties"], "R"),
     "a function": (lambda label: {"deep": {"kind": label}}, ["red", "blue"], {"deep": {"kind": "red"}}),
 }
+
+
+FIELD_VALUES = {
+    "a class of texts": (Word, "red", Word("red")),
+    "a class of texts, or nothing": (Word | None, "red", Word("red")),
+    "a class of texts, by a number": (Word, 5, Word("5")),
+    "a class of integers": (Level, "5", Level(5)),
+    "a class of integers, by a number": (Level, 5, Level(5)),
+    "a date": (date, "2024-01-02", date(2024, 1, 2)),
+    "a time": (datetime, "2024-01-02T03:04", datetime(2024, 1, 2, 3, 4)),
+    "seconds as a span": (timedelta, "PT5S", timedelta(seconds=5)),
+    "a number beside a date": (date | str, "5", "5"),
+}
+
+
+@pytest.mark.parametrize(("kind", "label", "expected"), FIELD_VALUES.values(), ids=FIELD_VALUES)
+def test_a_field_gets_a_value_of_its_own_class(kind, label, expected):
+    found = value_of(OutputField(options=None, needed=True, kind=kind), label)
+    assert (found, type(found)) == (expected, type(expected))
+    assert shunt(lambda _: None, small, threshold=0.9, labels=[label], output=field_of(kind)).write(label).held == found
+
+
+NO_FIELD_VALUES = {
+    "no integer": (Level, "x"),
+    "a protocol": (Sized, "red"),
+    "a class with rules of its own": (Strict, "red"),
+    "digits as a time": (datetime, "5"),
+    "eight digits as a time": (datetime, "20240102"),
+    "a number as a time": (datetime | None, 5),
+    "a text of zero as a date": (date, "0"),
+}
+
+
+@pytest.mark.parametrize(("kind", "label"), NO_FIELD_VALUES.values(), ids=NO_FIELD_VALUES)
+def test_a_field_refuses_what_is_no_value_of_its_class(kind, label):
+    with pytest.raises(InvalidInputError, match="the field is of type"):
+        value_of(OutputField(options=None, needed=True, kind=kind), label)
+    with pytest.raises(ValueError, match="the field is of type"):
+        shunt(lambda _: None, small, threshold=0.9, labels=[label], output=field_of(kind))
 
 
 @pytest.mark.parametrize(("output", "labels", "expected"), OUTPUTS.values(), ids=OUTPUTS)
