@@ -77,8 +77,9 @@ class ConfidenceBranch(Gate):
         on_large_error: With "small" the small model's answer stands in. With "raise" the error is raised for that
             input. The error is also raised if the small model has no label.
         on_arm_bug: A bug in your own code inside of the arm (AttributeError, KeyError, TypeError, NameError and their
-            like) is no outage of a model. Neither are steps that do not fit, such as a prompt that lacks a variable, or
-            a coroutine that is called sync. With "raise" it is raised, with "small" it counts as any other error.
+            like) is no outage of a model. Neither is a wrong call, such as that of a coroutine in a sync call, or an
+            input that the arm's first prompt or chat model cannot take. With "raise" it is raised, with "small" it
+            counts as any other error. What a model's answer may have caused is none of these.
         timeout: How many seconds one row may take. A row that takes longer has failed.
         deadline: How many seconds all deferred rows of a batch may take together. Rows that are not done by then have
             failed; the others keep their answers.

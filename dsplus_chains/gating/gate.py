@@ -8,11 +8,11 @@ from time import monotonic
 from typing import Any, Literal
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnablePassthrough
 from pydantic import Field, InstanceOf
 
 from dsplus_chains.gating.large_call import LargeCall, first_alike, handed_on
-from dsplus_chains.running.arm import reads_label
+from dsplus_chains.running.arm import leading_step, reads_label
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
@@ -21,7 +21,7 @@ from dsplus_chains.running.each import Admit, AskEach
 from dsplus_chains.running.endings import as_refusal
 from dsplus_chains.running.flow import Ask, Flow, Manager, Open, StreamFlow, Work
 from dsplus_chains.running.interrupts import raise_interrupts
-from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.outage import is_callers_bug, is_unfit_input
 from dsplus_chains.running.recorder import MaybeRecorder
 from dsplus_chains.running.telemetry import RowUsage, count_decisions, is_nested, is_traced, trace_decisions
 from dsplus_chains.running.telling import LOGGER
@@ -144,7 +144,10 @@ class Gate(BatchRunnable[Any, Any]):
         raise_interrupts([error])
         small: Prediction = call.record["prediction"]
         error = call.refused or error  # whatever the arm has made of it
-        is_bug = self.on_arm_bug == "raise" and is_callers_bug(error)
+        is_bug = self.on_arm_bug == "raise" and (
+            is_callers_bug(error)
+            or is_unfit_input(error, leading_step(self.large, RunnablePassthrough), call.arm_input)
+        )
         refused = budget_error(error)
         if self._must_raise(refused) or small.label is None or started or is_bug or isinstance(error, WiringError):
             if "small_error" in call.record:

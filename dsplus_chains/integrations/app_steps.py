@@ -6,16 +6,21 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import (
     Runnable,
     RunnableAssign,
     RunnableBranch,
     RunnableParallel,
+    RunnablePassthrough,
     RunnableSequence,
     RunnableWithFallbacks,
 )
 from langchain_core.runnables.base import RunnableBindingBase, RunnableEachBase
 from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfigurableAlternatives
+
+from dsplus_chains.running.arm import leading_step
 
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RunnableBindingBase, ("bound",)),
@@ -46,6 +51,24 @@ def wrapped_by(app: Runnable[Any, Any]) -> Runnable[Any, Any] | None:
     elif isinstance(app, DynamicRunnable):
         inner = app.default
     return inner
+
+
+def takes_turns(app: Runnable[Any, Any]) -> bool:
+    """Whether an app begins by taking its input for a conversation, so that a list of texts is one of human turns.
+
+    A chat model does, and so does a prompt whose only variable is a placeholder of messages.
+
+    Example:
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> prompt = ChatPromptTemplate([("system", "Be brief."), MessagesPlaceholder("messages")])
+        >>> takes_turns(prompt | RunnableLambda(str)), takes_turns(RunnableLambda(len))
+        (True, False)
+    """
+    first = leading_step(app, RunnablePassthrough)
+    if not isinstance(first, ChatPromptTemplate):
+        return isinstance(first, BaseChatModel)
+    held = [part.variable_name for part in first.messages if isinstance(part, MessagesPlaceholder)]
+    return len(first.input_variables) == 1 and first.input_variables[0] in held
 
 
 def bare(step: Runnable[Any, Any]) -> Runnable[Any, Any]:

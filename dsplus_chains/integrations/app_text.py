@@ -46,7 +46,9 @@ class NoText:
     why: str
 
 
-def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any], str | NoText]:
+def text_reader(
+    text: TextPlace, *, when: When = "each_turn", takes_turns: bool = False
+) -> Callable[[Any], str | NoText]:
     """The function from an app's input to the text that the small model reads.
 
     Args:
@@ -54,6 +56,7 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
             document, a conversation in every form that LangChain takes, and a dict with one of them. A tuple of two
             places makes a pair of texts. So does a function that returns two.
         when: Whether the small model may answer a later turn of a conversation.
+        takes_turns: Whether the app takes a list of texts for human turns. If not, "auto" knows no list of several.
 
     Returns:
         A function that returns the text. It returns `NoText` where the app alone has to answer. It raises
@@ -82,7 +85,7 @@ def text_reader(text: TextPlace, *, when: When = "each_turn") -> Callable[[Any],
         msg = f"Got text={what_came(text)} but expected a place. {_HOW}"
         raise InvalidInputError(msg)
     if text == "auto":
-        return partial(_found, when=when)
+        return partial(_found, when=when, takes_turns=takes_turns)
     return partial(_filled if _FIELD.search(text) else _at, text, when)
 
 
@@ -183,14 +186,15 @@ def _as_text(found: Any, when: When) -> str | NoText:
     raise InvalidInputError(msg)
 
 
-def _found(value: Any, when: When) -> str | NoText:
+def _found(value: Any, when: When, *, takes_turns: bool) -> str | NoText:
     """The text of an input that says nowhere where it is."""
     if isinstance(value, Document):
         return value.page_content
     if isinstance(value, str):
         return value
-    is_list = isinstance(value, (list, tuple)) and value and all(isinstance(part, str) for part in value)
-    messages = convert_to_messages(value) if is_list else _messages(value)  # a chat model takes texts for human turns
+    is_texts = isinstance(value, (list, tuple)) and value and all(isinstance(part, str) for part in value)
+    is_chat = is_texts and (takes_turns or len(value) == 1)
+    messages = convert_to_messages(value) if is_chat else _messages(value)
     if messages is not None:
         return _last_turn(messages, when)
     fields = fields_of(value)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date, time
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
 
-from dsplus_chains.integrations.output_field import OutputField
+from dsplus_chains.integrations.output_field import OutputField, plain_type
 from dsplus_chains.prompting.fields import as_text
 from dsplus_chains.schema import InvalidInputError, as_label, same_label
+
+_TIMES = (date, time)
+"""The types of points in time, which pydantic makes of numbers, too."""
 
 
 def value_of(field: OutputField, label: Any) -> Any:
@@ -60,7 +65,7 @@ def _reads_like(option: Any, label: Any) -> bool:
 
 
 def _fitted(kind: Any, label: Any) -> Any:
-    """The label as a type. An integer may become a text, and a text a number.
+    """The label as a type. An integer may become a text, and a text a number. No number becomes a time.
 
     Raises:
         InvalidInputError: The label is nothing of this type.
@@ -68,15 +73,39 @@ def _fitted(kind: Any, label: Any) -> Any:
     if kind is Any:
         return label
     try:
-        adapter = _adapter(kind)
-        return adapter.validate_python(label)
-    except PydanticUserError:  # a class that pydantic cannot make, such as a TypedDict, stands for no label
+        value = _adapter(kind).validate_python(label)
+        if not (isinstance(value, _TIMES) and _is_number(label)):
+            return value
+    except (PydanticUserError, SchemaError):  # what pydantic cannot make, such as a Protocol, stands for no label
         pass
     except ValidationError:
         if type(label) is int and kind is not int:
             return _fitted(kind, str(label))
+        made = _made(plain_type(kind), label)
+        if made is not None:
+            return made
     msg = f"the field is of type {getattr(kind, '__name__', kind)}, which it is none of; give output= as a function"
     raise InvalidInputError(msg)
+
+
+def _is_number(label: Any) -> bool:
+    """Whether a label is a number or says one, which pydantic takes for seconds."""
+    try:
+        float(label)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _made(kind: Any, label: Any) -> Any:
+    """The label as a class of the caller's own that is a text or an integer. None if it is none, or has other rules."""
+    is_own = isinstance(kind, type) and issubclass(kind, (str, int)) and not issubclass(kind, Enum)
+    if not is_own or kind in {str, int, bool} or hasattr(kind, "__get_pydantic_core_schema__"):
+        return None
+    try:
+        return kind(label) if isinstance(label, str) else None
+    except (TypeError, ValueError):
+        return None
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 from dsplus_chains.integrations.app_hints import HintPlace, with_hints
 from dsplus_chains.integrations.app_output import app_output, shadow_output
 from dsplus_chains.integrations.app_shunt import AppShunt
+from dsplus_chains.integrations.app_steps import takes_turns
 from dsplus_chains.integrations.app_text import TextPlace, When, text_reader
 from dsplus_chains.integrations.chat_arms import heard_shunt
 from dsplus_chains.integrations.output_type import output_type
@@ -66,7 +67,8 @@ def shunt(
         text: Where the text is: a key, a dotted path, a template such as "{question}\n{document}", or a function. A
             tuple of two, such as ("question", "document"), makes a pair of texts, for a scorer fitted on pairs.
             "auto" knows a string, a document, messages in every form that LangChain takes, and a dict with one of them.
-            Of a conversation it takes the last human turn.
+            Of a conversation it takes the last human turn. A list of several texts is one only for an app that begins
+            with a chat model, or with a prompt that is a placeholder of messages.
         output: How a label becomes the app's output: a class, a dict of outputs by label, or a function. "auto" knows
             apps that answer with a string, a message, an enum, or an object with one field for the label. In shadow
             mode no label becomes an output, so it may know nothing.
@@ -121,7 +123,7 @@ def shunt(
     check_least("top_k", top_k, 1)
     run = coerce_to_runnable(app)
     settings: dict[str, Any] = {
-        "text": text_reader(text, when=when),
+        "text": text_reader(text, when=when, takes_turns=takes_turns(run)),
         "shadow": shadow,
         "with_record": with_record,
         "max_ood_score": max_ood_score,

@@ -49,13 +49,13 @@ class EmptyAnswerError(DSPlusError):
 
 def leading_prompt(arm: Runnable[Any, Any]) -> BasePromptTemplate[Any] | None:
     """The prompt template that an arm starts with, whatever is wrapped around it. None if it starts otherwise."""
-    first = _leading_step(arm, RunnablePassthrough)
+    first = leading_step(arm, RunnablePassthrough)
     return first if isinstance(first, BasePromptTemplate) else None
 
 
 def takes_record(arm: Runnable[Any, Any]) -> bool:
     """Whether an arm starts with a Runnable of ours that works on the record. Keys may be assigned before it."""
-    first = _leading_step(arm, RunnablePassthrough, RunnableAssign)
+    first = leading_step(arm, RunnablePassthrough, RunnableAssign)
     return isinstance(first, BatchRunnable) and first.takes_record
 
 
@@ -65,7 +65,7 @@ def reads_label(arm: Runnable[Any, Any]) -> bool:
     return isinstance(last, BatchRunnable) and last.reads_label
 
 
-def _leading_step(arm: Runnable[Any, Any], *passed: type) -> Runnable[Any, Any]:
+def leading_step(arm: Runnable[Any, Any], *passed: type) -> Runnable[Any, Any]:
     """The first step of an arm that is of none of the passed types, whatever is wrapped around it."""
     return _step(arm, lambda steps: next((step for step in steps if type(step) not in passed), steps[-1]))
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 from opcode import opmap
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import langchain_core
 from langchain_core.exceptions import OutputParserException
@@ -30,8 +31,8 @@ MISFITS = (LookupError, NotImplementedError, TypeError, ValueError)
 
 _WRONG_CALL = re.compile(r"\S+\(\) (got an unexpected|got multiple|missing|takes) ")
 _CORE = Path(langchain_core.__file__).resolve().parent
-_SETTINGS = ("configurable.py", "history.py")
-"""The modules of LangChain's Runnables whose ValueErrors are about the config of a call."""
+_SETTINGS = {("configurable.py", "_prepare"), ("history.py", "_merge_configs")}
+"""The functions of LangChain's Runnables whose ValueErrors are about the config of a call."""
 
 _CHUNKS = "utils.py"
 """The module of them that adds the chunks of a stream. What they are is up to a model."""
@@ -48,10 +49,11 @@ def is_callers_bug(error: BaseException) -> bool:
 
     It counts by its type and by where it was raised. Clients of providers raise KeyError and TypeError too, when a
     reply is malformed. So code of LangChain and of other installed packages does not count as the caller's. An
-    installed package that is built on LangChain does. So does what LangChain itself says of steps that do not fit: a
-    variable that a prompt lacks, an input that is nothing for a chat model, a function called in a wrong way.
+    installed package that is built on LangChain does. So does what LangChain itself says of a wrong call: a coroutine
+    called sync, an unknown keyword, a conversation without its session.
 
-    What a step in C raises, such as `operator.itemgetter`, is none, since a model's answer may have no such key.
+    What may come from a model's answer is none. A step in C, such as `operator.itemgetter`, may miss a key in it. A
+    prompt may miss a variable, and a chat model may get a number. `is_unfit_input` knows where it is a bug.
 
     Args:
         error: What an arm or a small model has raised. Errors of ours count by what caused them.
@@ -63,16 +65,39 @@ def is_callers_bug(error: BaseException) -> bool:
         ...     print(is_callers_bug(error), is_callers_bug(TimeoutError("no answer")))
         True False
     """
-    error = next((cause for cause in causes(error) if not isinstance(cause, DSPlusError)), error)
+    error = _first_cause(error)
     frames = _frames(error.__traceback__)
-    return _is_misfit(error, frames) or (isinstance(error, BUGS) and _is_own(frames))
+    return _is_wrong_call(error, frames) or (isinstance(error, BUGS) and _is_own(frames))
+
+
+def is_unfit_input(error: BaseException, step: Any, given: Any) -> bool:
+    """Whether an app's first step says that it cannot take what the app was called with. That is a bug, too.
+
+    Only there it is certain that no model's answer is the cause. So the step must have got the very object.
+
+    Args:
+        error: What the app has raised.
+        step: The app's first step.
+        given: What the app was called with.
+
+    Example:
+        >>> from langchain_core.prompts import ChatPromptTemplate
+        >>> prompt, given = ChatPromptTemplate.from_template("{question}"), {"text": "Where is it?"}
+        >>> try:
+        ...     prompt.invoke(given)
+        ... except KeyError as error:
+        ...     print(is_unfit_input(error, prompt, given), is_unfit_input(error, prompt, {**given}))
+        True False
+    """
+    held = [trace.tb_frame.f_locals for trace in _of_unfit_step(_first_cause(error))]
+    return any(names.get("self") is step and any(value is given for value in names.values()) for names in held)
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error says that a model is not there.
 
     An answer that is no label says that it is, and so does a refusal. Wrong inputs, bugs and a spent budget say nothing
-    of it.
+    of it. So does a step that cannot take its input, whatever that comes from.
 
     Example:
         >>> is_outage(TimeoutError("no answer")), is_outage(OutputParserException("no label"))
@@ -82,7 +107,7 @@ def is_outage(error: BaseException) -> bool:
         return False
     if budget_error(error) is not None:
         return False
-    return spoken(error) is None and not is_callers_bug(error)
+    return spoken(error) is None and not is_callers_bug(error) and not _of_unfit_step(_first_cause(error))
 
 
 def why_hopeless(error: BaseException) -> str | None:
@@ -153,29 +178,37 @@ def _is_own(frames: list[TracebackType]) -> bool:
     return next((place for place in places if place is not None), False)
 
 
-def _is_misfit(error: BaseException, frames: list[TracebackType]) -> bool:
-    """Whether LangChain says that steps do not fit. What other code has raised inside of a step does not count."""
-    if not frames or not isinstance(error, MISFITS):
-        return False
-    if _room(_file(frames[0])) == "runnables":
-        return _says_misfit(error, frames[0])
-    for trace in frames:
+def _first_cause(error: BaseException) -> BaseException:
+    """The error without what we have wrapped around it."""
+    return next((cause for cause in causes(error) if not isinstance(cause, DSPlusError)), error)
+
+
+def _of_unfit_step(error: BaseException) -> list[TracebackType]:
+    """Where a prompt or a chat model says that its input is wrong. What other code raises inside does not count."""
+    found: list[TracebackType] = []
+    if not isinstance(error, MISFITS):
+        return found
+    for trace in _frames(error.__traceback__):
         room = _room(_file(trace))
         if room == "prompts" or (room == "language_models" and trace.tb_frame.f_code.co_name == "_convert_input"):
-            return True
+            found.append(trace)
         if room == "runnables" or (room is None and _place(_file(trace)) is not None):
-            return False
-    return False
+            break
+    return found
 
 
-def _says_misfit(error: BaseException, trace: TracebackType) -> bool:
-    """Whether an error that a module of LangChain's Runnables raised is about how a step was called.
+def _is_wrong_call(error: BaseException, frames: list[TracebackType]) -> bool:
+    """Whether a module of LangChain's Runnables says that a step is called in a wrong way.
 
     A step in C, such as `operator.itemgetter`, raises in the frame that calls it. That may be due to a model's answer.
     """
-    is_raised = trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["RAISE_VARARGS"]
+    if not frames or not isinstance(error, MISFITS) or _room(_file(frames[0])) != "runnables":
+        return False
+    trace = frames[0]
+    code = trace.tb_frame.f_code
+    is_raised = code.co_code[trace.tb_lasti] == opmap["RAISE_VARARGS"]
     if isinstance(error, ValueError):
-        return is_raised and _file(trace).name in _SETTINGS
+        return is_raised and (_file(trace).name, code.co_name) in _SETTINGS
     if isinstance(error, TypeError) and _WRONG_CALL.match(str(error)):
         return True
     if _file(trace).name == _CHUNKS:

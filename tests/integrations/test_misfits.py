@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from fakes import DownChat
 from langchain_core.exceptions import OutputParserException
-from langchain_core.language_models import FakeListChatModel
-from langchain_core.output_parsers import StrOutputParser
+from langchain_core.language_models import FakeListChatModel, FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
@@ -102,3 +103,29 @@ def test_an_outage_is_still_answered_by_the_small_model(name, way, caplog):
     caplog.set_level(logging.CRITICAL)
     shunted = shunt(OUTAGES[name], small, threshold=0.9, labels=LABELS, output=str)
     assert "billing" in WAYS[way](shunted, "where?")
+
+
+def first_answers(malformed: str) -> Any:
+    """A step whose model answers one row in twenty in another form."""
+    return RunnableLambda(lambda text: malformed if text == "3" else '{"topic": "x"}') | JsonOutputParser()
+
+
+SECOND = FakeMessagesListChatModel(responses=[AIMessage("shipping")])
+MALFORMED = {
+    "a variable of the next prompt": ('{"subject": "a"}', ChatPromptTemplate([("human", "{topic}")]) | SECOND),
+    "a number for a model": ("7", RunnableLambda(lambda said: said if said == 7 else "x") | SECOND),
+    "an unknown role for a model": (
+        '[["robot", "x"]]',
+        RunnableLambda(lambda said: said if "topic" not in said else "x") | SECOND,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_answer_in_mid_chain_costs_no_other_rows_answer(name, caplog):
+    caplog.set_level(logging.CRITICAL)
+    malformed, rest = MALFORMED[name]
+    app = first_answers(malformed) | rest | StrOutputParser()
+    shunted = shunt(app, small, threshold=0.9, labels=LABELS, output=str)
+    answers = shunted.batch([str(row) for row in range(20)])
+    assert answers == ["billing" if row == 3 else "shipping" for row in range(20)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+from datetime import date, datetime, timedelta
 from enum import Enum
-from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NewType, NotRequired, Protocol, TypedDict
 
 import pydantic.dataclasses
 import pytest
@@ -19,7 +20,13 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import ConfigurableField, RunnableBranch, RunnableGenerator, RunnableLambda
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableBranch,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnablePassthrough,
+)
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
 from typing_extensions import ReadOnly
@@ -36,6 +43,8 @@ from dsplus_chains import (
 )
 from dsplus_chains.integrations.app_hints import with_hints
 from dsplus_chains.integrations.app_text import NoText, text_reader
+from dsplus_chains.integrations.field_value import value_of
+from dsplus_chains.integrations.output_field import OutputField
 
 LABELS = ["billing", "shipping"]
 
@@ -78,7 +87,7 @@ TEXTS = {
     "a state of messages": ("auto", {"messages": [HUMAN], "user": "Jo", "place": "here"}, "a refund"),
     "a conversation under another key": ("auto", {"chat": [("human", "a refund")], "n": 7}, "a refund"),
     "a conversation under a usual key": ("auto", {"history": [HUMAN, AI], "input": [HUMAN]}, "a refund"),
-    "a list of texts": ("auto", ["hi", "a refund"], "a refund"),
+    "a list of one text": ("auto", ["a refund"], "a refund"),
     "blocks": ("auto", [HumanMessage([{"type": "text", "text": "a refund"}])], "a refund"),
     "a prompt value": ("auto", ChatPromptTemplate.from_template("{x}").invoke({"x": "a refund"}), "a refund"),
     "a key": ("b", {"a": "no", "b": "a refund"}, "a refund"),
@@ -114,6 +123,17 @@ def test_what_a_small_model_must_not_judge_goes_to_the_app(given):
     assert around(app, with_record=True).invoke(given)["source"] == "large"
 
 
+def test_a_list_of_texts_is_a_conversation_where_the_app_takes_it_for_one():
+    prompt = ChatPromptTemplate([("system", "s"), MessagesPlaceholder("input")])
+    for app in (said(), said().with_retry() | StrOutputParser(), prompt | said(), RunnablePassthrough() | said()):
+        records = around(app, with_record=True).batch([["hi", "a refund"], ["a refund", "hi"]])
+        assert [record["source"] for record in records] == ["small", "large"]
+    two = ChatPromptTemplate([("human", "{language}"), MessagesPlaceholder("input")])
+    for app in (two | said(), ChatPromptTemplate.from_template("{input}") | said(), RunnableLambda(str) | said()):
+        with pytest.raises(InvalidInputError, match="text="):
+            around(app).invoke(["hi", "a refund"])
+
+
 @pytest.mark.filterwarnings("ignore:.*deprecated")
 def test_a_message_history_around_a_shunt_is_answered_by_both():
     app = ChatPromptTemplate([("system", "s"), MessagesPlaceholder("input")]) | said()
@@ -139,6 +159,8 @@ NO_TEXT = {
     "two texts": {"a": "x", "b": "y"},
     "two usual keys": {"question": "x", "text": "y"},
     "texts in a list": {"pages": ["a", "b"]},
+    "a list of texts": ["it is awful", "a refund"],
+    "a tuple of texts": ("it is awful", "a refund"),
     "two conversations": {"a": [HUMAN], "b": [HUMAN]},
     "bytes": b"a refund",
     "no text in it": {"n": 7},
@@ -229,6 +251,33 @@ class Score:
     score: float | None
 
 
+class Word(str):
+    __slots__ = ()
+
+
+class Level(int):
+    pass
+
+
+class Sized(Protocol):
+    size: int
+
+
+class Strict(str):
+    """A text with rules of its own, which pydantic checks."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return handler.generate_schema(Literal["other"])
+
+
+def field_of(kind: Any) -> Any:
+    """A dataclass with one field."""
+    return dataclasses.make_dataclass("Held", [("held", kind)])
+
+
 def schema_of(part: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {"part": part}, "required": ["part"]}
 
@@ -271,6 +320,45 @@ OUTPUTS = {
     "by labels that are words of JSON schemas": ({"red": "R", "properties": "P"}, ["red", "properties"], "R"),
     "a function": (lambda label: {"deep": {"kind": label}}, ["red", "blue"], {"deep": {"kind": "red"}}),
 }
+
+
+FIELD_VALUES = {
+    "a class of texts": (Word, "red", Word("red")),
+    "a class of texts, or nothing": (Word | None, "red", Word("red")),
+    "a class of texts, by a number": (Word, 5, Word("5")),
+    "a class of integers": (Level, "5", Level(5)),
+    "a class of integers, by a number": (Level, 5, Level(5)),
+    "a date": (date, "2024-01-02", date(2024, 1, 2)),
+    "a time": (datetime, "2024-01-02T03:04", datetime(2024, 1, 2, 3, 4)),
+    "seconds as a span": (timedelta, "PT5S", timedelta(seconds=5)),
+    "a number beside a date": (date | str, "5", "5"),
+}
+
+
+@pytest.mark.parametrize(("kind", "label", "expected"), FIELD_VALUES.values(), ids=FIELD_VALUES)
+def test_a_field_gets_a_value_of_its_own_class(kind, label, expected):
+    found = value_of(OutputField(options=None, needed=True, kind=kind), label)
+    assert (found, type(found)) == (expected, type(expected))
+    assert shunt(lambda _: None, small, threshold=0.9, labels=[label], output=field_of(kind)).write(label).held == found
+
+
+NO_FIELD_VALUES = {
+    "no integer": (Level, "x"),
+    "a protocol": (Sized, "red"),
+    "a class with rules of its own": (Strict, "red"),
+    "digits as a time": (datetime, "5"),
+    "eight digits as a time": (datetime, "20240102"),
+    "a number as a time": (datetime | None, 5),
+    "a text of zero as a date": (date, "0"),
+}
+
+
+@pytest.mark.parametrize(("kind", "label"), NO_FIELD_VALUES.values(), ids=NO_FIELD_VALUES)
+def test_a_field_refuses_what_is_no_value_of_its_class(kind, label):
+    with pytest.raises(InvalidInputError, match="the field is of type"):
+        value_of(OutputField(options=None, needed=True, kind=kind), label)
+    with pytest.raises(ValueError, match="the field is of type"):
+        shunt(lambda _: None, small, threshold=0.9, labels=[label], output=field_of(kind))
 
 
 @pytest.mark.parametrize(("output", "labels", "expected"), OUTPUTS.values(), ids=OUTPUTS)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from copy import copy
 from operator import itemgetter
 
 import httpx
@@ -32,7 +33,7 @@ from langchain_core.runnables.utils import add
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from dsplus_chains import SubtaskError
-from dsplus_chains.running.outage import is_callers_bug, is_outage, why_hopeless
+from dsplus_chains.running.outage import is_callers_bug, is_outage, is_unfit_input, why_hopeless
 
 
 def raised(function):
@@ -63,8 +64,9 @@ async def piece_by_piece(values):
         yield value
 
 
-def with_history():
-    return RunnableWithMessageHistory(RunnableLambda(str), lambda session_id: InMemoryChatMessageHistory())
+def with_history(session=None):
+    chat = RunnableWithMessageHistory(RunnableLambda(str), lambda session_id: InMemoryChatMessageHistory())
+    return chat if session is None else chat.with_config(configurable={"session_id": session})
 
 
 def shown_examples():
@@ -87,31 +89,29 @@ class VectorStoreThatIsDown(InMemoryVectorStore):
 
 
 MODEL = FakeListChatModel(responses=["hi"])
+UNFIT_PROMPT = ChatPromptTemplate([("human", "{a}")])
 MISFITS = {
     "a coroutine called sync": lambda: raised(lambda: RunnableLambda(later).invoke("x")),
     "a coroutine in a chain": lambda: raised(lambda: (RunnableLambda(str) | later).batch(["x"])),
     "a coroutine in a stream": lambda: raised(lambda: list(RunnableLambda(later).stream("x"))),
     "an async generator called sync": lambda: raised(lambda: RunnableGenerator(piece_by_piece).invoke("x")),
-    "a variable that a prompt lacks": lambda: raised(lambda: ChatPromptTemplate([("human", "{a}")]).invoke({"b": 1})),
-    "a template that gets no dict": lambda: raised(lambda: ChatPromptTemplate([("human", "{a} {b}")]).invoke("x")),
-    "a placeholder that gets no messages": lambda: raised(
-        lambda: ChatPromptTemplate([MessagesPlaceholder("a")]).invoke({"a": "x"})
-    ),
-    "a placeholder with an unknown role": lambda: raised(
-        lambda: ChatPromptTemplate([MessagesPlaceholder("a")]).invoke({"a": [("humn", "x")]})
-    ),
-    "a chat model that gets a dict": lambda: raised(lambda: MODEL.invoke({"a": 1})),
-    "a chat model that gets an unknown role": lambda: raised(lambda: (RunnableLambda(list) | MODEL).invoke([("a", 1)])),
     "an unknown keyword": lambda: raised(lambda: RunnableLambda(lambda text: text).invoke("x", nope=1)),
     "a step of two arguments": lambda: raised(lambda: RunnableLambda(lambda a, b: a).invoke("x")),
     "a step of two arguments, awaited": lambda: in_async_chain(RunnableLambda(lambda a, b: a)),
-    "a variable that a prompt lacks, awaited": lambda: in_async_chain(ChatPromptTemplate([("human", "{a} {b}")])),
     "a conversation without its session": lambda: raised(lambda: with_history().invoke("x")),
     "an alternative that is not there": lambda: raised(
         lambda: MODEL.configurable_alternatives(ConfigurableField(id="llm")).invoke(
             "x", {"configurable": {"llm": "typo"}}
         )
     ),
+}
+UNFIT = {
+    "a variable that a prompt lacks": (ChatPromptTemplate([("human", "{a}")]), {"b": 1}),
+    "a template that gets no dict": (ChatPromptTemplate([("human", "{a} {b}")]), "x"),
+    "a placeholder that gets no messages": (ChatPromptTemplate([MessagesPlaceholder("a")]), {"a": "x"}),
+    "a placeholder with an unknown role": (ChatPromptTemplate([MessagesPlaceholder("a")]), {"a": [("humn", "x")]}),
+    "a chat model that gets a dict": (MODEL, {"a": 1}),
+    "a chat model that gets an unknown role": (MODEL, [("a", "x")]),
 }
 
 
@@ -137,6 +137,10 @@ OTHERS = {
     "a key that a model's answer lacks": lambda: answered("{}", JsonOutputParser() | itemgetter("label")),
     "a model's answer of another form": lambda: answered('"x"', JsonOutputParser() | itemgetter("label")),
     "a model's answer that is no dict": lambda: answered("[1]", JsonOutputParser() | RunnablePassthrough.assign(a=str)),
+    "a variable that a model's answer lacks": lambda: answered('{"b": 1}', JsonOutputParser() | UNFIT_PROMPT),
+    "a model's answer that is no message": lambda: answered("7", JsonOutputParser() | MODEL),
+    "a model's answer of an unknown role": lambda: answered('[["a", "x"]]', JsonOutputParser() | MODEL),
+    "a model's answer as a history": lambda: answered("7", JsonOutputParser() | with_history("a")),
     "fallbacks that are all down": lambda: raised(lambda: DownChat().with_fallbacks([DownChat()]).invoke("hello")),
     "retries that are all in vain": lambda: raised(lambda: DownChat().with_retry(stop_after_attempt=1).invoke("hello")),
     "chunks that cannot be added": lambda: raised(lambda: add([1, "x"])),
@@ -170,12 +174,32 @@ def test_a_bug_in_the_callers_own_code_is_one(name):
 
 @pytest.mark.filterwarnings("ignore:RunnableWithMessageHistory")
 @pytest.mark.parametrize("name", MISFITS)
-def test_steps_that_langchain_says_do_not_fit_are_a_bug(name):
+def test_what_langchain_says_of_a_wrong_call_is_a_bug(name):
     error = MISFITS[name]()
     assert is_callers_bug(error), repr(error)
     assert not is_outage(error)
 
 
+@pytest.mark.parametrize("way", ["invoke", "batch", "stream", "ainvoke"])
+@pytest.mark.parametrize("name", UNFIT)
+def test_only_an_apps_first_step_says_that_the_apps_input_does_not_fit(name, way):
+    step, given = UNFIT[name]
+    app = RunnablePassthrough() | step | RunnableLambda(str)
+    calls = {
+        "invoke": lambda: app.invoke(given),
+        "batch": lambda: asyncio.run(app.abatch([given]))[0],
+        "stream": lambda: list(app.stream(given)),
+        "ainvoke": lambda: asyncio.run(app.ainvoke(given)),
+    }
+    error = raised(calls[way])
+    assert is_unfit_input(error, step, given)
+    assert not is_unfit_input(error, step, copy(given) if isinstance(given, (dict, list)) else "y")
+    assert not is_unfit_input(error, app, given)
+    assert not is_callers_bug(error)
+    assert not is_outage(error)
+
+
+@pytest.mark.filterwarnings("ignore:RunnableWithMessageHistory")
 @pytest.mark.parametrize("name", OTHERS)
 def test_anything_else_is_none(name):
     assert not is_callers_bug(OTHERS[name]())
