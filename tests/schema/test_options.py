@@ -33,6 +33,7 @@ def node(**options: Any) -> Any:
 
 
 def agent(**options: Any) -> Any:
+    pytest.importorskip("langchain.agents", reason="needs the extra agents")
     return ShuntMiddleware(small, **{"threshold": 0.9, "labels": LABELS, **options})
 
 
