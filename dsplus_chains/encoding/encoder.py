@@ -44,6 +44,8 @@ def check_finite(vectors: NDArray[np.float32]) -> None:
     Example:
         >>> check_finite(np.eye(2, dtype=np.float32))
     """
-    if strange := int((~np.isfinite(vectors.sum(axis=1))).sum()):  # a sum, so that no second table is needed
+    if strange := int(
+        (~np.isfinite(vectors.sum(axis=1, dtype=np.float64))).sum()
+    ):  # a sum, so that no second table is needed
         msg = f"Got {strange} of {len(vectors)} vectors with a number that is not finite; mend their encoder or texts"
         raise InvalidInputError(msg)

@@ -192,9 +192,7 @@ def _found(value: Any, when: When, *, takes_turns: bool) -> str | NoText:
         return value.page_content
     if isinstance(value, str):
         return value
-    is_texts = isinstance(value, (list, tuple)) and value and all(isinstance(part, str) for part in value)
-    is_chat = is_texts and (takes_turns or len(value) == 1)
-    messages = convert_to_messages(value) if is_chat else _messages(value)
+    messages = _messages(value, turns=takes_turns or (isinstance(value, (list, tuple)) and len(value) == 1))
     if messages is not None:
         return _last_turn(messages, when)
     fields = fields_of(value)
@@ -236,17 +234,17 @@ def fields_of(value: Any) -> Mapping[str, Any] | None:
     return None if names is None else {name: getattr(value, name) for name in names}
 
 
-def _messages(value: Any) -> list[BaseMessage] | None:
-    """A conversation, in any form that chat models take. None if it is none."""
+def _messages(value: Any, *, turns: bool = False) -> list[BaseMessage] | None:
+    """A conversation, in any form that chat models take. None if it is none. Texts alone are one only as `turns`."""
     if isinstance(value, PromptValue):
         return value.to_messages()
     if isinstance(value, BaseMessage):
         return [value]
-    if not isinstance(value, (list, tuple)) or not value or all(isinstance(part, str) for part in value):
+    if not isinstance(value, (list, tuple)) or not value or not (turns or any(not isinstance(p, str) for p in value)):
         return None
     try:
         return convert_to_messages(value)
-    except (ValueError, NotImplementedError, KeyError, TypeError):
+    except (ValueError, NotImplementedError, KeyError, TypeError):  # as LangChain says that it is no conversation
         return None
 
 

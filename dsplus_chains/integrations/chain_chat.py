@@ -17,7 +17,7 @@ from typing_extensions import override
 from dsplus_chains.running.batch_runnable import BatchRunnable
 
 
-class ChainChatModel(BatchRunnable[LanguageModelInput, AIMessage], BaseChatModel):  # type: ignore[misc]
+class ChainChatModel(BatchRunnable[LanguageModelInput, AIMessage], BaseChatModel):  # type: ignore[misc]  # the two bases type `stream` differently
     """A chat model that asks other chat models.
 
     Each way to call it is a batch of its `_flow`, and a run of a chain. A chat model's own run would tell each answer

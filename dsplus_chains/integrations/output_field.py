@@ -134,6 +134,7 @@ def _inside(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def options_of(hint: Any) -> tuple[Any, ...] | None:
     """The values that a type allows, if it says them."""
+    hint = plain_type(hint)
     if hint is bool:
         return (True, False)
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -144,8 +145,7 @@ def options_of(hint: Any) -> tuple[Any, ...] | None:
         parts = [options_of(part) for part in get_args(hint) if part is not NoneType]
         known = [part for part in parts if part is not None]
         return tuple(value for part in known for value in part) if known and len(known) == len(parts) else None
-    inner = getattr(hint, "__origin__", None)  # Annotated[...]
-    return options_of(inner) if inner is not None and hasattr(hint, "__metadata__") else None
+    return None
 
 
 def _json_options(part: Mapping[str, Any] | bool, defined: Mapping[str, Any]) -> tuple[Any, ...] | None:

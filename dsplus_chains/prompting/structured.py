@@ -72,7 +72,7 @@ def _without_parser(model: Any, choices: Sequence[str]) -> Runnable[Any, Any] | 
     """
     try:
         held = _with_schema(model, choices)
-    except NotImplementedError:
+    except NotImplementedError:  # as LangChain says of a model without structured output
         return None
     if isinstance(held, RunnableSequence) and isinstance(held.last, BaseOutputParser):
         return held.first  # the next step of langchain-openai raises on a refusal
@@ -99,6 +99,6 @@ def _with_schema(model: Any, choices: Sequence[str]) -> Runnable[Any, Any]:
         except (TypeError, ValueError):
             continue
         return held
-    members = Enum("Answer", [(f"choice_{number}", choice) for number, choice in enumerate(choices)])  # type: ignore[misc]
+    members = Enum("Answer", [(f"choice_{number}", choice) for number, choice in enumerate(choices)])  # type: ignore[misc]  # mypy knows no Enum that is made at run time
     chosen: Runnable[Any, Any] = model.with_structured_output(members)
     return chosen

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 
 from dsplus_chains.schema.labels import as_label, check_labels, labels_outside
 from dsplus_chains.schema.prediction import Prediction
+from dsplus_chains.schema.real_numbers import is_number
 from dsplus_chains.schema.reprs import brief
 
 
@@ -16,7 +17,7 @@ def _number(value: Any, where: str) -> float | None:
     if value is None:
         return None
     number = as_label(value)
-    if not isinstance(number, (int, float)) or isinstance(number, bool) or not 0 <= number <= 1:
+    if not is_number(number, least=0, most=1):
         shown = repr(value) if isinstance(value, (int, float, str)) else type(value).__name__
         advice = "; give its .threshold" if hasattr(value, "threshold") else ""
         msg = f"Got {where}={shown} but expected a value in [0, 1], or None to defer everything{advice}"

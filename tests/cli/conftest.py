@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 import pytest
+from batch_server import batch_server
 from fakes import NamedEncoder, threshold_between
 from local_server import QuietHandler, listening
 from typer.testing import CliRunner
@@ -158,3 +159,11 @@ def tuned(fitted):
         return fitted
 
     return to
+
+
+@pytest.fixture
+def jobs(request):
+    """A server of batch jobs, which a look has done. The module's `say` answers."""
+    with batch_server(request.module.say) as running:
+        running.looks = 1
+        yield running

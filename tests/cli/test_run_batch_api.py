@@ -9,7 +9,6 @@ import time
 from collections import Counter
 
 import pytest
-from batch_server import batch_server
 from command_line import COMMAND, read
 
 N = 40
@@ -20,13 +19,6 @@ def say(prompt):
     if "refuse" in text:
         raise ValueError("no, thank you")
     return "who knows" if "shrug" in text else "negative" if "bad" in text else "positive"
-
-
-@pytest.fixture
-def jobs():
-    with batch_server(say) as running:
-        running.looks = 1
-        yield running
 
 
 def arguments(bundle, data, out, server, *more):

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 
 import pytest
-from batch_server import batch_server
 from command_line import COMMAND, read
 
 from dsplus_chains.storage.bundle import Bundle
@@ -34,13 +33,6 @@ def say(prompt):
     told = [(key, judged(text)) for key, text in blocks[::-1] if "unseen" not in text]
     torn = [(key, "positive") for key, text in blocks if "torn" in text]
     return "\n".join(f"{key}: {label}" for key, label in [*told, *torn])
-
-
-@pytest.fixture
-def jobs():
-    with batch_server(say) as running:
-        running.looks = 1
-        yield running
 
 
 @pytest.fixture

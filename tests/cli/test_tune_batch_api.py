@@ -12,7 +12,6 @@ import time
 from collections import Counter
 
 import pytest
-from batch_server import batch_server
 from command_line import COMMAND
 
 N, LEAST_SURE = 36, 12
@@ -24,13 +23,6 @@ SIZES = [LEAST_SURE] * 4 + [N - LEAST_SURE]
 def say(prompt):
     text = prompt.rsplit("<input>\n", 1)[1].split("\n</input>", 1)[0]
     return "negative" if "bad" in text else "positive"
-
-
-@pytest.fixture
-def jobs():
-    with batch_server(say) as running:
-        running.looks = 1
-        yield running
 
 
 @pytest.fixture

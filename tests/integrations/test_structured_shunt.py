@@ -670,7 +670,8 @@ def test_a_label_that_its_field_cannot_hold_is_refused_at_once(name, labels, tol
 
 def test_a_label_that_its_field_can_hold_is_not_refused(model):
     rated = PROMPT | model.with_structured_output(Rated)
-    around(rated, fields={"urgency": labelled("high", "low"), "level": labelled("1", "5")})
+    shunted = around(rated, fields={"urgency": labelled("high", "low"), "level": labelled("1", "5")})
+    assert [*shunted.scorer.scorers] == ["urgency", "level"]
 
 
 @pytest.mark.parametrize("schema", [RatedDict, OtherRatedDict, RATED_SCHEMA], ids=["TypedDict", "other", "JSON schema"])

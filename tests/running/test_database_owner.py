@@ -71,6 +71,13 @@ def test_several_stores_may_share_a_file(tmp_path):
     path = tmp_path / "s.sqlite"
     for name in ("budget", "experience", "jobs", "answers", "budget"):
         close(STORES[name](path))
+    with closing(sqlite3.connect(path)) as connection:
+        tables = database_owner._named(connection)
+    alone = tmp_path / "alone.sqlite"
+    close(STORES["experience"](alone))
+    with closing(sqlite3.connect(alone)) as connection:
+        own = database_owner._named(connection)
+    assert own.items() < tables.items(), "each store has all of its tables, beside those of the others"
 
 
 def test_another_store_may_appear_in_a_new_file_while_ours_is_opened(tmp_path, monkeypatch):

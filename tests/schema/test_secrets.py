@@ -105,7 +105,9 @@ def test_a_secret_of_the_large_model_is_in_no_repr(scorer):
 )  # fmt: skip
 def test_hiding_takes_linear_time(text):
     with at_most(5):
-        hide_secrets(text)
+        hidden = [hide_secrets(one) for one in (text, f"{text} Bearer {SECRET}")]
+    assert len(hidden[0]) <= len(text)
+    assert SECRET not in hidden[1]
 
 
 @pytest.mark.parametrize(
