@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 TINY = f"""
@@ -25,3 +26,14 @@ def read(path):
     """The rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def wait_until(run, reached):
+    """Wait until a process has come to a certain point. It must not end before, or never get there."""
+    deadline = time.monotonic() + 600
+    while not reached():
+        if run.poll() is not None or time.monotonic() > deadline:
+            run.kill()
+            raise AssertionError(f"It did not get there. It ended with {run.poll()}.")
+        time.sleep(0.01)
+    assert run.poll() is None, "It has ended."

@@ -24,16 +24,19 @@ TRAIN = [(f"{word} {thing}", label) for label, words in
 class Server:
     """Answers what the text says; it counts who asked what, and remembers whom it answered.
 
-    A trusting one takes the small model's estimate, if it is told of it. What is not offered it does not say.
+    A trusting one takes the small model's estimate, if it is told of it. What is not offered it does not say. After
+    `most` answers it holds all other requests until it is let `go`.
     """
 
     delay: float = 0.0
+    most: int | None = None
     failing: bool = False
     trusting: bool = False
     prompts: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    go: threading.Event = field(default_factory=threading.Event)
     port: int = 0
 
     @property
@@ -47,6 +50,9 @@ class Server:
         with self.lock:
             self.asked.append(text)
             self.prompts.append(whole)
+            held = self.most is not None and len(self.asked) > self.most
+        if held:
+            self.go.wait(600)
         time.sleep(self.delay)
         if self.failing or "refuse" in text:
             return 400, {"error": {"message": "no, thank you", "type": "invalid_request_error"}}, text
@@ -75,6 +81,7 @@ def server():
 
     with listening(Handler) as state.port:
         yield state
+        state.go.set()
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import pytest
-from command_line import COMMAND, read
+from command_line import COMMAND, read, wait_until
 
 N = 40
 
@@ -61,10 +60,7 @@ def test_a_killed_run_finds_its_job_again(tuned, dsplus, jobs, inputs, tmp_path)
     given = [str(argument) for argument in arguments(bundle, inputs, out, jobs)]
     jobs.held.clear()
     with subprocess.Popen([sys.executable, "-c", COMMAND, *given]) as run:
-        deadline = time.monotonic() + 200
-        while not any(job["looks"] for job in [*jobs.jobs.values()]) and time.monotonic() < deadline:
-            assert run.poll() is None
-            time.sleep(0.02)
+        wait_until(run, lambda: any(job["looks"] for job in [*jobs.jobs.values()]))
         run.send_signal(signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
     jobs.held.set()

@@ -6,11 +6,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import pytest
-from command_line import COMMAND, read
+from command_line import COMMAND, read, wait_until
 
 from dsplus_chains.storage.bundle import Bundle
 
@@ -145,10 +144,7 @@ def test_a_killed_run_finds_the_job_of_its_groups_or_of_its_single_rows(given, d
     command = [str(argument) for argument in given({1: "unseen", 7: "torn"})]
     wanted = 1 if at == "groups" else 2
     with subprocess.Popen([sys.executable, "-c", COMMAND, *command]) as run:
-        deadline = time.monotonic() + 200
-        while sum(bool(job["looks"]) for job in [*jobs.jobs.values()]) < wanted and time.monotonic() < deadline:
-            assert run.poll() is None
-            time.sleep(0.02)
+        wait_until(run, lambda: sum(bool(job["looks"]) for job in [*jobs.jobs.values()]) >= wanted)
         run.send_signal(signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
     jobs.answer = say

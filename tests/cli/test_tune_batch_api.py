@@ -12,7 +12,7 @@ import time
 from collections import Counter
 
 import pytest
-from command_line import COMMAND
+from command_line import COMMAND, wait_until
 
 N, LEAST_SURE = 36, 12
 WAYS = ("--hints", "auto", "--exemplars", "auto", "--max-rows", LEAST_SURE)
@@ -66,19 +66,23 @@ def test_tuning_over_jobs_is_tuning_by_calls_and_asks_each_row_once(fitted, dspl
 
 def test_jobs_of_all_ways_are_under_way_at_once_and_then_one_of_the_other_rows(fitted, dsplus, jobs, dev):
     jobs.held.clear()
-    threading.Thread(target=release, args=(jobs, 4), daemon=True).start()
+    under_way = []
+
+    def release():
+        """Let the four jobs end as soon as they are all there."""
+        deadline = time.monotonic() + 300
+        while len(jobs.jobs) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        under_way.append(len(jobs.jobs))
+        jobs.held.set()
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
     code, said = dsplus(*arguments(fitted, dev, jobs, "--batch-api"))
+    releasing.join()
     assert code == 0, said
+    assert under_way == [4]
     assert jobs.sizes() == SIZES
-
-
-def release(jobs, n):
-    """Let jobs end as soon as there are so many."""
-    deadline = time.monotonic() + 120
-    while len(jobs.jobs) < n and time.monotonic() < deadline:
-        time.sleep(0.02)
-    jobs.held.set()
-    jobs.released_at = len(jobs.jobs)
 
 
 @pytest.mark.parametrize("kind", ["a budget of tokens", "an account with little room"])
@@ -109,10 +113,7 @@ def test_a_killed_tune_goes_on_and_pays_for_nothing_twice(fitted, dsplus, jobs, 
     jobs.answer = hold_after_the_first_job
     given = arguments(fitted, dev, jobs, "--batch-api")
     with subprocess.Popen([sys.executable, "-c", COMMAND, *given]) as tune:
-        deadline = time.monotonic() + 200
-        while sum(bool(job["looks"]) for job in [*jobs.jobs.values()]) < 2 and time.monotonic() < deadline:
-            assert tune.poll() is None
-            time.sleep(0.02)
+        wait_until(tune, lambda: sum(bool(job["looks"]) for job in [*jobs.jobs.values()]) >= 2)
         tune.send_signal(signal.SIGKILL)
     assert tune.returncode == -signal.SIGKILL
     assert not (fitted / "tuned.json").exists()

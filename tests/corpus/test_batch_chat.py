@@ -4,13 +4,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from batch_server import batch_server
 from blockbuster import blockbuster_ctx
+from command_line import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.callbacks import UsageMetadataCallbackHandler
@@ -271,10 +271,7 @@ def test_a_killed_process_picks_up_its_job(server, model, tmp_path, word):
     server.held.clear()
     state = tmp_path / "jobs.sqlite"
     with subprocess.Popen([sys.executable, "-c", _KILLED, server.base_url, str(state)]) as run:
-        deadline = time.monotonic() + 120
-        while not any(job["looks"] for job in [*server.jobs.values()]) and time.monotonic() < deadline:
-            assert run.poll() is None
-            time.sleep(0.01)
+        wait_until(run, lambda: any(job["looks"] for job in [*server.jobs.values()]))
         run.send_signal(signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
     if word == "lost":

@@ -255,7 +255,7 @@ def test_a_reply_that_cannot_be_kept_costs_the_entry_alone(path, caplog):
     assert journal.lookup("prompt", "") is None
     journal.update("prompt", "", reply("positive"))
     journal.update("prompt", "", reply("positive"))
-    assert len(caplog.records) == 1
+    assert [record.name for record in caplog.records].count("dsplus_chains") == 1
 
 
 def test_half_of_a_character_stops_nothing(path):
@@ -292,10 +292,12 @@ def test_a_kill_loses_nothing_and_nothing_is_asked_about_twice(path):
     code = KILLED.format(tests=__file__.rsplit("/", 1)[0])
     for _ in range(3):
         with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True) as run:
-            first = run.stdout.readline()
-            time.sleep(chance.uniform(0.0, 0.2))
+            lines = [run.stdout.readline()]
+            while lines[-1].startswith(("asked", "replied")):
+                lines.append(run.stdout.readline())
+            time.sleep(chance.uniform(0.0, 0.2))  # wherever it then is
             run.send_signal(signal.SIGKILL)
-            said = first + run.stdout.read()
+            said = "".join(lines) + run.stdout.read()
         lines = [line.split() for line in said.splitlines(keepends=True) if line.endswith("\n")]
         asked += [int(number) for what, number in lines if what == "asked"]
         replied = {int(number) for what, number in lines if what == "replied"}
@@ -317,5 +319,6 @@ def test_a_thread_that_writes_ends_that_before_the_file_is_closed(path):
         closing_it.start()
         closing_it.join(0.1)
         assert closing_it.is_alive()
-    closing_it.join(10)
+    closing_it.join(60)
+    assert not closing_it.is_alive()
     journal.update("prompt", "model", reply("late"))  # the answer stands, though it is not kept

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableLambda
 
 from dsplus_chains.corpus.shared_arm import SharedArm
 from dsplus_chains.corpus.two_stages import Pipeline
+from dsplus_chains.running import each
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.limits import Limits
 
@@ -27,7 +28,7 @@ class Doors:
     def __call__(self, name):
         self.order.append(name)
         self.came.put(name)
-        assert self.doors[name].wait(30)
+        assert self.doors[name].wait(60)
         return name.upper()
 
     def open(self, *names):
@@ -45,24 +46,26 @@ def test_batches_share_one_window_in_their_order_and_none_waits_for_the_end_of_a
     doors = Doors(*"abcd")
     arm = SharedArm(RunnableLambda(doors), limits=PATIENT, concurrency=2)
     first = pool.submit(arm.batch, ["a", "b", "c"])
-    assert {doors.came.get(timeout=30), doors.came.get(timeout=30)} == {"a", "b"}
+    assert {doors.came.get(timeout=60), doors.came.get(timeout=60)} == {"a", "b"}
     second = pool.submit(arm.batch, ["d"])
     doors.open("b", "c", "d")
-    assert second.result(30) == ["D"]
+    assert second.result(60) == ["D"]
     assert not first.done()
     assert doors.order[2:] == ["c", "d"]
     doors.open("a")
-    assert first.result(30) == ["A", "B", "C"]
+    assert first.result(60) == ["A", "B", "C"]
 
 
-def test_a_rows_time_begins_when_it_is_asked_about(pool):
-    doors = Doors("a", "b")
-    arm = SharedArm(RunnableLambda(doors), limits=Limits(timeout=1.0, breaker=None), concurrency=1)
+def test_a_rows_time_begins_when_it_is_asked_about(pool, monkeypatch):
+    doors, now = Doors("a", "b"), [0.0]
+    monkeypatch.setattr(each, "monotonic", lambda: now[0])
+    arm = SharedArm(RunnableLambda(doors), limits=Limits(timeout=0.1, breaker=None), concurrency=1)
     asked = pool.submit(arm.batch, ["a", "b"], return_exceptions=True)
-    assert doors.came.get(timeout=30) == "a"
-    assert doors.came.get(timeout=30) == "b"  # after a whole second
+    assert doors.came.get(timeout=60) == "a"
+    now[0] = 100.0
+    assert doors.came.get(timeout=60) == "b"  # its time stands still
     doors.open("a", "b")
-    late, answer = asked.result(30)
+    late, answer = asked.result(60)
     assert isinstance(late, TimeoutError)
     assert answer == "B"
 
@@ -76,26 +79,26 @@ def test_a_row_waits_while_another_that_asks_the_same_is_under_way(pool):
 
     arm = SharedArm(RunnableLambda(cached), limits=PATIENT, concurrency=8)
     first, second = pool.submit(arm.batch, ["a", "b"]), pool.submit(arm.batch, ["a", "a"])
-    assert {doors.came.get(timeout=30), doors.came.get(timeout=30)} == {"a", "b"}
+    assert {doors.came.get(timeout=60), doors.came.get(timeout=60)} == {"a", "b"}
     doors.open("a")
-    assert second.result(30) == ["A", "A"]
+    assert second.result(60) == ["A", "A"]
     assert doors.order.count("a") == 1
     doors.open("b")
-    assert first.result(30) == ["A", "B"]
+    assert first.result(60) == ["A", "B"]
 
 
 def test_rows_that_wait_for_another_take_room_and_end_with_the_arm(pool):
     doors = Doors("a")
     arm = SharedArm(RunnableLambda(doors), limits=PATIENT, concurrency=2)
     batches = [pool.submit(arm.batch, ["a", "a"], return_exceptions=True) for _ in range(2)]
-    assert doors.came.get(timeout=30) == "a"
+    assert doors.came.get(timeout=60) == "a"
     while arm.has_room(0):
         pass
     arm.close()
     doors.open("a")
     for batch in batches:
         with pytest.raises(CancelledError):
-            batch.result(30)
+            batch.result(60)
     assert doors.order == ["a"]
 
 
@@ -122,21 +125,21 @@ def test_a_breaker_keeps_the_window_small_over_all_batches(pool):
     arm = SharedArm(RunnableLambda(doors), limits=Limits(breaker=breaker), concurrency=50)
     batches = [pool.submit(arm.batch, [str(number) for number in range(start, start + 20)]) for start in (0, 20, 40)]
     for _ in range(breaker.window):
-        doors.came.get(timeout=30)
+        doors.came.get(timeout=60)
     assert len(doors.order) == breaker.window == 16
     doors.open(*doors.doors)
-    assert [output for batch in batches for output in batch.result(30)] == [str(number) for number in range(60)]
+    assert [output for batch in batches for output in batch.result(60)] == [str(number) for number in range(60)]
 
 
 def test_who_waits_when_it_is_closed_is_cancelled_and_nobody_is_asked_any_more(pool):
     doors = Doors("a", "b")
     arm = SharedArm(RunnableLambda(doors), limits=PATIENT, concurrency=1)
     waiting = pool.submit(arm.batch, ["a", "b"], return_exceptions=True)
-    assert doors.came.get(timeout=30) == "a"
+    assert doors.came.get(timeout=60) == "a"
     arm.close()
     doors.open("a")
     with pytest.raises(CancelledError):
-        waiting.result(30)
+        waiting.result(60)
     with pytest.raises(CancelledError):
         arm.invoke("b")
     assert doors.order == ["a"]

@@ -174,7 +174,7 @@ async def test_all_parts_of_independent_subtasks_are_under_way_at_once():
     together = asyncio.Barrier(6)  # nobody goes on unless all six get there
 
     async def slow(_):
-        await asyncio.wait_for(together.wait(), 10)
+        await asyncio.wait_for(together.wait(), 60)
         return 1
 
     def plan(name):
@@ -186,7 +186,7 @@ async def test_all_parts_of_independent_subtasks_are_under_way_at_once():
 
 
 async def test_splitters_and_rules_of_independent_subtasks_run_side_by_side_away_from_the_loop():
-    together = Barrier(3, timeout=10)  # it breaks unless all three get there
+    together = Barrier(3, timeout=60)  # it breaks unless all three get there
 
     def split(text):
         together.wait()
@@ -302,11 +302,14 @@ async def test_the_stream_holds_the_result_and_the_graph_draws_step_and_reductio
 
 @pytest.mark.parametrize("limit", [1, 2])
 async def test_the_parts_keep_to_max_concurrency(limit):
-    gauge = Gauge()
+    gauge, full = Gauge(), asyncio.Event()
 
     async def slow(_):
         with gauge:
-            await asyncio.sleep(0.01)
+            if gauge.now >= limit:
+                full.set()
+            await asyncio.wait_for(full.wait(), 60)
+            await asyncio.sleep(0.01)  # one more would be seen
 
     facts = MapSubtask(name="facts", split=str.split, run=RunnableLambda(lambda _: 1, afunc=slow))
     decomposer = SubtaskDecomposer(subtasks=[facts], combine="{facts}")

@@ -79,10 +79,16 @@ async def test_under_async_the_loop_is_not_blocked():
             ticks += 1
 
     beside = asyncio.create_task(tick())
-    (result,) = await PatternExtractor(patterns={"a": pattern}, timeout=0.3).abatch([text], return_exceptions=True)
+    for seconds in (0.3, 3.0, 30.0):  # a busy machine lets the loop run less often
+        slow = PatternExtractor(patterns={"a": pattern}, timeout=seconds)
+        before = ticks
+        (result,) = await slow.abatch([text], return_exceptions=True)
+        assert isinstance(result, PatternTimeoutError)
+        if ticks - before > 3:
+            break
+    else:
+        pytest.fail("the loop was blocked")
     beside.cancel()
-    assert isinstance(result, PatternTimeoutError)
-    assert ticks > 3
 
 
 def test_in_a_plan_it_fails_its_input_alone_or_is_told():

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from dsplus_chains.evaluation import evaluate
 from dsplus_chains.evaluation.raw_answers import read_answers
 from dsplus_chains.prompting.parser import LabelParser
-from dsplus_chains.schema import InvalidInputError, LabelWarning, LargeAnswer, Prediction
+from dsplus_chains.schema import DSPlusWarning, InvalidInputError, LabelWarning, LargeAnswer, Prediction
 from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
 
@@ -49,7 +49,7 @@ def rows(raw):
 def test_raw_answers_count_as_what_they_say(raw):
     labels, answers = rows(raw)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", DSPlusWarning)
         assert read_answers(answers, labels=labels, predictions=[SURE] * 8).values == labels
         records = [{"prediction": SURE, "answer": answer, "source": "large"} for answer in answers]
         result = evaluate(records, labels, large_answers=answers)

@@ -7,7 +7,7 @@ import warnings
 from functools import reduce
 
 import pytest
-from fakes import CountingChat, DownChat, Recording, record_of
+from fakes import CountingChat, DownChat, Gauge, Recording, record_of
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
@@ -243,12 +243,23 @@ def test_a_keyboard_interrupt_is_no_large_error():
 
 
 async def test_cancelling_cancels():
-    branch = ConfidenceBranch(large=Recording(lambda _: "positive", delay=5), threshold=0.9)
+    begun, heard = asyncio.Event(), []
+
+    async def hang(_):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+            raise
+
+    branch = ConfidenceBranch(large=RunnableLambda(fail, afunc=hang), threshold=0.9)
     task = asyncio.create_task(branch.abatch([record(0.5)]))
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(begun.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert heard == ["cancelled"]
 
 
 # --- prompts that were there before ----------------------------------------------------------------------------------
@@ -548,21 +559,21 @@ def test_extra_arguments_reach_the_large_arm():
 
 
 def test_many_inputs_are_asked_about_at_once():
-    under_way, most = 0, 0
+    gauge, full = Gauge(), asyncio.Event()
 
     async def slow(_):
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0.05)
-        under_way -= 1
+        with gauge:
+            if gauge.now >= 100:
+                full.set()
+            await asyncio.wait_for(full.wait(), 60)
+            await asyncio.sleep(0.01)  # one more would be seen
         return "positive"
 
     branch = ConfidenceBranch(large=RunnableLambda(fail, afunc=slow), threshold=None)
     records = [record_of(f"text {i}") for i in range(1000)]
     results = asyncio.run(branch.abatch(records, {"max_concurrency": 100}))
     assert all(r["source"] == "large" for r in results)
-    assert 50 < most <= 100
+    assert gauge.most == 100
 
 
 @pytest.mark.parametrize(

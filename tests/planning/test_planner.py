@@ -397,11 +397,14 @@ async def test_missing_plans_are_asked_for_in_one_call_and_rows_of_a_plan_run_to
 async def test_plans_side_by_side_keep_to_max_concurrency():
     from fakes import Gauge
 
-    gauge = Gauge()
+    gauge, most, full = Gauge(), 2, asyncio.Event()
 
     async def slow(text):
         with gauge:
-            await asyncio.sleep(0.005)
+            if gauge.now >= most:
+                full.set()
+            await asyncio.wait_for(full.wait(), 60)
+            await asyncio.sleep(0.005)  # one more would be seen
         return text
 
     large = Large(TONE, {**TONE, "template": "{tone}"})
@@ -410,6 +413,8 @@ async def test_plans_side_by_side_keep_to_max_concurrency():
     rows = [ask(f"text {i}", ["one", "other"][i % 2]) for i in range(12)]
     await planner.abatch(rows, {"max_concurrency": 2})
     assert gauge.most == 2
+    most = 12
+    full.clear()
     await planner.abatch(rows)
     assert gauge.most == 12
 

@@ -99,7 +99,7 @@ def test_all_cells_see_the_same_rows_the_least_sure_ones_and_are_one_batch_each(
 def test_ways_side_by_side_wait_for_no_other_and_are_worth_what_they_are_one_by_one():
     texts, labels = rows(40)
     one_by_one = tune_hints(SCORER, CountingChat(function=view_of), texts, labels, **ASK, fusion="replace")
-    together = threading.Barrier(2, timeout=30)
+    together = threading.Barrier(2, timeout=60)
     first = f"{min(small(text).confidence for text in texts):.4f}"  # a row of each way
 
     def meet(prompt):
