@@ -36,7 +36,7 @@ EVIL = {
 def test_no_expression_takes_longer_than_it_may_and_only_its_text_fails(name):
     pattern, text = EVIL[name]
     extractor = PatternExtractor(patterns={"evil": pattern, "found": "word|b|x"}, timeout=0.1)
-    with at_most(1, time.process_time):
+    with at_most(5, time.process_time):
         evil, good = extractor.batch([text, "b"], return_exceptions=True)
     assert isinstance(good, type(extractor.invoke("b")))
     assert good == extractor.invoke("b")

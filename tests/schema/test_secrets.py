@@ -104,7 +104,7 @@ def test_a_secret_of_the_large_model_is_in_no_repr(scorer):
     ["://" * 200_000, "token" * 200_000, "eyJ-" * 200_000, "sk-" * 200_000, "token" + " " * 500_000, "a" * 2_000_000],
 )  # fmt: skip
 def test_hiding_takes_linear_time(text):
-    with at_most(5):
+    with at_most(15):
         hidden = [hide_secrets(one) for one in (text, f"{text} Bearer {SECRET}")]
     assert len(hidden[0]) <= len(text)
     assert SECRET not in hidden[1]
