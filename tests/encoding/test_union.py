@@ -7,6 +7,7 @@ from fakes import TinyEncoder
 from dsplus_chains import EncoderUnion, SmallModelScorer
 from dsplus_chains.encoding.encoder import Encoder
 from dsplus_chains.schema import BundleError, InvalidInputError
+from dsplus_chains.scoring.members import network
 
 TEXTS = ["good phone", "bad phone", "a good day"]
 
@@ -31,7 +32,8 @@ def test_each_encoder_is_called_once_a_batch():
     assert [part.calls for part in parts] == [[3], [3]]
 
 
-def test_a_scorer_fits_a_head_on_each_and_is_loaded_with_the_same_union(tmp_path):
+def test_a_scorer_fits_a_head_on_each_and_is_loaded_with_the_same_union(tmp_path, monkeypatch):
+    monkeypatch.setattr(network, "FEWEST_STEPS", 20)  # how good it is does not matter
     texts, labels = [f"{text} {n}" for n in range(20) for text in TEXTS], ["good", "bad", "good"] * 20
     small, large = TinyEncoder(dimensions=8), TwoViews()
     scorer = SmallModelScorer.fit(texts, labels, encoder=EncoderUnion(encoders=[small, large]))
