@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError
+from dsplus_chains.scoring.members import network
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle, provenance
 from dsplus_chains.storage.bundle_files import check_target, read_manifest
@@ -263,7 +264,8 @@ def test_its_chain_asks_again_where_the_bundle_says_so(bundle):
     assert large.sizes == [1, 1, 1]
 
 
-def test_vectors_that_the_small_model_keeps_are_not_written_again(encoder, tmp_path):
+def test_vectors_that_the_small_model_keeps_are_not_written_again(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(network, "FEWEST_STEPS", 20)
     texts = [f"{word} {number}" for number in range(30) for word in ("good", "bad")]
     scorer = SmallModelScorer.fit(texts, ["positive", "negative"] * 30, encoder=encoder)
     calls = len(encoder.calls)
