@@ -20,6 +20,7 @@ from dsplus_chains.calibration.calibration_maps import (
     finite_log,
     probability_rows,
 )
+from dsplus_chains.running.one_thread import one_thread_of_blas
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 """The range in which a temperature is sought. Without it, held-out rows that are all right would drive it to 0."""
@@ -83,7 +84,8 @@ def fit_vector_scaling(probabilities: ArrayLike, targets: ArrayLike, *, l2: floa
         value = -float((log_calibrated * one_hot).sum()) / n_rows + l2 * float(away @ away)
         return value, gradient + 2 * l2 * away
 
-    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    with one_thread_of_blas:
+        found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     return VectorCalibration(weights=tuple(found.x[:n_labels].tolist()), biases=tuple(found.x[n_labels:].tolist()))
 
 

@@ -26,6 +26,7 @@ from scipy.special import log_softmax, logit
 
 from dsplus_chains.calibration.confusion import SMALLEST_PROBABILITY, answer_likelihood, confusability
 from dsplus_chains.calibration.stored_posterior import StoredPosterior
+from dsplus_chains.running.one_thread import one_thread_of_blas
 from dsplus_chains.schema import brief_repr
 
 Floats = NDArray[np.float64]
@@ -150,6 +151,7 @@ class Posterior:
         return cls(**{**own, "counts": counts, "confusable": np.array(own["confusable"], dtype=np.float64)})
 
 
+@one_thread_of_blas
 def fit_posterior(
     log_small: ArrayLike,
     targets: Integers,

@@ -11,12 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from batch_server import batch_server
-from blas import one_thread_of_blas
 from fakes import NamedEncoder, threshold_between
 from local_server import QuietHandler, listening
 from typer.testing import CliRunner
-
-__all__ = ["one_thread_of_blas"]
 
 TRAIN = [(f"{word} {thing}", label) for label, words in
          {"positive": ("good", "nice", "fine"), "negative": ("bad", "poor", "ugly")}.items()

@@ -4,9 +4,13 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
+import pytest
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from dsplus_chains.calibration import calibrators, posterior
+from dsplus_chains.scoring.members import mixing
 from dsplus_chains.scoring.members.head import one_thread
 
 
@@ -54,6 +58,37 @@ def test_an_error_restores_them_too():
     except ValueError:
         pass
     assert (threads(), torch.get_num_threads()) == before
+
+
+def blas_threads_of_searches(monkeypatch, module):
+    """The threads of BLAS at each search that a module begins."""
+    seen, minimize = [], module.minimize
+
+    def noted(*args, **kwargs):
+        seen.append(threads())
+        return minimize(*args, **kwargs)
+
+    monkeypatch.setattr(module, "minimize", noted)
+    return seen
+
+
+ROWS = np.random.default_rng(0).dirichlet(np.ones(3), size=60)
+TARGETS = np.arange(60) % 3
+SEARCHES = {
+    posterior: lambda: posterior.fit_posterior(np.log(ROWS), TARGETS, TARGETS),
+    calibrators: lambda: calibrators.fit_vector_scaling(ROWS, TARGETS),
+    mixing: lambda: mixing.mixing_weights([np.log(ROWS), np.log(ROWS[::-1])], TARGETS),
+}
+
+
+@pytest.mark.parametrize("module", SEARCHES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_search_has_one_thread_of_blas(monkeypatch, module):
+    seen, before = blas_threads_of_searches(monkeypatch, module), threads()
+    with threadpool_limits(2, "blas"):
+        SEARCHES[module]()
+    assert seen
+    assert {number for numbers in seen for number in numbers} == {1}
+    assert threads() == before
 
 
 if __name__ == "__main__":

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import nn
 
-from dsplus_chains.running.forking import ForkLock
+from dsplus_chains.running.one_thread import one_thread_of_blas
 from dsplus_chains.scoring.members.regression import optimum
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -61,40 +59,13 @@ def stored_head(weight: Floats, bias: Floats) -> nn.Linear:
     return head.requires_grad_(False).eval()
 
 
-class _OneThreadOfBlas:
-    """Limits BLAS to one thread, and restores what was before all fits that overlap.
-
-    BLAS has one setting for the whole process, and threadpoolctl lets only one thread change it. So whoever ends first
-    may lift the limit for the others, which costs time alone.
-    """
-
-    def __init__(self) -> None:
-        self._lock = ForkLock()
-        self._inside = 0
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            limits = threadpool_limits(1, "blas")
-            self._before = self._before if self._inside else limits
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            self._before.restore_original_limits()
-
-
-_BLAS = _OneThreadOfBlas()
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Fit in one thread. The steps are too small to share: on a busy machine, threads wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _BLAS:
+        with one_thread_of_blas:
             yield
     finally:
         torch.set_num_threads(before)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from dsplus_chains.running.one_thread import one_thread_of_blas
 from dsplus_chains.scoring.members.member import log_softmax
 
 Logs = NDArray[np.float64]
@@ -117,7 +118,8 @@ def mixing_weights(logs: Sequence[Logs], targets: NDArray[np.int64], *, pull: fl
         return float(value), weights * (expected - truth).mean(axis=1) + 2 * pull * centered
 
     start = np.full(len(logs), -np.log(len(logs)))
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-6.0, 4.0)] * len(logs))
+    with one_thread_of_blas:
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-6.0, 4.0)] * len(logs))
     result: NDArray[np.float64] = np.exp(found.x)
     return result
 
