@@ -642,9 +642,7 @@ async def cancelled_at_its_beginning(work, path):
         task = asyncio.create_task(work)
         await asyncio.sleep(0.2)
         task.cancel()
-        async with asyncio.timeout(
-            20
-        ):  # not the 30 s for which a thread waits for the file: whoever is cancelled does not wait for the file
+        async with asyncio.timeout(20):  # whoever is cancelled does not wait for the file, as its thread does for 30 s
             with pytest.raises(asyncio.CancelledError):
                 await task
         other.execute("ROLLBACK")
