@@ -91,7 +91,7 @@ class Gated(Slow):
 
     async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
         self.begun.set()
-        await asyncio.Event().wait()
+        await asyncio.sleep(PATIENCE)
 
 
 class Streaming(Slow):
@@ -699,7 +699,7 @@ async def test_a_stream_never_ends_its_row_in_the_event_loop(fails):
             if fails == "at opening":
                 raise ConnectionError("down")
             if fails == "by the time":
-                await asyncio.Event().wait()
+                await asyncio.sleep(PATIENCE)
             return self._generate(messages)
 
     threads, breaker = [], CircuitBreaker(failures=1)

@@ -59,7 +59,7 @@ async def test_no_rows_no_outputs():
 async def test_a_row_that_takes_too_long_has_failed_and_the_others_keep_their_answers():
     for one in longer(0.2):
         with one as seconds:
-            outputs = await both(each(lambda n: (10 * seconds if n == 1 else 0, n), 3, timeout=seconds))
+            outputs = await both(each(lambda n: (10 + seconds if n == 1 else 0, n), 3, timeout=seconds))
             assert [outputs[0], outputs[2]] == [0, 2]
             assert str(outputs[1]) == f"no answer in {seconds:g} s"
             assert isinstance(outputs[1], TimeoutError)
@@ -69,7 +69,7 @@ async def test_what_is_done_at_the_deadline_is_kept_and_the_rest_is_told():
     for one in longer(0.35):
         with one as seconds:
             limits = {"deadline": seconds, "config": {"max_concurrency": 2}}
-            outputs = await both(each(lambda n: (10 * seconds if n > 1 else 0, n), 20, **limits))
+            outputs = await both(each(lambda n: (10 + seconds if n > 1 else 0, n), 6, **limits))
             assert outputs[:2] == [0, 1]
             late, unasked = ({str(output) for output in part} for part in (outputs[2:4], outputs[4:]))
             assert late == {f"no answer within the {seconds:g} s of its batch"}
@@ -208,7 +208,7 @@ async def test_a_cancellation_cancels_every_row():
     async def forever(value):
         begun.append(value)
         try:
-            await asyncio.Event().wait()
+            await asyncio.sleep(PATIENCE)
         except asyncio.CancelledError:
             cancelled.append(value)
             raise

@@ -185,7 +185,7 @@ async def test_tasks_that_nobody_waits_for_are_cancelled():
     async def forever(value):
         begun.append(value)
         try:
-            await asyncio.Event().wait()
+            await asyncio.sleep(PATIENCE)
         except asyncio.CancelledError:
             cancelled.append(value)
             raise
