@@ -185,7 +185,7 @@ ESCAPES = {
 """Attacks on the host, and on the kernel below it."""
 
 _NAMED = (
-    "import ctypes, os, time\nC = ctypes.CDLL(None)\nC.prctl(15, b'{name}', 0, 0, 0)\ndef wait(): time.sleep(0.7)\n"
+    "import ctypes, os, time\nC = ctypes.CDLL(None)\nC.prctl(15, b'{name}', 0, 0, 0)\ndef wait(): time.sleep({wait})\n"
 )
 _GROWS = (
     _NAMED
@@ -201,4 +201,4 @@ BOMBS = {
         "        for _ in range(50): _thread.start_new_thread(wait, ())\n    finally: wait()"
     ),
 }
-"""Small bombs: each starts about 50 processes or threads that wait. All have the name `{name}`."""
+"""Small bombs: each starts about 50 processes or threads that wait. All have the name `{name}`, and wait for `{wait}` seconds."""

@@ -146,12 +146,12 @@ def fault_server(**settings: Any) -> Iterator[FaultServer]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    ready.wait(10)
+    assert ready.wait(60)
     try:
         yield server
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
 
 
 async def _read(reader: asyncio.StreamReader) -> dict[str, Any] | None:

@@ -38,8 +38,8 @@ PIECES = (
     *("。", "「", "答案：", "é", "e\u0301", "😀", "\U000e0041", "ﬁ", "İ", "ß", "NaN", "1e999", "-0", "null", "true"),
     *(";", ",", "|", "=", ":", "-", "*", "#", "a.b"),
 )
-SLOW = 1.0
-"""Most seconds of this process for one input."""
+SLOW = 5.0
+"""Most seconds of this process for one input. What is not linear takes minutes."""
 
 
 def texts(chance: random.Random, n: int) -> Iterator[str]:

@@ -52,4 +52,4 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     finally:
         listener.shutdown()
         listener.server_close()
-        thread.join(5)
+        thread.join(60)

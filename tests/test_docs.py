@@ -30,7 +30,8 @@ def test_a_notebook_runs_and_its_outputs_are_committed(path: Path):
     assert any(cell.outputs for cell in code), "commit it with its outputs"
     assert len(path.read_bytes()) < 500_000, "outputs should be small"
     committed = [_text(cell) for cell in code]
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+    limits = {"timeout": 1800, "startup_timeout": 600, "iopub_timeout": 60}  # a busy machine is late with outputs too
+    NotebookClient(notebook, **limits, resources={"metadata": {"path": str(path.parent)}}).execute()
     assert [_text(cell) for cell in code] == committed
 
 

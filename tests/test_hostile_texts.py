@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clock import at_most
+from hostile import SLOW
 
 from dsplus_chains.documents.passages import cut
 from dsplus_chains.documents.ranking import word_overlap
@@ -34,7 +35,7 @@ def test_a_text_of_one_piece_again_and_again(reader, piece):
     text = piece * (1_000_000 // len(piece))
     read, holds = READERS[reader]
     for hostile in (text, f"x{text}", f"{text}x"):
-        with at_most(1):
+        with at_most(SLOW):
             found = read(hostile)
         assert holds(hostile, found)
 
@@ -42,7 +43,7 @@ def test_a_text_of_one_piece_again_and_again(reader, piece):
 def test_a_table_of_very_many_columns(tmp_path):
     path = tmp_path / "wide.csv"
     path.write_text(",".join(f"c{i}" for i in range(50_000)) + "\n" + "x," * 49_999 + "x\n", encoding="utf-8")
-    with at_most(1):
+    with at_most(SLOW):
         table = read_table(path)
     assert len(table.columns) == 50_000
 

@@ -8,10 +8,12 @@ import signal
 import threading
 
 import pytest
+from clock import PATIENCE, auntil
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
+from pydantic import Field
 
 from dsplus_chains import (
     ChatModelScorer,
@@ -41,6 +43,7 @@ class Slow(BaseChatModel):
     """A chat model that never answers, or that Ctrl-C hits."""
 
     interrupts: bool = False
+    asked: list[None] = Field(default_factory=list)
 
     @property
     def _llm_type(self):
@@ -54,7 +57,8 @@ class Slow(BaseChatModel):
     async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
         if self.interrupts:
             raise KeyboardInterrupt
-        await asyncio.sleep(30)
+        self.asked.append(None)
+        await asyncio.sleep(10)  # `assign` waits for it even where it is cancelled
         return ChatResult(generations=[ChatGeneration(message=AIMessage("positive"))])
 
 
@@ -173,8 +177,9 @@ async def test_a_time_out_around_it_is_a_time_out(wire, way):
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_task_that_is_cancelled_is_cancelled(wire, way):
-    task = asyncio.ensure_future(WAYS[way](wire(Slow())))
-    await asyncio.sleep(0.15)
+    model = Slow()
+    task = asyncio.ensure_future(WAYS[way](wire(model)))
+    await auntil(lambda: model.asked or task.done())
     assert not task.done()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -197,18 +202,19 @@ def test_ctrl_c_in_a_call_is_raised(wire, way):
 @pytest.mark.parametrize("limits", [{}, {"timeout": 60.0}])
 def test_ctrl_c_while_threads_wait_is_raised(limits):
     """The signal reaches the thread that waits for the others."""
-    entered = threading.Event()
+    entered, sent = threading.Event(), threading.Event()
 
     def waits(prompt):
         entered.set()
-        threading.Event().wait(0.5)
+        assert sent.wait(PATIENCE)
         return "positive"
 
     chain = shunt(RunnableLambda(waits), **limits)
 
     def interrupt():
-        entered.wait(5)
-        signal.pthread_kill(main, signal.SIGINT)
+        entered.wait(PATIENCE)
+        signal.pthread_kill(main, signal.SIGINT)  # the thread gets it before it goes on with an answer
+        sent.set()
 
     main = threading.main_thread().ident
     threading.Thread(target=interrupt, daemon=True).start()

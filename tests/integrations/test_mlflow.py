@@ -44,7 +44,7 @@ def test_a_chain_is_logged_as_code_and_predicts(tmp_path):
         env={**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true"},  # mlflow-skinny has no database
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
     assert done.stdout.splitlines()[-1:] == ["negative positive negative positive"], done.stderr[-2000:]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 import typing_extensions
+from clock import PATIENCE
 from fakes import Recording
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
@@ -520,13 +522,15 @@ def test_an_input_that_only_the_app_may_judge_goes_to_it_whole(server, model):
 
 @pytest.mark.parametrize("limit", ["timeout", "deadline"])
 def test_limits_hold_for_parts_too(limit, model):
-    def slow(value: Any) -> Any:
-        import time
+    told = threading.Event()
 
-        time.sleep(5)
+    def slow(value: Any) -> Any:
+        assert told.wait(PATIENCE)
+        raise ConnectionError("nobody waits for it")
 
     app = PROMPT | RunnableLambda(slow) | model.with_structured_output(Flags)
     record = flags(app, **{limit: 0.1}).invoke({"ticket": "hm"})
+    told.set()
     assert record["error"].startswith("TimeoutError")
 
 

@@ -17,6 +17,7 @@ import time
 from contextlib import closing
 
 import pytest
+from clock import PATIENCE, until
 from fakes import predict
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -274,9 +275,7 @@ def test_it_is_written_without_a_flush(tmp_path):
             time.sleep(pause)
             n = len(reader)
             store.record(small())
-            deadline = time.monotonic() + 5
-            while len(reader) == n and time.monotonic() < deadline:
-                time.sleep(0.02)
+            until(lambda: len(reader) > n)  # noqa: B023
             assert len(reader) == n + 1
 
 
@@ -410,17 +409,18 @@ def test_a_store_that_nobody_holds_is_written_and_its_thread_ends(tmp_path):
     store.record(small())
     del store
     gc.collect()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     with ExperienceStore(tmp_path / "store.sqlite") as store:
         assert len(store) == 1
 
 
 def test_a_store_that_its_own_thread_collects_is_written(tmp_path):
-    path, forgotten = tmp_path / "store.sqlite", threading.Event()
+    path, writing, forgotten = tmp_path / "store.sqlite", threading.Event(), threading.Event()
 
     def redact(text):
-        forgotten.wait(5)
+        writing.set()
+        forgotten.wait(PATIENCE)
         gc.collect()  # in the thread that writes, while it writes
         return text
 
@@ -429,10 +429,10 @@ def test_a_store_that_its_own_thread_collects_is_written(tmp_path):
     store.itself = store
     (thread,) = [new for new in set(threading.enumerate()) - before if new.name == "dsplus-experience"]
     store.record(small())
-    time.sleep(0.5)
+    assert writing.wait(PATIENCE)
     del store
     forgotten.set()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     with ExperienceStore(path) as store:
         assert len(store) == 1
@@ -462,7 +462,8 @@ def test_a_kill_loses_less_than_a_second(tmp_path):
     command = [sys.executable, "-c", CHILD, str(path), "100000", "say"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         child.stdout.readline()
-        time.sleep(1.5)
+        with ExperienceStore(path) as store:
+            until(lambda: len(store) > 500)
         child.send_signal(signal.SIGKILL)
         recorded = int(child.stdout.read().split()[-1])
     with ExperienceStore(path) as store:
@@ -493,7 +494,8 @@ def test_a_forked_process_writes_its_own_and_nothing_twice(store):
                 store.record(small("child"))
                 store.flush()
                 store.record(small("child again"))
-                time.sleep(1.0)  # its own thread writes
+                with closing(sqlite3.connect(store.path)) as reader:  # its own thread writes
+                    until(lambda: reader.execute("SELECT count(*) FROM decisions").fetchone() == (2,))
             finally:
                 os._exit(0)
         os.waitpid(child, 0)

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from clock import PATIENCE, auntil, longer
 from fakes import Gauge
 from langchain_core.exceptions import OutputParserException
 from langchain_core.runnables import RunnableLambda
@@ -56,19 +57,24 @@ async def test_no_rows_no_outputs():
 
 
 async def test_a_row_that_takes_too_long_has_failed_and_the_others_keep_their_answers():
-    started = time.monotonic()
-    outputs = await both(each(lambda n: (3 if n == 1 else 0, n), 3, timeout=0.2))
-    assert [outputs[0], outputs[2]] == [0, 2]
-    assert str(outputs[1]) == "no answer in 0.2 s"
-    assert isinstance(outputs[1], TimeoutError)
-    assert time.monotonic() - started < 2
+    for one in longer(0.2):
+        with one as seconds:
+            outputs = await both(each(lambda n: (10 + seconds if n == 1 else 0, n), 3, timeout=seconds))
+            assert [outputs[0], outputs[2]] == [0, 2]
+            assert str(outputs[1]) == f"no answer in {seconds:g} s"
+            assert isinstance(outputs[1], TimeoutError)
 
 
 async def test_what_is_done_at_the_deadline_is_kept_and_the_rest_is_told():
-    outputs = await both(each(lambda n: (0.1, n), 20, deadline=0.35, config={"max_concurrency": 2}))
-    assert outputs[:2] == [0, 1]
-    assert [str(output) for output in outputs[-1:]] == ["not asked within the 0.35 s of its batch"]
-    assert all(output == n or isinstance(output, TimeoutError) for n, output in enumerate(outputs))
+    for one in longer(0.35):
+        with one as seconds:
+            limits = {"deadline": seconds, "config": {"max_concurrency": 2}}
+            outputs = await both(each(lambda n: (10 + seconds if n > 1 else 0, n), 6, **limits))
+            assert outputs[:2] == [0, 1]
+            late, unasked = ({str(output) for output in part} for part in (outputs[2:4], outputs[4:]))
+            assert late == {f"no answer within the {seconds:g} s of its batch"}
+            assert unasked == {f"not asked within the {seconds:g} s of its batch"}
+            assert {type(output) for output in outputs[2:]} == {TimeoutError}
 
 
 async def test_an_error_of_a_row_is_its_output():
@@ -79,19 +85,27 @@ async def test_an_error_of_a_row_is_its_output():
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_no_more_rows_are_under_way_than_may_be(limit):
+    """So many meet, and no more come meanwhile."""
     gauge = Gauge()
+    met, amet = threading.Barrier(limit, timeout=PATIENCE), asyncio.Barrier(limit)
 
     def call(value):
         with gauge:
+            met.wait()
             time.sleep(0.005)
         return value
 
     async def acall(value):
         with gauge:
+            async with asyncio.timeout(PATIENCE):
+                await amet.wait()
             await asyncio.sleep(0.005)
         return value
 
-    await both(lambda: AskEach(RunnableLambda(call, afunc=acall), [*range(12)], [{"max_concurrency": limit}] * 12))
+    def ask():
+        return AskEach(RunnableLambda(call, afunc=acall), [*range(12)], [{"max_concurrency": limit}] * 12)
+
+    assert await both(ask) == [*range(12)]
     assert gauge.most == limit
 
 
@@ -185,30 +199,36 @@ async def test_more_rows_go_at_once_the_more_have_been_answered():
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_in_a_row_is_raised(interrupt):
     with pytest.raises(interrupt):
-        each(lambda n: (0, interrupt()), 2, timeout=5)().call()
+        each(lambda n: (0, interrupt()), 2, timeout=PATIENCE)().call()
 
 
 async def test_a_cancellation_cancels_every_row():
-    cancelled = []
+    begun, cancelled = [], []
 
     async def forever(value):
+        begun.append(value)
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(PATIENCE)
         except asyncio.CancelledError:
             cancelled.append(value)
             raise
 
     run = RunnableLambda(lambda value: value, afunc=forever)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await AskEach(run, [1, 2, 3], [{}] * 3, timeout=30).acall()
+    asking = asyncio.create_task(AskEach(run, [1, 2, 3], [{}] * 3, timeout=2 * PATIENCE).acall())
+    await auntil(lambda: len(begun) == 3)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     assert sorted(cancelled) == [1, 2, 3]
 
 
 def test_a_thread_that_hangs_does_not_keep_the_process():
-    before = threading.active_count()
-    outputs = each(lambda n: (1, n), 1, timeout=0.05)().call().outputs
-    assert isinstance(outputs[0], TimeoutError)
-    hanging = [thread for thread in threading.enumerate() if thread.daemon]
-    assert threading.active_count() == before + 1
-    assert hanging
+    before, over = set(threading.enumerate()), threading.Event()
+    run = RunnableLambda(lambda value: over.wait(2 * PATIENCE))
+    (output,) = AskEach(run, [1], [{}], timeout=0.05).call().outputs
+    assert isinstance(output, TimeoutError)
+    (hanging,) = set(threading.enumerate()) - before
+    assert hanging.daemon
+    over.set()
+    hanging.join(PATIENCE)
+    assert not hanging.is_alive()

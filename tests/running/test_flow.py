@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
+from clock import PATIENCE, auntil
 from fakes import Recording
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
@@ -125,23 +125,23 @@ async def test_what_is_no_exception_is_raised_and_never_an_output(interrupt):
 
 
 async def test_what_is_begun_runs_side_by_side_and_comes_back_as_it_is_done():
-    both_run = threading.Barrier(2, timeout=5)
-
-    def meet(value):
-        both_run.wait()
-        time.sleep(0.01 * value)
-        return value
-
     def flow():
-        yield Begin("slow", Ask(RunnableLambda(meet), [20], [{}]))
-        yield Begin("quick", Ask(RunnableLambda(meet), [0], [{}]))
+        both_run, told = threading.Barrier(2, timeout=PATIENCE), threading.Event()
+
+        def meet(is_slow):
+            both_run.wait()
+            return told.wait(PATIENCE) if is_slow else "quick"
+
+        yield Begin("slow", Ask(RunnableLambda(meet), [True], [{}]))
+        yield Begin("quick", Ask(RunnableLambda(meet), [False], [{}]))
         order = []
         while len(order) < 2:
             for key, outcome in (yield Completed()):
                 order.append((key, outcome.outputs))
+                told.set()
         return order
 
-    assert await both(flow) == [("quick", [0]), ("slow", [20])]
+    assert await both(flow) == [("quick", ["quick"]), ("slow", [True])]
 
 
 async def test_chunks_are_streamed_and_what_is_open_is_closed():
@@ -180,11 +180,12 @@ async def test_chunks_are_streamed_and_what_is_open_is_closed():
 
 
 async def test_tasks_that_nobody_waits_for_are_cancelled():
-    cancelled = []
+    begun, cancelled = [], []
 
     async def forever(value):
+        begun.append(value)
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(PATIENCE)
         except asyncio.CancelledError:
             cancelled.append(value)
             raise
@@ -193,7 +194,9 @@ async def test_tasks_that_nobody_waits_for_are_cancelled():
         yield Begin("a", Ask(RunnableLambda(lambda value: value, afunc=forever), [1], [{}]))
         yield Completed()
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await adrive(flow())
+    driving = asyncio.create_task(adrive(flow()))
+    await auntil(lambda: begun)
+    driving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await driving
     assert cancelled == [1]

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from clock import PATIENCE
 
 from dsplus_chains.running import telling
 from dsplus_chains.running.breaker import CircuitBreaker
@@ -47,7 +48,7 @@ def child(work):
     "Fork, and do the work in the child. Return its exit code."
     pid = os.fork()
     if not pid:
-        signal.alarm(30)
+        signal.alarm(120)  # only one that hangs takes so long
         os._exit(int(work() == "wrong"))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -89,10 +90,10 @@ say("from a thread", *codes)
 
 forked = multiprocessing.get_context("fork")
 process = forked.Process(target=scorer.batch, args=(TEXTS,))
-process.start(), process.join(30)
+process.start(), process.join(120)
 say("by multiprocessing", process.exitcode)
 with forked.Pool(2) as pool:
-    say("by a pool", int(pool.map_async(scorer.batch, [TEXTS] * 2).get(30) != [expected] * 2))
+    say("by a pool", int(pool.map_async(scorer.batch, [TEXTS] * 2).get(120) != [expected] * 2))
 
 import faiss, numpy as np
 vectors = np.random.default_rng(0).normal(size=(4000, 32)).astype(np.float32)
@@ -105,7 +106,7 @@ held, leave, lock = threading.Event(), threading.Event(), ForkLock()
 def hold():
     with lock:
         held.set()
-        leave.wait(30)
+        leave.wait(240)
 thread = threading.Thread(target=hold)
 thread.start(), held.wait()
 def take():
@@ -124,7 +125,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     # Waiting threads give up their core, which helps on a busy machine.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-W", "ignore", "-c", whole, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def test_a_copy_has_a_lock_of_its_own():
             assert other is not lock
             entering = threading.Thread(target=other.__enter__, daemon=True)
             entering.start()
-            entering.join(10)
+            entering.join(PATIENCE)
             assert not entering.is_alive(), "the copy waits for the lock that it was copied from"
 
 
@@ -193,14 +194,14 @@ def test_what_another_thread_was_at_is_free_in_a_forked_process(name):
     def hold():
         with lock:
             held.set()
-            leave.wait(30)
+            leave.wait(2 * PATIENCE)
 
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait()
     pid = os.fork()
     if not pid:
-        signal.alarm(5)
+        signal.alarm(60)
         try:
             use(owner)
             os._exit(0)

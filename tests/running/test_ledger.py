@@ -181,7 +181,7 @@ os.kill(os.getpid(), 9)
 
 def test_a_call_of_a_killed_process_counts_at_its_estimate_and_is_not_waited_for(tmp_path):
     path = tmp_path / "b.sqlite"
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=300)
     assert ended.returncode == -9
     book = ledger(path=path)
     assert book.begin_row("c", RUN) == "go"
@@ -192,7 +192,7 @@ def test_a_call_of_a_killed_process_counts_at_its_estimate_and_is_not_waited_for
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell when a process began")
 def test_a_process_that_has_the_number_of_one_that_is_gone_is_not_taken_for_it(tmp_path):
     path = tmp_path / "b.sqlite"
-    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=300)
     with closing(sqlite3.connect(path)) as database, database:
         (owner,) = database.execute("SELECT DISTINCT owner FROM reserved").fetchone()
         host, number, *began = owner.split(":")

@@ -24,18 +24,18 @@ def overlapping():
     steps = [threading.Event() for _ in range(3)]
 
     def fit(mine, until):
-        steps[mine].wait(10)
+        steps[mine].wait(120)  # only what hangs takes so long
         with one_thread():
             seen.append(threads())
             steps[mine + 1].set()
-            until.wait(10)
+            until.wait(120)
 
     ends = [threading.Event(), threading.Event()]
     fits = [threading.Thread(target=fit, args=(number, end)) for number, end in enumerate(ends)]
     for one in fits:
         one.start()
     steps[0].set()
-    steps[2].wait(10)  # both are inside
+    steps[2].wait(120)  # both are inside
     for one, end in zip(fits, ends, strict=True):
         end.set()
         one.join()

@@ -5,6 +5,7 @@ import pickle
 import time
 
 import pytest
+from clock import PATIENCE
 from fakes import Gauge, Recording, predict
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
@@ -170,15 +171,16 @@ def test_a_failing_combination_fails_its_row_alone():
 
 
 async def test_subtasks_of_a_level_run_side_by_side_under_async():
-    async def wait(_):
-        await asyncio.sleep(0.3)
+    met = asyncio.Barrier(3)
+
+    async def meet(_):
+        async with asyncio.timeout(PATIENCE):
+            await met.wait()
         return 1
 
-    plan = [subtask(name, run=RunnableLambda(lambda _: 1, afunc=wait)) for name in "abc"]
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    await SubtaskDecomposer(subtasks=plan, combine=lambda _: "done").ainvoke("x")
-    assert loop.time() - started < 0.6
+    plan = [subtask(name, run=RunnableLambda(lambda _: 1, afunc=meet)) for name in "abc"]
+    record = await SubtaskDecomposer(subtasks=plan, combine=lambda _: "done").ainvoke("x")
+    assert [result.value for result in record["subtasks"].values()] == [1, 1, 1]
 
 
 def test_the_stream_tells_what_is_found_as_it_is_found():

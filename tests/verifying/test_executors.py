@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from attacks import BOMBS, CHEATS, ESCAPES, TEST
+from clock import PATIENCE, at_most, longer, until
 
 from dsplus_chains import VerifiedScorer
 from dsplus_chains.verifying import (
@@ -31,9 +32,9 @@ from dsplus_chains.verifying import (
 BWRAP = os.environ.get("BWRAP") or shutil.which("bwrap")
 
 
-def bubblewrap():
+def bubblewrap(seconds=1.0):
     """A sandbox of bubblewrap, or a skip that says why there is none."""
-    executor = BubblewrapExecutor(bwrap=BWRAP or "bwrap", seconds=1)
+    executor = BubblewrapExecutor(bwrap=BWRAP or "bwrap", seconds=seconds)
     try:
         executor.run([Job(steps=("1",))])
     except ExecutorError as error:
@@ -41,9 +42,9 @@ def bubblewrap():
     return executor
 
 
-def sandlock():
+def sandlock(seconds=1.0):
     """A sandbox of sandlock, or a skip that says why there is none."""
-    executor = SandlockExecutor(seconds=1)
+    executor = SandlockExecutor(seconds=seconds)
     try:
         executor.run([Job(steps=("1",))])
     except ExecutorError as error:
@@ -51,18 +52,38 @@ def sandlock():
     return executor
 
 
-SANDBOXES = {"monty": lambda: MontyExecutor(seconds=0.3), "bubblewrap": bubblewrap, "sandlock": sandlock}
-ALL = {**SANDBOXES, "unsafe": lambda: UnsafeSubprocessExecutor(seconds=1)}
+def monty(seconds=0.3):
+    return MontyExecutor(seconds=seconds)
+
+
+def unsafe(seconds=1.0):
+    return UnsafeSubprocessExecutor(seconds=seconds)
+
+
+SANDBOXES = {"monty": monty, "bubblewrap": bubblewrap, "sandlock": sandlock}
+ALL = {**SANDBOXES, "unsafe": unsafe}
 
 
 @pytest.fixture(params=ALL, scope="module")
 def executor(request):
+    """One that soon stops what does not end."""
     return ALL[request.param]()
+
+
+@pytest.fixture(params=ALL, scope="module")
+def patient(request):
+    """One that stops nothing that ends, however busy the machine is."""
+    return ALL[request.param](PATIENCE)
 
 
 @pytest.fixture(params=SANDBOXES, scope="module")
 def sandbox(request):
     return SANDBOXES[request.param]()
+
+
+@pytest.fixture(params=SANDBOXES, scope="module")
+def patient_sandbox(request):
+    return SANDBOXES[request.param](PATIENCE)
 
 
 def verdicts(executor, candidates, test=TEST, **settings):
@@ -115,7 +136,7 @@ def test_no_attack_reaches_the_host(sandbox, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
-@pytest.mark.parametrize("end", ["", "time.sleep(60)", "while True: os.write(3, b'x' * 10000)"])
+@pytest.mark.parametrize("end", ["", "time.sleep(600)", "while True: os.write(3, b'x' * 10000)"])
 def test_what_a_job_has_started_ends_with_it(sandbox, end):
     """A process that has left its group, its session or its parent ends as well, whatever ended the job."""
     name = secrets.token_hex(7)
@@ -124,13 +145,10 @@ def test_what_a_job_has_started_ends_with_it(sandbox, end):
         f"ctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n"
         "for way in range(3):\n    try: child = os.fork()\n    except OSError: continue\n"  # sandboxes do
         "    if child == 0:\n        os.setsid() if way else os.setpgid(0, 0)\n"
-        "        if way == 2 and os.fork(): os._exit(0)\n        time.sleep(60)\n        os._exit(0)\n"
+        "        if way == 2 and os.fork(): os._exit(0)\n        time.sleep(600)\n        os._exit(0)\n"
     )
     sandbox.run([Job(setup=(code + end,), steps=("1",))])
-    until = time.monotonic() + 5
-    while name in (left := names_of_processes()) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert name not in left
+    until(lambda: name not in names_of_processes())
 
 
 def names_of_processes():
@@ -142,10 +160,14 @@ def names_of_processes():
     return found
 
 
-def most_at_once(executor, bomb):
+WAITS = (0.7, 7)
+"""Seconds for which what a bomb has started lives. A busy machine may look too late."""
+
+
+def most_at_once(executor, bomb, wait):
     """How many processes and threads a bomb has at once, seen from the outside."""
     name, most = secrets.token_hex(7), 0
-    code = bomb.format(name=name, clone=(56, 220)[platform.machine() == "aarch64"])
+    code = bomb.format(name=name, wait=wait, clone=(56, 220)[platform.machine() == "aarch64"])
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(executor.run, [Job(setup=(code,), steps=("f(2)",))])
         while not running.done():
@@ -159,34 +181,37 @@ def most_at_once(executor, bomb):
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_is_contained(sandbox, bomb):
     most = {MontyExecutor: 0, SandlockExecutor: 1}.get(type(sandbox), 32 if bomb == "threads" and os.getuid() else 1)
-    found = most_at_once(sandbox, BOMBS[bomb])
-    assert found <= most
+    for wait in WAITS:
+        found = most_at_once(sandbox, BOMBS[bomb], wait)
+        assert found <= most
+        if found or not most:
+            break
     assert (found > 0) == (most > 0)  # it has run
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_goes_off_where_there_is_no_sandbox(bomb):
-    assert most_at_once(UnsafeSubprocessExecutor(), BOMBS[bomb]) > 10
+    assert any(most_at_once(UnsafeSubprocessExecutor(), BOMBS[bomb], wait) > 10 for wait in WAITS)
 
 
 def test_threads_run_in_bubblewrap_unless_you_are_root():
     code = "from concurrent.futures import ThreadPoolExecutor\ndef f(x): return list(ThreadPoolExecutor(4).map(abs, x))"
-    ((outcome,),) = bubblewrap().run([Job(setup=(code,), steps=("f([-1, -2, -3])",))])
+    ((outcome,),) = bubblewrap(PATIENCE).run([Job(setup=(code,), steps=("f([-1, -2, -3])",))])
     if os.getuid():
         assert outcome.value == [1, 2, 3]
     else:
         assert outcome.detail == "RuntimeError: can't start new thread"
 
 
-def test_one_job_tells_nothing_to_the_next(executor):
-    first, second = executor.run([Job(setup=("import math\nx = 1\nmath.pi = 3",), steps=("x",)), Job(steps=("x",))])
+def test_one_job_tells_nothing_to_the_next(patient):
+    first, second = patient.run([Job(setup=("import math\nx = 1\nmath.pi = 3",), steps=("x",)), Job(steps=("x",))])
     assert first[0].status in {"value", "raised", "unsupported"}
     assert second[0].status == "raised"
 
 
-def test_what_is_right_passes(executor):
-    (verdict,) = verdicts(executor, ["def f(x):\n    print('working')\n    return 2 * x"])
+def test_what_is_right_passes(patient):
+    (verdict,) = verdicts(patient, ["def f(x):\n    print('working')\n    return 2 * x"])
     assert verdict.passed
 
 
@@ -194,37 +219,41 @@ def test_what_is_right_passes(executor):
     ("value", "expected"),
     [("(1, 2.5)", (1, 2.5)), ("{'a': {1, 2}, 'b': b'x'}", {"a": {1, 2}, "b": b"x"}), ("None", None), ("True", True)],
 )
-def test_plain_values_come_out_as_they_are(executor, value, expected):
-    ((outcome,),) = executor.run([Job(setup=(f"def f(): return {value}",), steps=("f()",))])
+def test_plain_values_come_out_as_they_are(patient, value, expected):
+    ((outcome,),) = patient.run([Job(setup=(f"def f(): return {value}",), steps=("f()",))])
     assert outcome.value == expected
     assert type(outcome.value) is type(expected)
 
 
-def test_values_go_in(executor):
-    ((outcome,),) = executor.run([Job(steps=("[a, *b]",), values={"a": (1, "x"), "b": [float("inf")]})])
+def test_values_go_in(patient):
+    ((outcome,),) = patient.run([Job(steps=("[a, *b]",), values={"a": (1, "x"), "b": [float("inf")]})])
     assert outcome.value == [(1, "x"), float("inf")]
 
 
-def test_time_is_that_of_the_processor(executor):
+@pytest.mark.parametrize("kind", ALL)
+def test_time_is_that_of_the_processor(kind):
     """A job that only waits has used none; one that works is stopped, and the others are not."""
     jobs = [Job(steps=("while True: pass",)), Job(setup=("import time",), steps=("time.sleep(0.01)", "1"))]
-    (stopped,), (_, done) = executor.run(jobs)
-    assert stopped.status == "limit"
-    assert done.value == 1
+    for one in longer(0.3 if kind == "monty" else 1):
+        with one as seconds:
+            (stopped,), (_, done) = ALL[kind](seconds).run(jobs)
+            assert stopped.status == "limit"
+            assert done.value == 1
 
 
-def test_output_is_capped_while_it_is_read(executor):
-    started = time.monotonic()
-    ((outcome,),) = executor.run([Job(setup=("def f(): return 'x' * 3 * 2**20",), steps=("f()",))])
-    if isinstance(executor, MontyExecutor):
-        ((outcome,),) = executor.run([Job(steps=("while True: print('x' * 10**5)",))])
-    assert outcome.status == "limit"
-    assert time.monotonic() - started < 20
+def test_output_is_capped_while_it_is_read(patient):
+    ((outcome,),) = patient.run([Job(setup=("def f(): return 'x' * 3 * 2**20",), steps=("f()",))])
+    assert (outcome.status, "1048576 bytes" in outcome.detail) == ("limit", True)
 
 
-def test_a_job_without_steps_and_no_jobs(executor):
-    assert executor.run([]) == []
-    assert executor.run([Job(setup=("x = 1",))]) == [()]
+def test_what_monty_prints_is_capped():
+    ((outcome,),) = monty(1).run([Job(steps=("while True: print('x' * 10**5)",))])
+    assert (outcome.status, "1048576 bytes" in outcome.detail) == ("limit", True)
+
+
+def test_a_job_without_steps_and_no_jobs(patient):
+    assert patient.run([]) == []
+    assert patient.run([Job(setup=("x = 1",))]) == [()]
 
 
 def test_code_beyond_monty_is_unsupported_and_not_failed():
@@ -248,8 +277,8 @@ def test_a_method_as_a_value_is_supported():
     assert [verdict.passed for verdict in verdicts(MontyExecutor(), codes)] == [True] * 3
 
 
-def test_code_that_is_no_python_has_failed(executor):
-    (verdict,) = verdicts(executor, ["def f(x) return 2"])
+def test_code_that_is_no_python_has_failed(patient):
+    (verdict,) = verdicts(patient, ["def f(x) return 2"])
     assert [check.status for check in verdict.checks] == ["failed"]
 
 
@@ -275,7 +304,7 @@ def test_without_sandlock_it_is_said_how_to_get_it(monkeypatch):
 def test_no_socket_opens_in_sandlock():
     families = [socket.AF_INET, socket.AF_UNIX, socket.AF_NETLINK]
     jobs = [Job(setup=("import socket",), steps=(f"str(socket.socket({int(family)}))",)) for family in families]
-    assert [outcome.detail[:15] for (outcome,) in sandlock().run(jobs)] == ["PermissionError"] * 3
+    assert [outcome.detail[:15] for (outcome,) in sandlock(PATIENCE).run(jobs)] == ["PermissionError"] * 3
 
 
 def test_a_filter_that_the_kernel_does_not_take_is_said(monkeypatch):
@@ -286,8 +315,10 @@ def test_a_filter_that_the_kernel_does_not_take_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize("trick", ["", "import os, sys\nos.chmod('/', 0)", "import socket\nsocket.socket()"])
-def test_a_job_that_ends_like_a_failed_start_is_none(sandbox, trick):
-    first, second = sandbox.run([Job(setup=(f"{trick}\nimport os\nos._exit(1)",), steps=("1",)), Job(steps=("2",))])
+def test_a_job_that_ends_like_a_failed_start_is_none(patient_sandbox, trick):
+    first, second = patient_sandbox.run(
+        [Job(setup=(f"{trick}\nimport os\nos._exit(1)",), steps=("1",)), Job(steps=("2",))]
+    )
     assert first[0].status != "value"
     assert second[0].value == 2
 
@@ -328,10 +359,9 @@ def test_values_that_only_look_plain_do_not_leave_monty():
 
 @pytest.mark.parametrize("code", [BOMB.format(18), BOMB.format(60), "x = []\nx.append(x)\ndef f(n): return x"])
 def test_a_value_that_is_endless_outside_is_stopped_inside(code):
-    start = time.perf_counter()
-    (verdict,) = verdicts(MontyExecutor(seconds=2), [code])
+    with at_most(20, time.process_time):  # without a limit inside, this takes the host's memory
+        (verdict,) = verdicts(MontyExecutor(seconds=2), [code])
     assert not verdict.passed
-    assert time.perf_counter() - start < 20  # without a limit inside, this takes the host's memory
 
 
 def test_code_that_rebinds_builtins_is_still_judged():
@@ -352,8 +382,8 @@ def test_code_that_rebinds_builtins_is_still_judged():
         "def f(x): return '\0' and [str(x)]",
     ],
 )
-def test_what_cpython_would_not_take_does_not_pass(executor, code):
-    (verdict,) = verdicts(executor, [code], "assert f(2) == ['2']")
+def test_what_cpython_would_not_take_does_not_pass(patient, code):
+    (verdict,) = verdicts(patient, [code], "assert f(2) == ['2']")
     assert not verdict.passed
 
 
@@ -369,6 +399,6 @@ def test_what_cpython_would_not_take_does_not_pass(executor, code):
         "def zip(x): return [x]\ndef f(x): return zip(str(x))",
     ],
 )
-def test_lazy_values_are_used_as_in_cpython(executor, code):
-    (verdict,) = verdicts(executor, [code], "assert f(2) == ['2']")
+def test_lazy_values_are_used_as_in_cpython(patient, code):
+    (verdict,) = verdicts(patient, [code], "assert f(2) == ['2']")
     assert verdict.passed, verdict.report

@@ -18,8 +18,8 @@ from dsplus_chains.demo.fetch import default_cache_dir
 from dsplus_chains.demo.weights import fetch_smollm2
 from dsplus_chains.local.gguf import convert_gguf
 
-READY_WITHIN = 180.0  # seconds; it takes 10 to 20 on two idle cores, nearly all of it imports
-GIVE_UP = 10.0
+READY_WITHIN = 900.0  # seconds; it takes 10 to 20 on two idle cores, nearly all of it imports
+GIVE_UP = 60.0
 
 
 @dataclass(frozen=True)
