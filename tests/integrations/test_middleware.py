@@ -105,7 +105,7 @@ def system(messages: Any) -> str:
 # --- who answers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("agent", [{}, {"tools": [look_up]}, {"system_prompt": "Be kind."}], ids=str)
+@pytest.mark.parametrize("agent", [{}, {"tools": [look_up]}, {"system_prompt": "Be kind."}], ids=",".join)
 async def test_a_sure_turn_calls_no_model_and_an_unsure_one_the_agent(agent):
     model = Scripted(script=["on its way"])
     built = shunted(model, agent=agent)

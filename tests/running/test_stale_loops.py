@@ -54,7 +54,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("error", [plain, wrapped])
-@pytest.mark.parametrize("limits", [{}, {"timeout": 30}, {"budget": Budget(max_tokens=10**9)}], ids=str)
+@pytest.mark.parametrize("limits", [{}, {"timeout": 30}, {"budget": Budget(max_tokens=10**9)}], ids=",".join)
 @pytest.mark.parametrize("way", WAYS)
 async def test_it_is_asked_again(way, limits, error):
     for call in ("ainvoke", "astream"):
