@@ -24,6 +24,9 @@ from hypothesis import strategies as st
 from dsplus_chains import ExperienceStore, InvalidInputError, LargeAnswer, Prediction
 from dsplus_chains.learning import Experience
 from dsplus_chains.learning.experience_rows import COLUMNS, Decision, label_text, pack, unpack
+from dsplus_chains.schema import TagsPrediction
+from dsplus_chains.verifying import Verdict
+from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
 
 SURE = Prediction(label="spam", confidence=0.9, probabilities={"spam": 0.9, "ham": 0.1})
 USAGE = {"input_tokens": 7, "output_tokens": 1, "total_tokens": 8}
@@ -90,6 +93,30 @@ def test_labels_keep_their_type(store, labels):
         assert type(found) is type(label)
     assert row.prediction == view
     assert [type(label) for label in row.fused] == [type(one)] * 2
+
+
+KINDS = [
+    TagsPrediction(value=["spam"], confidence=0.9, by_tag={"spam": Prediction(label=True, confidence=0.9)}),
+    VerifiedPrediction(label="spam", confidence=0.9, verdict=Verdict(score=1.0, report="from a@b.de"), generator="g"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: type(kind).__name__)
+def test_other_kinds_of_predictions_are_kept_as_predictions(tmp_path, kind):
+    with ExperienceStore(tmp_path / "e.sqlite", redact=lambda text: text.replace("a@b.de", "…")) as store:
+        store.record(small(prediction=kind))
+        store.record(small())
+        one, two = store.rows()
+    assert (one.prediction.label, one.prediction.value, one.prediction.confidence) == (kind.label, kind.value, 0.9)
+    assert two.prediction == SURE
+    assert b"a@b.de" not in (tmp_path / "e.sqlite").read_bytes()
+
+
+def test_a_prediction_with_more_than_is_known_of_one_is_read(store):
+    packed = pack(Decision.of(small(), 1.0), keep_text=True, redact=lambda told: told)
+    row = {**dict(zip(COLUMNS, packed, strict=True)), "gold": None, "gold_origin": None}
+    row["prediction"] = json.dumps({**json.loads(row["prediction"]), "by_tag": {}})
+    assert unpack(row).prediction == SURE
 
 
 def test_what_a_failed_large_model_said_is_no_label(store):
