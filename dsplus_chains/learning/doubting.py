@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dsplus_chains.learning.bootstrapping import decisions_in, is_labelled_by_large
+from dsplus_chains.learning.bootstrapping import is_labelled_by_large
+from dsplus_chains.learning.decisions import answers_read, decisions_in
 from dsplus_chains.learning.experience import Experience
 from dsplus_chains.learning.image_decisions import only_for_images, with_images
 from dsplus_chains.schema import Prediction, brief_repr
@@ -54,7 +55,7 @@ def least_sure(bundle: Bundle, experience: Any, n: int = 100, *, images: Iterabl
     """
     modality = bundle.scorer.modality
     given = only_for_images(images, modality)
-    decisions = decisions_in(experience, modality=modality)
+    decisions = answers_read(decisions_in(experience, modality=modality), bundle.task.parser)
     if modality == "image":
         decisions = with_images(decisions, given)
     held_out = None if is_labelled_by_large(bundle) else bundle.scorer.held_out

@@ -7,7 +7,8 @@ from dataclasses import replace
 from math import inf
 from typing import Any, get_args
 
-from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
+from dsplus_chains.learning.bootstrapping import LABELLED_BY, is_labelled_by_large
+from dsplus_chains.learning.decisions import answers_read, decisions_in, labelled_in
 from dsplus_chains.learning.image_decisions import only_for_images, with_images
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
@@ -105,7 +106,7 @@ def learn(
         raise InvalidInputError(msg)
     texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
     given = only_for_images(images, bundle.scorer.modality)
-    decisions = decisions_in(experience, modality=bundle.scorer.modality)
+    decisions = answers_read(decisions_in(experience, modality=bundle.scorer.modality), bundle.task.parser)
     if bundle.scorer.modality == "image":
         texts = read_inputs(texts, modality="image")
         decisions = with_images(decisions, given, labelled=texts)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dsplus_chains.learning.bootstrapping import decisions_in
 from dsplus_chains.learning.changes import Calibration, Change, change_of_mean, change_of_share, check_calibration
+from dsplus_chains.learning.decisions import decisions_in
 from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience
 from dsplus_chains.schema import ASKED_LARGE, DEFERRED, InvalidInputError, brief_repr, same_label, share, span
 from dsplus_chains.storage.bundle import Bundle

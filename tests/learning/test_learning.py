@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 from fakes import TinyEncoder
 
@@ -20,11 +21,11 @@ from dsplus_chains import (
     TrainingDataWarning,
     tune_threshold,
 )
-from dsplus_chains.learning import Versions, bootstrap, learn, promote
-from dsplus_chains.learning.bootstrapping import decisions_in
+from dsplus_chains.learning import Versions, bootstrap, learn, least_sure, promote, watch
+from dsplus_chains.learning.decisions import decisions_in
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import DSPlusError, InvalidInputError
 from dsplus_chains.scoring.members import network
 from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.members.member import TextBatch
@@ -179,6 +180,44 @@ def test_an_answer_that_is_no_label_teaches_nothing(gold):
     assert lesson.numbers(row.answer for row in lesson.stream).tolist() == [-1, -1, -1]
 
 
+def test_answers_are_read_as_a_chain_reads_them(bundle, gold, stream, learned):
+    """Else answers with a full stop are lost, and what a model says at last takes the place of its label."""
+    written = [f"{said.upper()}." if number % 2 else f"It is {said}." for number, said in enumerate(stream.answers)]
+    known = [
+        *experience(stream.texts, written),
+        *experience(gold.texts, [f" {said}" for said in gold.answers]),
+        *experience(stream.texts[:9], ["Sorry, I cannot help with that."] * 9),
+    ]
+    with pytest.warns(
+        TrainingDataWarning, match=r"Got 9 of 369 answers .*, such as 'Sorry, I cannot.*count as no answer"
+    ):
+        found = learn(bundle, known, gold=(gold.texts, gold.labels))
+    assert found.scorer.model_hash == learned.scorer.model_hash
+    assert found.metadata["learned"]["large_answers"] == 300
+    with pytest.warns(TrainingDataWarning, match="9 of 369"):
+        doubts = least_sure(bundle, known, 1000)
+    assert {doubt.row.text: doubt.large for doubt in doubts} == dict(zip(stream.texts, stream.answers, strict=True))
+
+
+@pytest.mark.parametrize("gold_of", [lambda one: f" {one} ", lambda one: one])
+def test_true_labels_are_read_as_those_of_a_table_are(gold, gold_of):
+    number_of = {label: number for number, label in enumerate(LABELS)}
+    known = [replace(row, gold=gold_of(str(row.gold))) for row in experience(["new one"], [None], [2])]
+    written = [gold_of(str(number_of[label])) for label in gold.labels]
+    lesson = Lesson.of(known, labels=[0, 1, 2], gold_texts=gold.texts, gold_labels=written)
+    assert {row.text: row.label for row in lesson.gold} == {
+        "new one": 2,
+        **{text: number_of[label] for text, label in zip(gold.texts, gold.labels, strict=True)},
+    }
+
+
+@pytest.mark.parametrize("wrong", ["taxi", 7, 0.5, {"kind": "card"}, ["card"]])
+def test_a_true_label_that_is_none_is_told_with_its_text(gold, wrong):
+    known = experience(["new one"], ["card"], [wrong])
+    with pytest.raises(TrainingDataError, match=r"the first one of 'new one'.*store.correct"):
+        Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+
+
 @pytest.mark.parametrize(
     ("known", "gold_rows", "told"),
     [
@@ -269,11 +308,68 @@ def test_free_text_is_no_label(stream):
         bootstrap(frame, instruction="Which?", encoder=TinyEncoder(dimensions=256))
 
 
+def test_answers_that_read_alike_are_one_label(stream):
+    said = [
+        one.upper() if number % 4 == 0 else f"{one}." if number % 4 == 1 else one
+        for number, one in enumerate(stream.answers)
+    ]
+    frame = {"text": stream.texts, "answer": said}
+    told = r"read alike, such as '(\w+)' \(\d+ times\) and '(?i:\1\.?)' .*count as '\1'"
+    with pytest.warns(TrainingDataWarning, match=told):
+        found = bootstrap(frame, instruction="Which?", encoder=TinyEncoder(dimensions=256))
+    assert sorted(found.scorer.labels) == LABELS
+    assert found.metadata["rows"] == 300
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("e.sqlite", "Got 'e.sqlite' .*ExperienceStore\\(path\\) opens"),
+        (["a", "b"], "Got 'a' "),
+        ((["a"], ["b"]), "expected an ExperienceStore"),
+        (None, "Got None"),
+        ({"text": ["a", "b"], "answer": ["x"]}, "2 texts and 1 answers"),
+        ({"text": ["a"], "answers": ["x"]}, "no column 'answer'"),
+    ],
+)
+def test_what_holds_no_decisions_is_told(bundle, source, told):
+    for use in (lambda: bootstrap(source), lambda: learn(bundle, source), lambda: least_sure(bundle, source)):
+        with pytest.raises(DSPlusError, match=told):
+            use()
+    with pytest.raises(DSPlusError, match=told):
+        watch(bundle, source)
+
+
+def test_a_column_may_be_called_answers():
+    frame = pandas.DataFrame({"text": ["a", "b"], "answers": ["x", "y"]})
+    assert [row.large for row in decisions_in(frame, answer="answers")] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"labels": "abc"}, "labels='abc'.*expected a list"),
+        ({"labels": []}, "labels=\\[\\]"),
+        ({"min_gain": "x"}, "min_gain='x'"),
+        ({"instrution": "?"}, "instrution"),
+        ({"gold": (["a"], [None])}, "no label in row 0"),
+    ],
+)
+def test_wrong_settings_of_bootstrap_are_told_before_any_work(stream, settings, told):
+    encoder = TinyEncoder()
+    with pytest.raises(ValueError, match=told):
+        bootstrap({"text": stream.texts, "answer": stream.answers}, encoder=encoder, **settings)
+    assert not encoder.calls
+
+
 def test_answers_that_no_labelled_row_has_are_left_out(gold, stream):
     said = ["taxi" if number % 10 == 0 else answer for number, answer in enumerate(stream.answers)]
     frame = {"text": stream.texts + gold.texts, "answer": said + gold.answers}
     known = {"text": gold.texts, "label": gold.labels}
-    found = bootstrap(frame, known, encoder=TinyEncoder(dimensions=256))
+    with pytest.warns(
+        TrainingDataWarning, match=r"Got 30 of 360 answers that are none of the labels .*, such as 'taxi'"
+    ):
+        found = bootstrap(frame, known, encoder=TinyEncoder(dimensions=256))
     assert sorted(found.scorer.labels) == LABELS
     assert found.metadata["learned"]["large_answers"] == 270
 

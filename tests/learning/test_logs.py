@@ -197,11 +197,9 @@ def test_batches_that_count_anew_are_not_mixed_up(tmp_path):
         batch(tmp_path / "2", ["gamma", "delta"], ["a", None]),
     )
     for paths in ([*one, *two], [one[0], two[0], one[1], two[1]]):
-        with pytest.raises(TableError, match="another of the requests with the custom_id 'request-1'.*by itself"):
+        with pytest.raises(TableError, match=r"another of the requests with the custom_id 'request-1'.*by itself"):
             read_logs(paths)
-    with pytest.raises(
-        TableError, match="2.told.jsonl, row 1: got another of the answers .* after .*1.told.jsonl, row 1"
-    ):
+    with pytest.raises(TableError, match=r"2.told.jsonl, row 1: got another of the answers .* after .*1.told"):
         read_logs([*one, batch(tmp_path / "2", ["gamma"], ["c"])[1]])
     later = batch(tmp_path / "3", ["gamma", "delta"], ["c", "d"], first=3)
     assert read_logs([*one, *later]).texts == ("alpha", "beta", "gamma", "delta")
