@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dsplus_chains.learning.judging import Judgement, judge, spent_level
-from dsplus_chains.schema import InvalidInputError, Label, brief_repr
+from dsplus_chains.schema import InvalidInputError, Label, brief_repr, check_kind, check_least, is_number, shown
 from dsplus_chains.scoring.held_out import HeldOut
 from dsplus_chains.storage.bundle import Bundle
 
@@ -60,12 +60,16 @@ def promote(candidate: Bundle, incumbent: Bundle, *, alpha: float = 0.05, look: 
         look: How often these labelled rows have been looked at, this time included. `Versions` counts.
 
     Raises:
-        InvalidInputError: The bundles have other labels, or fewer than 50 labelled rows in common.
+        InvalidInputError: The bundles have other labels, or fewer than 50 labelled rows in common. Or an argument is of
+            another kind.
 
     Source: the levels of repeated looks are an alpha spending of 6 / (pi * look) ** 2, which sums to `alpha`.
     """
-    if not 0 < alpha < 1 or look < 1:
-        msg = f"Got alpha={alpha} and look={look} but expected alpha in (0, 1) and a look of 1 or more"
+    for name, bundle in (("candidate", candidate), ("incumbent", incumbent)):
+        check_kind(name, bundle, Bundle)
+    check_least("look", look, 1)
+    if not (is_number(alpha) and 0 < alpha < 1):
+        msg = f"Got alpha={shown(alpha)} but expected a number between 0 and 1, such as 0.05"
         raise InvalidInputError(msg)
     old, new = _held_out(incumbent, "incumbent"), _held_out(candidate, "candidate")
     if candidate.scorer.labels != incumbent.scorer.labels:

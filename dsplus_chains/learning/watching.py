@@ -9,7 +9,19 @@ from typing import Any
 from dsplus_chains.learning.changes import Calibration, Change, change_of_mean, change_of_share, check_calibration
 from dsplus_chains.learning.decisions import decisions_in
 from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience
-from dsplus_chains.schema import ASKED_LARGE, DEFERRED, InvalidInputError, brief_repr, same_label, share, span
+from dsplus_chains.schema import (
+    ASKED_LARGE,
+    DEFERRED,
+    InvalidInputError,
+    brief_repr,
+    check_kind,
+    check_least,
+    is_number,
+    same_label,
+    share,
+    shown,
+    span,
+)
 from dsplus_chains.storage.bundle import Bundle
 
 FAR = 0.99
@@ -145,8 +157,10 @@ def watch(bundle: Bundle, experience: Any, *, window: int = 500, alpha: float = 
         >>> watch(bundle, store).alarms  # doctest: +SKIP
         ("The figure 'escalation rate' rises from 21.4 % to 34.0 % (p = 3.1e-05).",)
     """
-    if window < 1 or not 0 < alpha < 1:
-        msg = f"Got window={window} and alpha={alpha} but expected a window of 1 or more and alpha in (0, 1)"
+    check_kind("bundle", bundle, Bundle)
+    check_least("window", window, 1)
+    if not (is_number(alpha) and 0 < alpha < 1):
+        msg = f"Got alpha={shown(alpha)} but expected a number between 0 and 1, such as 0.01"
         raise InvalidInputError(msg)
     made = [row for row in decisions_in(experience) if row.prediction is not None and row.source is not None]
     rows = sorted(_of_model(made, bundle.scorer.model_hash), key=lambda row: row.time)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import pytest
 from fakes import TinyEncoder
+from sklearn.dummy import DummyClassifier
 
 from dsplus_chains import (
     Bundle,
@@ -26,6 +27,7 @@ from dsplus_chains.learning.decisions import decisions_in
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.schema import DSPlusError, InvalidInputError
+from dsplus_chains.scoring import EstimatorScorer
 from dsplus_chains.scoring.members import network
 from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.members.member import TextBatch
@@ -338,6 +340,34 @@ def test_what_holds_no_decisions_is_told(bundle, source, told):
             use()
     with pytest.raises(DSPlusError, match=told):
         watch(bundle, source)
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (lambda bundle: learn("intents", []), "bundle='intents'.*an object of Bundle"),
+        (lambda bundle: least_sure(bundle.scorer, []), "an object of Bundle"),
+        (lambda bundle: watch("intents", []), "bundle='intents'"),
+        (lambda bundle: promote("intents", bundle), "candidate='intents'"),
+        (lambda bundle: promote(bundle, None), "incumbent=None"),
+        (lambda bundle: promote(bundle, bundle, look=1.5), "look=1.5"),
+        (lambda bundle: promote(bundle, bundle, alpha="x"), "alpha='x'"),
+        (lambda bundle: least_sure(bundle, [], -1), "n=-1"),
+        (lambda bundle: watch(bundle, [], window="3"), "window='3'"),
+        (lambda bundle: watch(bundle, [], alpha="x"), "alpha='x'"),
+        (lambda bundle: learn(bundle, [], eps="x"), "eps='x'"),
+        (lambda bundle: learn(bundle, [], rationale_weight="x"), "rationale_weight='x'"),
+    ],
+)
+def test_what_is_of_another_kind_is_told_in_words(bundle, use, told):
+    with pytest.raises(InvalidInputError, match=told):
+        use(bundle)
+
+
+def test_only_a_small_model_that_was_fitted_here_learns():
+    other = EstimatorScorer(classifier=DummyClassifier().fit([["a"], ["b"]], ["card", "loan"]))
+    with pytest.raises(InvalidInputError, match=r"bundle\.scorer=.*an object of SmallModelScorer"):
+        learn(Bundle(scorer=other, instruction="Which?"), experience(["a"], ["card"]))
 
 
 def test_a_column_may_be_called_answers():
