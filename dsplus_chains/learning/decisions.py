@@ -19,6 +19,7 @@ from dsplus_chains.schema import (
     TrainingDataError,
     TrainingDataWarning,
     as_cell,
+    as_pair,
     brief,
     clean_labels,
     column_of,
@@ -43,7 +44,7 @@ def decisions_in(
     Raises:
         TrainingDataError: A data frame has no such column.
         InvalidInputError: It is none of these, or its columns differ in length. Or there is no image where one is
-            expected.
+            expected, or no text.
 
     Example:
         >>> [row.large for row in decisions_in({"text": ["a", "b"], "answer": ["x", "y"]})]
@@ -51,9 +52,9 @@ def decisions_in(
     """
     if isinstance(source, ExperienceStore):
         return list(source.rows())
-    if hasattr(source, "columns") or isinstance(source, Mapping):
+    if (columns := _columns_of(source)) is not None:
         for name in (text, answer):
-            if name not in source:
+            if name not in columns:
                 msg = f"Got no column {name!r} but expected the columns that text= and answer= name"
                 raise TrainingDataError(msg)
         texts, answers = column_of(source[text], text), column_of(source[answer], answer)
@@ -66,14 +67,34 @@ def decisions_in(
         texts, answers, confidences, times = source.texts, source.answers, source.confidences, source.times
     else:
         return _listed(source)
-    if modality == "image":
-        texts = [None if is_missing(image) else read_image(image) for image in texts]
+    read = read_image if modality == "image" else _text
+    texts = [None if is_missing(one) else read(one) for one in texts]
     rows = [
         Experience(text=one, text_hash=hash_of_input(one), large=said, large_confidence=sure, time=when or 0.0)
         for one, said, sure, when in zip(texts, map(as_cell, answers), confidences, times, strict=True)
-        if isinstance(one, str) and not is_missing(one)
+        if one is not None
     ]
     return rows if None in times else sorted(rows, key=lambda row: row.time)  # exports may begin with the newest
+
+
+def _columns_of(table: Any) -> Any:
+    """What holds the names of a table's columns. None if it is no table."""
+    if hasattr(table, "column_names"):  # of pyarrow, and of Hugging Face's datasets
+        return table.column_names
+    return table if hasattr(table, "columns") or isinstance(table, Mapping) else None
+
+
+def _text(cell: Any) -> str:
+    """A text, or a pair of texts.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    found = as_pair(cell) or as_cell(cell)
+    if not isinstance(found, str):
+        msg = f"Got {what_came(cell)} among the texts but expected texts, or pairs of two texts"
+        raise InvalidInputError(msg)
+    return found
 
 
 def _listed(source: Any) -> list[Experience]:
@@ -106,8 +127,8 @@ def labelled_in(gold: Any) -> tuple[list[Any], list[Any]]:
         >>> labelled_in({"text": ["a"], "label": ["x"]}), labelled_in((["a"], ["x"]))
         ((['a'], ['x']), (['a'], ['x']))
     """
-    if hasattr(gold, "columns") or isinstance(gold, Mapping):
-        gold = [gold[name] for name in ("text", "label") if name in gold]
+    if (columns := _columns_of(gold)) is not None:
+        gold = [gold[name] for name in ("text", "label") if name in columns]
     if not isinstance(gold, (tuple, list)) or len(gold) != 2 or len(gold[0]) != len(gold[1]):
         msg = 'Got no labelled texts but expected (texts, labels) of one length, or the columns "text" and "label"'
         raise TrainingDataError(msg)

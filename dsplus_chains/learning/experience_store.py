@@ -21,6 +21,7 @@ from dsplus_chains.learning.write_behind import THREAD, WriteBehind
 from dsplus_chains.schema import (
     InvalidInputError,
     LargeAnswer,
+    as_pair,
     check_answered,
     clean_answers,
     clean_labels,
@@ -139,7 +140,7 @@ class ExperienceStore:
 
     def add_gold(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str | tuple[str, str]],
         labels: Sequence[Any],
         *,
         large_answers: Sequence[Any] | None = None,
@@ -151,7 +152,7 @@ class ExperienceStore:
         A text that was not seen so far gets a row of its own. So does one that comes with a large answer.
 
         Args:
-            texts: The texts.
+            texts: The texts, or pairs of texts.
             labels: The true label of each.
             large_answers: What the large model said of each, None where that is not known.
             large_confidences: How sure it was.
@@ -178,7 +179,7 @@ class ExperienceStore:
         self.flush()
         self._file.add(decisions, labels, origin)
 
-    def answered(self, text: str, label: Any, *, confidence: float | None = None) -> None:
+    def answered(self, text: str | tuple[str, str], label: Any, *, confidence: float | None = None) -> None:
         """Keep what the large model has answered to a text that was only decided upon before.
 
         A `ShuntMiddleware`, and a `shunt_node` without `large`, do not see that answer. `learn` puts it together with
@@ -195,7 +196,7 @@ class ExperienceStore:
         large = LargeAnswer(value=label, confidence=confidence)
         self.record({"input": _text(text), "answer": label, "source": "large", "large": large})
 
-    def correct(self, text: str, label: Any) -> None:
+    def correct(self, text: str | tuple[str, str], label: Any) -> None:
         """Attach the true label that somebody has given to a text; see `add_gold`."""
         self.add_gold([text], [label], origin="correction")
 
@@ -272,14 +273,15 @@ class ExperienceStore:
 
 
 def _text(value: Any) -> str:
-    """A text to which a label belongs.
+    """A text to which a label belongs, or a pair of texts.
 
     Raises:
         InvalidInputError: It is none.
     """
-    if isinstance(value, str):
-        return value
-    msg = f"Got {what_came(value)} for a text but expected the text as the small model has read it"
+    found = as_pair(value) or value
+    if isinstance(found, str):
+        return found
+    msg = f"Got {what_came(value)} for a text but expected the text as the small model has read it, or a pair of two"
     raise InvalidInputError(msg)
 
 

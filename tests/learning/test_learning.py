@@ -23,10 +23,10 @@ from dsplus_chains import (
     tune_threshold,
 )
 from dsplus_chains.learning import Versions, bootstrap, learn, least_sure, promote, watch
-from dsplus_chains.learning.decisions import decisions_in
+from dsplus_chains.learning.decisions import decisions_in, labelled_in
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
-from dsplus_chains.schema import DSPlusError, InvalidInputError
+from dsplus_chains.schema import DSPlusError, InvalidInputError, as_pair
 from dsplus_chains.scoring import EstimatorScorer
 from dsplus_chains.scoring.members import network
 from dsplus_chains.scoring.members.heads import head_among
@@ -368,6 +368,35 @@ def test_only_a_small_model_that_was_fitted_here_learns():
     other = EstimatorScorer(classifier=DummyClassifier().fit([["a"], ["b"]], ["card", "loan"]))
     with pytest.raises(InvalidInputError, match=r"bundle\.scorer=.*an object of SmallModelScorer"):
         learn(Bundle(scorer=other, instruction="Which?"), experience(["a"], ["card"]))
+
+
+PAIRS = [("which card?", "a card"), ("which loan?", "a rent")]
+
+
+@pytest.mark.parametrize("kind", [list, tuple], ids=["pairs of lists", "pairs of tuples"])
+def test_pairs_of_texts_are_decisions_and_labels(kind):
+    table = {"text": [*(kind(pair) for pair in PAIRS), None], "answer": ["yes", "no", "no"]}
+    assert [(row.text, row.large) for row in decisions_in(table)] == list(
+        zip(map(as_pair, PAIRS), ["yes", "no"], strict=True)
+    )
+    with ExperienceStore(":memory:") as store:
+        store.answered(kind(PAIRS[0]), "yes")
+        store.add_gold([kind(pair) for pair in PAIRS], ["yes", "no"])
+        lesson = Lesson.of(decisions_in(store), labels=["yes", "no"], gold_texts=PAIRS, gold_labels=["yes", "no"])
+    assert [(row.label, row.answer) for row in lesson.gold] == [("yes", "yes"), ("no", None)]
+    assert lesson.stream == ()
+
+
+def test_a_table_of_arrow_is_a_data_frame():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"text": ["a", "b", None], "answer": ["x", None, "x"], "label": ["x", "y", "y"]})
+    assert [(row.text, row.large) for row in decisions_in(table)] == [("a", "x"), ("b", None)]
+    assert labelled_in(table.slice(0, 2)) == (["a", "b"], ["x", "y"])
+
+
+def test_a_cell_that_is_no_text_is_told_and_not_lost():
+    with pytest.raises(InvalidInputError, match=r"Got 5 .int. among the texts"):
+        decisions_in({"text": ["a", 5], "answer": ["x", "y"]})
 
 
 def test_a_column_may_be_called_answers():
