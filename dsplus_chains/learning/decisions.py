@@ -11,7 +11,7 @@ from langchain_core.exceptions import OutputParserException
 
 from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.modality import Modality
-from dsplus_chains.learning.experience import Experience, hash_of_input
+from dsplus_chains.learning.experience import Experience, hash_of_input, read_text
 from dsplus_chains.learning.experience_store import ExperienceStore
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import (
@@ -19,7 +19,6 @@ from dsplus_chains.schema import (
     TrainingDataError,
     TrainingDataWarning,
     as_cell,
-    as_pair,
     brief,
     clean_labels,
     column_of,
@@ -67,7 +66,7 @@ def decisions_in(
         texts, answers, confidences, times = source.texts, source.answers, source.confidences, source.times
     else:
         return _listed(source)
-    read = read_image if modality == "image" else _text
+    read = read_image if modality == "image" else read_text
     texts = [None if is_missing(one) else read(one) for one in texts]
     rows = [
         Experience(text=one, text_hash=hash_of_input(one), large=said, large_confidence=sure, time=when or 0.0)
@@ -82,19 +81,6 @@ def _columns_of(table: Any) -> Any:
     if hasattr(table, "column_names"):  # of pyarrow, and of Hugging Face's datasets
         return table.column_names
     return table if hasattr(table, "columns") or isinstance(table, Mapping) else None
-
-
-def _text(cell: Any) -> str:
-    """A text, or a pair of texts.
-
-    Raises:
-        InvalidInputError: It is none.
-    """
-    found = as_pair(cell) or as_cell(cell)
-    if not isinstance(found, str):
-        msg = f"Got {what_came(cell)} among the texts but expected texts, or pairs of two texts"
-        raise InvalidInputError(msg)
-    return found
 
 
 def _listed(source: Any) -> list[Experience]:

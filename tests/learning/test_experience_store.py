@@ -170,9 +170,25 @@ def test_gold_is_attached_to_copies_and_added_for_what_was_not_seen(store):
         (None, "spam", 0.7),
     ]
     store.correct("WIN a prize", "spam")
-    assert [(row.gold, row.gold_origin) for row in store.rows()][:2] == [("spam", "correction")] * 2
+    assert [(row.gold, row.gold_origin) for row in store.rows()][:2] == [("spam", "gold")] * 2
     store.record(small("win a prize"))
     assert [row.gold for row in store.rows()][-1] == "spam"
+
+
+def test_a_corrected_row_stays_in_its_sample(store):
+    """Who corrects the errors that an audit has found would else leave only what was right in it."""
+    texts = ["audited", "asked for", "found"]
+    for text in texts:
+        store.record(small(text))
+    store.add_gold(["audited"], ["spam"], origin="audit")
+    store.add_gold(["asked for"], ["spam"], origin="label")
+    for text in texts:
+        store.correct(text, "ham")
+    assert [(row.gold, row.gold_origin) for row in store.rows()] == [
+        ("ham", told) for told in ("audit", *["correction"] * 2)
+    ]
+    store.add_gold(texts, ["spam"] * 3, origin="audit")
+    assert [(row.gold, row.gold_origin) for row in store.rows()] == [("spam", "audit")] * 3
 
 
 def test_gold_of_another_length_or_without_a_label_is_refused(store):

@@ -395,7 +395,7 @@ def test_a_table_of_arrow_is_a_data_frame():
 
 
 def test_a_cell_that_is_no_text_is_told_and_not_lost():
-    with pytest.raises(InvalidInputError, match=r"Got 5 .int. among the texts"):
+    with pytest.raises(InvalidInputError, match=r"Got 5 .int. for a text"):
         decisions_in({"text": ["a", 5], "answer": ["x", "y"]})
 
 
