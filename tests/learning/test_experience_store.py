@@ -395,6 +395,32 @@ def test_the_caller_may_go_on_with_the_record(store):
     assert one.large == [{"tags": ["a"]}]
 
 
+def test_a_closed_store_says_so(tmp_path):
+    made = ExperienceStore(tmp_path / "e.sqlite")
+    made.close()
+    made.close()
+    for use in (lambda: list(made.rows()), lambda: len(made), lambda: made.correct("a", "b"), lambda: made.forget(1)):
+        with pytest.raises(InvalidInputError, match=r"e\.sqlite', which is closed.*open it anew"):
+            use()
+
+
+def test_a_folder_that_is_missing_is_told(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"no folder '.*logs', so make it"):
+        ExperienceStore(tmp_path / "logs" / "e.sqlite")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="everything may be written here")
+def test_a_file_that_is_not_to_be_written_is_told(tmp_path):
+    ExperienceStore(tmp_path / "e.sqlite").close()
+    (tmp_path / "e.sqlite").chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(InvalidInputError, match="not to be written here"):
+            ExperienceStore(tmp_path / "e.sqlite")
+    finally:
+        tmp_path.chmod(0o755)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("this is no database " * 100)
