@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from dsplus_chains import InvalidInputError
 from dsplus_chains.learning import read_logs
 from dsplus_chains.learning.logged_cells import output_of, point_of_time, with_messages
 from dsplus_chains.tables import TableError
@@ -226,9 +227,23 @@ RESPONSE = {"output": [{"type": "reasoning", "summary": []}, {"type": "message",
 STORED = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "AIMessage"]}
 
 
+CALL = {"name": "Kind", "args": {"label": "card"}, "id": "1"}
+CALLED = {"id": "1", "type": "function", "function": {"name": "Kind", "arguments": '{"label": "card", "why": "…"}'}}
+OTHER = {"name": "Kind", "args": {"label": "loan"}, "id": "2"}
+GENERATED = {**STORED, "kwargs": {"content": "", "tool_calls": [CALL], "additional_kwargs": {"tool_calls": [CALLED]}}}
+
+
 @pytest.mark.parametrize(
     ("output", "answer"),
     [
+        ({"choices": [{"message": {**SAID, "content": None, "tool_calls": [CALLED]}}]}, "card"),
+        ({**SAID, "content": "It seems a loan", "tool_calls": [CALLED, CALLED]}, "card"),
+        ({**SAID, "content": None, "additional_kwargs": {"tool_calls": [CALLED]}}, "card"),
+        ({"generations": [[{"text": "", "message": GENERATED}]]}, "card"),
+        ({"output": [{"type": "reasoning"}, {"type": "function_call", "arguments": '{"label": "card"}'}]}, "card"),
+        ({**SAID, "tool_calls": [CALL, OTHER]}, [CALL["args"], OTHER["args"]]),
+        ({**SAID, "tool_calls": []}, "card"),
+        ({**SAID, "tool_calls": [{"name": "done", "args": {}}]}, "card"),
         ({"output": ["a", "b"]}, ["a", "b"]),
         ({"output": []}, []),
         (RESPONSE, "card"),
@@ -275,6 +290,11 @@ def test_the_answer_in_an_output(output, answer):
 def test_messages_may_be_pairs(messages):
     last = with_messages({"messages": messages})["messages"][-1]
     assert last == {"role": "user", "content": "Where?"}
+
+
+def test_labels_in_one_text_are_not_read_letter_by_letter(tmp_path):
+    with pytest.raises(InvalidInputError, match="labels='ab'.*expected a list"):
+        read_logs(lines(tmp_path / "a.jsonl", [{"text": "fine", "answer": "a"}]), labels="ab")
 
 
 def test_what_is_wrong_is_named_with_its_row(tmp_path):
