@@ -293,7 +293,7 @@ def test_messages_may_be_pairs(messages):
 
 
 def test_labels_in_one_text_are_not_read_letter_by_letter(tmp_path):
-    with pytest.raises(InvalidInputError, match="labels='ab'.*expected a list"):
+    with pytest.raises(InvalidInputError, match=r"labels='ab'.*expected a list"):
         read_logs(lines(tmp_path / "a.jsonl", [{"text": "fine", "answer": "a"}]), labels="ab")
 
 
