@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from typing import get_args
 
@@ -12,6 +14,7 @@ import pytest
 from fakes import NamedEncoder
 
 from dsplus_chains import Bundle, ExemplarSelector, ExperienceStore, SmallModelScorer, tune_threshold
+from dsplus_chains.cli import app
 from dsplus_chains.learning import bootstrap, record_answers
 from dsplus_chains.learning.retuning import Aim as AimName
 from dsplus_chains.schema import LargeAnswer
@@ -217,6 +220,31 @@ def test_labels_are_given_one_after_the_other_and_kept(start, traffic, typed):
     code, said = typed((*given[:4], "--n", "1000", *QUIET), "\n" * 100)
     assert not {first[0], first[2]} & {line.partition(": ")[2] for line in said.splitlines()}
     assert len(labels_in(traffic)) == 2
+
+
+def test_lines_from_a_pipe_are_labels_one_after_the_other(start, traffic, monkeypatch, capsys):
+    """In the locale C.UTF-8 of a container, click reads standard input through another stream."""
+    piped = io.TextIOWrapper(io.BytesIO(b"1\n2\n\n3\nq\n"), encoding="utf-8", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", piped)
+    app(["label", str(start), "--experience", str(traffic), "--n", "9", *QUIET], standalone_mode=False)
+    assert "3 labels are in" in capsys.readouterr().out
+    assert sorted(labels_in(traffic).values()) == LABELS
+
+
+def test_an_integer_is_typed_as_itself(tmp_path, typed):
+    texts, labels, said = (list(column) for column in zip(*rows(120, 1), strict=True))
+    stars = {"card": 5, "loan": 1, "rent": -2}
+    scorer = SmallModelScorer.fit(texts, [stars[label] for label in labels], encoder=NamedEncoder(), model="linear")
+    Bundle(scorer=scorer, instruction="How many?").save(tmp_path / "stars")
+    with ExperienceStore(tmp_path / "e.sqlite") as store:
+        for text, _, said in rows(9, 2):
+            store.answered(text, stars[said])
+    given = ("label", tmp_path / "stars", "--experience", tmp_path / "e.sqlite", *QUIET)
+    code, said = typed(given, "5\n2\n-2\n1\nq\n")
+    assert code == 0, said
+    assert "-2\n1\n5\nType a number." in said
+    assert "Got '2' but expected one of [-2, 1, 5]" in said
+    assert sorted(labels_in(tmp_path / "e.sqlite").values()) == [-2, 1, 5]
 
 
 def test_a_skipped_input_shows_nothing_of_what_the_models_said(start, traffic, typed):
