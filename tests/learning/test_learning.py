@@ -14,6 +14,7 @@ from sklearn.dummy import DummyClassifier
 
 from dsplus_chains import (
     Bundle,
+    BundleError,
     ExperienceStore,
     LargeAnswer,
     Prediction,
@@ -235,8 +236,10 @@ def test_what_cannot_be_learned_from_is_refused(bundle, gold, known, gold_rows, 
 
 def test_nothing_is_learned_from_a_model_of_unknown_worth(bundle, gold, stream):
     untuned = Bundle(scorer=bundle.scorer, instruction="Which?")
+    bundle.scorer.encoder.calls.clear()
     with pytest.raises(TrainingDataError, match="how often the large model is right"):
         learn(untuned, experience(stream.texts, stream.answers), gold=(gold.texts, gold.labels))
+    assert not bundle.scorer.encoder.calls  # it is told before any work
 
 
 def test_a_certificate_is_not_handed_on(bundle, gold, stream):
@@ -511,6 +514,13 @@ def test_versions_survive_each_other(bundle, tmp_path):
         numbers = list(pool.map(lambda _: Versions(tmp_path).add(bundle), range(4)))
     assert sorted(numbers) == [1, 2, 3, 4]
     assert len(Versions(tmp_path)._used) == 4
+
+
+@pytest.mark.parametrize("content", ["{bad", "[]", '{"used": 5}', '{"used": [{}]}', '{"decisions": null}'])
+def test_a_damaged_record_of_versions_is_named(tmp_path, content):
+    (tmp_path / "versions.json").write_text(content)
+    with pytest.raises(BundleError, match=r"versions\.json', which does not tell the versions in use"):
+        _ = Versions(tmp_path).current
 
 
 def test_what_a_chain_was_tuned_for_is_kept(bundle, gold, stream):
