@@ -18,7 +18,7 @@ from dsplus_chains.calibration.intervals import wilson_interval
 from dsplus_chains.learning import audit_weights, audited_error, least_sure, watch
 from dsplus_chains.learning.changes import change_of_mean, change_of_share, check_calibration
 from dsplus_chains.learning.experience import Experience, hash_of_input
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, TrainingDataWarning
 
 WORDS = {"card": "visa plastic chip pin", "loan": "credit debt rate sum", "rent": "flat house room lease"}
 LABELS = list(WORDS)
@@ -132,6 +132,14 @@ def test_what_changes_is_told(bundle):
         assert f"The figure '{name}' {verb}" in told
     assert "estimated error" not in told  # the large model's answers stand, and nothing tells how often they are right
     assert json.loads(json.dumps(found.to_dict()))["alarms"] == list(found.alarms)
+
+
+def test_an_answer_that_is_written_otherwise_is_no_disagreement(bundle):
+    said = ["Card.", "It is card.", "loan", "who knows"] * 5
+    rows = [decision(number, source="large", large=one) for number, one in enumerate(said)]
+    with pytest.warns(TrainingDataWarning, match="5 of 20 answers .*'who knows'"):
+        found = watch(bundle, rows, window=8)
+    assert (found.disagreement.recent.value, found.disagreement.recent.n) == (1 / 3, 6)
 
 
 def test_the_estimated_error_is_that_of_the_answers(bundle):
