@@ -478,6 +478,26 @@ def test_large_answers_never_become_the_truth(stream):
         learn(found, experience(stream.texts, stream.answers))
 
 
+def test_large_answers_judge_no_candidate(gold, stream):
+    """The rows on which the large model is wrong count as well, and by their true label."""
+    said = [LABELS[(LABELS.index(one) + 1) % 3] for one in gold.labels[:30]] + gold.labels[30:]
+    known = experience(stream.texts, stream.answers) + experience(gold.texts, said)
+    start = bootstrap(known, labels=LABELS, encoder=TinyEncoder(dimensions=256))
+    candidate = learn(start, known, gold=(gold.texts, gold.labels))
+    held = start.scorer.held_out
+    views = {
+        f"{text:016x}": LABELS[view] for text, view in zip(held.texts.tolist(), held.logs.argmax(axis=1), strict=True)
+    }
+    right = np.mean([views[hash_of_input(text)] == true for text, true in zip(gold.texts, gold.labels, strict=True)])
+    for one, other in ((candidate, start), (start, candidate)):
+        found = promote(one, other).judgement
+        assert found.n == 60
+        shown = found.accuracy_after if one is start else found.accuracy_before
+        assert shown == right
+    with pytest.raises(InvalidInputError, match="fitted on what the large model answered"):
+        promote(start, start)
+
+
 def test_a_store_with_true_labels_needs_no_others(gold, stream, tmp_path):
     with ExperienceStore(tmp_path / "e.sqlite", keep_text=True) as store:
         store.add_gold(gold.texts, gold.labels, large_answers=gold.answers)
