@@ -11,15 +11,23 @@ import typer
 from rich.console import Console
 
 from dsplus_chains.cli.console import Image, Quiet, Seed, check_instruction, column_read, say, user_errors
-from dsplus_chains.cli.experience_options import Gold, GoldLabel, GoldText, read_gold
+from dsplus_chains.cli.experience_options import Gold, GoldLabel, GoldText, open_experience, read_gold
 
 if TYPE_CHECKING:
     from dsplus_chains.encoding.modality import Modality
     from dsplus_chains.learning.logs import Logs
 
+SQLITE = b"SQLite format 3\0"
+"""What every SQLite file begins with."""
+
 
 def bootstrap(
-    logs: Annotated[list[Path], typer.Argument(metavar="LOGS", help="Tables or exports. OpenAI's batches need both.")],
+    logs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="LOGS", help="Tables or exports, or the experience of an app. OpenAI's batches need both."
+        ),
+    ],
     instruction: Annotated[str, typer.Option(help="What the large model was asked to decide, in your own words.")],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder for the bundle. It replaces an earlier bundle.")],
     text: Annotated[
@@ -57,6 +65,9 @@ def bootstrap(
     [bold]dsplus bootstrap digits.csv --image path --answer gpt --instruction "Which digit is it?" --out digits[/bold]:
     images. The bundle keeps none.
 
+    [bold]dsplus bootstrap answers.sqlite --instruction "Which topic is it?" --out topics[/bold]: what record_answers
+    has kept, and the true labels in it if there are 50 or more.
+
     Without --gold-text and --gold-label, the columns of --gold are called what --text or --image and --answer say.
     """
     with user_errors():
@@ -76,8 +87,15 @@ def bootstrap(
         labelled = read_gold(gold, gold_text or column, gold_label or answer, modality=modality)
         known = None if labelled is None else each_once(labelled[1])
         names = known if labels is None else _named(labels, known)
-        found = read_logs(logs, text=column, answer=answer, labels=names, modality=modality)
-        _tell(found)
+        found: Any
+        if _is_database(logs[0]) and len(logs) == 1:
+            with open_experience(logs[0]) as store:
+                found = list(store.rows())
+            unread = sum(row.large is None for row in found)
+            say(f"{len(found)} decisions are kept; {unread} of them have no answer of the large model.")
+        else:
+            found = read_logs(logs, text=column, answer=answer, labels=names, modality=modality)
+            _tell(found)
         where = Path(encoder)
         with nullcontext() if quiet else Console(stderr=True).status(f"Fitting on {len(found)} rows"):
             bundle = make(
@@ -92,13 +110,13 @@ def bootstrap(
             )
             pin = bundle.save(out)
         rows, n_labels = bundle.metadata["rows"], len(bundle.scorer.labels)
-        if labelled is None:
+        learned = bundle.metadata.get("learned")
+        if learned is None:
             say(
                 f"Fitted on {rows} answers of the large model with {n_labels} labels. No row has a true label, so "
                 "every figure is agreement with the large model."
             )
         else:
-            learned = bundle.metadata["learned"]
             say(
                 f"Fitted on {rows} labelled rows with {n_labels} labels, and on {learned['stream']} others, of which "
                 f"{learned['large_answers']} have an answer of the large model."
@@ -123,6 +141,14 @@ def _named(option: str, known: Sequence[Any] | None) -> list[Any]:
         msg = f"Got no labelled row of {missing[:5]} but expected some of each label; --gold has {brief(list(known))}"
         raise InvalidInputError(msg)
     return [read(name) for name in names]
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file is an SQLite file, as an `ExperienceStore` keeps it."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SQLITE)) == SQLITE
 
 
 def _tell(logs: Logs) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -43,11 +45,12 @@ Images: TypeAlias = Annotated[
 GoldLabel: TypeAlias = Annotated[str | None, typer.Option(metavar="COL", help="The column of --gold with the labels.")]
 
 
-def open_experience(path: Path) -> ExperienceStore:
+@contextmanager
+def open_experience(path: Path) -> Iterator[ExperienceStore]:
     """The store in a file. Unlike the store itself, it makes no file.
 
     Raises:
-        InvalidInputError: There is no such file.
+        InvalidInputError: There is no such file, or SQLite cannot read or write it.
     """
     from dsplus_chains.learning.experience_store import ExperienceStore
     from dsplus_chains.schema import InvalidInputError
@@ -55,7 +58,12 @@ def open_experience(path: Path) -> ExperienceStore:
     if not path.is_file():
         msg = f"Got --experience {path} but there is no such file; data_shunt(..., experience=store) records decisions"
         raise InvalidInputError(msg)
-    return ExperienceStore(path)
+    try:
+        with ExperienceStore(path) as store:
+            yield store
+    except sqlite3.Error as error:
+        msg = f"Got {path}, which SQLite cannot go on with ({error}); is it damaged or locked, or the disk full?"
+        raise InvalidInputError(msg) from error
 
 
 def images_beside(folder: Path | None, modality: Modality) -> Iterable[Any] | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 
 from dsplus_chains.cli.console import AllowDownload, BundleFolder, Pin, Quiet, say, user_errors
 from dsplus_chains.cli.experience_options import ExperienceFile, Images, images_beside, open_experience
-from dsplus_chains.schema import for_people, percent
+from dsplus_chains.schema import brief, for_people, percent
 
 if TYPE_CHECKING:
     from dsplus_chains.learning.doubting import Doubt
@@ -35,8 +35,9 @@ def label(
 
     [bold]dsplus label digits --experience digits.sqlite --images photos[/bold]: of each image, the path is shown.
 
-    Type the number of a label. Enter skips an input, ? shows the labels, and q ends. Each label is kept at once. So the
-    same command goes on where you ended. What the models said is shown after your answer, so that it does not sway you.
+    Type the number of a label, or the label if it is a number. Enter skips an input, ? shows the labels, and q ends.
+    Each label is kept at once. So the same command goes on where you ended. What the models said is shown after your
+    answer, so that it does not sway you.
     """
     with user_errors():
         from dsplus_chains.learning.doubting import least_sure
@@ -52,41 +53,55 @@ def label(
             if not found:
                 say("No answer of the large model waits for a true label.")
                 return
-            _show(labels)
+            signs, typed = (
+                _signs(labels),
+                typer.get_text_stream("stdin"),
+            )  # another stream would miss what this one read
+            _show(signs)
             given = 0
             for number, doubt in enumerate(found, start=1):
                 say(f"\n{number} of {len(found)}: {for_people(doubt.row.text)}")
-                told = _answer(labels)
+                told = _answer(signs, typed)
                 if told == QUIT:
                     break
                 if told is not None:
-                    store.attach(doubt.row, labels[int(told) - 1], origin=LABELLED_BY_DOUBT)
+                    store.attach(doubt.row, signs[told], origin=LABELLED_BY_DOUBT)
                     given += 1
-                    say(_views(labels[int(told) - 1], doubt))
+                    say(_views(signs[told], doubt))
             say(f"{given} labels are in {experience}. `dsplus learn` learns from them.")
 
 
-def _show(labels: Sequence[Any]) -> None:
-    say("\n".join(f"{number}  {name}" for number, name in enumerate(labels, start=1)))
+def _signs(labels: Sequence[Any]) -> dict[str, Any]:
+    """What is typed for each label. It is its number in the list. For an integer it is the integer."""
+    if all(type(label) is int for label in labels):
+        return {str(label): label for label in sorted(labels)}
+    return {str(number): label for number, label in enumerate(labels, start=1)}
+
+
+def _show(signs: Mapping[str, Any]) -> None:
+    say("\n".join(sign if sign == str(name) else f"{sign}  {name}" for sign, name in signs.items()))
     say(f"Type a number. Enter skips, {SHOW} shows this list, {QUIT} ends.")
 
 
-def _answer(labels: Sequence[Any]) -> str | None:
-    """The number of a label, the sign that ends, or None to skip. The end of the input ends, too."""
+def _answer(signs: Mapping[str, Any], typed: TextIO) -> str | None:
+    """The sign of a label, the sign that ends, or None to skip. The end of the input ends, too."""
+    numbers = [int(sign) for sign in signs]
+    in_a_row = numbers == list(range(numbers[0], numbers[-1] + 1))
+    wanted = f"a number from {numbers[0]} to {numbers[-1]}" if in_a_row else f"one of {brief(numbers)}"
     while True:
         typer.echo("> ", nl=False)
-        line = typer.get_text_stream("stdin").readline()
+        line = typed.readline()
         told = line.strip()
         if not line or told == QUIT:
             return QUIT
         if not told:
             return None
-        if told.isdecimal() and 1 <= int(told) <= len(labels):
+        if told in signs:
             return told
         if told == SHOW:
-            _show(labels)
+            _show(signs)
         else:
-            say(f"Got {told!r} but expected a number from 1 to {len(labels)}, Enter or {QUIT}.")
+            say(f"Got {told!r} but expected {wanted}, Enter or {QUIT}.")
 
 
 def _views(label: Any, doubt: Doubt) -> str:

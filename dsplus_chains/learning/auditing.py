@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
 from dsplus_chains.calibration.intervals import check_level
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, column_of, is_number, shown, what_came
 from dsplus_chains.tuning.tuned import Estimate
 
 Floats = NDArray[np.float64]
@@ -38,8 +40,11 @@ def audit_weights(confidences: ArrayLike, share: float) -> Floats:
         [0.91, 0.73, 0.18, 0.18]
     """
     sure = np.asarray(confidences, dtype=np.float64)
-    if not 0 < share <= 1 or not ((sure >= 0) & (sure <= 1)).all():
-        msg = f"Got share={share} and {len(sure)} confidences but expected a share in (0, 1] and confidences in [0, 1]"
+    if not (is_number(share) and 0 < share <= 1) or not ((sure >= 0) & (sure <= 1)).all():
+        msg = (
+            f"Got share={shown(share)} and {len(sure)} confidences but expected a share in (0, 1] and confidences in "
+            "[0, 1]"
+        )
         raise InvalidInputError(msg)
     held = np.clip(sure, 1 - SUREST, SUREST)
     spread = np.sqrt(held * (1 - held))
@@ -68,7 +73,8 @@ def audited_error(wrong: ArrayLike, probabilities_of_selection: ArrayLike, n: in
         level: Level of the interval.
 
     Raises:
-        InvalidInputError: Lengths differ, a probability is not in (0, 1], or there are more rows than inputs.
+        InvalidInputError: Lengths differ, a probability is not in (0, 1], or there are more rows than inputs. Or it is
+            not known of a row whether it was wrong.
         ValueError: The level is not in (0, 1).
 
     Source: Horvitz and Thompson, "A generalization of sampling without replacement from a finite universe" (JASA 1952);
@@ -80,7 +86,7 @@ def audited_error(wrong: ArrayLike, probabilities_of_selection: ArrayLike, n: in
         >>> found.value, found.n
         (0.05, 4)
     """
-    errs, chances = np.asarray(wrong, dtype=bool), np.asarray(probabilities_of_selection, dtype=np.float64)
+    errs, chances = _truths(wrong), np.asarray(probabilities_of_selection, dtype=np.float64)
     check_level(level)
     if len(errs) != len(chances) or len(errs) > n or not ((chances > 0) & (chances <= 1)).all():
         msg = (
@@ -93,6 +99,23 @@ def audited_error(wrong: ArrayLike, probabilities_of_selection: ArrayLike, n: in
     value = min(float((errs / chances).sum() / n), 1.0)
     low, high = _interval(value, _worth(value, errs, chances, n), level)
     return Estimate(value=value, low=low, high=high, n=len(errs), level=level)
+
+
+def _truths(wrong: ArrayLike) -> NDArray[np.bool_]:
+    """Truth values, or 0 and 1 for them. A gap or a word would count as one of both.
+
+    Raises:
+        InvalidInputError: There is something else.
+    """
+    values = column_of(wrong, "looked-at inputs")
+    if strange := [value for value in values if not isinstance(value, (bool, np.bool_)) and not _is_sign(value)]:
+        msg = f"Got {what_came(strange[0])} but expected True or False, whether each looked-at input was wrong"
+        raise InvalidInputError(msg)
+    return np.array(values, dtype=bool)
+
+
+def _is_sign(value: Any) -> bool:
+    return is_number(value) and value in {0, 1}
 
 
 def _worth(value: float, wrong: NDArray[np.bool_], chances: Floats, n: int) -> float:

@@ -9,36 +9,38 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
-from langchain_core.exceptions import OutputParserException
+from pydantic import ValidationError
 
 from dsplus_chains.encoding.encoder import Encoder
-from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.loading import as_encoder
 from dsplus_chains.encoding.modality import Modality
-from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience, hash_of_input
-from dsplus_chains.learning.experience_store import ExperienceStore
+from dsplus_chains.learning.decisions import answers_read, decisions_in, labelled_in
+from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience
 from dsplus_chains.learning.image_decisions import with_images
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import tuned_anew
 from dsplus_chains.learning.student import FEWEST_TUNING_ROWS, teach
 from dsplus_chains.prompting.exemplars import ExemplarSelector
-from dsplus_chains.prompting.parser import LabelParser
+from dsplus_chains.prompting.matching import plain
 from dsplus_chains.schema import (
+    BundleError,
     InvalidInputError,
     Label,
     TrainingDataError,
     TrainingDataWarning,
-    as_cell,
-    column_of,
+    check_listed,
     each_once,
-    is_missing,
     label_key,
+    shown,
+    what_came,
 )
 from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.origin import provenance
+from dsplus_chains.task import LabelTask
+from dsplus_chains.tuning.bounds import check_bounds
 from dsplus_chains.tuning.threshold_tuning import tune_threshold
 
 FEWEST_OF_LABEL = 2
@@ -88,7 +90,8 @@ def bootstrap(
             holds as many.
         instruction: What the large model was asked to decide.
         labels: The labels. By default they are those of the labelled texts. Without them, they are all answers that
-            come twice or more. What is none of the labels, as a chain reads it, is left out.
+            come twice or more, where answers that read alike count as one. An answer that is none of the labels, as a
+            chain reads it, is left out. A warning tells how many are.
         text: Column of the texts, for a data frame.
         answer: Column of the answers, for a data frame.
         modality: What the large model was asked about, "text" or "image". Images may come in any form that `read_image`
@@ -110,8 +113,12 @@ def bootstrap(
     Raises:
         TrainingDataError: There are too few answers, or too few labelled rows. Or the small model has no such network.
             Or a store has decisions on images, and none of these is given.
-        InvalidInputError: Something is no image, or there are images where texts are read.
+        InvalidInputError: Something is no image, or there are images where texts are read. Or there is a source, a
+            label or a number of another kind.
+        BundleError: A setting of the task is unknown or out of bounds.
     """
+    check_listed("labels", labels)
+    check_bounds("accuracy", dict.fromkeys(("max_escalation", "max_cost", "max_risk")), min_gain=min_gain)
     found = decisions_in(source, text=text, answer=answer, modality=modality)
     truth = _truth(found) if gold is None else labelled_in(gold)
     if modality == "image":
@@ -122,7 +129,9 @@ def bootstrap(
         raise InvalidInputError(msg)
     if labels is None and truth is not None:
         labels = each_once([*truth[1], *(row.gold for row in found if row.gold is not None)])
-    rows, names = _read(found, labels)
+    names = _names(found) if labels is None else tuple(labels)
+    task = _task(names, {**settings, "instruction": instruction})
+    rows = answers_read(found, task.parser)
     encoder = as_encoder(encoder, modality=modality)
     keep_examples = keep_examples and modality == "text"
     settings = {**settings, "instruction": instruction}
@@ -143,100 +152,51 @@ def bootstrap(
     return Bundle(scorer=learned.scorer, tuned=tuned, metadata=learned.provenance(seed=seed), **settings)
 
 
-def decisions_in(
-    source: Any, *, text: str = "text", answer: str = "answer", modality: Modality = "text"
-) -> list[Experience]:
-    """The decisions in a store, in logs, in a data frame, or in what is a list of them already, oldest first.
+def _names(rows: Sequence[Experience]) -> tuple[Label, ...]:
+    """The labels that the answers name: each that comes twice or more.
 
-    Args:
-        source: An `ExperienceStore`, `Logs`, a data frame, or decisions.
-        text: Column of the texts, for a data frame.
-        answer: Column of the answers, for a data frame.
-        modality: What the texts of logs or of a data frame are.
-
-    Raises:
-        TrainingDataError: A data frame has no such column.
-        InvalidInputError: There is no image where one is expected.
-
-    Example:
-        >>> [row.large for row in decisions_in({"text": ["a", "b"], "answer": ["x", "y"]})]
-        ['x', 'y']
-    """
-    if isinstance(source, ExperienceStore):
-        return list(source.rows())
-    if hasattr(source, "answers"):
-        texts, answers, confidences, times = source.texts, source.answers, source.confidences, source.times
-    elif hasattr(source, "columns") or isinstance(source, Mapping):
-        for name in (text, answer):
-            if name not in source:
-                msg = f"Got no column {name!r} but expected the columns that text= and answer= name"
-                raise TrainingDataError(msg)
-        texts, answers = column_of(source[text], text), column_of(source[answer], answer)
-        confidences = times = [None] * len(texts)
-    else:
-        return list(source)
-    if modality == "image":
-        texts = [None if is_missing(image) else read_image(image) for image in texts]
-    rows = [
-        Experience(text=one, text_hash=hash_of_input(one), large=said, large_confidence=sure, time=when or 0.0)
-        for one, said, sure, when in zip(texts, map(as_cell, answers), confidences, times, strict=True)
-        if isinstance(one, str) and not is_missing(one)
-    ]
-    return rows if None in times else sorted(rows, key=lambda row: row.time)  # exports may begin with the newest
-
-
-def labelled_in(gold: Any) -> tuple[list[Any], list[Any]]:
-    """Labelled texts and their labels, as two columns.
-
-    Args:
-        gold: A pair of columns, or a data frame with the columns "text" and "label".
-
-    Raises:
-        TrainingDataError: It is neither.
-
-    Example:
-        >>> labelled_in({"text": ["a"], "label": ["x"]}), labelled_in((["a"], ["x"]))
-        ((['a'], ['x']), (['a'], ['x']))
-    """
-    if hasattr(gold, "columns") or isinstance(gold, Mapping):
-        gold = [gold[name] for name in ("text", "label") if name in gold]
-    if len(gold) != 2 or len(gold[0]) != len(gold[1]):
-        msg = 'Got no labelled texts but expected (texts, labels) of one length, or the columns "text" and "label"'
-        raise TrainingDataError(msg)
-    return list(column_of(gold[0], "texts")), [as_cell(label) for label in column_of(gold[1], "labels")]
-
-
-def _read(rows: Sequence[Experience], labels: Sequence[Label] | None) -> tuple[list[Experience], tuple[Label, ...]]:
-    """The decisions with their answers as labels, and the labels. What is no label counts as no answer.
+    Answers that read alike are one label, in the spelling that comes most often.
 
     Args:
         rows: The decisions.
-        labels: The labels. None takes every answer that comes often enough.
 
     Raises:
         TrainingDataError: No label has two answers.
     """
-    names = tuple(labels or ())
-    if names:
-        parser = LabelParser(labels=names)
-        rows = [replace(row, large=_label_in(row.large, parser)) for row in rows]
-    else:
-        given = [label_key(row.large) if isinstance(row.large, (str, int)) else None for row in rows]
-        often = {key for key, n in Counter(given).items() if key is not None and n >= FEWEST_OF_LABEL}
-        rows = [row if key in often else replace(row, large=None) for row, key in zip(rows, given, strict=True)]
-        names = tuple(each_once([row.large for row in rows if row.large is not None]))
-    if not names:
-        msg = f"Got {len(rows)} answers, none of them twice, but expected labels. Are they free text? Give labels=[...]"
+    spellings: dict[Any, Counter[Any]] = {}
+    for row in rows:
+        if isinstance(row.large, (str, int)):
+            form = plain(row.large) if isinstance(row.large, str) else ""
+            spellings.setdefault(form or label_key(row.large), Counter())[label_key(row.large)] += 1
+    often = [found.most_common() for found in spellings.values() if found.total() >= FEWEST_OF_LABEL]
+    if not often:
+        given = [row.large for row in rows if row.large is not None]
+        such = f", such as {what_came(given[0])}," if given else ""
+        msg = (
+            f"Got {len(given)} answers{such} but expected texts, integers or truth values, some of them twice. Are "
+            "they free text? Give labels=[...]"
+        )
         raise TrainingDataError(msg)
-    return rows, names
+    if several := next((found for found in often if len(found) > 1), None):
+        ((_, first), n), ((_, other), m) = several[:2]
+        msg = (
+            f"Got answers that read alike, such as {shown(first)} ({n} times) and {shown(other)} ({m} times). They "
+            f"count as {shown(first)}; give labels=[...] to keep them apart"
+        )
+        warnings.warn(msg, TrainingDataWarning, stacklevel=3)
+    return tuple(found[0][0][1] for found in often)
 
 
-def _label_in(answer: Any, parser: LabelParser) -> Any:
-    """The label that an answer is, None if it is none."""
+def _task(names: Sequence[Label], settings: Mapping[str, Any]) -> LabelTask:
+    """The task without its examples, which are not there yet.
+
+    Raises:
+        BundleError: A setting is unknown or out of bounds, or a label is none.
+    """
     try:
-        return None if answer is None else parser.parse(answer)
-    except OutputParserException:
-        return None
+        return LabelTask(labels=tuple(names), **{name: told for name, told in settings.items() if name != "exemplars"})
+    except ValidationError as error:
+        raise BundleError(str(error)) from error
 
 
 def _truth(rows: Sequence[Experience]) -> tuple[list[Any], list[Any]] | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dsplus_chains.learning.bootstrapping import decisions_in, is_labelled_by_large
+from dsplus_chains.learning.bootstrapping import is_labelled_by_large
+from dsplus_chains.learning.decisions import answers_read, decisions_in
 from dsplus_chains.learning.experience import Experience
 from dsplus_chains.learning.image_decisions import only_for_images, with_images
-from dsplus_chains.schema import Prediction, brief_repr
+from dsplus_chains.schema import Prediction, brief_repr, check_kind, check_least
 from dsplus_chains.storage.bundle import Bundle
 
 
@@ -50,11 +51,14 @@ def least_sure(bundle: Bundle, experience: Any, n: int = 100, *, images: Iterabl
 
     Raises:
         TrainingDataError: The decisions are on images, and none of these is given.
-        InvalidInputError: There are images where texts are read, or something among them is none.
+        InvalidInputError: There are images where texts are read, or something among them is none. Or an argument is of
+            another kind.
     """
+    check_kind("bundle", bundle, Bundle)
+    check_least("n", n, 0)
     modality = bundle.scorer.modality
     given = only_for_images(images, modality)
-    decisions = decisions_in(experience, modality=modality)
+    decisions = answers_read(decisions_in(experience, modality=modality), bundle.task.parser)
     if modality == "image":
         decisions = with_images(decisions, given)
     held_out = None if is_labelled_by_large(bundle) else bundle.scorer.held_out

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dsplus_chains.schema import Label, Prediction, brief_repr, text_hash
+from dsplus_chains.schema import InvalidInputError, Label, Prediction, as_pair, brief_repr, text_hash, what_came
 
 LABELLED_BY_DOUBT = "label"
 """Origin of true labels that were asked for because the models were not sure."""
@@ -52,6 +52,23 @@ class Experience:
     task_hash: str | None = None
     gold: Label | None = None
     gold_origin: str | None = None
+
+
+def read_text(value: Any) -> str:
+    """A text, or a pair of texts, as a decision on it holds it.
+
+    Raises:
+        InvalidInputError: It is none.
+
+    Example:
+        >>> read_text("Broke at once."), read_text(("Broke?", "At once.")) == as_pair(("Broke?", "At once."))
+        ('Broke at once.', True)
+    """
+    found = as_pair(value) or value
+    if isinstance(found, str):
+        return found
+    msg = f"Got {what_came(value)} for a text but expected the text as the small model has read it, or a pair of two"
+    raise InvalidInputError(msg)
 
 
 def hash_of_input(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from dsplus_chains.learning.experience import Experience, hash_of_input
+from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience, hash_of_input
 from dsplus_chains.learning.experience_rows import COLUMNS, Decision, label_text, pack, unpack
 from dsplus_chains.running.batch_runnable import by_row
 from dsplus_chains.running.forking import ForkLock
@@ -36,7 +36,11 @@ _INSERT = (
     "INSERT INTO decisions (time, text, text_hash, prediction, large, large_confidence, rationale, fused, answer, "
     "source, tokens, model_hash, task_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_GOLD = "INSERT OR REPLACE INTO gold VALUES (?, ?, ?)"
+_GOLD = (
+    "INSERT INTO gold VALUES (:key, :gold, :origin) ON CONFLICT (text_hash) DO UPDATE SET gold = :gold, gold_origin = "
+    "CASE WHEN :by_errors AND gold_origin NOT IN ('label', 'correction') THEN gold_origin ELSE :origin END"
+)
+"""A corrected text stays in the sample that it is of. The words are those of `CHOSEN_BY_ERRORS`."""
 _SEEN = "SELECT 1 FROM decisions WHERE text_hash = ? LIMIT 1"
 _SELECT = (
     "SELECT decisions.*, gold, gold_origin FROM decisions LEFT JOIN gold USING (text_hash) "
@@ -113,14 +117,14 @@ class ExperienceFile:
         with self._database.transaction() as connection:
             for decision, label in zip(decisions, labels, strict=True):
                 hashed = hash_of_input(decision.input)
-                connection.execute(_GOLD, (hashed, label_text(label), origin))
+                connection.execute(_GOLD, _gold(hashed, label, origin))
                 if decision.large is not None or connection.execute(_SEEN, (hashed,)).fetchone() is None:
                     connection.execute(_INSERT, self._packed(decision))
 
     def attach(self, hashed: str, label: Any, origin: str) -> None:
         """Attach a true label to the text of a hash."""
         with self._database.transaction() as connection:
-            connection.execute(_GOLD, (hashed, label_text(label), origin))
+            connection.execute(_GOLD, _gold(hashed, label, origin))
 
     def rows(self, since: float) -> Iterator[Experience]:
         """The rows from a time on, in the order in which they were written."""
@@ -183,6 +187,11 @@ class ExperienceFile:
             except Exception as error:
                 told = f"The experience store {self._name} could not delete what is too old: {describe_error(error)}"
                 tell_once(told, "retention", self._name)
+
+
+def _gold(hashed: str, label: Any, origin: str) -> dict[str, Any]:
+    """A true label, for `_GOLD`."""
+    return {"key": hashed, "gold": label_text(label), "origin": origin, "by_errors": origin in CHOSEN_BY_ERRORS}
 
 
 def _check_settings(redact: Any, keep_text: Any, keep_days: Any) -> None:

@@ -28,6 +28,8 @@ COLUMNS = (
     "task_hash",
 )
 """The columns of a decision, in the order of `pack`."""
+_KEPT = set(Prediction.model_fields)
+"""What is kept of a prediction."""
 
 
 class Decision(NamedTuple):
@@ -98,7 +100,7 @@ def pack(decision: Decision, *, keep_text: bool, redact: Callable[[str], str | N
         decision.time,
         text,
         hash_of_input(decision.input),
-        None if small is None else small.model_dump_json(),
+        None if small is None else small.model_dump_json(include=_KEPT),  # kinds of it hold more, which is not redacted
         told(None if large is None or decision.source == "fallback" else large.value),  # there it is no label
         None if large is None else large.confidence,
         None if reason is None else _sound(redact(reason)),
@@ -117,7 +119,8 @@ def unpack(row: Mapping[str, Any]) -> Experience:
     for name in ("large", "answer", "gold"):
         found[name] = None if found[name] is None else json.loads(found[name])
     if found["prediction"] is not None:
-        found["prediction"] = Prediction.model_validate_json(found["prediction"])
+        held = json.loads(found["prediction"])
+        found["prediction"] = Prediction(**{name: held[name] for name in _KEPT & held.keys()})
     if found["fused"] is not None:
         found["fused"] = dict(json.loads(found["fused"]))
     return Experience(**found)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from langchain_core.callbacks import BaseCallbackHandler
 from typing_extensions import override
 
-from dsplus_chains.learning.experience import Experience
+from dsplus_chains.learning.experience import Experience, read_text
 from dsplus_chains.learning.experience_file import DAY, ExperienceFile
 from dsplus_chains.learning.experience_rows import Decision, kept_apart
 from dsplus_chains.learning.experience_table import write_experience
@@ -28,7 +28,6 @@ from dsplus_chains.schema import (
     is_number,
     read_confidences,
     shown,
-    what_came,
 )
 
 MOST_WAITING = 200_000
@@ -139,7 +138,7 @@ class ExperienceStore:
 
     def add_gold(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str | tuple[str, str]],
         labels: Sequence[Any],
         *,
         large_answers: Sequence[Any] | None = None,
@@ -148,10 +147,13 @@ class ExperienceStore:
     ) -> None:
         """Attach true labels to texts, and to the copies of them. A later label replaces an earlier one.
 
+        A label of a sample that nobody chose for its errors stays one of it when it is corrected. Else the sample would
+        lose the rows that were wrong.
+
         A text that was not seen so far gets a row of its own. So does one that comes with a large answer.
 
         Args:
-            texts: The texts.
+            texts: The texts, or pairs of texts.
             labels: The true label of each.
             large_answers: What the large model said of each, None where that is not known.
             large_confidences: How sure it was.
@@ -161,7 +163,7 @@ class ExperienceStore:
             InvalidInputError: Lengths differ, a label is missing, or a text is none.
             sqlite3.Error: The file is locked, damaged or full.
         """
-        texts, labels = [_text(text) for text in column_of(texts, "texts")], clean_labels(labels)
+        texts, labels = [read_text(text) for text in column_of(texts, "texts")], clean_labels(labels)
         answers = [None] * len(texts) if large_answers is None else clean_answers(large_answers, "large answers")
         sure = [None] * len(texts) if large_confidences is None else read_confidences(large_confidences)
         if not len(texts) == len(labels) == len(answers) == len(sure):
@@ -178,7 +180,7 @@ class ExperienceStore:
         self.flush()
         self._file.add(decisions, labels, origin)
 
-    def answered(self, text: str, label: Any, *, confidence: float | None = None) -> None:
+    def answered(self, text: str | tuple[str, str], label: Any, *, confidence: float | None = None) -> None:
         """Keep what the large model has answered to a text that was only decided upon before.
 
         A `ShuntMiddleware`, and a `shunt_node` without `large`, do not see that answer. `learn` puts it together with
@@ -193,9 +195,9 @@ class ExperienceStore:
             InvalidInputError: It is no text.
         """
         large = LargeAnswer(value=label, confidence=confidence)
-        self.record({"input": _text(text), "answer": label, "source": "large", "large": large})
+        self.record({"input": read_text(text), "answer": label, "source": "large", "large": large})
 
-    def correct(self, text: str, label: Any) -> None:
+    def correct(self, text: str | tuple[str, str], label: Any) -> None:
         """Attach the true label that somebody has given to a text; see `add_gold`."""
         self.add_gold([text], [label], origin="correction")
 
@@ -269,18 +271,6 @@ class ExperienceStore:
     @override
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (type(self), self.path, self._settings)
-
-
-def _text(value: Any) -> str:
-    """A text to which a label belongs.
-
-    Raises:
-        InvalidInputError: It is none.
-    """
-    if isinstance(value, str):
-        return value
-    msg = f"Got {what_came(value)} for a text but expected the text as the small model has read it"
-    raise InvalidInputError(msg)
 
 
 def _opened(kind: type[ExperienceStore], path: str, settings: dict[str, Any]) -> ExperienceStore:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from math import inf
 from typing import Any, get_args
 
-from dsplus_chains.learning.bootstrapping import LABELLED_BY, decisions_in, is_labelled_by_large, labelled_in
+from dsplus_chains.learning.bootstrapping import LABELLED_BY, is_labelled_by_large
+from dsplus_chains.learning.decisions import answers_read, decisions_in, labelled_in
 from dsplus_chains.learning.image_decisions import only_for_images, with_images
 from dsplus_chains.learning.lesson import Lesson
 from dsplus_chains.learning.retuning import Aim, TunedFor, tuned_anew
 from dsplus_chains.learning.student import Learned, Method, teach
-from dsplus_chains.schema import InvalidInputError, Label, TrainingDataError, check_choice
+from dsplus_chains.schema import InvalidInputError, Label, TrainingDataError, check_choice, check_kind, is_number
 from dsplus_chains.scoring.ensemble import CalibrationName, ModelName
 from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.small_model import SmallModelScorer
@@ -84,8 +85,10 @@ def learn(
     """
     check_choice("aim", aim, get_args(Aim))
     check_choice("method", method, get_args(Method))
+    check_kind("bundle", bundle, Bundle)
+    check_kind("bundle.scorer", bundle.scorer, SmallModelScorer)
     gate = _gate(bundle) if eps is None else eps
-    if not 0 <= rationale_weight < inf:
+    if not (is_number(rationale_weight, least=0) and rationale_weight < inf):
         msg = f"Got rationale_weight={rationale_weight!r} but expected a number from 0 on, such as 1"
         raise InvalidInputError(msg)
     if rationale_weight and bundle.scorer.modality == "image":
@@ -100,12 +103,12 @@ def learn(
             "alone takes steps and has a hidden layer; leave both as they are by default"
         )
         raise InvalidInputError(msg)
-    if not 0 <= gate < 1:
+    if not (is_number(gate, least=0) and gate < 1):
         msg = f"Got eps={eps!r} but expected a number from 0 up to, but not including, 1"
         raise InvalidInputError(msg)
     texts, labels = _examples(bundle) if gold is None else labelled_in(gold)
     given = only_for_images(images, bundle.scorer.modality)
-    decisions = decisions_in(experience, modality=bundle.scorer.modality)
+    decisions = answers_read(decisions_in(experience, modality=bundle.scorer.modality), bundle.task.parser)
     if bundle.scorer.modality == "image":
         texts = read_inputs(texts, modality="image")
         decisions = with_images(decisions, given, labelled=texts)

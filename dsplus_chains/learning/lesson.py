@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience, hash_of_input
-from dsplus_chains.schema import Label, TrainingDataError, brief, brief_repr, label_key, labels_outside, same_label
+from dsplus_chains.schema import Label, TrainingDataError, brief, brief_repr, label_key, label_reader, same_label, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +93,7 @@ class Lesson:
         for known in (told[key] for key in kept.values() if key not in taken):
             judges = known.gold is not None and known.gold_origin not in CHOSEN_BY_ERRORS
             (gold if judges else stream).append(_row(known.text or "", known.gold, known))
-        if strange := labels_outside([row.label for row in (*gold, *stream)], [None, *labels]):
-            msg = f"Got the true labels {strange[:5]} but the small model knows {brief(list(labels))}; fit it with them"
-            raise TrainingDataError(msg)
+        gold, stream = _truths_read(gold, labels), _truths_read(stream, labels)
         return cls(labels=tuple(labels), gold=tuple(_labels_in_order(gold, labels)), stream=tuple(stream))
 
     @property
@@ -149,6 +147,24 @@ def _row(text: str, label: Any, known: Experience | None) -> LessonRow:
         confidence=known.large_confidence,
         rationale=known.rationale,
     )
+
+
+def _truths_read(rows: Iterable[LessonRow], labels: Sequence[Label]) -> list[LessonRow]:
+    """The rows with their true labels as labels of the small model, as tables are read.
+
+    Raises:
+        TrainingDataError: A true label is none of the labels.
+    """
+    read = label_reader(labels)
+    found = [row if row.label is None else replace(row, label=read(row.label)) for row in rows]
+    if strange := [row for row, told in zip(rows, found, strict=True) if row.label is not None and told.label is None]:
+        msg = (
+            f"Got the true labels {shown([row.label for row in strange])}, the first one of {shown(strange[0].text)}, "
+            f"but the small model knows {brief(list(labels))}. Give the text another one, with "
+            "store.correct(text, label), or fit a small model with these labels"
+        )
+        raise TrainingDataError(msg)
+    return found
 
 
 def _labels_in_order(gold: list[LessonRow], labels: Sequence[Label]) -> list[LessonRow]:

@@ -106,7 +106,8 @@ def input_of(value: Any) -> Any:
 def output_of(value: Any) -> Any:
     """The answer in a logged output: the text of a message, the only field of an object, or what is there.
 
-    Of an agent's messages it is the last. What a model has refused to say, or not said to its end, is no answer.
+    If a message calls a tool, as in structured output, it is what the tool gets. Of an agent's messages it is the last.
+    What a model has refused to say, or not said to its end, is no answer.
 
     Example:
         >>> said = {"role": "assistant", "content": "negative"}
@@ -135,19 +136,35 @@ def _in_object(value: Mapping[str, Any]) -> Any:
     """What an object holds. It is the content of a message, a model's output, or the field with the answer."""
     if not _is_whole(value):
         return None
-    if (message := _message(value)) is not None:
-        return message["content"]
+    if (held := _held(value)) is not None:
+        more = held[0].get("additional_kwargs")
+        calls = held[0].get("tool_calls") or (more.get("tool_calls") if isinstance(more, Mapping) else None)
+        return _arguments(calls) or held[0].get("content")
     if told := value.get("generations") or value.get("choices"):
         return told
     if isinstance(value.get("output"), list) and any(isinstance(part, Mapping) for part in value["output"]):
         # of OpenAI's Responses: thoughts, calls and messages
-        return [part for part in value["output"] if isinstance(part, Mapping) and part.get("content")]
-    names = (*_OUTPUT_KEYS, "messages", *(value if len(value) == 1 else ()))
+        parts = [part for part in value["output"] if isinstance(part, Mapping)]
+        return _arguments(parts) or [part for part in parts if part.get("content")]
+    inner = value.get("message") if "text" in value else None  # of a generation, whose text tells of no calls
+    is_generation = isinstance(inner, Mapping) and _held(inner) is not None
+    names = (*(["message"] if is_generation else _OUTPUT_KEYS), "messages", *(value if len(value) == 1 else ()))
     key = next((name for name in names if name in value), None)
     if key is None:
         return value
     found = with_messages(value[key]) if key == "messages" else value[key]
     return found[-1] if key == "messages" and isinstance(found, list) and found else found
+
+
+def _arguments(calls: Any) -> list[Any]:
+    """What tools are called with, each once, as OpenAI or LangChain writes calls. Empty without any."""
+    found: list[Any] = []
+    for call in calls if isinstance(calls, list) else []:
+        if isinstance(call, Mapping):
+            inner = call["function"] if isinstance(call.get("function"), Mapping) else call
+            given = inner.get("args") or decoded(inner.get("arguments"))
+            found += [given] if given and given not in found else []
+    return found
 
 
 def _is_whole(value: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from dsplus_chains.schema import (
     as_cell,
     brief_repr,
     check_choice,
+    check_listed,
     describe_error,
     is_missing,
     is_sound,
@@ -89,7 +90,7 @@ def read_logs(
         modality: What the app was asked about. "image" is for a table with the paths of images, relative to the table.
 
     Raises:
-        InvalidInputError: There is no such format.
+        InvalidInputError: There is no such format, or the labels are one text.
         TableError: A file is unreadable, there is no such column, or no row holds a text. The error names the row. Or
             images are to be read, and the file is no table.
 
@@ -99,6 +100,7 @@ def read_logs(
     """
     check_choice("format", format, get_args(LogFormat))
     check_choice("modality", modality, get_args(Modality))
+    check_listed("labels", labels)
     paths = [path] if isinstance(path, (str, Path)) else list(path)
     tables = [read_table(one) for one in paths]
     if not tables:

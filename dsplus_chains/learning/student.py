@@ -117,6 +117,8 @@ def teach(
             row has a reason that could be learned from.
     """
     names, gold, stream = lesson.labels, lesson.gold, lesson.stream
+    if method == "refit" and len(lesson.answered) < FEWEST_TUNING_ROWS and not _weighs(fusion, lesson):
+        raise _unknown_worth(lesson)  # before any work
     batch = TextBatch.reading([row.text for row in (*gold, *stream)], encoder)  # all fits share its vectors
     if rationale_weight:
         batch.rationales = _rationales(lesson, encoder, rationale_weight)
@@ -204,14 +206,23 @@ def _fusion(lesson: Lesson, scorer: SmallModelScorer, known: AnswerFusion | None
             large_confidences=[lesson.gold[row].confidence for row in rows],
             names=lesson.labels,
         )
-    if known is not None and known.labels == lesson.labels:
-        return known
+    if known is None or not _weighs(known, lesson):
+        raise _unknown_worth(lesson)
+    return known
+
+
+def _weighs(fusion: AnswerFusion | None, lesson: Lesson) -> bool:
+    """Whether a fusion knows the labels."""
+    return fusion is not None and fusion.labels == lesson.labels
+
+
+def _unknown_worth(lesson: Lesson) -> TrainingDataError:
     msg = (
-        f"Got {len(rows)} labelled rows with a large answer, and no fusion, but learning must know how "
+        f"Got {len(lesson.answered)} labelled rows with a large answer, and no fusion, but learning must know how "
         f"often the large model is right. Ask it about {FEWEST_TUNING_ROWS} labelled rows or more, and give them to "
-        "store.add_gold(texts, labels, large_answers=...)"
+        "store.add_gold(texts, labels, large_answers=...), or have them among the logged texts"
     )
-    raise TrainingDataError(msg)
+    return TrainingDataError(msg)
 
 
 def _foreseen(scorer: SmallModelScorer, soft: SoftRows) -> NDArray[np.float64]:

@@ -127,7 +127,17 @@ class Versions:
     def _state(self) -> dict[str, list[dict[str, Any]]]:
         """The versions that came into use and were not put back, and the decisions. One file holds both."""
         file = self.path / _STATE
-        return {"used": [], "decisions": [], **(read_json(file.read_bytes()) if file.exists() else {})}
+        empty: dict[str, list[dict[str, Any]]] = {"used": [], "decisions": []}
+        try:
+            found = {**empty, **(read_json(file.read_bytes()) if file.exists() else {})}
+            _ = [entry["version"] for entry in found["used"]], list(found["decisions"])
+        except (BundleError, TypeError, KeyError) as error:
+            msg = (
+                f"Got {shown(str(file))}, which does not tell the versions in use; put back a copy of it, or remove it "
+                "and add the version to use again"
+            )
+            raise BundleError(msg) from error
+        return found
 
     @property
     def _used(self) -> list[dict[str, Any]]:

@@ -6,10 +6,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dsplus_chains.learning.bootstrapping import decisions_in
 from dsplus_chains.learning.changes import Calibration, Change, change_of_mean, change_of_share, check_calibration
+from dsplus_chains.learning.decisions import answers_read, decisions_in
 from dsplus_chains.learning.experience import CHOSEN_BY_ERRORS, Experience
-from dsplus_chains.schema import ASKED_LARGE, DEFERRED, InvalidInputError, brief_repr, same_label, share, span
+from dsplus_chains.schema import (
+    ASKED_LARGE,
+    DEFERRED,
+    InvalidInputError,
+    brief_repr,
+    check_kind,
+    check_least,
+    is_number,
+    same_label,
+    share,
+    shown,
+    span,
+)
 from dsplus_chains.storage.bundle import Bundle
 
 FAR = 0.99
@@ -31,7 +43,8 @@ class Watch:
         error: Estimated share of wrong answers, by the models' own probabilities. It is the mean of 1 - confidence
             where the small model's answer stands, and of 1 - fused probability where both models were weighed. Where
             the large model's answer replaced the small one's, nothing is known.
-        disagreement: Share of the large model's answers that are not the small model's.
+        disagreement: Share of the large model's answers that are not the small model's. They are read as a chain reads
+            them.
         far: Share of inputs that lie further from the training examples than 99 % of these do from each other. None if
             the small model looks for no neighbours.
         shift: The same share, with that of the training examples as `before`. Only a rise counts.
@@ -145,11 +158,14 @@ def watch(bundle: Bundle, experience: Any, *, window: int = 500, alpha: float = 
         >>> watch(bundle, store).alarms  # doctest: +SKIP
         ("The figure 'escalation rate' rises from 21.4 % to 34.0 % (p = 3.1e-05).",)
     """
-    if window < 1 or not 0 < alpha < 1:
-        msg = f"Got window={window} and alpha={alpha} but expected a window of 1 or more and alpha in (0, 1)"
+    check_kind("bundle", bundle, Bundle)
+    check_least("window", window, 1)
+    if not (is_number(alpha) and 0 < alpha < 1):
+        msg = f"Got alpha={shown(alpha)} but expected a number between 0 and 1, such as 0.01"
         raise InvalidInputError(msg)
     made = [row for row in decisions_in(experience) if row.prediction is not None and row.source is not None]
-    rows = sorted(_of_model(made, bundle.scorer.model_hash), key=lambda row: row.time)
+    own = answers_read(_of_model(made, bundle.scorer.model_hash), bundle.task.parser)
+    rows = sorted(own, key=lambda row: row.time)
     if len(rows) < 2:
         msg = (
             f"Got {len(rows)} decisions of this small model, and {len(made) - len(rows)} of others, but expected two "

@@ -35,13 +35,21 @@ class SharedDatabase:
         self._lock = ForkLock()
         self._process = 0
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
         with self.reading():
             pass
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for one query."""
+        """The connection, for one query.
+
+        Raises:
+            InvalidInputError: The file is closed, or cannot be opened in this process.
+        """
         with self._lock:
+            if self._closed:
+                msg = f"Got the SQLite file {self._name}, which is closed, but expected an open one; open it anew"
+                raise InvalidInputError(msg)
             connection = self._connection
             if connection is None or self._process != os.getpid():
                 _inherited.append(connection)
@@ -63,9 +71,15 @@ class SharedDatabase:
                 raise
 
     def close(self) -> None:
-        """Close the file, which has everything."""
-        with self.reading() as connection:
-            connection.close()
+        """Close the file, which has everything. It may be closed already."""
+        if not self._closed:
+            with self.reading() as connection:
+                connection.close()
+                self._closed = True
+
+    @property
+    def _name(self) -> str:
+        return repr(str(self._path or ":memory:"))
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -78,9 +92,18 @@ class SharedDatabase:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(f"BEGIN IMMEDIATE; {self._tables} {mark} COMMIT;")
         except sqlite3.Error as error:
-            msg = f"Got the SQLite file {str(self._path)!r}, which cannot be opened ({error}); name another file"
+            msg = f"Got the SQLite file {self._name}, which cannot be opened ({error}); {_mended(self._path)}"
             raise InvalidInputError(msg) from error
         return connection
+
+
+def _mended(path: Path | None) -> str:
+    """What to do about a file that cannot be opened."""
+    if path is not None and not path.parent.is_dir():
+        return f"there is no folder {str(path.parent)!r}, so make it, or name another file"
+    if path is not None and not os.access(path if path.exists() else path.parent, os.W_OK):
+        return "it is not to be written here, so name another file, or a copy elsewhere"
+    return "name another file"
 
 
 def this_process() -> str:

@@ -51,6 +51,7 @@ from dsplus_chains.schema.markup import html_box as html_box
 from dsplus_chains.schema.markup import html_table as html_table
 from dsplus_chains.schema.model_choice import ModelChoice as ModelChoice
 from dsplus_chains.schema.options import check_choice as check_choice
+from dsplus_chains.schema.options import check_kind as check_kind
 from dsplus_chains.schema.options import check_least as check_least
 from dsplus_chains.schema.options import check_listed as check_listed
 from dsplus_chains.schema.outside import Stored as Stored

@@ -1,4 +1,4 @@
-"""Checks of options that are one of several names, a list, or a count."""
+"""Checks of options that are one of several names, a list, a count, or an object of ours."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def check_listed(option: str, value: Any) -> None:
     """
     if isinstance(value, (str, bytes)):
         msg = f"Got {option}={what_came(value)} but expected a list, such as [{value!r}]"
+        raise InvalidInputError(msg)
+
+
+def check_kind(option: str, value: Any, kind: type) -> None:
+    """Refuse an object of another class, such as the path of a bundle in place of the bundle.
+
+    Raises:
+        InvalidInputError: It is of another class.
+
+    Example:
+        >>> check_kind("bundle", "intents", dict)
+        Traceback (most recent call last):
+        dsplus_chains.schema.errors.InvalidInputError: Got bundle='intents' (str) but expected an object of dict
+    """
+    if not isinstance(value, kind):
+        msg = f"Got {option}={what_came(value)} but expected an object of {kind.__name__}"
         raise InvalidInputError(msg)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from typing import get_args
 
@@ -12,6 +14,8 @@ import pytest
 from fakes import NamedEncoder
 
 from dsplus_chains import Bundle, ExemplarSelector, ExperienceStore, SmallModelScorer, tune_threshold
+from dsplus_chains.cli import app
+from dsplus_chains.learning import bootstrap, record_answers
 from dsplus_chains.learning.retuning import Aim as AimName
 from dsplus_chains.schema import LargeAnswer
 
@@ -93,6 +97,25 @@ def test_without_labels_all_figures_are_agreement(logs, dsplus, tmp_path):
     assert bundle.tuned.against == "large_answers"
     assert bundle.task.instruction == "Which?"
     assert set(bundle.scorer.labels) == set(LABELS)
+
+
+@pytest.mark.parametrize("n_gold", [0, 60])
+def test_what_an_app_has_answered_becomes_a_bundle(dsplus, tmp_path, n_gold):
+    told = rows(120, 1)
+    with ExperienceStore(tmp_path / "answers.sqlite") as store:
+        app = record_answers({text: said for text, _, said in told}.__getitem__, store)
+        app.batch([text for text, _, _ in told])
+        store.add_gold([text for text, _, _ in told[:n_gold]], [label for _, label, _ in told[:n_gold]])
+        bundle = bootstrap(store, instruction="Which?")
+    given = ("bootstrap", tmp_path / "answers.sqlite", "--instruction", "Which?", "--out", tmp_path / "b", *QUIET)
+    code, said = dsplus(*given)
+    assert code == 0, said
+    assert "120 decisions are kept; 0 of them have no answer of the large model" in said
+    wanted = (
+        "every figure is agreement with the large model" if not n_gold else "Fitted on 60 labelled rows with 3 labels"
+    )
+    assert wanted in said
+    assert Bundle.load(tmp_path / "b").tuned == bundle.tuned
 
 
 def test_the_columns_of_the_labels_may_be_called_as_those_of_the_logs(table, dsplus, tmp_path):
@@ -199,6 +222,31 @@ def test_labels_are_given_one_after_the_other_and_kept(start, traffic, typed):
     assert len(labels_in(traffic)) == 2
 
 
+def test_lines_from_a_pipe_are_labels_one_after_the_other(start, traffic, monkeypatch, capsys):
+    """In the locale C.UTF-8 of a container, click reads standard input through another stream."""
+    piped = io.TextIOWrapper(io.BytesIO(b"1\n2\n\n3\nq\n"), encoding="utf-8", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", piped)
+    app(["label", str(start), "--experience", str(traffic), "--n", "9", *QUIET], standalone_mode=False)
+    assert "3 labels are in" in capsys.readouterr().out
+    assert sorted(labels_in(traffic).values()) == LABELS
+
+
+def test_an_integer_is_typed_as_itself(tmp_path, typed):
+    texts, labels, said = (list(column) for column in zip(*rows(120, 1), strict=True))
+    stars = {"card": 5, "loan": 1, "rent": -2}
+    scorer = SmallModelScorer.fit(texts, [stars[label] for label in labels], encoder=NamedEncoder(), model="linear")
+    Bundle(scorer=scorer, instruction="How many?").save(tmp_path / "stars")
+    with ExperienceStore(tmp_path / "e.sqlite") as store:
+        for text, _, said in rows(9, 2):
+            store.answered(text, stars[said])
+    given = ("label", tmp_path / "stars", "--experience", tmp_path / "e.sqlite", *QUIET)
+    code, said = typed(given, "5\n2\n-2\n1\nq\n")
+    assert code == 0, said
+    assert "-2\n1\n5\nType a number." in said
+    assert "Got '2' but expected one of [-2, 1, 5]" in said
+    assert sorted(labels_in(tmp_path / "e.sqlite").values()) == [-2, 1, 5]
+
+
 def test_a_skipped_input_shows_nothing_of_what_the_models_said(start, traffic, typed):
     code, said = typed(("label", start, "--experience", traffic, "--n", "4", *QUIET), "\n?\n\n")
     assert code == 0, said
@@ -237,6 +285,21 @@ def test_a_missing_file_is_one_line_and_none_is_made(start, dsplus, tmp_path, co
     assert not (tmp_path / "none.sqlite").exists()
     pinned = dsplus(command, start, "--experience", tmp_path / "none.sqlite", *more, "--sha256", "0" * 64)
     assert (pinned[0], "do not use it" in pinned[1]) == (2, True), pinned[1]
+
+
+@pytest.mark.parametrize("command", ["label", "learn", "watch"])
+def test_a_damaged_file_is_one_line(start, dsplus, tmp_path, command):
+    path = tmp_path / "e.sqlite"
+    with ExperienceStore(path) as store:
+        store.add_gold([f"text {number}" for number in range(500)], ["card"] * 500)
+    with path.open("r+b") as file:
+        file.seek(4 * 4096)
+        file.write(b"damage" * 4096)
+    out = ("--out", tmp_path / "next") if command == "learn" else ()
+    code, said = dsplus(command, start, "--experience", path, *out)
+    assert (code, "e.sqlite, which SQLite cannot go on with (database disk image is malformed)" in said) == (2, True), (
+        said
+    )
 
 
 def test_what_the_user_can_mend_is_one_line(start, traffic, logs, dsplus, tmp_path):

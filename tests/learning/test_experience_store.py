@@ -25,6 +25,9 @@ from hypothesis import strategies as st
 from dsplus_chains import ExperienceStore, InvalidInputError, LargeAnswer, Prediction
 from dsplus_chains.learning import Experience
 from dsplus_chains.learning.experience_rows import COLUMNS, Decision, label_text, pack, unpack
+from dsplus_chains.schema import TagsPrediction
+from dsplus_chains.verifying import Verdict
+from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
 
 SURE = Prediction(label="spam", confidence=0.9, probabilities={"spam": 0.9, "ham": 0.1})
 USAGE = {"input_tokens": 7, "output_tokens": 1, "total_tokens": 8}
@@ -93,6 +96,30 @@ def test_labels_keep_their_type(store, labels):
     assert [type(label) for label in row.fused] == [type(one)] * 2
 
 
+KINDS = [
+    TagsPrediction(value=["spam"], confidence=0.9, by_tag={"spam": Prediction(label=True, confidence=0.9)}),
+    VerifiedPrediction(label="spam", confidence=0.9, verdict=Verdict(score=1.0, report="from a@b.de"), generator="g"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: type(kind).__name__)
+def test_other_kinds_of_predictions_are_kept_as_predictions(tmp_path, kind):
+    with ExperienceStore(tmp_path / "e.sqlite", redact=lambda text: text.replace("a@b.de", "…")) as store:
+        store.record(small(prediction=kind))
+        store.record(small())
+        one, two = store.rows()
+    assert (one.prediction.label, one.prediction.value, one.prediction.confidence) == (kind.label, kind.value, 0.9)
+    assert two.prediction == SURE
+    assert b"a@b.de" not in (tmp_path / "e.sqlite").read_bytes()
+
+
+def test_a_prediction_with_more_than_is_known_of_one_is_read(store):
+    packed = pack(Decision.of(small(), 1.0), keep_text=True, redact=lambda told: told)
+    row = {**dict(zip(COLUMNS, packed, strict=True)), "gold": None, "gold_origin": None}
+    row["prediction"] = json.dumps({**json.loads(row["prediction"]), "by_tag": {}})
+    assert unpack(row).prediction == SURE
+
+
 def test_what_a_failed_large_model_said_is_no_label(store):
     said = LargeAnswer(value="I would rather not say")
     store.record(small(source="fallback", large=said, error="OutputParserException: no label"))
@@ -144,9 +171,25 @@ def test_gold_is_attached_to_copies_and_added_for_what_was_not_seen(store):
         (None, "spam", 0.7),
     ]
     store.correct("WIN a prize", "spam")
-    assert [(row.gold, row.gold_origin) for row in store.rows()][:2] == [("spam", "correction")] * 2
+    assert [(row.gold, row.gold_origin) for row in store.rows()][:2] == [("spam", "gold")] * 2
     store.record(small("win a prize"))
     assert [row.gold for row in store.rows()][-1] == "spam"
+
+
+def test_a_corrected_row_stays_in_its_sample(store):
+    """Who corrects the errors that an audit has found would else leave only what was right in it."""
+    texts = ["audited", "asked for", "found"]
+    for text in texts:
+        store.record(small(text))
+    store.add_gold(["audited"], ["spam"], origin="audit")
+    store.add_gold(["asked for"], ["spam"], origin="label")
+    for text in texts:
+        store.correct(text, "ham")
+    assert [(row.gold, row.gold_origin) for row in store.rows()] == [
+        ("ham", told) for told in ("audit", *["correction"] * 2)
+    ]
+    store.add_gold(texts, ["spam"] * 3, origin="audit")
+    assert [(row.gold, row.gold_origin) for row in store.rows()] == [("spam", "audit")] * 3
 
 
 def test_gold_of_another_length_or_without_a_label_is_refused(store):
@@ -349,6 +392,32 @@ def test_the_caller_may_go_on_with_the_record(store):
     one = list(store.rows())[1]
     assert one.answer == one.prediction.value == {"tags": ["a"]}
     assert one.large == [{"tags": ["a"]}]
+
+
+def test_a_closed_store_says_so(tmp_path):
+    made = ExperienceStore(tmp_path / "e.sqlite")
+    made.close()
+    made.close()
+    for use in (lambda: list(made.rows()), lambda: len(made), lambda: made.correct("a", "b"), lambda: made.forget(1)):
+        with pytest.raises(InvalidInputError, match=r"e\.sqlite', which is closed.*open it anew"):
+            use()
+
+
+def test_a_folder_that_is_missing_is_told(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"no folder '.*logs', so make it"):
+        ExperienceStore(tmp_path / "logs" / "e.sqlite")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="everything may be written here")
+def test_a_file_that_is_not_to_be_written_is_told(tmp_path):
+    ExperienceStore(tmp_path / "e.sqlite").close()
+    (tmp_path / "e.sqlite").chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(InvalidInputError, match="not to be written here"):
+            ExperienceStore(tmp_path / "e.sqlite")
+    finally:
+        tmp_path.chmod(0o755)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -7,11 +7,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 from fakes import TinyEncoder
+from sklearn.dummy import DummyClassifier
 
 from dsplus_chains import (
     Bundle,
+    BundleError,
     ExperienceStore,
     LargeAnswer,
     Prediction,
@@ -20,11 +23,12 @@ from dsplus_chains import (
     TrainingDataWarning,
     tune_threshold,
 )
-from dsplus_chains.learning import Versions, bootstrap, learn, promote
-from dsplus_chains.learning.bootstrapping import decisions_in
+from dsplus_chains.learning import Versions, bootstrap, learn, least_sure, promote, watch
+from dsplus_chains.learning.decisions import decisions_in, labelled_in
 from dsplus_chains.learning.experience import Experience, hash_of_input
 from dsplus_chains.learning.lesson import Lesson
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import DSPlusError, InvalidInputError, as_pair
+from dsplus_chains.scoring import EstimatorScorer
 from dsplus_chains.scoring.members import network
 from dsplus_chains.scoring.members.heads import head_among
 from dsplus_chains.scoring.members.member import TextBatch
@@ -179,6 +183,44 @@ def test_an_answer_that_is_no_label_teaches_nothing(gold):
     assert lesson.numbers(row.answer for row in lesson.stream).tolist() == [-1, -1, -1]
 
 
+def test_answers_are_read_as_a_chain_reads_them(bundle, gold, stream, learned):
+    """Else answers with a full stop are lost, and what a model says at last takes the place of its label."""
+    written = [f"{said.upper()}." if number % 2 else f"It is {said}." for number, said in enumerate(stream.answers)]
+    known = [
+        *experience(stream.texts, written),
+        *experience(gold.texts, [f" {said}" for said in gold.answers]),
+        *experience(stream.texts[:9], ["Sorry, I cannot help with that."] * 9),
+    ]
+    with pytest.warns(
+        TrainingDataWarning, match=r"Got 9 of 369 answers .*, such as 'Sorry, I cannot.*count as no answer"
+    ):
+        found = learn(bundle, known, gold=(gold.texts, gold.labels))
+    assert found.scorer.model_hash == learned.scorer.model_hash
+    assert found.metadata["learned"]["large_answers"] == 300
+    with pytest.warns(TrainingDataWarning, match="9 of 369"):
+        doubts = least_sure(bundle, known, 1000)
+    assert {doubt.row.text: doubt.large for doubt in doubts} == dict(zip(stream.texts, stream.answers, strict=True))
+
+
+@pytest.mark.parametrize("gold_of", [lambda one: f" {one} ", lambda one: one])
+def test_true_labels_are_read_as_those_of_a_table_are(gold, gold_of):
+    number_of = {label: number for number, label in enumerate(LABELS)}
+    known = [replace(row, gold=gold_of(str(row.gold))) for row in experience(["new one"], [None], [2])]
+    written = [gold_of(str(number_of[label])) for label in gold.labels]
+    lesson = Lesson.of(known, labels=[0, 1, 2], gold_texts=gold.texts, gold_labels=written)
+    assert {row.text: row.label for row in lesson.gold} == {
+        "new one": 2,
+        **{text: number_of[label] for text, label in zip(gold.texts, gold.labels, strict=True)},
+    }
+
+
+@pytest.mark.parametrize("wrong", ["taxi", 7, 0.5, {"kind": "card"}, ["card"]])
+def test_a_true_label_that_is_none_is_told_with_its_text(gold, wrong):
+    known = experience(["new one"], ["card"], [wrong])
+    with pytest.raises(TrainingDataError, match=r"the first one of 'new one'.*store.correct"):
+        Lesson.of(known, labels=LABELS, gold_texts=gold.texts, gold_labels=gold.labels)
+
+
 @pytest.mark.parametrize(
     ("known", "gold_rows", "told"),
     [
@@ -194,8 +236,10 @@ def test_what_cannot_be_learned_from_is_refused(bundle, gold, known, gold_rows, 
 
 def test_nothing_is_learned_from_a_model_of_unknown_worth(bundle, gold, stream):
     untuned = Bundle(scorer=bundle.scorer, instruction="Which?")
+    bundle.scorer.encoder.calls.clear()
     with pytest.raises(TrainingDataError, match="how often the large model is right"):
         learn(untuned, experience(stream.texts, stream.answers), gold=(gold.texts, gold.labels))
+    assert not bundle.scorer.encoder.calls  # it is told before any work
 
 
 def test_a_certificate_is_not_handed_on(bundle, gold, stream):
@@ -269,11 +313,125 @@ def test_free_text_is_no_label(stream):
         bootstrap(frame, instruction="Which?", encoder=TinyEncoder(dimensions=256))
 
 
+def test_answers_that_read_alike_are_one_label(stream):
+    said = [
+        one.upper() if number % 4 == 0 else f"{one}." if number % 4 == 1 else one
+        for number, one in enumerate(stream.answers)
+    ]
+    frame = {"text": stream.texts, "answer": said}
+    told = r"read alike, such as '(\w+)' \(\d+ times\) and '(?i:\1\.?)' .*count as '\1'"
+    with pytest.warns(TrainingDataWarning, match=told):
+        found = bootstrap(frame, instruction="Which?", encoder=TinyEncoder(dimensions=256))
+    assert sorted(found.scorer.labels) == LABELS
+    assert found.metadata["rows"] == 300
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("e.sqlite", "Got 'e.sqlite' .*ExperienceStore\\(path\\) opens"),
+        (["a", "b"], "Got 'a' "),
+        ((["a"], ["b"]), "expected an ExperienceStore"),
+        (None, "Got None"),
+        ({"text": ["a", "b"], "answer": ["x"]}, "2 texts and 1 answers"),
+        ({"text": ["a"], "answers": ["x"]}, "no column 'answer'"),
+    ],
+)
+def test_what_holds_no_decisions_is_told(bundle, source, told):
+    for use in (lambda: bootstrap(source), lambda: learn(bundle, source), lambda: least_sure(bundle, source)):
+        with pytest.raises(DSPlusError, match=told):
+            use()
+    with pytest.raises(DSPlusError, match=told):
+        watch(bundle, source)
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (lambda bundle: learn("intents", []), "bundle='intents'.*an object of Bundle"),
+        (lambda bundle: least_sure(bundle.scorer, []), "an object of Bundle"),
+        (lambda bundle: watch("intents", []), "bundle='intents'"),
+        (lambda bundle: promote("intents", bundle), "candidate='intents'"),
+        (lambda bundle: promote(bundle, None), "incumbent=None"),
+        (lambda bundle: promote(bundle, bundle, look=1.5), "look=1.5"),
+        (lambda bundle: promote(bundle, bundle, alpha="x"), "alpha='x'"),
+        (lambda bundle: least_sure(bundle, [], -1), "n=-1"),
+        (lambda bundle: watch(bundle, [], window="3"), "window='3'"),
+        (lambda bundle: watch(bundle, [], alpha="x"), "alpha='x'"),
+        (lambda bundle: learn(bundle, [], eps="x"), "eps='x'"),
+        (lambda bundle: learn(bundle, [], rationale_weight="x"), "rationale_weight='x'"),
+    ],
+)
+def test_what_is_of_another_kind_is_told_in_words(bundle, use, told):
+    with pytest.raises(InvalidInputError, match=told):
+        use(bundle)
+
+
+def test_only_a_small_model_that_was_fitted_here_learns():
+    other = EstimatorScorer(classifier=DummyClassifier().fit([["a"], ["b"]], ["card", "loan"]))
+    with pytest.raises(InvalidInputError, match=r"bundle\.scorer=.*an object of SmallModelScorer"):
+        learn(Bundle(scorer=other, instruction="Which?"), experience(["a"], ["card"]))
+
+
+PAIRS = [("which card?", "a card"), ("which loan?", "a rent")]
+
+
+@pytest.mark.parametrize("kind", [list, tuple], ids=["pairs of lists", "pairs of tuples"])
+def test_pairs_of_texts_are_decisions_and_labels(kind):
+    table = {"text": [*(kind(pair) for pair in PAIRS), None], "answer": ["yes", "no", "no"]}
+    assert [(row.text, row.large) for row in decisions_in(table)] == list(
+        zip(map(as_pair, PAIRS), ["yes", "no"], strict=True)
+    )
+    with ExperienceStore(":memory:") as store:
+        store.answered(kind(PAIRS[0]), "yes")
+        store.add_gold([kind(pair) for pair in PAIRS], ["yes", "no"])
+        lesson = Lesson.of(decisions_in(store), labels=["yes", "no"], gold_texts=PAIRS, gold_labels=["yes", "no"])
+    assert [(row.label, row.answer) for row in lesson.gold] == [("yes", "yes"), ("no", None)]
+    assert lesson.stream == ()
+
+
+def test_a_table_of_arrow_is_a_data_frame():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"text": ["a", "b", None], "answer": ["x", None, "x"], "label": ["x", "y", "y"]})
+    assert [(row.text, row.large) for row in decisions_in(table)] == [("a", "x"), ("b", None)]
+    assert labelled_in(table.slice(0, 2)) == (["a", "b"], ["x", "y"])
+
+
+def test_a_cell_that_is_no_text_is_told_and_not_lost():
+    with pytest.raises(InvalidInputError, match=r"Got 5 .int. for a text"):
+        decisions_in({"text": ["a", 5], "answer": ["x", "y"]})
+
+
+def test_a_column_may_be_called_answers():
+    frame = pandas.DataFrame({"text": ["a", "b"], "answers": ["x", "y"]})
+    assert [row.large for row in decisions_in(frame, answer="answers")] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"labels": "abc"}, "labels='abc'.*expected a list"),
+        ({"labels": []}, "labels=\\[\\]"),
+        ({"min_gain": "x"}, "min_gain='x'"),
+        ({"instrution": "?"}, "instrution"),
+        ({"gold": (["a"], [None])}, "no label in row 0"),
+    ],
+)
+def test_wrong_settings_of_bootstrap_are_told_before_any_work(stream, settings, told):
+    encoder = TinyEncoder()
+    with pytest.raises(ValueError, match=told):
+        bootstrap({"text": stream.texts, "answer": stream.answers}, encoder=encoder, **settings)
+    assert not encoder.calls
+
+
 def test_answers_that_no_labelled_row_has_are_left_out(gold, stream):
     said = ["taxi" if number % 10 == 0 else answer for number, answer in enumerate(stream.answers)]
     frame = {"text": stream.texts + gold.texts, "answer": said + gold.answers}
     known = {"text": gold.texts, "label": gold.labels}
-    found = bootstrap(frame, known, encoder=TinyEncoder(dimensions=256))
+    with pytest.warns(
+        TrainingDataWarning, match=r"Got 30 of 360 answers that are none of the labels .*, such as 'taxi'"
+    ):
+        found = bootstrap(frame, known, encoder=TinyEncoder(dimensions=256))
     assert sorted(found.scorer.labels) == LABELS
     assert found.metadata["learned"]["large_answers"] == 270
 
@@ -320,6 +478,26 @@ def test_large_answers_never_become_the_truth(stream):
         learn(found, experience(stream.texts, stream.answers))
 
 
+def test_large_answers_judge_no_candidate(gold, stream):
+    """The rows on which the large model is wrong count as well, and by their true label."""
+    said = [LABELS[(LABELS.index(one) + 1) % 3] for one in gold.labels[:30]] + gold.labels[30:]
+    known = experience(stream.texts, stream.answers) + experience(gold.texts, said)
+    start = bootstrap(known, labels=LABELS, encoder=TinyEncoder(dimensions=256))
+    candidate = learn(start, known, gold=(gold.texts, gold.labels))
+    held = start.scorer.held_out
+    views = {
+        f"{text:016x}": LABELS[view] for text, view in zip(held.texts.tolist(), held.logs.argmax(axis=1), strict=True)
+    }
+    right = np.mean([views[hash_of_input(text)] == true for text, true in zip(gold.texts, gold.labels, strict=True)])
+    for one, other in ((candidate, start), (start, candidate)):
+        found = promote(one, other).judgement
+        assert found.n == 60
+        shown = found.accuracy_after if one is start else found.accuracy_before
+        assert shown == right
+    with pytest.raises(InvalidInputError, match="fitted on what the large model answered"):
+        promote(start, start)
+
+
 def test_a_store_with_true_labels_needs_no_others(gold, stream, tmp_path):
     with ExperienceStore(tmp_path / "e.sqlite", keep_text=True) as store:
         store.add_gold(gold.texts, gold.labels, large_answers=gold.answers)
@@ -356,6 +534,13 @@ def test_versions_survive_each_other(bundle, tmp_path):
         numbers = list(pool.map(lambda _: Versions(tmp_path).add(bundle), range(4)))
     assert sorted(numbers) == [1, 2, 3, 4]
     assert len(Versions(tmp_path)._used) == 4
+
+
+@pytest.mark.parametrize("content", ["{bad", "[]", '{"used": 5}', '{"used": [{}]}', '{"decisions": null}'])
+def test_a_damaged_record_of_versions_is_named(tmp_path, content):
+    (tmp_path / "versions.json").write_text(content)
+    with pytest.raises(BundleError, match=r"versions\.json', which does not tell the versions in use"):
+        _ = Versions(tmp_path).current
 
 
 def test_what_a_chain_was_tuned_for_is_kept(bundle, gold, stream):

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from dsplus_chains import InvalidInputError
 from dsplus_chains.learning import read_logs
 from dsplus_chains.learning.logged_cells import output_of, point_of_time, with_messages
 from dsplus_chains.tables import TableError
@@ -177,6 +178,41 @@ def test_openai_batches_are_joined(tmp_path):
         read_logs(requests)
 
 
+def batch(path, texts, answers, *, first=1):
+    """The two files of a batch. None is a request that failed."""
+    bodies = [None if said is None else {"choices": [{"message": {"content": said}}]} for said in answers]
+    told = [{"status_code": 500} if body is None else {"status_code": 200, "body": body} for body in bodies]
+    asked = [{"body": {"messages": [{"role": "user", "content": text}]}} for text in texts]
+    return [
+        lines(
+            path.with_suffix(f".{kind}.jsonl"),
+            [{"custom_id": f"request-{n}", **row} for n, row in enumerate(rows, first)],
+        )
+        for kind, rows in (("asked", asked), ("told", [{"response": one, "error": None} for one in told]))
+    ]
+
+
+def test_batches_that_count_anew_are_not_mixed_up(tmp_path):
+    one, two = (
+        batch(tmp_path / "1", ["alpha", "beta"], ["a", "b"]),
+        batch(tmp_path / "2", ["gamma", "delta"], ["a", None]),
+    )
+    for paths in ([*one, *two], [one[0], two[0], one[1], two[1]]):
+        with pytest.raises(TableError, match=r"another of the requests with the custom_id 'request-1'.*by itself"):
+            read_logs(paths)
+    with pytest.raises(TableError, match=r"2.told.jsonl, row 1: got another of the answers .* after .*1.told"):
+        read_logs([*one, batch(tmp_path / "2", ["gamma"], ["c"])[1]])
+    later = batch(tmp_path / "3", ["gamma", "delta"], ["c", "d"], first=3)
+    assert read_logs([*one, *later]).texts == ("alpha", "beta", "gamma", "delta")
+
+
+def test_what_failed_in_a_batch_and_was_sent_again_is_answered(tmp_path):
+    one, again = batch(tmp_path / "1", ["alpha", "beta"], ["a", None]), batch(tmp_path / "2", ["beta"], ["b"], first=2)
+    for paths in ([*one, *again], [*again, *one], [*one, one[1], *again]):
+        logs = read_logs(paths)
+        assert dict(zip(logs.texts, logs.answers, strict=True)) == {"alpha": "a", "beta": "b"}
+
+
 def test_a_confidence_on_another_scale_is_unknown_and_costs_no_row(tmp_path):
     told = [7, 93, "93%", "high", True, [0.5], -1, "0.9", None]
     path = lines(tmp_path / "a.jsonl", [{"text": "fine", "answer": "b", "confidence": one} for one in told])
@@ -191,9 +227,23 @@ RESPONSE = {"output": [{"type": "reasoning", "summary": []}, {"type": "message",
 STORED = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "AIMessage"]}
 
 
+CALL = {"name": "Kind", "args": {"label": "card"}, "id": "1"}
+CALLED = {"id": "1", "type": "function", "function": {"name": "Kind", "arguments": '{"label": "card", "why": "…"}'}}
+OTHER = {"name": "Kind", "args": {"label": "loan"}, "id": "2"}
+GENERATED = {**STORED, "kwargs": {"content": "", "tool_calls": [CALL], "additional_kwargs": {"tool_calls": [CALLED]}}}
+
+
 @pytest.mark.parametrize(
     ("output", "answer"),
     [
+        ({"choices": [{"message": {**SAID, "content": None, "tool_calls": [CALLED]}}]}, "card"),
+        ({**SAID, "content": "It seems a loan", "tool_calls": [CALLED, CALLED]}, "card"),
+        ({**SAID, "content": None, "additional_kwargs": {"tool_calls": [CALLED]}}, "card"),
+        ({"generations": [[{"text": "", "message": GENERATED}]]}, "card"),
+        ({"output": [{"type": "reasoning"}, {"type": "function_call", "arguments": '{"label": "card"}'}]}, "card"),
+        ({**SAID, "tool_calls": [CALL, OTHER]}, [CALL["args"], OTHER["args"]]),
+        ({**SAID, "tool_calls": []}, "card"),
+        ({**SAID, "tool_calls": [{"name": "done", "args": {}}]}, "card"),
         ({"output": ["a", "b"]}, ["a", "b"]),
         ({"output": []}, []),
         (RESPONSE, "card"),
@@ -240,6 +290,11 @@ def test_the_answer_in_an_output(output, answer):
 def test_messages_may_be_pairs(messages):
     last = with_messages({"messages": messages})["messages"][-1]
     assert last == {"role": "user", "content": "Where?"}
+
+
+def test_labels_in_one_text_are_not_read_letter_by_letter(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"labels='ab'.*expected a list"):
+        read_logs(lines(tmp_path / "a.jsonl", [{"text": "fine", "answer": "a"}]), labels="ab")
 
 
 def test_what_is_wrong_is_named_with_its_row(tmp_path):

@@ -18,7 +18,7 @@ from dsplus_chains.calibration.intervals import wilson_interval
 from dsplus_chains.learning import audit_weights, audited_error, least_sure, watch
 from dsplus_chains.learning.changes import change_of_mean, change_of_share, check_calibration
 from dsplus_chains.learning.experience import Experience, hash_of_input
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, TrainingDataWarning
 
 WORDS = {"card": "visa plastic chip pin", "loan": "credit debt rate sum", "rent": "flat house room lease"}
 LABELS = list(WORDS)
@@ -134,6 +134,14 @@ def test_what_changes_is_told(bundle):
     assert json.loads(json.dumps(found.to_dict()))["alarms"] == list(found.alarms)
 
 
+def test_an_answer_that_is_written_otherwise_is_no_disagreement(bundle):
+    said = ["Card.", "It is card.", "loan", "who knows"] * 5
+    rows = [decision(number, source="large", large=one) for number, one in enumerate(said)]
+    with pytest.warns(TrainingDataWarning, match="5 of 20 answers .*'who knows'"):
+        found = watch(bundle, rows, window=8)
+    assert (found.disagreement.recent.value, found.disagreement.recent.n) == (1 / 3, 6)
+
+
 def test_the_estimated_error_is_that_of_the_answers(bundle):
     def rows(first):
         told = [
@@ -186,7 +194,7 @@ def test_a_model_without_neighbours_has_no_distances():
 
 @pytest.mark.parametrize("wrong", [{"window": 0}, {"alpha": 0.0}, {"alpha": 1.0}])
 def test_settings_out_of_range_are_refused(bundle, wrong):
-    with pytest.raises(InvalidInputError, match="expected a window of 1 or more"):
+    with pytest.raises(InvalidInputError, match=r"expected an integer of at least 1|expected a number between 0 and 1"):
         watch(bundle, [decision(number) for number in range(10)], **wrong)
 
 
@@ -335,7 +343,20 @@ def test_an_audit_that_cannot_be_is_refused(wrong, chances, n):
         audited_error(wrong, chances, n)
 
 
-@pytest.mark.parametrize(("confidences", "part"), [([0.5], 0.0), ([0.5], 1.5), ([1.5], 0.5), ([float("nan")], 0.5)])
+@pytest.mark.parametrize("wrong", [["wrong", "right"], [None, True], [float("nan"), 1.0], [2, 0]])
+def test_what_tells_not_whether_an_input_was_wrong_is_not_counted(wrong):
+    with pytest.raises(InvalidInputError, match="expected True or False"):
+        audited_error(wrong, [0.5, 0.5], 4)
+
+
+@pytest.mark.parametrize("wrong", [[1, 0], [1.0, 0.0], np.array([True, False]), [np.True_, False]])
+def test_ones_and_zeros_are_truth_values(wrong):
+    assert audited_error(wrong, [0.5, 0.5], 4).value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("confidences", "part"), [([0.5], 0.0), ([0.5], 1.5), ([0.5], "x"), ([1.5], 0.5), ([float("nan")], 0.5)]
+)
 def test_weights_of_what_cannot_be_are_refused(confidences, part):
     with pytest.raises(InvalidInputError, match="expected a share in"):
         audit_weights(confidences, part)
