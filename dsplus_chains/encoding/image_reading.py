@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -103,10 +103,10 @@ def picture_of(value: Any) -> Image:
         InvalidInputError: It is none, or cannot be decoded.
     """
     image = read_image(value)
-    pil, ops = _pillow()
+    pil, _ = _pillow()
     try:
         with pil.open(BytesIO(image.data)) as opened:
-            picture = ops.exif_transpose(opened)
+            picture = _upright(opened)
             if picture.has_transparency_data:
                 layer = picture.convert("RGBA")
                 picture = pil.alpha_composite(pil.new("RGBA", layer.size, "white"), layer)
@@ -117,6 +117,25 @@ def picture_of(value: Any) -> Image:
     except Exception as error:  # whatever is in the file
         msg = f"Got {image!r}, which cannot be decoded ({describe_error(error)}); drop or mend it"
         raise InvalidInputError(msg) from error
+
+
+def undecodable(images: Sequence[Any]) -> dict[int, InvalidInputError]:
+    """The images that cannot be decoded, by their place, with what is wrong with each.
+
+    Args:
+        images: Images, as `read_image` takes them.
+
+    Example:
+        >>> {place: str(error)[:21] for place, error in undecodable([np.zeros((2, 2), np.uint8), b"GIF89a"]).items()}
+        {1: 'Got <image 6 bytes, s'}
+    """
+    found = {}
+    for place, image in enumerate(images):
+        try:
+            picture_of(image)
+        except InvalidInputError as error:
+            found[place] = error
+    return found
 
 
 @cache
@@ -172,11 +191,35 @@ def _from_pixels(value: Any) -> ImageInput:
     if not (hasattr(value, "mode") and hasattr(value, "tobytes") and hasattr(value, "save")):
         msg = f"Got {what_came(value)} but {FORMS}"
         raise InvalidInputError(msg)
-    flat = value if value.mode in {"L", "RGB", "RGBA"} else value.convert("RGB")
     buffer = BytesIO()
-    flat.save(buffer, "PNG")
+    try:
+        flat = _upright(value)
+        if flat.mode not in {"L", "RGB", "RGBA"}:
+            flat = flat.convert("RGBA" if flat.has_transparency_data else "RGB")
+        flat.save(buffer, "PNG")
+    except InvalidInputError:
+        raise
+    except Exception as error:  # Pillow decodes a file when its pixels are wanted
+        msg = f"Got {what_came(value)}, which cannot be decoded ({describe_error(error)}); drop or mend it"
+        raise InvalidInputError(msg) from error
     told = f"{flat.mode} {flat.size[0]} {flat.size[1]} ".encode()
     return ImageInput(buffer.getvalue(), sha256=hash_of_bytes(told + flat.tobytes()), mime="image/png")
+
+
+def _upright(opened: Any) -> Any:
+    """A picture as its file says that it is held, with 8 bits a channel.
+
+    Raises:
+        InvalidInputError: Its pixels have no known range.
+    """
+    pil, ops = _pillow()
+    picture = ops.exif_transpose(opened)
+    if picture.mode not in {"I", "F"} and not picture.mode.startswith("I;16"):
+        return picture
+    if picture.mode == "F" or (picture.mode == "I" and opened.format != "PNG"):  # older Pillow calls 16 bits of PNG so
+        msg = f"Got an image of the mode {picture.mode!r}, whose pixels have no known range, but {FORMS}"
+        raise InvalidInputError(msg)
+    return pil.fromarray((np.asarray(picture) // 257).astype(np.uint8))  # Pillow makes all above 255 white
 
 
 def _from_array(pixels: Any) -> Any:
