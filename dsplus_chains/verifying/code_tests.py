@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -15,11 +14,9 @@ from dsplus_chains.schema import InvalidInputError, shown
 from dsplus_chains.verifying.assertions import CutTest, UnjudgeableError, bound_names, cut_test, judged_here
 from dsplus_chains.verifying.candidate_verdict import Check, Reader, Verdict, checked_record, read_from
 from dsplus_chains.verifying.executor import Executor, Job, Outcome
+from dsplus_chains.verifying.fenced_code import code_in
 from dsplus_chains.verifying.monty_executor import MontyExecutor
 from dsplus_chains.verifying.syntax_tree import syntax_tree
-
-_LONGEST = 100_000
-"""The most characters of code that are looked at."""
 
 
 class _Plan(NamedTuple):
@@ -184,18 +181,6 @@ def _is_simple(cut: CutTest) -> bool:
 
 def _truth(piece: str) -> str:
     return f"bool({piece})" if _is_expression(piece) else piece
-
-
-def code_in(answer: Any) -> str:
-    r"""The code in an answer, which may be fenced as in Markdown. The first block counts.
-
-    Example:
-        >>> code_in("Sure:\n```python\nx = 1\n```\nThat is it.")
-        'x = 1\n'
-    """
-    text = str(answer)[:_LONGEST]
-    block = re.search(r"```[\w+-]*[ \t]*\n(.*?)(?:```|\Z)", text, re.DOTALL)
-    return text if block is None else block[1]
 
 
 def without_stubs(prelude: str) -> str:

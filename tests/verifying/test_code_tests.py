@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from fakes import Recording
 
 from dsplus_chains import VerifiedScorer
 from dsplus_chains.verifying import CodeTests, MontyExecutor, UnsafeSubprocessExecutor
 from dsplus_chains.verifying.assertions import UnjudgeableError, cut_test, judged_here
-from dsplus_chains.verifying.code_tests import code_in, without_stubs
+from dsplus_chains.verifying.code_tests import without_stubs
+from dsplus_chains.verifying.fenced_code import code_in
 
 
 class Counted(MontyExecutor):
@@ -181,6 +184,38 @@ def test_code_is_taken_out_of_its_fence():
     assert code_in("a\n```\nx = 1\n```\n```python\ny = 1\n```") == "x = 1\n"
     assert code_in("```python\nx = 1") == "x = 1"
     assert verdict("It is:\n```python\ndef f(x): return x\n```", "assert f(1) == 1").passed
+
+
+DOCUMENTED = 'def f(x):\n    """\n    ```\n    f(1)\n    ```\n    """\n    return x\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("Sure:\r\n```python\r\nx = 1\r\ny = 2\r\n```\r\nDone.", "x = 1\ny = 2\n"),
+        ('```python title="a.py"\nx = 1\n```', "x = 1\n"),
+        ("```{.python}\nx = 1\n```", "x = 1\n"),
+        ("~~~py\nx = 1\n~~~", "x = 1\n"),
+        ("1. So:\n   ```\n   if x:\n       y()\n   ```\n2. Done", "if x:\n    y()\n"),
+        (f"````python\n{DOCUMENTED}````", DOCUMENTED),
+        (f"```python\n{DOCUMENTED}```\nIt gives x.", DOCUMENTED),
+        ("Sure: ```python\nx = 1```", "x = 1"),
+        ("```\nx = 1```\nand\n```python\ny = 1\n```", "x = 1"),
+        ("```sql SELECT 1```", "SELECT 1"),
+        ("`x = 1`", "x = 1"),
+        ("```sql\n```", ""),
+    ],
+)
+def test_fences_that_models_write(answer, code):
+    assert code_in(answer) == code
+
+
+@pytest.mark.parametrize("part", ["`", "~", "```\n", "``` ", "\n   ```a", " ", "\n~~~", "~~~ "])
+def test_a_hostile_answer_is_searched_in_linear_time(part):
+    answer = part * (100_000 // len(part))
+    start = time.process_time()
+    assert code_in(answer) in answer
+    assert time.process_time() - start < 2
 
 
 def test_preludes():
