@@ -25,6 +25,7 @@ from dsplus_chains.schema import (
     label_reader,
     shown,
     spelling,
+    what_came,
 )
 from dsplus_chains.tables.delimiters import delimiter_hint
 from dsplus_chains.tables.file_rows import Row, Rows
@@ -45,6 +46,19 @@ def columns_of(column: Column) -> tuple[str, ...]:
         (('text',), ('question', 'document'))
     """
     return (column,) if isinstance(column, str) else column
+
+
+def check_column_names(text: Any) -> None:
+    """Refuse what names neither a column nor two.
+
+    Raises:
+        InvalidInputError: This is the case.
+    """
+    names = (text,) if isinstance(text, str) else text
+    are_two = isinstance(text, (tuple, list)) and len(text) == 2
+    if not (isinstance(text, str) or are_two) or not all(isinstance(name, str) for name in names):
+        msg = f"Got text={what_came(text)} but expected the name of a column, or a tuple of two for pairs of texts"
+        raise InvalidInputError(msg)
 
 
 @brief_repr
