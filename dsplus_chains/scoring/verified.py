@@ -20,7 +20,7 @@ from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
-from dsplus_chains.schema import Prediction, WiringError, canonical_text, describe_error, same_label
+from dsplus_chains.schema import InvalidInputError, Prediction, WiringError, canonical_text, describe_error, same_label
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.verifying.candidate_verdict import Verdict, as_verdict
 from dsplus_chains.verifying.solution_table import best_pair, table_of
@@ -107,15 +107,21 @@ class VerifiedScorer(BaseScorer):
             right: Whether each one was right.
 
         Raises:
-            ValueError: The lengths differ, or no prediction has a confidence.
+            InvalidInputError: The lengths differ, or no prediction has a confidence.
         """
         from dsplus_chains.calibration.calibrators import fit_isotonic
 
+        if len(predictions) != len(right):
+            msg = f"Got {len(predictions)} predictions and {len(right)} values of right but expected one for each"
+            raise InvalidInputError(msg)
         pairs = [
             (known.confidence, bool(is_right))
             for known, is_right in zip(predictions, right, strict=True)
             if known.confidence is not None
         ]
+        if not pairs:
+            msg = f"Got {len(predictions)} predictions without a confidence but expected one or more to calibrate by"
+            raise InvalidInputError(msg)
         confidences, targets = np.array([pair[0] for pair in pairs]), np.array([int(pair[1]) for pair in pairs])
         fitted = fit_isotonic(np.stack([1 - confidences, confidences], axis=1), targets, per_label=True)
         return self.model_copy(update={"calibration": fitted})

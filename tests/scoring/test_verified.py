@@ -13,6 +13,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, Prediction, VerifiedScorer, evaluate, shunt
+from dsplus_chains.schema import InvalidInputError
 from dsplus_chains.verifying import Check, Verdict
 
 
@@ -187,6 +188,10 @@ def test_calibration_is_the_share_that_was_right():
     known = [scorer.invoke("task")["prediction"]] * 10
     calibrated = scorer.calibrated(known, np.arange(10) < 8)
     assert calibrated.invoke("task")["prediction"].confidence == pytest.approx(0.8, abs=1e-3)
+    with pytest.raises(InvalidInputError, match="Got 10 predictions and 9 values of right"):
+        scorer.calibrated(known, [True] * 9)
+    with pytest.raises(InvalidInputError, match="Got 1 predictions without a confidence"):
+        scorer.calibrated([Prediction(label="a")], [True])
     assert scorer.invoke("task")["prediction"].confidence == 1.0
 
 

@@ -381,9 +381,26 @@ def test_entailment_is_one_call_and_its_score_the_confidence():
 
 @pytest.mark.parametrize(
     ("said", "message"),
-    [([[{"label": "LABEL_0", "score": 1}]], "set entails="), ([["yes"]], "a list of labels"), ([], "one for each")],
+    [
+        ([[{"label": "LABEL_0", "score": 1}]], "set entails="),
+        ([["yes"]], "a list of labels"),
+        ([], "one for each"),
+        (None, "Got None .* from the model"),
+        ([[{"label": "entailment", "score": 7.5}]], "Got the score 7.5 of 'entailment'"),
+    ],
 )
 def test_a_model_that_says_something_else_is_refused(said, message):
     verifier = EntailmentVerifier(nli=lambda pairs, **settings: said)
     with pytest.raises(ValueError, match=message):
         verifier.invoke({"candidate": "x", "input": "y"})
+
+
+def test_a_model_that_gives_no_probability_gives_no_confidence():
+    verifier = EntailmentVerifier(nli=lambda pairs, **_: [[{"label": "entailment", "score": float("nan")}]])
+    scorer = VerifiedScorer(generators={"small": str}, verifier=verifier)
+    assert scorer.invoke("text")["prediction"].confidence is None
+
+
+def test_one_text_is_no_list_of_candidates():
+    with pytest.raises(InvalidInputError, match="all 'candidates' of its row"):
+        Agreement().invoke({"candidate": "a", "candidates": "abc"})
