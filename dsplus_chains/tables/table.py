@@ -84,6 +84,8 @@ class Table:
     ) -> list[str]:
         """The texts in a column, or the images whose paths are there, relative to the table. Two columns hold pairs.
 
+        An empty cell can be kept as an empty text, but stands for no image.
+
         Raises:
             TableError: There is no such column, or a cell is empty or holds no text, or no image.
         """
@@ -113,7 +115,7 @@ class Table:
             first, second = (self.text_of(number, row, name, empty=empty) for name in column)
             return TextPair(first, second)
         text = row.get(column)
-        if empty == "keep" and is_missing(text):
+        if empty == "keep" and is_missing(text) and modality == "text":
             return ""
         if is_missing(text):
             raise self._error(number, column, f"got an empty cell but expected {_A[modality]}; fix or drop the row")
