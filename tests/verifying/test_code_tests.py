@@ -53,21 +53,62 @@ def nothing_asked():
         ("y = [1, 2]\nassert f(1) == y", ["f(1)"], ["y = [1, 2]", "_v0 == y"]),
         ("s = S()\nt = s\nassert t.n == 1", ["s = S()", "t = s", "t.n"], ["_v2 == 1"]),
         ("def check(c):\n    assert c(1) == 2\ncheck(f)", ["f(1)"], ["_v0 == 2"]),
+        ("x = 5\nassert f(x) == 6", ["x = 5", "f(x)"], ["x = 5", "_v1 == 6"]),
+        ("a = [2]\na.append(1)\nb = a\nassert f(b) == 3", ["a = [2]", "a.append(1)", "b = a", "f(b)"], None),
+        ("x = 5\ne = x + 1\nassert f(x) == e", ["x = 5", "f(x)"], ["x = 5", "e = x + 1", "_v1 == e"]),
+        ("def sq(x):\n    return x * x\nassert f(sq) == 4", ["def sq(x):\n    return x * x", "f(sq)"], None),
+        ("def n(g):\n    return len(g)\nassert n(f(1)) == 4", ["f(1)"], None),
         ("assert {f(1): 2}[3] in [x for x in (1, 2)]", ["f(1)"], ["{_v0: 2}[3] in [x for x in (1, 2)]"]),
     ],
 )
 def test_cuts(test, asked, judged):
     cut = cut_test(test)
-    assert (list(cut.asked), list(cut.judged)) == (asked, judged)
+    assert list(cut.asked) == asked
+    assert judged is None or list(cut.judged) == judged
 
 
 @pytest.mark.parametrize(
     "test",
-    ["f(1)", "assert f(", "for x in (1, 2):\n    assert f(x)", "assert all(f(x) for x in (1, 2))", "x = 1", "", "\0"],
+    [
+        "import random\nxs = [random.random()]\nassert f(xs) == sorted(xs)",
+        "cases = [(1, 2)]\nassert f(cases[0][0]) == cases[0][1]",
+        "f(1)",
+        "assert f(",
+        "for x in (1, 2):\n    assert f(x)",
+        "assert all(f(x) for x in (1, 2))",
+        "x = 1",
+        "",
+        "\0",
+    ],
 )
 def test_what_cannot_be_cut(test):
     with pytest.raises(UnjudgeableError):
         cut_test(test)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "xs = [3, 1, 2]\nassert f(xs) == [1, 2, 3]",
+        "import random\nrandom.seed(0)\nxs = [random.random() for _ in range(5)]\nassert len(f(xs)) == 5",
+        "class Box(list):\n    def put(self, x):\n        self.append(x)\nbox = Box()\nbox.put(2)\nassert f(box) == [2]",
+        "'A docstring.'\nprint('testing')\nassert len(f([2, 1])) == 2",
+        "def check(candidate):\n    xs = [2, 1]\n    assert candidate(xs) == [1, 2]\ncheck(f)",
+    ],
+)
+def test_a_test_may_make_the_arguments_before(test):
+    for executor in (MontyExecutor(), UnsafeSubprocessExecutor(workers=1)):
+        right = verdict("def f(xs): return sorted(xs)", test, executor=executor)
+        assert right.passed or "unsupported" in right.report
+        assert not verdict("def f(xs): return 7", test, executor=executor).passed
+    assert right.passed
+
+
+def test_a_candidate_changes_no_expected_value():
+    cheat = "def f(xs):\n    xs.clear()\n    return []"
+    test = "xs = [3, 1]\nassert f(xs) == sorted(xs)"
+    assert not verdict(cheat, test).passed
+    assert verdict("def f(xs):\n    xs.sort()\n    return xs", test).passed
 
 
 def test_names_of_the_prelude_and_builtins_are_not_the_candidates():
