@@ -91,7 +91,7 @@ def test_what_cannot_be_cut(test):
     [
         "xs = [3, 1, 2]\nassert f(xs) == [1, 2, 3]",
         "import random\nrandom.seed(0)\nxs = [random.random() for _ in range(5)]\nassert len(f(xs)) == 5",
-        "class Box(list):\n    def put(self, x):\n        self.append(x)\nbox = Box()\nbox.put(2)\nassert f(box) == [2]",
+        "class Box(list):\n    def put(self, x):\n        self.append(x)\nb = Box()\nb.put(2)\nassert f(b) == [2]",
         "'A docstring.'\nprint('testing')\nassert len(f([2, 1])) == 2",
         "def check(candidate):\n    xs = [2, 1]\n    assert candidate(xs) == [1, 2]\ncheck(f)",
     ],
