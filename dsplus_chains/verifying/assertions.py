@@ -18,7 +18,7 @@ from typing import Any
 from typing_extensions import override
 
 from dsplus_chains.verifying.given_values import SharedValueError, giving_statements
-from dsplus_chains.verifying.syntax_names import bound_by, free_in, loaded_by, names_in
+from dsplus_chains.verifying.syntax_names import bound_by, free_in, names_in
 from dsplus_chains.verifying.syntax_tree import expression_tree, syntax_tree
 
 _SHAPING = {"dict", "frozenset", "iter", "len", "list", "next", "round", "set", "sorted", "str", "sum", "tuple"}
@@ -102,16 +102,15 @@ def cut_test(
         if isinstance(statement, ast.Assert):
             cutter = _Cutter(own, prefix, asked, names, _inner(statement.test))
             judged.append(ast.unparse(cutter.visit(statement.test)))
-        elif names_in(statement) & own:
-            asked.append(ast.unparse(statement))
+            continue
+        # The value of a call that stands alone, such as of `print`, says nothing.
+        piece = (f"{prefix}said = " if isinstance(statement, ast.Expr) else "") + ast.unparse(statement)
+        is_own = bool(names_in(statement) & own)
+        if is_own or statement in giving:
+            asked.append(piece)
             names.append(None)
-        else:
-            # A call that stands alone, such as of `print`, asserts nothing.
-            nothing = f"{prefix}said = " if isinstance(statement, ast.Expr) else ""
-            judged.append(nothing + ast.unparse(statement))
-            if statement in giving:
-                asked.append(ast.unparse(statement))
-                names.append(None)
+        if not is_own:
+            judged.append(piece)
     return CutTest(asked=tuple(asked), names=tuple(names), judged=tuple(judged))
 
 
@@ -179,7 +178,7 @@ class _Cutter(ast.NodeTransformer):
             return node
         if not (isinstance(node, ast.expr) and self._is_own(node)):
             return self.generic_visit(node)
-        if loaded_by(node) & self._inner:
+        if free_in([ast.Expr(node)]) & self._inner:
             msg = f"{ast.unparse(node)} depends on a loop inside of the assertion"
             raise UnjudgeableError(msg)
         name = f"{self._prefix}{len(self._asked)}"
