@@ -20,7 +20,7 @@ from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
-from dsplus_chains.schema import InvalidInputError, Prediction, WiringError, canonical_text, describe_error, same_label
+from dsplus_chains.schema import InvalidInputError, Prediction, WiringError, canonical_text, describe_error, label_key
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.verifying.candidate_verdict import Verdict, as_verdict
 from dsplus_chains.verifying.solution_table import best_pair, table_of
@@ -170,12 +170,17 @@ class VerifiedScorer(BaseScorer):
 
     def _first_of_its_kind(self, row: list[_Candidate]) -> list[int]:
         """The place of the first candidate that is the same as each, or -1 where there is none."""
-        same = self.same or _same_text
         found: list[int] = []
+        firsts: dict[Any, int] = {}
         for place, one in enumerate(row):
-            is_there = not (one.value is None or isinstance(one.value, Exception))
-            earlier = (known for known in dict.fromkeys(found) if known >= 0 and same(row[known].value, one.value))
-            found.append(next(earlier, place) if is_there else -1)
+            if one.value is None or isinstance(one.value, Exception):
+                found.append(-1)
+            elif self.same is None:
+                found.append(firsts.setdefault(label_key(canonical_text(one.value)), place))
+            else:
+                earlier = (known for known in firsts if self.same(row[known].value, one.value))
+                found.append(next(earlier, place))
+                firsts.setdefault(found[-1], place)
         return found
 
     def _best(
@@ -253,10 +258,6 @@ def _verdict(output: Any) -> Verdict:
     if isinstance(output, Exception):
         raise output
     return as_verdict(output)
-
-
-def _same_text(one: Any, other: Any) -> bool:
-    return same_label(canonical_text(one), canonical_text(other))
 
 
 def _is_bug(found: Any) -> bool:

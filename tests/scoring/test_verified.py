@@ -195,6 +195,23 @@ def test_calibration_is_the_share_that_was_right():
     assert scorer.invoke("task")["prediction"].confidence == 1.0
 
 
+def test_many_candidates_are_not_compared_in_pairs():
+    read = []
+
+    class Counted(dict):
+        def items(self):
+            read.append(self)
+            return super().items()
+
+    candidates = iter(Counted(number=number % 50) for number in range(100))
+    verifier = Recording(lambda record: record["candidate"] == {"number": 7})
+    generators = {"g": Recording(lambda record: next(candidates))}
+    scorer = VerifiedScorer(generators=generators, samples=100, verifier=verifier)
+    assert scorer.invoke("task")["prediction"].confidence == 2 / 100
+    assert verifier.sizes == [50]
+    assert len(read) <= 3 * 100
+
+
 def test_a_shunt_hands_the_keys_of_the_app_to_a_scorer_that_works_on_the_record():
     app = Recording(lambda value: "of the app")
     scorer = VerifiedScorer(generators=writers("a"), verifier=lambda record: record["candidate"] == record["expected"])
