@@ -10,7 +10,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BeforeValidator, Field, SkipValidation
+from pydantic import BaseModel, BeforeValidator, Field, SkipValidation
 from typing_extensions import override
 
 from dsplus_chains.running.arm import feed, leading_prompt
@@ -20,7 +20,15 @@ from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
-from dsplus_chains.schema import InvalidInputError, Prediction, WiringError, canonical_text, describe_error, label_key
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Prediction,
+    WiringError,
+    canonical_text,
+    describe_error,
+    label_key,
+    what_came,
+)
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.verifying.candidate_verdict import Verdict, as_verdict
 from dsplus_chains.verifying.solution_table import best_pair, table_of
@@ -62,7 +70,7 @@ class VerifiedScorer(BaseScorer):
 
     Args:
         generators: Runnables that write candidates, by name. Each gets the record. A prompt with one variable gets
-            `{input}` for it.
+            `{input}` for it. A candidate is a text, or another JSON value, such as what an object's `model_dump` gives.
         samples: Number of candidates from each generator for each row. The samples must be able to differ, so use a
             temperature above 0, and no cache.
         verifier: Runnable or function that checks a candidate; see `Verifies`.
@@ -237,13 +245,23 @@ def _feeder(generator: Runnable[Any, Any], name: str) -> Callable[[dict[str, Any
 
 
 def _candidate(output: Any) -> Any:
-    """The candidate in a generator's output. None where it is blank, refused or cut off."""
+    """The candidate in a generator's output. None where it is blank, refused or cut off.
+
+    Raises:
+        WiringError: It is an object of pydantic, which no `Prediction` holds.
+    """
     if isinstance(output, Exception):
         raise output
     if isinstance(output, Prediction):
         return output.value
     if isinstance(output, BaseMessage):
         output = str(output.text) if is_whole(output) else None
+    if isinstance(output, BaseModel):
+        msg = (
+            f"Got {what_came(output)} from a generator but expected a text or another JSON value; let the generator "
+            "end in the object's model_dump()"
+        )
+        raise WiringError(msg)
     canonical_text(output)  # refuses what a Prediction cannot hold
     return None if isinstance(output, str) and not output.strip() else output
 

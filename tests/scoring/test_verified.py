@@ -11,10 +11,11 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
+from pydantic import BaseModel
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, Prediction, VerifiedScorer, evaluate, shunt
-from dsplus_chains.schema import InvalidInputError
-from dsplus_chains.verifying import Check, Verdict
+from dsplus_chains.schema import InvalidInputError, WiringError
+from dsplus_chains.verifying import Check, SchemaVerifier, Verdict
 
 
 def outage(record):
@@ -193,6 +194,20 @@ def test_calibration_is_the_share_that_was_right():
     with pytest.raises(InvalidInputError, match="Got 1 predictions without a confidence"):
         scorer.calibrated([Prediction(label="a")], [True])
     assert scorer.invoke("task")["prediction"].confidence == 1.0
+
+
+def test_an_object_of_pydantic_is_no_candidate_and_what_to_do_is_told():
+    class Person(BaseModel):
+        name: str
+
+    verifier = SchemaVerifier(form=Person)
+    generator = Recording(lambda record: Person(name="Ada"))
+    deferring = VerifiedScorer(generators={"g": generator}, verifier=verifier, on_error="defer")
+    with pytest.raises(WiringError, match=r"Got Person.* from a generator .* model_dump"):
+        deferring.invoke("task")
+    dumped = VerifiedScorer(generators={"g": generator | (lambda person: person.model_dump())}, verifier=verifier)
+    found = dumped.invoke("task")["prediction"]
+    assert (found.value, found.confidence) == ({"name": "Ada"}, 1.0)
 
 
 def test_many_candidates_are_not_compared_in_pairs():
