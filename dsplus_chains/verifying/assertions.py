@@ -17,7 +17,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from dsplus_chains.verifying.given_values import SharedValueError, giving_statements
+from dsplus_chains.verifying.given_values import SharedValueError, arguments_in, giving_statements
 from dsplus_chains.verifying.syntax_names import bound_by, free_in, names_in
 from dsplus_chains.verifying.syntax_tree import expression_tree, syntax_tree
 
@@ -58,8 +58,9 @@ def cut_test(
     """Cut a test in two.
 
     A name is the candidate's if it is neither a builtin nor known. So is an expression that begins with such a name.
-    So is a variable of the test that is in one statement with such a name. What an argument of the candidate's is made
-    of is done in both parts. Each part has its own copy, so that a candidate changes no expected value.
+    So is a variable of the test that a statement with such a name binds, or gives as an argument. What an argument of
+    the candidate's is made of is done in both parts. Each part has its own copy, so that a candidate changes no
+    expected value.
 
     Args:
         test: Statements with at least one ``assert``. A function ``def check(candidate)`` that is called once is taken
@@ -92,7 +93,7 @@ def cut_test(
     modules = _modules(body) & own - set(entry_points)
     body = [*(ast.Import(names=[ast.alias(name=name)]) for name in sorted(modules)), *body]
     own -= modules
-    while grown := {name for one in others if names_in(one) & own for name in names_in(one) & bound} - own:
+    while grown := {name for one in others if names_in(one) & own for name in _handed_over(one) & bound} - own:
         own |= grown
     giving = _giving(body, own)
     asked: list[str] = []
@@ -112,6 +113,11 @@ def cut_test(
         if not is_own:
             judged.append(piece)
     return CutTest(asked=tuple(asked), names=tuple(names), judged=tuple(judged))
+
+
+def _handed_over(statement: ast.stmt) -> set[str]:
+    """The names that are the candidate's after a statement of its own."""
+    return bound_by(statement) | arguments_in(statement)
 
 
 def _giving(body: Sequence[ast.stmt], own: set[str]) -> list[ast.stmt]:

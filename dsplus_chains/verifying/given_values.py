@@ -39,12 +39,14 @@ def giving_statements(
     needed = _traced(loaded_by(*asked) & bound, statements, bound)
     expected = _traced(loaded_by(*judged) & bound, statements, bound)
     imports = [one for one in statements if isinstance(one, ast.Import | ast.ImportFrom)]
-    both = (needed & expected) - {name for one in imports for name in bound_by(one)}
+    giving = [one for one in statements if one in imports or changed_by(one) & needed]
+    held = {name for one in giving for name in changed_by(one)} - {name for one in imports for name in bound_by(one)}
+    both = held & expected
     by_chance = {name for one in imports if _modules(one) & _BY_CHANCE for name in bound_by(one)}
-    if apart := both if needed & by_chance else both - _arguments(asked):
+    if apart := both if needed & by_chance else both - arguments_in(*asked):
         msg = f"{', '.join(sorted(apart))} holds both what is given and what is expected"
         raise SharedValueError(msg)
-    return [one for one in statements if one in imports or changed_by(one) & needed]
+    return giving
 
 
 def _modules(statement: ast.Import | ast.ImportFrom) -> set[str]:
@@ -59,8 +61,13 @@ def _traced(names: set[str], statements: Sequence[ast.stmt], bound: set[str]) ->
     return names
 
 
-def _arguments(asked: Sequence[ast.AST]) -> set[str]:
-    """The names that are arguments as they stand."""
-    calls = [part for node in asked for part in ast.walk(node) if isinstance(part, ast.Call)]
+def arguments_in(*nodes: ast.AST) -> set[str]:
+    """The names that are arguments as they stand. What is called may change their values.
+
+    Example:
+        >>> sorted(arguments_in(ast.parse("f(a, b[0], key=c)")))
+        ['a', 'c']
+    """
+    calls = [part for node in nodes for part in ast.walk(node) if isinstance(part, ast.Call)]
     given = [argument for call in calls for argument in (*call.args, *(one.value for one in call.keywords))]
     return {argument.id for argument in given if isinstance(argument, ast.Name)}

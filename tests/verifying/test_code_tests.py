@@ -58,6 +58,7 @@ def nothing_asked():
         ("x = 5\ne = x + 1\nassert f(x) == e", ["x = 5", "f(x)"], ["x = 5", "e = x + 1", "_v1 == e"]),
         ("def sq(x):\n    return x * x\nassert f(sq) == 4", ["def sq(x):\n    return x * x", "f(sq)"], None),
         ("def n(g):\n    return len(g)\nassert n(f(1)) == 4", ["f(1)"], None),
+        ("a = [2]\nr = f(a[0])\nassert r == 3", ["a = [2]", "r = f(a[0])", "r"], ["a = [2]", "_v2 == 3"]),
         ("assert sorted(f(1), key=lambda v: -v) == [2]", ["sorted(f(1), key=lambda v: -v)"], ["_v0 == [2]"]),
         ("assert {f(1): 2}[3] in [x for x in (1, 2)]", ["f(1)"], ["{_v0: 2}[3] in [x for x in (1, 2)]"]),
     ],
@@ -73,6 +74,8 @@ def test_cuts(test, asked, judged):
     [
         "import random\nxs = [random.random()]\nassert f(xs) == sorted(xs)",
         "cases = [(1, 2)]\nassert f(cases[0][0]) == cases[0][1]",
+        "cases = [(1, 2)]\nr = f(cases[0][0])\nassert r == cases[0][1]",
+        "given, wanted = zip((1, 2), (3, 4))\nr = f(given[0])\nassert r == wanted[0]",
         "f(1)",
         "assert f(",
         "for x in (1, 2):\n    assert f(x)",
