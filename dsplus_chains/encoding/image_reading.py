@@ -46,7 +46,8 @@ def read_image(value: Any, *, beside: Path | None = None) -> ImageInput:
 
     Args:
         value: A path, bytes, a ``data:`` URL, a PIL image, an array of 8-bit pixels, or an image content block of
-            LangChain, OpenAI or Anthropic. An `ImageInput` stays as it is.
+            LangChain, OpenAI or Anthropic. Or a dict with "bytes" and "path", as data sets of Hugging Face hold an
+            image in Parquet. An `ImageInput` stays as it is.
         beside: The folder that a path is relative to. None is the working directory.
 
     Raises:
@@ -68,6 +69,9 @@ def read_image(value: Any, *, beside: Path | None = None) -> ImageInput:
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
         return _made(data, data, where=f"{len(data):,} bytes")
+    if is_stored_image(value):
+        stored = value["path"] if value["bytes"] is None else value["bytes"]
+        return read_image(stored, beside=beside)
     return _from_block(value) if is_image_block(value) else _from_pixels(value)
 
 
@@ -91,6 +95,11 @@ def images_in(folder: str | Path) -> Iterator[ImageInput]:
 def is_image_block(value: Any) -> bool:
     """Whether a value is a content block of a message that holds an image."""
     return isinstance(value, Mapping) and value.get("type") in BLOCKS
+
+
+def is_stored_image(value: Any) -> bool:
+    """Whether a value is an image as data sets of Hugging Face hold it in Parquet."""
+    return isinstance(value, Mapping) and set(value) == {"bytes", "path"}
 
 
 def picture_of(value: Any) -> Image:

@@ -46,6 +46,7 @@ URL = f"data:image/png;base64,{TEXT}"
         {"type": "image_url", "image_url": {"url": URL}},
         {"type": "image_url", "image_url": URL},
         {"type": "input_image", "image_url": URL},
+        {"bytes": DATA, "path": "gone.png"},
     ],
 )
 def test_all_forms_of_the_same_bytes_are_the_same_image(form, tmp_path):
@@ -55,6 +56,7 @@ def test_all_forms_of_the_same_bytes_are_the_same_image(form, tmp_path):
     assert image == read_image(file) == read_image(str(file)) == read_image(image)
     assert (image.data, image.mime) == (DATA, "image/png")
     assert text_hash(image) == text_hash(read_image(file))
+    assert read_image({"bytes": None, "path": file.name}, beside=tmp_path) == image
 
 
 def test_the_images_of_a_folder(tmp_path):
@@ -127,6 +129,7 @@ def test_a_picture_in_memory_is_seen_as_its_file_is(tmp_path):
         ("file:///cat.png", "nothing is fetched"),
         ({"type": "image_url", "image_url": {"url": "http://example.com/cat.png"}}, "nothing is fetched"),
         ({"type": "image", "file_id": "f-1"}, "a dict with the keys"),
+        ({"bytes": None, "path": None}, "Got None"),
         ({"type": "image", "base64": "not base64!"}, "expected base64"),
         ({"type": "image", "url": "/etc/passwd"}, "expected an image block"),
         ("no/such/file.png", "no file is there"),

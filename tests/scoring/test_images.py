@@ -84,6 +84,8 @@ def test_copies_are_found_by_their_bytes(tmp_path):
 
 def test_a_record_is_light_and_knows_what_it_was_called_with(scorer):
     data = read_image(MORE[0]).data
+    stored = {"bytes": data, "path": None}
+    assert scorer.invoke(stored)["prediction"] == scorer.invoke({"input": stored})["prediction"]
     block = {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": "image/png"}
     for value in (MORE[0], data, block):
         record = scorer.invoke(value)
