@@ -31,9 +31,10 @@ class _Plan(NamedTuple):
 class CodeTests(ComputingRunnable[Any, Verdict]):
     """A verifier that runs a candidate's code on tests, in a sandbox.
 
-    It takes a record with a `candidate`, and returns a `Verdict` with one check for each test. All candidates of a
-    batch are one call of the executor. A second call judges the assertions that are more than a comparison with a
-    literal. The candidate's sandbox never holds an assertion or an expected value; see `verifying.assertions`.
+    It takes a record with a `candidate`, and returns a `Verdict` with one check for each test. The code is run as a
+    module, so that a block under ``if __name__ == "__main__"`` is not. All candidates of a batch are one call of the
+    executor. A second call judges the assertions that are more than a comparison with a literal. The candidate's
+    sandbox never holds an assertion or an expected value; see `verifying.assertions`.
 
     A test that cannot be judged, or code that the sandbox cannot run, is "unsupported". Code is never run outside of a
     sandbox. Tests that a model has written are wrong too often to be of use, unless all solutions pass all of them.
@@ -98,7 +99,7 @@ class CodeTests(ComputingRunnable[Any, Verdict]):
                 cuts.append(cut_test(test, prefix=f"_v{number}_", **names))
             except UnjudgeableError as error:
                 cuts.append(error)
-        return _Plan(tests, tuple(cuts), prelude, code_in(record["candidate"]))
+        return _Plan(tests, tuple(cuts), prelude, without_main(code_in(record["candidate"])))
 
 
 class _Judged:
@@ -181,6 +182,31 @@ def _is_simple(cut: CutTest) -> bool:
 
 def _truth(piece: str) -> str:
     return f"bool({piece})" if _is_expression(piece) else piece
+
+
+def without_main(code: str) -> str:
+    r"""Code as a module that is imported: without what it does only where it is the program.
+
+    Args:
+        code: Statements. Code that is no Python is returned as it is.
+
+    Example:
+        >>> without_main("def f(x): return x\nif __name__ == '__main__':\n    print(f(input()))\n")
+        'def f(x):\n    return x'
+    """
+    try:
+        body = syntax_tree(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code
+    if not any(map(_is_main, body)):
+        return code
+    return "\n".join(ast.unparse(statement) for statement in body if not _is_main(statement))
+
+
+def _is_main(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.If) or statement.orelse:
+        return False
+    return ast.unparse(statement.test) in {"__name__ == '__main__'", "'__main__' == __name__"}
 
 
 def without_stubs(prelude: str) -> str:

@@ -109,6 +109,14 @@ def test_a_test_may_make_the_arguments_before(test):
     assert right.passed
 
 
+@pytest.mark.parametrize("test", ['__name__ == "__main__"', "'__main__' == __name__", '(__name__ == "__main__")'])
+def test_a_candidate_is_no_program(test):
+    code = f"def f(x): return x\nif {test}:\n    print(f(int(input())))\n"
+    for executor in (MontyExecutor(), UnsafeSubprocessExecutor(workers=1)):
+        assert verdict(code, "assert f(1) == 1", executor=executor).passed
+        assert not verdict(code, "assert f(1) == 2", executor=executor).passed
+
+
 def test_what_a_statement_returns_need_not_be_plain():
     stack = "class Stack:\n    n = 0\n    def push(self, x):\n        self.n += x\n        return self"
     assert verdict(stack, "s = Stack()\ns.push(1)\nassert s.n == 1").passed
