@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+_CALLED = {"input": "input, delimiter or encoding", "text": "column of texts", "large": "large model"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,19 @@ class RunIdentity:
     text: str
     large: str
     server: str = ""
+
+
+def told_apart(names: Iterable[str]) -> str:
+    """What tells one run from another, for people.
+
+    Args:
+        names: The fields of `RunIdentity` in which they differ.
+
+    Example:
+        >>> told_apart(["large", "server"])
+        'another large model and another server'
+    """
+    return " and ".join(f"another {_CALLED.get(name, name)}" for name in names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
-from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity
+from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity, told_apart
 from dsplus_chains.running.database_owner import claim
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.messages import answer_in
@@ -243,7 +243,7 @@ class Journal(BaseCache):
             self._database.execute("DELETE FROM answers WHERE source != 'small'")
         elif other:
             msg = (
-                f"{self.path}: got the journal of another run (another {' and another '.join(other)}) but expected "
+                f"{self.path}: got the journal of another run ({told_apart(other)}) but expected "
                 "this one's; delete it to start anew, or choose another --out"
             )
             raise JournalError(msg)

@@ -28,6 +28,7 @@ from dsplus_chains.corpus.scored import scored_here
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.progress import BATCH_SIZE, Progress
+from dsplus_chains.schema import InvalidInputError, check_least, what_came
 from dsplus_chains.storage.answer_cache import remembering
 from dsplus_chains.tables.file_rows import FileRows
 from dsplus_chains.tables.table import Column, Table
@@ -127,6 +128,8 @@ def label_table(
         progress: A function that is called after each batch.
 
     Raises:
+        InvalidInputError: There is no large model and no column with logged answers, or there are both. Or another
+            argument is none that it may be.
         TableError: The table cannot be read, or the output cannot be written.
         BundleError: The bundle is damaged, or not tuned.
         JournalError: The journal is damaged, in use, or belongs to another run.
@@ -136,6 +139,15 @@ def label_table(
         RunInterruptedError: Ctrl-C was pressed. All answers so far are kept.
     """
     out = Path(out)
+    if (large_model is None) == (large_column is None):
+        msg = (
+            f"Got large_model={what_came(large_model)} and large_column={what_came(large_column)} but expected one of "
+            "them: a large model to ask, or a column with its logged answers"
+        )
+        raise InvalidInputError(msg)
+    for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
+        if value is not None:
+            check_least(name, value, 1)
     check_workers(workers, cluster=cluster)
     large_name = large_name or (f"column {large_column}" if large_model is None else type(large_model).__name__)
     loaded, table, identity = prepare_run(

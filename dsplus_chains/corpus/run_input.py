@@ -13,7 +13,7 @@ from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.bundle_files import read_manifest
 from dsplus_chains.storage.outputs_apart import check_outputs
 from dsplus_chains.tables.reading import open_table
-from dsplus_chains.tables.table import Column, Table
+from dsplus_chains.tables.table import Column, Table, check_column_names
 from dsplus_chains.tables.table_error import TableError
 from dsplus_chains.tables.writing import check_writable
 
@@ -53,6 +53,7 @@ def prepare_run(
     Raises:
         DSPlusError: One of them cannot be used. The error says which, and what to do.
     """
+    check_column_names(text)
     table = open_table(data, delimiter=delimiter, encoding=encoding)
     table.check_columns(text)
     _check_places(table, out)

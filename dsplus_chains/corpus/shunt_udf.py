@@ -17,11 +17,11 @@ from dsplus_chains.corpus.scored import outputs_of
 from dsplus_chains.corpus.shared_arm import SharedArm
 from dsplus_chains.running.forking import ForkLock
 from dsplus_chains.running.limits import TIMEOUT, Limits
-from dsplus_chains.schema import InvalidInputError, is_missing, shown
+from dsplus_chains.schema import InvalidInputError, check_least, is_missing, shown, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.storage.answer_cache import SQLiteAnswerCache, remembering
 from dsplus_chains.storage.bundle import Bundle
-from dsplus_chains.tables.table import Column, columns_of
+from dsplus_chains.tables.table import Column, check_column_names, columns_of
 
 _EXAMPLES: dict[str, list[Any]] = {"source": ["small"], "confidence": [0.5], "error": [""]}
 """Values of the new columns, which tell their types. Those of the answer are the labels."""
@@ -70,8 +70,8 @@ class ShuntUDF:
 
     Raises:
         BundleError: The bundle is damaged, or not tuned.
-        InvalidInputError: `concurrency` is below 1, or answers are to be kept of what is no chat model itself. Or a
-            batch lacks the column, has one of the new columns already, or is of another kind.
+        InvalidInputError: A setting is none that it may be, or answers are to be kept of what is no chat model itself.
+            Or a batch lacks the column, has one of the new columns already, or is of another kind.
         LargeModelError: The large model's key is refused, or there is no such model.
 
     Example:
@@ -129,8 +129,13 @@ class ShuntUDF:
     _lock: ForkLock = field(default_factory=ForkLock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            msg = f"Got concurrency={self.concurrency} but expected at least 1"
+        check_least("concurrency", self.concurrency, 1)
+        if self.threads is not None:
+            check_least("threads", self.threads, 1)
+        Limits(timeout=self.timeout)  # refuses what is no time
+        check_column_names(self.text)
+        if not (isinstance(self.large, Runnable) or callable(self.large)):
+            msg = f"Got large={what_came(self.large)} but expected a chat model, or a function that makes one"
             raise InvalidInputError(msg)
 
     def __call__(self, batch: Any) -> Any:
@@ -154,6 +159,9 @@ class ShuntUDF:
         names = columns_in(batch)
         if missing := [name for name in columns_of(self.text) if name not in names]:
             msg = f"Got a batch without the column {missing[0]!r}; its columns are {', '.join(map(shown, names[:12]))}"
+            raise InvalidInputError(msg)
+        if twice := [name for name in columns_of(self.text) if names.count(name) > 1]:
+            msg = f"Got a batch with the column {twice[0]!r} twice but expected each name once; rename one"
             raise InvalidInputError(msg)
         if taken := [name for name in ADDED if name in names]:
             msg = f"Got a batch with the column {taken[0]!r}, which the answers need for themselves; rename it"

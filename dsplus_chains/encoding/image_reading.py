@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -46,7 +46,8 @@ def read_image(value: Any, *, beside: Path | None = None) -> ImageInput:
 
     Args:
         value: A path, bytes, a ``data:`` URL, a PIL image, an array of 8-bit pixels, or an image content block of
-            LangChain, OpenAI or Anthropic. An `ImageInput` stays as it is.
+            LangChain, OpenAI or Anthropic. Or a dict with "bytes" and "path", as data sets of Hugging Face hold an
+            image in Parquet. An `ImageInput` stays as it is.
         beside: The folder that a path is relative to. None is the working directory.
 
     Raises:
@@ -68,6 +69,9 @@ def read_image(value: Any, *, beside: Path | None = None) -> ImageInput:
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
         return _made(data, data, where=f"{len(data):,} bytes")
+    if is_stored_image(value):
+        stored = value["path"] if value["bytes"] is None else value["bytes"]
+        return read_image(stored, beside=beside)
     return _from_block(value) if is_image_block(value) else _from_pixels(value)
 
 
@@ -93,6 +97,11 @@ def is_image_block(value: Any) -> bool:
     return isinstance(value, Mapping) and value.get("type") in BLOCKS
 
 
+def is_stored_image(value: Any) -> bool:
+    """Whether a value is an image as data sets of Hugging Face hold it in Parquet."""
+    return isinstance(value, Mapping) and set(value) == {"bytes", "path"}
+
+
 def picture_of(value: Any) -> Image:
     """The pixels of an image, upright, in red, green and blue. What is transparent becomes white.
 
@@ -103,10 +112,10 @@ def picture_of(value: Any) -> Image:
         InvalidInputError: It is none, or cannot be decoded.
     """
     image = read_image(value)
-    pil, ops = _pillow()
+    pil, _ = _pillow()
     try:
         with pil.open(BytesIO(image.data)) as opened:
-            picture = ops.exif_transpose(opened)
+            picture = _upright(opened)
             if picture.has_transparency_data:
                 layer = picture.convert("RGBA")
                 picture = pil.alpha_composite(pil.new("RGBA", layer.size, "white"), layer)
@@ -117,6 +126,25 @@ def picture_of(value: Any) -> Image:
     except Exception as error:  # whatever is in the file
         msg = f"Got {image!r}, which cannot be decoded ({describe_error(error)}); drop or mend it"
         raise InvalidInputError(msg) from error
+
+
+def undecodable(images: Sequence[Any]) -> dict[int, InvalidInputError]:
+    """The images that cannot be decoded, by their place, with what is wrong with each.
+
+    Args:
+        images: Images, as `read_image` takes them.
+
+    Example:
+        >>> {place: str(error)[:21] for place, error in undecodable([np.zeros((2, 2), np.uint8), b"GIF89a"]).items()}
+        {1: 'Got <image 6 bytes, s'}
+    """
+    found = {}
+    for place, image in enumerate(images):
+        try:
+            picture_of(image)
+        except InvalidInputError as error:
+            found[place] = error
+    return found
 
 
 @cache
@@ -172,11 +200,35 @@ def _from_pixels(value: Any) -> ImageInput:
     if not (hasattr(value, "mode") and hasattr(value, "tobytes") and hasattr(value, "save")):
         msg = f"Got {what_came(value)} but {FORMS}"
         raise InvalidInputError(msg)
-    flat = value if value.mode in {"L", "RGB", "RGBA"} else value.convert("RGB")
     buffer = BytesIO()
-    flat.save(buffer, "PNG")
+    try:
+        flat = _upright(value)
+        if flat.mode not in {"L", "RGB", "RGBA"}:
+            flat = flat.convert("RGBA" if flat.has_transparency_data else "RGB")
+        flat.save(buffer, "PNG")
+    except InvalidInputError:
+        raise
+    except Exception as error:  # Pillow decodes a file when its pixels are wanted
+        msg = f"Got {what_came(value)}, which cannot be decoded ({describe_error(error)}); drop or mend it"
+        raise InvalidInputError(msg) from error
     told = f"{flat.mode} {flat.size[0]} {flat.size[1]} ".encode()
     return ImageInput(buffer.getvalue(), sha256=hash_of_bytes(told + flat.tobytes()), mime="image/png")
+
+
+def _upright(opened: Any) -> Any:
+    """A picture as its file says that it is held, with 8 bits a channel.
+
+    Raises:
+        InvalidInputError: Its pixels have no known range.
+    """
+    pil, ops = _pillow()
+    picture = ops.exif_transpose(opened)
+    if picture.mode not in {"I", "F"} and not picture.mode.startswith("I;16"):
+        return picture
+    if picture.mode == "F" or (picture.mode == "I" and opened.format != "PNG"):  # older Pillow calls 16 bits of PNG so
+        msg = f"Got an image of the mode {picture.mode!r}, whose pixels have no known range, but {FORMS}"
+        raise InvalidInputError(msg)
+    return pil.fromarray((np.asarray(picture) // 257).astype(np.uint8))  # Pillow makes all above 255 white
 
 
 def _from_array(pixels: Any) -> Any:

@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
+from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.schema import InvalidInputError, Prediction, as_cell, canonical_text, column_of, what_came
 from dsplus_chains.verifying.candidate_verdict import as_verdict
 
 Judge: TypeAlias = Callable[..., Any] | Runnable[Any, Any]
 """What says whether an answer is right. It is a function of the answer and the row's label or reference. With a third
 parameter it also gets the row's record. Or it is a verifier, which judges all answers in one batch. It gets the record
-with `candidate` and `reference`."""
+with `candidate` and `reference`. An answer that it cannot check counts as wrong, and a warning tells how many."""
 
 
 class AnswerJudge:
@@ -88,7 +89,10 @@ class AnswerJudge:
             questions = [
                 {**self._records[row], "candidate": answers[row], "reference": self.references[row]} for row in rows
             ]
-            return [as_verdict(output).passed for output in (judge.batch(questions) if questions else [])]
+            verdicts = [as_verdict(output) for output in (judge.batch(questions) if questions else [])]
+            if n := sum(not one.is_supported for one in verdicts):
+                LOGGER.warning("The judge could not check %d of %d answers, which count as wrong", n, len(verdicts))
+            return [one.passed for one in verdicts]
         takes_record = _needs(judge) > 2
         found = []
         for row in rows:

@@ -28,12 +28,14 @@ from dsplus_chains.gating.composition import (
     tradeoff_within,
 )
 from dsplus_chains.gating.gate import DECISION_EVENT
+from dsplus_chains.gating.models_on_offer import check_amount, check_on_offer
 from dsplus_chains.gating.score_table import score_table
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Begin, Completed, Configs, Flow, Manager, Tell, Work
-from dsplus_chains.schema import ShuntRecord, TrainingDataError, first_copies, text_hash, what_came
+from dsplus_chains.schema import InvalidInputError, ShuntRecord, TrainingDataError, first_copies, text_hash, what_came
 from dsplus_chains.scoring.members.mixing import assign_folds
 from dsplus_chains.scoring.score_model import ScoreModel
+from dsplus_chains.scoring.training_examples import read_inputs
 
 Floats = NDArray[np.float64]
 
@@ -118,7 +120,7 @@ class ModelComposer(BatchRunnable[Any, Any]):
         """Learn from scored queries which model is good at what.
 
         Args:
-            queries: The texts.
+            queries: The texts, or pairs of texts.
             scores: What each model got on each text. Higher is better. A dict or a data frame has one column a model. A
                 list has one dict a text. An array has its columns in the order of `models`. A missing score means that
                 the model was not tried there.
@@ -131,16 +133,14 @@ class ModelComposer(BatchRunnable[Any, Any]):
             input_key: The key of a dict under which the text will be.
 
         Raises:
-            TrainingDataError: There are too few texts, lengths differ, or a model or a cost has no name.
+            TrainingDataError: There are too few texts, lengths differ, or a query is no text. Or there are fewer than
+                two models, a model or a cost has no name, or a cost or the tradeoff is no number from 0 on.
         """
-        if not isinstance(models, Mapping) or not isinstance(costs, Mapping):
-            msg = f"Got models={what_came(models)} and costs={what_came(costs)} but expected two dicts by name"
-            raise TrainingDataError(msg)
-        names = list(models)
-        if unknown := sorted(set(costs) ^ set(names)):
-            msg = f"Got models {names} and costs of {sorted(costs)} but expected the same names; look at {unknown}"
-            raise TrainingDataError(msg)
-        texts = list(queries)
+        names = check_on_offer(models, costs, tradeoff)
+        try:
+            texts = read_inputs(queries, may_be_empty=True)
+        except InvalidInputError as error:
+            raise TrainingDataError(str(error)) from error
         known = score_table(scores, names, n=len(texts))
         if len(texts) < FEWEST:
             msg = f"Got {len(texts)} scored texts but expected {FEWEST} or more"
@@ -171,9 +171,11 @@ class ModelComposer(BatchRunnable[Any, Any]):
             tradeoff: The score that a unit of cost must bring. By default it is the composer's own.
 
         Raises:
-            InvalidInputError: No text was scored with both the chosen model and the best single one.
+            InvalidInputError: No text was scored with both the chosen model and the best single one. Or the tradeoff
+                is no number from 0 on.
         """
         weight = self.tradeoff if tradeoff is None else tradeoff
+        check_amount("tradeoff", weight)
         return report_composition(
             self.out_of_fold, self.known_scores, self._prices, names=list(self.models), tradeoff=weight
         )
@@ -188,7 +190,9 @@ class ModelComposer(BatchRunnable[Any, Any]):
 
         Raises:
             InfeasibleTargetError: Even the cheapest model costs more.
+            InvalidInputError: The cost is no number from 0 on.
         """
+        check_amount("cost", cost)
         return self.model_copy(update={"tradeoff": tradeoff_within(self.out_of_fold, self._prices, cost)})
 
     def save(self, path: str | Path) -> str:

@@ -28,7 +28,7 @@ def score_table(scores: Any, names: Sequence[str], *, n: int) -> NDArray[np.floa
         [[1.0, 0.5], [0.0, nan]]
     """
     if hasattr(scores, "shape") and not hasattr(scores, "columns"):
-        table = np.asarray(scores, dtype=np.float64)
+        table = np.asarray(scores)
         if table.shape != (n, len(names)):
             msg = f"Got scores of shape {table.shape} but expected {n} rows and {len(names)} models"
             raise TrainingDataError(msg)

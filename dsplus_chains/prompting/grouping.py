@@ -19,6 +19,10 @@ _ASKED = (
 )
 _END = "Label:"
 """How the prompt of one input ends, as `HintPromptBuilder` writes it."""
+_ENDS = re.compile(r"[\n,;|{\[]")
+"""Signs after which an entry may begin."""
+_BEGINNING = re.compile(r"[\W_]*(?:\d+[.)][\W_]*)?")
+"""What may stand before the key of an entry: signs, and its number in a list."""
 _AROUND = " \t\"'`*_|:;,=<>/{}[]–—-•"
 """Signs that may stand around an answer in a list or in JSON."""
 
@@ -65,6 +69,9 @@ def keys_of(texts: Sequence[str]) -> list[str]:
 def answers_by_key(said: str, keys: Sequence[str]) -> dict[str, str]:
     """The answer after each key. A key that is missing, or has two answers or a further line of words, is left out.
 
+    Each key must begin an entry, and an answer must follow the last one. Else labels may stand before their keys, as in
+    "good: q1-aa, bad: q2-bb", where each key is followed by the label of the next one. So nothing is read then.
+
     Args:
         said: What the model has said.
         keys: The keys of the prompt. Any other key is a part of an answer.
@@ -72,11 +79,21 @@ def answers_by_key(said: str, keys: Sequence[str]) -> dict[str, str]:
     Example:
         >>> answers_by_key("q1-aa: good, q2-bb: bad, q2-bb: good", ["q1-aa", "q2-bb", "q3-cc"])
         {'q1-aa': 'good'}
+        >>> answers_by_key("good: q1-aa, bad: q2-bb", ["q1-aa", "q2-bb"])
+        {}
     """
-    found: dict[str, set[str]] = {}
     pieces = re.split(rf"(?<![\w-])({'|'.join(map(re.escape, keys))})(?![\w-])", said)
-    for key, piece in zip(pieces[1::2], pieces[2::2], strict=True):
-        first, _, rest = piece.lstrip().partition("\n")
+    entries = [
+        (_ENDS.split(before)[-1], key, piece.lstrip().partition("\n"))
+        for before, key, piece in zip(pieces[:-1:2], pieces[1::2], pieces[2::2], strict=True)
+        if not before.endswith("</")  # a tag that closes begins nothing
+    ]
+    if not all(_BEGINNING.fullmatch(before) for before, *_ in entries):
+        return {}
+    if entries and not entries[-1][2][0].strip(_AROUND):
+        return {}
+    found: dict[str, set[str]] = {}
+    for _, key, (first, _, rest) in entries:
         if answer := first.strip(_AROUND):
             found.setdefault(key, set()).update([answer, rest] if re.search(r"[^\W\d_]", rest) else [answer])
     return {key: answers.pop() for key, answers in found.items() if len(answers) == 1}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
+from dsplus_chains.schema import InvalidInputError, what_came
 
 TIMEOUT = 60.0
 """Seconds that a large model has for one row of a command, unless the user says otherwise."""
@@ -21,12 +23,22 @@ class Limits:
         deadline: Seconds that it has for all rows of a batch together; None sets no limit.
         breaker: What stops asking a model that keeps failing; None asks on.
         budget: What stops asking once so many tokens or dollars are spent; None spends on.
+
+    Raises:
+        InvalidInputError: `timeout` or `deadline` is no time.
     """
 
     timeout: float | None = None
     deadline: float | None = None
     breaker: CircuitBreaker | None = field(default_factory=CircuitBreaker)
     budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("timeout", self.timeout), ("deadline", self.deadline)):
+            is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+            if seconds is not None and not (is_number and seconds > 0):
+                msg = f"Got {name}={what_came(seconds)} but expected a number of seconds above 0, or None for no limit"
+                raise InvalidInputError(msg)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -60,12 +60,18 @@ def clean_labels(values: Any) -> list[Any]:
     """Clean true labels as `clean_answers` does. None may be missing, and all must have one type.
 
     Raises:
-        InvalidInputError: It is no column, a label is missing, or types are mixed.
+        InvalidInputError: It is no column, a label is missing or a list or dict, or types are mixed.
     """
     labels = clean_answers(values, "labels")
     missing = [row for row, label in enumerate(labels) if label is None]
     if missing:
         msg = f"Got no label in row {missing[0]} but expected one in every row; leave such rows out"
+        raise InvalidInputError(msg)
+    if several := [row for row, label in enumerate(labels) if isinstance(label, (Mapping, Set, list, tuple))]:
+        msg = (
+            f"Got the label {what_came(labels[several[0]])} in row {several[0]} but expected a string, an integer or a "
+            "boolean; where answers are no labels, give evaluate or tune_threshold a judge="
+        )
         raise InvalidInputError(msg)
     types = sorted({type(label).__name__ for label in labels})
     if len(types) > 1:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
+from dsplus_chains.encoding.image_reading import undecodable
 from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
@@ -172,7 +173,13 @@ class BaseScorer(BatchRunnable[Any, Any]):
         try:
             predictions: list[Any] = yield self._predicting(texts)
         except Exception as error:
-            if self.on_error == "raise" or len(texts) == 1 or is_interrupt(error):
+            if len(texts) == 1 or is_interrupt(error):
+                raise
+            if self.modality == "image" and (broken := (yield Work(undecodable, (texts,)))):
+                sound = [text for row, text in enumerate(texts) if row not in broken]
+                known = iter((yield self._predicting(sound)) if sound else [])
+                return [broken[row] if row in broken else next(known) for row in range(len(texts))]
+            if self.on_error == "raise":
                 raise
             predictions = yield Work(self._one_by_one, (texts,))  # one text must not cost the others their prediction
         return predictions

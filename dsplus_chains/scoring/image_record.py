@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dsplus_chains.encoding.image_reading import is_image_block, read_image
+from dsplus_chains.encoding.image_reading import is_image_block, is_stored_image, read_image
 from dsplus_chains.schema import InvalidInputError
 from dsplus_chains.scoring.record_start import check_key, check_own_keys
 
@@ -29,7 +29,8 @@ def start_image_record(value: Any, *, input_key: str) -> dict[str, Any]:
         >>> sorted(record), record["input"] is record["photo"], len(record["input"])
         (['id', 'input', 'photo'], True, 77)
     """
-    if not isinstance(value, Mapping) or (is_image_block(value) and input_key not in value):
+    is_image = is_image_block(value) or is_stored_image(value)
+    if not isinstance(value, Mapping) or (is_image and input_key not in value):
         image = read_image(value)
         return {"input": image if image is value else image.called_with(value)}
     check_key(value, input_key, "image")

@@ -10,7 +10,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BeforeValidator, Field, SkipValidation
+from pydantic import BaseModel, BeforeValidator, Field, SkipValidation
 from typing_extensions import override
 
 from dsplus_chains.running.arm import feed, leading_prompt
@@ -20,7 +20,15 @@ from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
-from dsplus_chains.schema import Prediction, WiringError, canonical_text, describe_error, same_label
+from dsplus_chains.schema import (
+    InvalidInputError,
+    Prediction,
+    WiringError,
+    canonical_text,
+    describe_error,
+    label_key,
+    what_came,
+)
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.verifying.candidate_verdict import Verdict, as_verdict
 from dsplus_chains.verifying.solution_table import best_pair, table_of
@@ -62,7 +70,7 @@ class VerifiedScorer(BaseScorer):
 
     Args:
         generators: Runnables that write candidates, by name. Each gets the record. A prompt with one variable gets
-            `{input}` for it.
+            `{input}` for it. A candidate is a text, or another JSON value, such as what an object's `model_dump` gives.
         samples: Number of candidates from each generator for each row. The samples must be able to differ, so use a
             temperature above 0, and no cache.
         verifier: Runnable or function that checks a candidate; see `Verifies`.
@@ -107,15 +115,21 @@ class VerifiedScorer(BaseScorer):
             right: Whether each one was right.
 
         Raises:
-            ValueError: The lengths differ, or no prediction has a confidence.
+            InvalidInputError: The lengths differ, or no prediction has a confidence.
         """
         from dsplus_chains.calibration.calibrators import fit_isotonic
 
+        if len(predictions) != len(right):
+            msg = f"Got {len(predictions)} predictions and {len(right)} values of right but expected one for each"
+            raise InvalidInputError(msg)
         pairs = [
             (known.confidence, bool(is_right))
             for known, is_right in zip(predictions, right, strict=True)
             if known.confidence is not None
         ]
+        if not pairs:
+            msg = f"Got {len(predictions)} predictions without a confidence but expected one or more to calibrate by"
+            raise InvalidInputError(msg)
         confidences, targets = np.array([pair[0] for pair in pairs]), np.array([int(pair[1]) for pair in pairs])
         fitted = fit_isotonic(np.stack([1 - confidences, confidences], axis=1), targets, per_label=True)
         return self.model_copy(update={"calibration": fitted})
@@ -164,12 +178,17 @@ class VerifiedScorer(BaseScorer):
 
     def _first_of_its_kind(self, row: list[_Candidate]) -> list[int]:
         """The place of the first candidate that is the same as each, or -1 where there is none."""
-        same = self.same or _same_text
         found: list[int] = []
+        firsts: dict[Any, int] = {}
         for place, one in enumerate(row):
-            is_there = not (one.value is None or isinstance(one.value, Exception))
-            earlier = (known for known in dict.fromkeys(found) if known >= 0 and same(row[known].value, one.value))
-            found.append(next(earlier, place) if is_there else -1)
+            if one.value is None or isinstance(one.value, Exception):
+                found.append(-1)
+            elif self.same is None:
+                found.append(firsts.setdefault(label_key(canonical_text(one.value)), place))
+            else:
+                earlier = (known for known in firsts if self.same(row[known].value, one.value))
+                found.append(next(earlier, place))
+                firsts.setdefault(found[-1], place)
         return found
 
     def _best(
@@ -226,13 +245,23 @@ def _feeder(generator: Runnable[Any, Any], name: str) -> Callable[[dict[str, Any
 
 
 def _candidate(output: Any) -> Any:
-    """The candidate in a generator's output. None where it is blank, refused or cut off."""
+    """The candidate in a generator's output. None where it is blank, refused or cut off.
+
+    Raises:
+        WiringError: It is an object of pydantic, which no `Prediction` holds.
+    """
     if isinstance(output, Exception):
         raise output
     if isinstance(output, Prediction):
         return output.value
     if isinstance(output, BaseMessage):
         output = str(output.text) if is_whole(output) else None
+    if isinstance(output, BaseModel):
+        msg = (
+            f"Got {what_came(output)} from a generator but expected a text or another JSON value; let the generator "
+            "end in the object's model_dump()"
+        )
+        raise WiringError(msg)
     canonical_text(output)  # refuses what a Prediction cannot hold
     return None if isinstance(output, str) and not output.strip() else output
 
@@ -247,10 +276,6 @@ def _verdict(output: Any) -> Verdict:
     if isinstance(output, Exception):
         raise output
     return as_verdict(output)
-
-
-def _same_text(one: Any, other: Any) -> bool:
-    return same_label(canonical_text(one), canonical_text(other))
 
 
 def _is_bug(found: Any) -> bool:

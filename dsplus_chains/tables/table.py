@@ -25,6 +25,7 @@ from dsplus_chains.schema import (
     label_reader,
     shown,
     spelling,
+    what_came,
 )
 from dsplus_chains.tables.delimiters import delimiter_hint
 from dsplus_chains.tables.file_rows import Row, Rows
@@ -45,6 +46,19 @@ def columns_of(column: Column) -> tuple[str, ...]:
         (('text',), ('question', 'document'))
     """
     return (column,) if isinstance(column, str) else column
+
+
+def check_column_names(text: Any) -> None:
+    """Refuse what names neither a column nor two.
+
+    Raises:
+        InvalidInputError: This is the case.
+    """
+    names = (text,) if isinstance(text, str) else text
+    are_two = isinstance(text, (tuple, list)) and len(text) == 2
+    if not (isinstance(text, str) or are_two) or not all(isinstance(name, str) for name in names):
+        msg = f"Got text={what_came(text)} but expected the name of a column, or a tuple of two for pairs of texts"
+        raise InvalidInputError(msg)
 
 
 @brief_repr
@@ -69,6 +83,8 @@ class Table:
         self, column: Column, *, empty: Literal["refuse", "keep"] = "refuse", modality: Modality = "text"
     ) -> list[str]:
         """The texts in a column, or the images whose paths are there, relative to the table. Two columns hold pairs.
+
+        An empty cell can be kept as an empty text, but stands for no image.
 
         Raises:
             TableError: There is no such column, or a cell is empty or holds no text, or no image.
@@ -99,7 +115,7 @@ class Table:
             first, second = (self.text_of(number, row, name, empty=empty) for name in column)
             return TextPair(first, second)
         text = row.get(column)
-        if empty == "keep" and is_missing(text):
+        if empty == "keep" and is_missing(text) and modality == "text":
             return ""
         if is_missing(text):
             raise self._error(number, column, f"got an empty cell but expected {_A[modality]}; fix or drop the row")

@@ -46,7 +46,8 @@ class Agreement(ComputingRunnable[Any, Verdict]):
         return by_row(lambda record: self._verdict(record, known), inputs)
 
     def _verdict(self, record: Any, known: dict[int, tuple[Any, str | None]]) -> Verdict:
-        if not isinstance(record, Mapping) or "candidate" not in record or not record.get("candidates"):
+        is_record = isinstance(record, Mapping) and "candidate" in record
+        if not is_record or isinstance(record.get("candidates"), str) or not record.get("candidates"):
             msg = f"Got {what_came(record)} but expected a record with a 'candidate' and all 'candidates' of its row"
             raise InvalidInputError(msg)
         candidates = record["candidates"]

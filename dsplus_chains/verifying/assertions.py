@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from dsplus_chains.verifying.given_values import SharedValueError, arguments_in, giving_statements
+from dsplus_chains.verifying.syntax_names import bound_by, free_in, names_in
 from dsplus_chains.verifying.syntax_tree import expression_tree, syntax_tree
 
 _SHAPING = {"dict", "frozenset", "iter", "len", "list", "next", "round", "set", "sorted", "str", "sum", "tuple"}
@@ -55,7 +58,9 @@ def cut_test(
     """Cut a test in two.
 
     A name is the candidate's if it is neither a builtin nor known. So is an expression that begins with such a name.
-    So is a variable of the test that is in one statement with such a name.
+    So is a variable of the test that a statement with such a name binds, or gives as an argument. What an argument of
+    the candidate's is made of is done in both parts. Each part has its own copy, so that a candidate changes no
+    expected value.
 
     Args:
         test: Statements with at least one ``assert``. A function ``def check(candidate)`` that is called once is taken
@@ -75,6 +80,7 @@ def cut_test(
     """
     try:
         body = _flat(syntax_tree(test).body)
+        free = free_in(body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         msg = f"the test is no Python ({error})"
         raise UnjudgeableError(msg) from error
@@ -82,14 +88,14 @@ def cut_test(
     if len(others) == len(body) or any(isinstance(node, ast.Assert) for one in others for node in ast.walk(one)):
         msg = "it has no assertion of its own, but for those inside of a block"
         raise UnjudgeableError(msg)
-    bound = {name for statement in others for name in _bound(statement)}
-    inner = {name for statement in body for name in _inner(statement)}
-    own = _loaded(*body) - bound - inner - (_BUILTINS | set(known)) | set(entry_points)
+    bound = {name for statement in others for name in bound_by(statement)}
+    own = free - bound - (_BUILTINS | set(known)) | set(entry_points)
     modules = _modules(body) & own - set(entry_points)
     body = [*(ast.Import(names=[ast.alias(name=name)]) for name in sorted(modules)), *body]
     own -= modules
-    while grown := {name for one in others if _names(one) & own for name in _names(one) & bound} - own:
+    while grown := {name for one in others if names_in(one) & own for name in _handed_over(one) & bound} - own:
         own |= grown
+    giving = _giving(body, own)
     asked: list[str] = []
     names: list[str | None] = []
     judged: list[str] = []
@@ -97,15 +103,38 @@ def cut_test(
         if isinstance(statement, ast.Assert):
             cutter = _Cutter(own, prefix, asked, names, _inner(statement.test))
             judged.append(ast.unparse(cutter.visit(statement.test)))
-        elif _names(statement) & own:
-            asked.append(ast.unparse(statement))
+            continue
+        # The value of a call that stands alone, such as of `print`, says nothing.
+        piece = (f"{prefix}said = " if isinstance(statement, ast.Expr) else "") + ast.unparse(statement)
+        is_own = bool(names_in(statement) & own)
+        if is_own or statement in giving:
+            asked.append(piece)
             names.append(None)
-        else:
-            judged.append(ast.unparse(statement))
-            if isinstance(statement, ast.Import | ast.ImportFrom):  # the candidate's arguments may need it
-                asked.append(ast.unparse(statement))
-                names.append(None)
+        if not is_own:
+            judged.append(piece)
     return CutTest(asked=tuple(asked), names=tuple(names), judged=tuple(judged))
+
+
+def _handed_over(statement: ast.stmt) -> set[str]:
+    """The names that are the candidate's after a statement of its own."""
+    return bound_by(statement) | arguments_in(statement)
+
+
+def _giving(body: Sequence[ast.stmt], own: set[str]) -> list[ast.stmt]:
+    """The statements that are nobody's, but that the candidate's arguments may need.
+
+    Raises:
+        UnjudgeableError: An expected value is in one of them, too.
+    """
+    parts: list[str] = []
+    tests = [copy.deepcopy(one.test) for one in body if isinstance(one, ast.Assert)]
+    judged = [_Cutter(own, "_v", parts, [], _inner(test)).visit(test) for test in tests]
+    others = [one for one in body if not isinstance(one, ast.Assert)]
+    asked = [*map(expression_tree, parts), *(one for one in others if names_in(one) & own)]
+    try:
+        return giving_statements([one for one in others if not names_in(one) & own], asked, judged)
+    except SharedValueError as error:
+        raise UnjudgeableError(str(error)) from error
 
 
 def judged_here(expression: str, values: dict[str, Any]) -> bool | None:
@@ -132,7 +161,7 @@ def judged_here(expression: str, values: dict[str, Any]) -> bool | None:
 
 def bound_names(code: str) -> set[str]:
     """The names that a piece of code binds at its top level."""
-    return {name for statement in syntax_tree(code).body for name in _bound(statement)}
+    return {name for statement in syntax_tree(code).body for name in bound_by(statement)}
 
 
 def _plain(node: ast.expr, values: dict[str, Any]) -> Any:
@@ -155,7 +184,7 @@ class _Cutter(ast.NodeTransformer):
             return node
         if not (isinstance(node, ast.expr) and self._is_own(node)):
             return self.generic_visit(node)
-        if _loaded(node) & self._inner:
+        if free_in([ast.Expr(node)]) & self._inner:
             msg = f"{ast.unparse(node)} depends on a loop inside of the assertion"
             raise UnjudgeableError(msg)
         name = f"{self._prefix}{len(self._asked)}"
@@ -205,7 +234,7 @@ def _apart(statement: ast.stmt) -> list[ast.stmt]:
     target, value = statement.targets[0], statement.value
     if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)):
         return [statement]
-    if not all(isinstance(one, ast.Name) for one in target.elts) or _names(target) & _names(value):
+    if not all(isinstance(one, ast.Name) for one in target.elts) or names_in(target) & names_in(value):
         return [statement]
     pairs = zip(target.elts, value.elts, strict=True)
     return [ast.Assign(targets=[one], value=other, lineno=statement.lineno) for one, other in pairs]
@@ -226,15 +255,6 @@ def _asserts(node: ast.AST) -> bool:
     return any(isinstance(part, ast.Assert) for part in ast.walk(node))
 
 
-def _names(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-
-
-def _loaded(*nodes: ast.AST) -> set[str]:
-    parts = (part for node in nodes for part in ast.walk(node))
-    return {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
-
-
 def _modules(nodes: Sequence[ast.AST]) -> set[str]:
     """The modules of the standard library that are used as such. The test may have forgotten to import them."""
     parts = (part.value for node in nodes for part in ast.walk(node) if isinstance(part, ast.Attribute))
@@ -248,14 +268,5 @@ def _inner(node: ast.AST) -> set[str]:
         if isinstance(part, ast.Lambda):
             found |= {arg.arg for arg in ast.walk(part.args) if isinstance(arg, ast.arg)}
         elif isinstance(part, ast.comprehension | ast.NamedExpr):
-            found |= _names(part.target)
+            found |= names_in(part.target)
     return found
-
-
-def _bound(statement: ast.stmt) -> set[str]:
-    """The names that a statement binds where it stands."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
-    found = {part.id for part in ast.walk(statement) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
-    imports = [part for part in ast.walk(statement) if isinstance(part, ast.Import | ast.ImportFrom)]
-    return found | {(alias.asname or alias.name).split(".")[0] for part in imports for alias in part.names}

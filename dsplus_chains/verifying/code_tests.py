@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -15,11 +14,9 @@ from dsplus_chains.schema import InvalidInputError, shown
 from dsplus_chains.verifying.assertions import CutTest, UnjudgeableError, bound_names, cut_test, judged_here
 from dsplus_chains.verifying.candidate_verdict import Check, Reader, Verdict, checked_record, read_from
 from dsplus_chains.verifying.executor import Executor, Job, Outcome
+from dsplus_chains.verifying.fenced_code import code_in
 from dsplus_chains.verifying.monty_executor import MontyExecutor
 from dsplus_chains.verifying.syntax_tree import syntax_tree
-
-_LONGEST = 100_000
-"""The most characters of code that are looked at."""
 
 
 class _Plan(NamedTuple):
@@ -34,9 +31,10 @@ class _Plan(NamedTuple):
 class CodeTests(ComputingRunnable[Any, Verdict]):
     """A verifier that runs a candidate's code on tests, in a sandbox.
 
-    It takes a record with a `candidate`, and returns a `Verdict` with one check for each test. All candidates of a
-    batch are one call of the executor. A second call judges the assertions that are more than a comparison with a
-    literal. The candidate's sandbox never holds an assertion or an expected value; see `verifying.assertions`.
+    It takes a record with a `candidate`, and returns a `Verdict` with one check for each test. The code is run as a
+    module, so that a block under ``if __name__ == "__main__"`` is not. All candidates of a batch are one call of the
+    executor. A second call judges the assertions that are more than a comparison with a literal. The candidate's
+    sandbox never holds an assertion or an expected value; see `verifying.assertions`.
 
     A test that cannot be judged, or code that the sandbox cannot run, is "unsupported". Code is never run outside of a
     sandbox. Tests that a model has written are wrong too often to be of use, unless all solutions pass all of them.
@@ -101,7 +99,7 @@ class CodeTests(ComputingRunnable[Any, Verdict]):
                 cuts.append(cut_test(test, prefix=f"_v{number}_", **names))
             except UnjudgeableError as error:
                 cuts.append(error)
-        return _Plan(tests, tuple(cuts), prelude, code_in(record["candidate"]))
+        return _Plan(tests, tuple(cuts), prelude, without_main(code_in(record["candidate"])))
 
 
 class _Judged:
@@ -186,16 +184,29 @@ def _truth(piece: str) -> str:
     return f"bool({piece})" if _is_expression(piece) else piece
 
 
-def code_in(answer: Any) -> str:
-    r"""The code in an answer, which may be fenced as in Markdown. The first block counts.
+def without_main(code: str) -> str:
+    r"""Code as a module that is imported: without what it does only where it is the program.
+
+    Args:
+        code: Statements. Code that is no Python is returned as it is.
 
     Example:
-        >>> code_in("Sure:\n```python\nx = 1\n```\nThat is it.")
-        'x = 1\n'
+        >>> without_main("def f(x): return x\nif __name__ == '__main__':\n    print(f(input()))\n")
+        'def f(x):\n    return x'
     """
-    text = str(answer)[:_LONGEST]
-    block = re.search(r"```[\w+-]*[ \t]*\n(.*?)(?:```|\Z)", text, re.DOTALL)
-    return text if block is None else block[1]
+    try:
+        body = syntax_tree(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code
+    if not any(map(_is_main, body)):
+        return code
+    return "\n".join(ast.unparse(statement) for statement in body if not _is_main(statement))
+
+
+def _is_main(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.If) or statement.orelse:
+        return False
+    return ast.unparse(statement.test) in {"__name__ == '__main__'", "'__main__' == __name__"}
 
 
 def without_stubs(prelude: str) -> str:

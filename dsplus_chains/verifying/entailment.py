@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, PrivateAttr
@@ -17,7 +18,8 @@ from dsplus_chains.verifying.candidate_verdict import Reader, Verdict, checked_r
 class EntailmentVerifier(ComputingRunnable[Any, Verdict]):
     """A verifier whose score is the probability that a candidate follows from its context.
 
-    It takes a record with a `candidate` and a context. All candidates of a batch are one call of the model.
+    It takes a record with a `candidate` and a context. All candidates of a batch are one call of the model. A pipeline
+    cuts a context that is too long for its model, so give it the passages that matter.
 
     Args:
         nli: A text-classification pipeline of `transformers` with a model for natural language inference. Or any
@@ -30,7 +32,7 @@ class EntailmentVerifier(ComputingRunnable[Any, Verdict]):
 
     Raises:
         InvalidInputError: The input has no `candidate` or no context.
-        WiringError: The model does not return such lists, or does not know the label.
+        WiringError: The model does not return such lists, or does not know the label. Or a score is no probability.
 
     Example:
         >>> def nli(pairs, **settings):
@@ -56,7 +58,11 @@ class EntailmentVerifier(ComputingRunnable[Any, Verdict]):
         pairs = by_row(self._pair, inputs)
         sound = [pair for pair in pairs if not isinstance(pair, Exception)]
         with self._lock:  # fast tokenizers refuse to be used from two threads at once
-            said = list(self.nli(sound, top_k=None, truncation=True)) if sound else []
+            said = self.nli(sound, top_k=None, truncation=True) if sound else []
+        if not isinstance(said, Iterable):
+            msg = f"Got {what_came(said)} from the model but expected a list, with one result for each pair"
+            raise WiringError(msg)
+        said = list(said)
         if len(said) != len(sound):
             msg = f"Got {len(said)} results of the model for {len(sound)} pairs but expected one for each"
             raise WiringError(msg)
@@ -81,4 +87,12 @@ class EntailmentVerifier(ComputingRunnable[Any, Verdict]):
             )
             raise WiringError(msg)
         score = known[self.entails.casefold()]
+        if math.isnan(score):
+            return Verdict(report="The model gave no probability.")
+        if not 0 <= score <= 1 + 1e-6:
+            msg = (
+                f"Got the score {score:g} of {self.entails!r} from the model but expected a probability in [0, 1]; let "
+                'a pipeline apply "softmax" (function_to_apply)'
+            )
+            raise WiringError(msg)
         return Verdict(score=score, report=f"It follows from the text with a probability of {percent(score)}.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing_extensions import override
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.schema import InvalidInputError, shorten, shown
 from dsplus_chains.verifying.candidate_verdict import Check, Reader, Verdict, checked_record, read_from
-from dsplus_chains.verifying.code_tests import code_in
+from dsplus_chains.verifying.fenced_code import code_in
+from dsplus_chains.verifying.query_rows import QueryRow, are_same_rows, has_order, rows_of
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
 _FORBIDDEN = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
@@ -40,14 +39,16 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
     r"""A verifier that runs a SQLite query on a copy of a database in memory, where it can only read.
 
     It takes a record with a `candidate`, which may be fenced as in Markdown. The check "runs" passes if the query gives
-    a result. If results are expected, the check "result" compares with them. A result has at most ten megabytes and 500
-    columns. A query that takes long to compile is not stopped.
+    a result. If results are expected, the check "result" compares with them, integers exactly, and other numbers by
+    their first nine digits. A result has at most ten megabytes and 500 columns. A query that takes long to compile is
+    not stopped.
 
     Args:
         database: Path of the database, or a function of the record that gives one. It is opened read-only, and copied.
         expected: Key of the record, or a function of it, for the expected rows, or for a query that gives them. None
             means that nothing is known.
-        ordered: Whether the order of rows counts. None means that it does if the candidate has ``ORDER BY``.
+        ordered: Whether the order of rows counts. None means that it does if the expected query has ``ORDER BY``.
+            Where rows are expected, and no query, it does if the candidate does.
         seconds: Time that one query may take.
         rows: Largest number of rows of a result.
         largest: Most bytes of one value that a query may read or make, by default a million. SQLite cannot be stopped
@@ -55,8 +56,8 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
             each search, and a gigabyte. With ten times as much a search takes minutes, and a row ten gigabytes.
 
     Raises:
-        InvalidInputError: The input has no `candidate` or no expected result, or the expected query exceeds a limit, or
-            the database cannot be read.
+        InvalidInputError: The input has no `candidate` or no expected result. What is expected are no rows, or a query
+            that fails or exceeds a limit. Or the database cannot be read.
 
     Example:
         >>> import tempfile
@@ -95,7 +96,7 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
         if path not in copies:
             copies[path] = _copy(path, self.largest)
         query = code_in(record["candidate"]).strip()
-        expected = self._expected(record, copies[path])
+        expected, ordered = self._expected(record, copies[path])
         try:
             found = self._result(copies[path], query)
         except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
@@ -103,39 +104,47 @@ class SqlVerifier(ComputingRunnable[Any, Verdict]):
             return Verdict(checks=(*checks, *([] if expected is None else [Check(name="result", status="failed")])))
         checks = [Check(name="runs", status="passed")]
         if expected is not None:
-            counts = re.search(r"\border\s+by\b", query, re.IGNORECASE) if self.ordered is None else self.ordered
-            is_same = _compared(found, ordered=bool(counts)) == _compared(expected, ordered=bool(counts))
+            is_same = are_same_rows(found, expected, ordered=has_order(query) if ordered is None else ordered)
             detail = "" if is_same else f"got {len(found)} rows: {shown(found)}"
             checks.append(Check(name="result", status="passed" if is_same else "failed", detail=detail))
         return Verdict(checks=tuple(checks))
 
-    def _expected(self, record: Mapping[str, Any], copy: sqlite3.Connection) -> list[tuple[Any, ...]] | None:
-        """The expected rows, or None."""
+    def _expected(
+        self, record: Mapping[str, Any], copy: sqlite3.Connection
+    ) -> tuple[list[QueryRow] | None, bool | None]:
+        """The expected rows, or None, and whether their order counts, or None if the candidate tells."""
         if self.expected is None:
-            return None
+            return None, self.ordered
         given = read_from(record, self.expected, "expected")
         if not isinstance(given, str):
-            return [tuple(row) for row in given]
+            return rows_of(given), self.ordered
         try:
-            return self._result(copy, given)
-        except ValueError as error:
-            msg = f"Got the expected query {shown(given)}, but {error}; or give more `largest=`, `rows=` or `seconds=`"
+            rows = self._result(copy, given)
+        except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
+            what = (
+                f"{error}; or give more `largest=`, `rows=` or `seconds=`" if isinstance(error, ValueError) else error
+            )
+            msg = f"Got the expected query {shown(given)}, but {what}"
             raise InvalidInputError(msg) from error
+        return rows, has_order(given) if self.ordered is None else self.ordered
 
-    def _result(self, copy: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
+    def _result(self, copy: sqlite3.Connection, query: str) -> list[QueryRow]:
         """The rows that a query gives.
 
         Raises:
-            sqlite3.Error: The query is wrong, or may not be run.
+            sqlite3.Error: The query is wrong or none, or may not be run.
             ValueError: The query gives too much, or takes too long.
         """
         late = f"takes more than {self.seconds:g} seconds"
         until = time.monotonic() + self.seconds
         copy.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
-        found: list[tuple[Any, ...]] = []
+        found: list[QueryRow] = []
         size, excess = 0, ""
         try:
             with closing(copy.execute(query)) as rows:
+                if rows.description is None:  # it is empty, or a comment
+                    msg = "it is no query, and gives no result"
+                    raise sqlite3.ProgrammingError(msg)
                 for row in rows:
                     found.append(row)
                     size += sum(len(cell) if isinstance(cell, (str, bytes)) else 8 for cell in row)
@@ -195,13 +204,3 @@ def _trimmed(trim: str, value: Any, characters: Any) -> Any:
 def _may(action: int, _first: str | None, second: str | None, *_: str | None) -> int:
     is_harmless = action in _READING and not (action == sqlite3.SQLITE_FUNCTION and second in _FORBIDDEN)
     return sqlite3.SQLITE_OK if is_harmless else sqlite3.SQLITE_DENY
-
-
-def _compared(rows: Sequence[Sequence[Any]], *, ordered: bool) -> list[str]:
-    """Rows as texts. Numbers are compared by their first nine digits, so 1 and 1.0 are the same."""
-    texts = [repr([_cell(cell) for cell in row]) for row in rows]
-    return texts if ordered else sorted(texts)
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.9g}" if isinstance(value, (int, float)) and math.isfinite(value) else repr(value)

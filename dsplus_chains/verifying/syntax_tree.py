@@ -8,11 +8,12 @@ right (python/cpython issue 106905). So that parse is done again.
 from __future__ import annotations
 
 import ast
+import symtable
 from collections.abc import Callable
 from typing import TypeVar
 
 _ATTEMPTS = 10
-_TreeT = TypeVar("_TreeT", bound=ast.AST)
+_ParsedT = TypeVar("_ParsedT")
 
 
 def syntax_tree(code: str) -> ast.Module:
@@ -55,7 +56,26 @@ def expression_tree(code: str) -> ast.expr:
     return _undisturbed(lambda: ast.parse(code, mode="eval")).body
 
 
-def _undisturbed(parse: Callable[[], _TreeT]) -> _TreeT:
+def symbol_table(code: str) -> symtable.SymbolTable:
+    """Find the scopes of names as `symtable` does, and again if another parse disturbed it.
+
+    Args:
+        code: Statements of Python.
+
+    Returns:
+        The module's scope.
+
+    Raises:
+        SyntaxError: The code is no Python. The other errors are those of `syntax_tree`.
+
+    Example:
+        >>> [scope.get_name() for scope in symbol_table("def f(): pass").get_children()]
+        ['f']
+    """
+    return _undisturbed(lambda: symtable.symtable(code, "code", "exec"))
+
+
+def _undisturbed(parse: Callable[[], _ParsedT]) -> _ParsedT:
     for _ in range(_ATTEMPTS - 1):
         try:
             return parse()

@@ -33,7 +33,7 @@ from rich.table import Table
 from verified import GATE, WAYS, judging, plain
 
 from dsplus_chains import ConfidenceBranch, VerifiedScorer
-from dsplus_chains.verifying.code_tests import code_in
+from dsplus_chains.verifying.fenced_code import code_in
 
 MOST_CALLS = 0.65
 MAX_TOKENS = 300

@@ -15,6 +15,7 @@ from command_line import COMMAND, read, wait_until
 from fakes import CountingChat
 
 from dsplus_chains.corpus import RunInterruptedError, label_table
+from dsplus_chains.schema import InvalidInputError
 
 N = 60
 
@@ -249,3 +250,24 @@ def test_workers_need_ray_and_its_number_of_them(
     assert (code, message in " ".join(said.split())) == (2, True), said
     assert not server.asked
     assert not (tmp_path / "out.csv.journal.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, r"Got large_model=None .* and large_column=None"),
+        ({"large_column": "id"}, "expected one of them"),
+        ({"batch_size": 0}, "Got batch_size=0"),
+        ({"batch_size": -1}, "Got batch_size=-1"),
+        ({"concurrency": 0}, "Got concurrency=0"),
+        ({"concurrency": 1.5}, "Got concurrency=1.5"),
+        ({"text": ["text"]}, r"Got text=\['text'\] \(list\) but expected the name of a column"),
+    ],
+)
+def test_wrong_arguments_are_refused_as_wrong_options_are(tuned, inputs, tmp_path, wrong, said):
+    model = CountingChat(function=lambda prompt: "positive")
+    given = {"text": "text", "out": tmp_path / "out.csv", **({"large_model": model} if wrong else {}), **wrong}
+    with pytest.raises(InvalidInputError, match=said):
+        label_table(tuned(), inputs, **given)
+    assert not (tmp_path / "out.csv.journal.sqlite").exists()
+    assert not model.asked

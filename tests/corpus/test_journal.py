@@ -97,11 +97,20 @@ def test_what_is_no_label_is_refused_and_the_rest_of_its_batch_is_not_kept(path,
         assert (len(journal), list(journal.answers())) == (0, [])
 
 
-@pytest.mark.parametrize("name", ["bundle", "input", "text", "large", "server"])
-def test_another_run_is_told_by_what_differs(path, name):
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("bundle", "bundle"),
+        ("input", "input, delimiter or encoding"),
+        ("text", "column of texts"),
+        ("large", "large model"),
+        ("server", "server"),
+    ],
+)
+def test_another_run_is_told_by_what_differs(path, name, called):
     with Journal(path, OURS) as journal:
         journal.commit([row(0)])
-    with pytest.raises(JournalError, match=f"another run \\(another {name}\\)"):
+    with pytest.raises(JournalError, match=f"another run \\(another {called}\\)"):
         Journal(path, replace(OURS, **{name: "other"}))
     with Journal(path, OURS) as journal:  # nothing is lost by it
         assert len(journal) == 1

@@ -235,8 +235,15 @@ def test_wrong_batches_and_settings_are_refused(made):
         udf({"text": ["a"], "source": ["b"]})
     with pytest.raises(InvalidInputError, match=r"expected a table or record batch of Arrow"):
         udf([{"text": "a"}])
-    with pytest.raises(InvalidInputError, match="concurrency=0"):
-        ShuntUDF(bundle, CountingChat(function=say), concurrency=0)
+    with pytest.raises(InvalidInputError, match="the column 'text' twice"):
+        udf(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
+    large = CountingChat(function=say)
+    for setting in ({"concurrency": 0}, {"threads": 0}, {"timeout": 0}, {"text": ["text"]}, {"text": 3}):
+        with pytest.raises(InvalidInputError, match=f"Got {next(iter(setting))}="):
+            ShuntUDF(bundle, large, **setting)
+    for wrong in ("openai:gpt-4o", None):
+        with pytest.raises(InvalidInputError, match=r"expected a chat model, or a function that makes one"):
+            ShuntUDF(bundle, wrong)
     with pytest.raises(BundleError):
         ShuntUDF(bundle, CountingChat(function=say), expected_sha256="0" * 64)(pa.table({"text": ["a"]}))
 

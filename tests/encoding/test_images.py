@@ -46,6 +46,7 @@ URL = f"data:image/png;base64,{TEXT}"
         {"type": "image_url", "image_url": {"url": URL}},
         {"type": "image_url", "image_url": URL},
         {"type": "input_image", "image_url": URL},
+        {"bytes": DATA, "path": "gone.png"},
     ],
 )
 def test_all_forms_of_the_same_bytes_are_the_same_image(form, tmp_path):
@@ -55,6 +56,7 @@ def test_all_forms_of_the_same_bytes_are_the_same_image(form, tmp_path):
     assert image == read_image(file) == read_image(str(file)) == read_image(image)
     assert (image.data, image.mime) == (DATA, "image/png")
     assert text_hash(image) == text_hash(read_image(file))
+    assert read_image({"bytes": None, "path": file.name}, beside=tmp_path) == image
 
 
 def test_the_images_of_a_folder(tmp_path):
@@ -93,13 +95,41 @@ def test_pictures_are_upright_and_opaque():
     assert picture_of(clear).getpixel((0, 0)) == (255, 255, 255)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_images_of_16_bits_keep_their_shades(kind):
+    shades = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    buffer = io.BytesIO()
+    Image.fromarray(shades).save(buffer, kind)
+    expected = np.arange(256).reshape(16, 16)
+    for form in (buffer.getvalue(), Image.fromarray(shades)):
+        assert np.array_equal(np.asarray(picture_of(form))[:, :, 0], expected)
+
+
+def test_a_picture_in_memory_is_seen_as_its_file_is(tmp_path):
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.new("RGB", (4, 2)).save(tmp_path / "turned.jpg", exif=turned)
+    Image.new("LA", (3, 3), (9, 0)).save(tmp_path / "clear.png")
+    Image.new("P", (3, 3)).save(tmp_path / "palette.png", transparency=0)
+    for name in ("turned.jpg", "clear.png", "palette.png"):
+        with Image.open(tmp_path / name) as opened:
+            assert np.array_equal(picture_of(opened), picture_of(tmp_path / name)), name
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    (tmp_path / "half.png").write_bytes(read_image(noise).data[:2000])
+    with Image.open(tmp_path / "half.png") as opened, pytest.raises(InvalidInputError, match="cannot be decoded"):
+        read_image(opened)
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [
+        (Image.new("F", (2, 2)), "mode 'F', whose pixels have no known range"),
+        (Image.new("I", (2, 2)), "mode 'I', whose pixels have no known range"),
         ("https://example.com/cat.png", "nothing is fetched"),
         ("file:///cat.png", "nothing is fetched"),
         ({"type": "image_url", "image_url": {"url": "http://example.com/cat.png"}}, "nothing is fetched"),
         ({"type": "image", "file_id": "f-1"}, "a dict with the keys"),
+        ({"bytes": None, "path": None}, "Got None"),
         ({"type": "image", "base64": "not base64!"}, "expected base64"),
         ({"type": "image", "url": "/etc/passwd"}, "expected an image block"),
         ("no/such/file.png", "no file is there"),

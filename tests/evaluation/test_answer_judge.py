@@ -12,6 +12,8 @@ from langchain_core.messages import AIMessage
 
 from dsplus_chains import Prediction, evaluate, tune_threshold
 from dsplus_chains.evaluation.answer_judge import AnswerJudge
+from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.verifying import Check, Verdict
 
 
 def near(answer, reference):
@@ -66,6 +68,22 @@ def test_a_verifier_judges_all_in_one_batch_and_each_answer_once():
     assert decide.answers([AIMessage("x"), "y"]) == [True, False]
     assert decide.answers(["x", ValueError("none")]) == [True, None]
     assert verifier.sizes == [2]
+
+
+def test_what_a_verifier_cannot_check_counts_as_wrong_and_is_told(caplog):
+    status = {"good": "passed", "odd": "unsupported"}
+    verifier = Recording(lambda row: Verdict(checks=(Check(name="t", status=status[row["candidate"]]),)))
+    assert AnswerJudge(verifier, [1, 1, 1]).answers(["good", "odd", "odd"]) == [True, False, False]
+    assert "could not check 2 of 3 answers, which count as wrong" in caplog.text
+
+
+@pytest.mark.parametrize("label", [{"sum": 1}, [1], (1,)])
+def test_without_a_judge_labels_are_labels(label):
+    prediction = Prediction(label="a", confidence=0.5)
+    record = {"input": "x", "prediction": prediction, "answer": "a", "source": "small"}
+    for measured in (lambda: evaluate([record], [label]), lambda: tune_threshold([prediction], [label], ["a"])):
+        with pytest.raises(InvalidInputError, match=r"in row 0 but expected a string.* a judge="):
+            measured()
 
 
 def test_tune_by_a_judge():

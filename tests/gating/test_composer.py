@@ -261,6 +261,20 @@ def test_a_mean_cost_can_be_asked_for():
     cheaper = made.within(1.5)
     assert made.report().cost > 1.5 >= cheaper.report().cost > 1
     assert made.within(1).report().shares["poet"] == 1.0
+    for wrong in (float("nan"), float("inf"), -1, "1"):
+        for asked in (made.within, made.report):
+            with pytest.raises(InvalidInputError, match="expected a finite number of at least 0"):
+                asked(wrong)
+
+
+def test_pairs_of_texts_are_learned_as_they_are_asked():
+    texts, scores = queries(120)
+    pairs = [(text, "which?") for text in texts]
+    models = {name: Recording(lambda value, name=name: name) for name in scores}
+    encoder = TinyEncoder(dimensions=128)
+    made = ModelComposer.fit(pairs, scores, models=models, costs=dict.fromkeys(scores, 1), encoder=encoder)
+    chosen = [record["source"] for record in made.batch([("sum prime root", "which?"), ("ode verse rhyme", "which?")])]
+    assert chosen == ["mathematician", "poet"]
 
 
 def test_missing_scores_are_left_out():
@@ -301,6 +315,15 @@ def test_neighbours_have_the_mean_of_their_known_scores():
         ({"costs": {"mathematician": 1}}, "'poet'"),
         ({"queries": ["a"] * 10, "scores": {"mathematician": [1] * 10, "poet": [0] * 10}}, "50 or more"),
         ({"scores": {"mathematician": [1.0] * 120}}, "'poet'"),
+        ({"scores": np.full((120, 2), "good", dtype=object)}, "Got the score 'good' of 'mathematician'"),
+        ({"queries": ["a"] * 119 + [7]}, "7"),
+        ({"queries": [None, *["a"] * 119]}, "None"),
+        ({"queries": "a text"}, "'a text'"),
+        ({"models": {"mathematician": str}}, "two models or more"),
+        ({"costs": {"mathematician": "cheap", "poet": 1}}, r"Got costs\['mathematician'\]='cheap' \(str\)"),
+        ({"costs": {"mathematician": None, "poet": 1}}, "None"),
+        ({"costs": {"mathematician": -1, "poet": 1}}, "at least 0"),
+        ({"tradeoff": float("nan")}, "Got tradeoff=nan"),
     ],
 )
 def test_what_cannot_be_fitted_on_is_refused(change, told):
@@ -315,6 +338,7 @@ def test_what_cannot_be_fitted_on_is_refused(change, told):
     }
     with pytest.raises(TrainingDataError, match=told):
         ModelComposer.fit(given.pop("queries"), given.pop("scores"), **given)
+    assert not given["encoder"].calls
 
 
 def test_one_model_is_no_choice():

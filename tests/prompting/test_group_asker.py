@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -119,6 +120,32 @@ def test_a_row_that_is_missing_or_ambiguous_is_asked_alone(spoiled):
     # A line under a key that is none leaves the row before it in doubt too.
     assert alone == (["thing 0", "thing 1"] if "{key}x" in spoiled or "q2:" in spoiled else ["thing 1"])
     assert not any(BLOCK.search(prompt) for prompt in model.asked[1:])
+
+
+def by_label(pairs):
+    return {label: [key for key, other in pairs if other == label] for label in SENTIMENTS}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda pairs: "\n".join(f"{label}: {key}" for key, label in pairs),
+        lambda pairs: "\n".join(f"- **{label.title()}** ({key})" for key, label in pairs),
+        lambda pairs: ", ".join(f"{label} {key}" for key, label in pairs),
+        lambda pairs: "\n".join(f"{label}\n{key}" for key, label in pairs),
+        lambda pairs: "\n".join(f"{label}: {', '.join(keys)}" for label, keys in by_label(pairs).items()),
+        lambda pairs: json.dumps(by_label(pairs)),
+        lambda pairs: json.dumps([{"label": label, "key": key} for key, label in pairs]),
+    ],
+)
+def test_no_row_gets_the_label_that_stands_before_the_next_key(form):
+    def answer(prompt):
+        pairs = [(key, judged(text)) for key, text in BLOCK.findall(prompt)]
+        return form(pairs) if pairs else judged(prompt)
+
+    arm, model = grouped(answer)
+    assert arm.batch(inputs()) == SAID
+    assert len(model.asked) == 1 + len(TEXTS)
 
 
 def test_a_text_cannot_answer_for_another_row():

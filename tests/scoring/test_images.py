@@ -84,6 +84,8 @@ def test_copies_are_found_by_their_bytes(tmp_path):
 
 def test_a_record_is_light_and_knows_what_it_was_called_with(scorer):
     data = read_image(MORE[0]).data
+    stored = {"bytes": data, "path": None}
+    assert scorer.invoke(stored)["prediction"] == scorer.invoke({"input": stored})["prediction"]
     block = {"type": "image", "base64": base64.b64encode(data).decode(), "mime_type": "image/png"}
     for value in (MORE[0], data, block):
         record = scorer.invoke(value)
@@ -111,6 +113,23 @@ def test_faulty_rows_fail_alone(scorer, tmp_path):
     assert (found[1]["prediction"].label, "cannot be decoded" in found[1]["small_error"]) == (None, True)
     with pytest.raises(InvalidInputError, match="something else under 'input'"):
         scorer.model_copy(update={"input_key": "photo"}).invoke({"photo": MORE[0], "input": MORE[1]})
+
+
+async def test_a_broken_image_costs_the_others_nothing(scorer, tmp_path):
+    places = [tmp_path / f"{number}.png" for number in range(8)]
+    for place in places:
+        place.write_bytes(read_image(MORE[2]).data[: 50 + places.index(place)])
+    rows = [MORE[0], *places, MORE[1]]
+    alone = [record["prediction"] for record in scorer.batch([MORE[0], MORE[1]])]
+    for used in (scorer, scorer.deferring()):
+        for way in (used.batch(rows, return_exceptions=True), await used.abatch(rows, return_exceptions=True)):
+            assert [way[0]["prediction"], way[-1]["prediction"]] == alone
+            told = [str(one if isinstance(one, Exception) else one["small_error"]) for one in way[1:-1]]
+            assert all(place.name in said for place, said in zip(places, told, strict=True))
+    scorer.encoder.calls.clear()
+    scorer.batch(rows, return_exceptions=True)
+    assert scorer.encoder.calls == [10, 2]
+    assert all(isinstance(one, InvalidInputError) for one in scorer.batch(places[:2], return_exceptions=True))
 
 
 async def test_all_ways_to_call_agree(scorer):

@@ -11,9 +11,11 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
+from pydantic import BaseModel
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, Prediction, VerifiedScorer, evaluate, shunt
-from dsplus_chains.verifying import Check, Verdict
+from dsplus_chains.schema import InvalidInputError, WiringError
+from dsplus_chains.verifying import Check, SchemaVerifier, Verdict
 
 
 def outage(record):
@@ -187,7 +189,42 @@ def test_calibration_is_the_share_that_was_right():
     known = [scorer.invoke("task")["prediction"]] * 10
     calibrated = scorer.calibrated(known, np.arange(10) < 8)
     assert calibrated.invoke("task")["prediction"].confidence == pytest.approx(0.8, abs=1e-3)
+    with pytest.raises(InvalidInputError, match="Got 10 predictions and 9 values of right"):
+        scorer.calibrated(known, [True] * 9)
+    with pytest.raises(InvalidInputError, match="Got 1 predictions without a confidence"):
+        scorer.calibrated([Prediction(label="a")], [True])
     assert scorer.invoke("task")["prediction"].confidence == 1.0
+
+
+def test_an_object_of_pydantic_is_no_candidate_and_what_to_do_is_told():
+    class Person(BaseModel):
+        name: str
+
+    verifier = SchemaVerifier(form=Person)
+    generator = Recording(lambda record: Person(name="Ada"))
+    deferring = VerifiedScorer(generators={"g": generator}, verifier=verifier, on_error="defer")
+    with pytest.raises(WiringError, match=r"Got Person.* from a generator .* model_dump"):
+        deferring.invoke("task")
+    dumped = VerifiedScorer(generators={"g": generator | (lambda person: person.model_dump())}, verifier=verifier)
+    found = dumped.invoke("task")["prediction"]
+    assert (found.value, found.confidence) == ({"name": "Ada"}, 1.0)
+
+
+def test_many_candidates_are_not_compared_in_pairs():
+    read = []
+
+    class Counted(dict):
+        def items(self):
+            read.append(self)
+            return super().items()
+
+    candidates = iter(Counted(number=number % 50) for number in range(100))
+    verifier = Recording(lambda record: record["candidate"] == {"number": 7})
+    generators = {"g": Recording(lambda record: next(candidates))}
+    scorer = VerifiedScorer(generators=generators, samples=100, verifier=verifier)
+    assert scorer.invoke("task")["prediction"].confidence == 2 / 100
+    assert verifier.sizes == [50]
+    assert len(read) <= 3 * 100
 
 
 def test_a_shunt_hands_the_keys_of_the_app_to_a_scorer_that_works_on_the_record():

@@ -245,3 +245,5 @@ def test_a_text_that_nobody_can_see_is_an_empty_cell(tmp_path):
     with pytest.raises(TableError, match="an empty cell"):
         read_table(path).texts("text")
     assert read_table(path).texts("text", empty="keep") == [""]
+    with pytest.raises(TableError, match="row 1, column 'text': got an empty cell but expected the path of an image"):
+        read_table(path).texts("text", empty="keep", modality="image")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from fakes import Recording
 
 from dsplus_chains import VerifiedScorer
 from dsplus_chains.verifying import CodeTests, MontyExecutor, UnsafeSubprocessExecutor
 from dsplus_chains.verifying.assertions import UnjudgeableError, cut_test, judged_here
-from dsplus_chains.verifying.code_tests import code_in, without_stubs
+from dsplus_chains.verifying.code_tests import without_stubs
+from dsplus_chains.verifying.fenced_code import code_in
 
 
 class Counted(MontyExecutor):
@@ -46,25 +49,84 @@ def nothing_asked():
         ("import math\nassert math.isclose(f(1), 2)", ["import math", "f(1)"], ["import math", "math.isclose(_v1, 2)"]),
         ("assert math.isclose(f(1), 2)", ["import math", "f(1)"], ["import math", "math.isclose(_v1, 2)"]),
         ("assert abs(f(1) - 2) < 1e-6", ["f(1)"], ["abs(_v0 - 2) < 1e-06"]),
-        ("x = [2, 1]\nf(x)\nassert x == [1, 2]", ["x = [2, 1]", "f(x)", "x"], ["_v2 == [1, 2]"]),
+        ("x = [2, 1]\nf(x)\nassert x == [1, 2]", ["x = [2, 1]", "_vsaid = f(x)", "x"], ["_v2 == [1, 2]"]),
         ("y = [1, 2]\nassert f(1) == y", ["f(1)"], ["y = [1, 2]", "_v0 == y"]),
         ("s = S()\nt = s\nassert t.n == 1", ["s = S()", "t = s", "t.n"], ["_v2 == 1"]),
         ("def check(c):\n    assert c(1) == 2\ncheck(f)", ["f(1)"], ["_v0 == 2"]),
+        ("x = 5\nassert f(x) == 6", ["x = 5", "f(x)"], ["x = 5", "_v1 == 6"]),
+        ("a = [2]\na.append(1)\nb = a\nassert f(b) == 3", ["a = [2]", "_vsaid = a.append(1)", "b = a", "f(b)"], None),
+        ("x = 5\ne = x + 1\nassert f(x) == e", ["x = 5", "f(x)"], ["x = 5", "e = x + 1", "_v1 == e"]),
+        ("def sq(x):\n    return x * x\nassert f(sq) == 4", ["def sq(x):\n    return x * x", "f(sq)"], None),
+        ("def n(g):\n    return len(g)\nassert n(f(1)) == 4", ["f(1)"], None),
+        ("a = [2]\nr = f(a[0])\nassert r == 3", ["a = [2]", "r = f(a[0])", "r"], ["a = [2]", "_v2 == 3"]),
+        ("assert sorted(f(1), key=lambda v: -v) == [2]", ["sorted(f(1), key=lambda v: -v)"], ["_v0 == [2]"]),
         ("assert {f(1): 2}[3] in [x for x in (1, 2)]", ["f(1)"], ["{_v0: 2}[3] in [x for x in (1, 2)]"]),
     ],
 )
 def test_cuts(test, asked, judged):
     cut = cut_test(test)
-    assert (list(cut.asked), list(cut.judged)) == (asked, judged)
+    assert list(cut.asked) == asked
+    assert judged is None or list(cut.judged) == judged
 
 
 @pytest.mark.parametrize(
     "test",
-    ["f(1)", "assert f(", "for x in (1, 2):\n    assert f(x)", "assert all(f(x) for x in (1, 2))", "x = 1", "", "\0"],
+    [
+        "import random\nxs = [random.random()]\nassert f(xs) == sorted(xs)",
+        "cases = [(1, 2)]\nassert f(cases[0][0]) == cases[0][1]",
+        "cases = [(1, 2)]\nr = f(cases[0][0])\nassert r == cases[0][1]",
+        "given, wanted = zip((1, 2), (3, 4))\nr = f(given[0])\nassert r == wanted[0]",
+        "f(1)",
+        "assert f(",
+        "for x in (1, 2):\n    assert f(x)",
+        "assert all(f(x) for x in (1, 2))",
+        "assert any(f(sorted(x, key=lambda x: x)) for x in (1, 2))",
+        "x = 1",
+        "",
+        "\0",
+    ],
 )
 def test_what_cannot_be_cut(test):
     with pytest.raises(UnjudgeableError):
         cut_test(test)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "xs = [3, 1, 2]\nassert f(xs) == [1, 2, 3]",
+        "import random\nrandom.seed(0)\nxs = [random.random() for _ in range(5)]\nassert len(f(xs)) == 5",
+        "class Box(list):\n    def put(self, x):\n        self.append(x)\nb = Box()\nb.put(2)\nassert f(b) == [2]",
+        "'A docstring.'\nprint('testing')\nassert len(f([2, 1])) == 2",
+        "def check(candidate):\n    xs = [2, 1]\n    assert candidate(xs) == [1, 2]\ncheck(f)",
+    ],
+)
+def test_a_test_may_make_the_arguments_before(test):
+    for executor in (MontyExecutor(), UnsafeSubprocessExecutor(workers=1)):
+        right = verdict("def f(xs): return sorted(xs)", test, executor=executor)
+        assert right.passed or "unsupported" in right.report
+        assert not verdict("def f(xs): return 7", test, executor=executor).passed
+    assert right.passed
+
+
+@pytest.mark.parametrize("test", ['__name__ == "__main__"', "'__main__' == __name__", '(__name__ == "__main__")'])
+def test_a_candidate_is_no_program(test):
+    code = f"def f(x): return x\nif {test}:\n    print(f(int(input())))\n"
+    for executor in (MontyExecutor(), UnsafeSubprocessExecutor(workers=1)):
+        assert verdict(code, "assert f(1) == 1", executor=executor).passed
+        assert not verdict(code, "assert f(1) == 2", executor=executor).passed
+
+
+def test_what_a_statement_returns_need_not_be_plain():
+    stack = "class Stack:\n    n = 0\n    def push(self, x):\n        self.n += x\n        return self"
+    assert verdict(stack, "s = Stack()\ns.push(1)\nassert s.n == 1").passed
+
+
+def test_a_candidate_changes_no_expected_value():
+    cheat = "def f(xs):\n    xs.clear()\n    return []"
+    test = "xs = [3, 1]\nassert f(xs) == sorted(xs)"
+    assert not verdict(cheat, test).passed
+    assert verdict("def f(xs):\n    xs.sort()\n    return xs", test).passed
 
 
 def test_names_of_the_prelude_and_builtins_are_not_the_candidates():
@@ -181,6 +243,38 @@ def test_code_is_taken_out_of_its_fence():
     assert code_in("a\n```\nx = 1\n```\n```python\ny = 1\n```") == "x = 1\n"
     assert code_in("```python\nx = 1") == "x = 1"
     assert verdict("It is:\n```python\ndef f(x): return x\n```", "assert f(1) == 1").passed
+
+
+DOCUMENTED = 'def f(x):\n    """\n    ```\n    f(1)\n    ```\n    """\n    return x\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("Sure:\r\n```python\r\nx = 1\r\ny = 2\r\n```\r\nDone.", "x = 1\ny = 2\n"),
+        ('```python title="a.py"\nx = 1\n```', "x = 1\n"),
+        ("```{.python}\nx = 1\n```", "x = 1\n"),
+        ("~~~py\nx = 1\n~~~", "x = 1\n"),
+        ("1. So:\n   ```\n   if x:\n       y()\n   ```\n2. Done", "if x:\n    y()\n"),
+        (f"````python\n{DOCUMENTED}````", DOCUMENTED),
+        (f"```python\n{DOCUMENTED}```\nIt gives x.", DOCUMENTED),
+        ("Sure: ```python\nx = 1```", "x = 1"),
+        ("```\nx = 1```\nand\n```python\ny = 1\n```", "x = 1"),
+        ("```sql SELECT 1```", "SELECT 1"),
+        ("`x = 1`", "x = 1"),
+        ("```sql\n```", ""),
+    ],
+)
+def test_fences_that_models_write(answer, code):
+    assert code_in(answer) == code
+
+
+@pytest.mark.parametrize("part", ["`", "~", "```\n", "``` ", "\n   ```a", " ", "\n~~~", "~~~ "])
+def test_a_hostile_answer_is_searched_in_linear_time(part):
+    answer = part * (100_000 // len(part))
+    start = time.process_time()
+    assert code_in(answer) in answer
+    assert time.process_time() - start < 2
 
 
 def test_preludes():

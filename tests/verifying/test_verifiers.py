@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import sqlite3
 from contextlib import closing
+from decimal import Decimal
 
+import numpy as np
 import pytest
 from clock import PATIENCE, at_most, longer
+from local_server import QuietHandler, listening
 from pydantic import BaseModel
 
 from dsplus_chains import VerifiedScorer
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import InvalidInputError, WiringError
 from dsplus_chains.verifying import Agreement, EntailmentVerifier, SchemaVerifier, SqlVerifier
+from dsplus_chains.verifying.query_rows import has_order
 
 
 @pytest.mark.parametrize(
@@ -78,6 +83,10 @@ JSON_SCHEMA = {
     [
         ('{"name": "Ada", "age": 36}', True),
         ('Here:\n```json\n{"name": "Ada", "age": 36}\n```', True),
+        ('Sure:\n```JSON\n{"name": "Ada", "age": 36}\n```\nShe wrote `programs`.', True),
+        ('{"name": "```x```", "age": 36}', True),
+        (Person(name="Ada", age=36), True),
+        ('{"name": "Ada", "age": NaN}', False),
         ({"name": "Ada", "age": 36}, True),
         ('{"name": "Ada"}', False),
         ({"name": "Ada", "age": "old"}, False),
@@ -96,6 +105,44 @@ def test_a_strict_form_converts_nothing():
     record = {"candidate": {"name": "Ada", "age": "36"}}
     assert SchemaVerifier(form=Person).invoke(record).passed
     assert not SchemaVerifier(form=Person, strict=True).invoke(record).passed
+
+
+def test_a_strict_form_takes_from_json_what_json_has_no_word_for():
+    class Birth(BaseModel):
+        day: datetime.date
+
+    strict = SchemaVerifier(form=Birth, strict=True)
+    assert strict.invoke({"candidate": '{"day": "1815-12-10"}'}).passed
+    assert not strict.invoke({"candidate": {"day": "1815-12-10"}}).passed
+
+
+TREE = {"$defs": {"tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}, "$ref": "#/$defs/tree"}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "report"),
+    [("[[], [[]]]", ""), ("[[], [1]]", "$[1][0]: 1 is not of type"), ("[" * 900 + "]" * 900, "nested too deep")],
+)
+def test_a_schema_may_refer_to_its_own_parts(candidate, report):
+    found = SchemaVerifier(form=TREE).invoke({"candidate": candidate})
+    assert (found.passed, report in found.report) == (not report, True)
+
+
+def test_what_a_schema_refers_to_must_be_in_it_and_is_not_fetched():
+    asked = []
+
+    class Handler(QuietHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.answer(b"{}")
+
+    with listening(Handler) as port:
+        for to in ("#/$defs/none", f"http://127.0.0.1:{port}/schema.json"):
+            verifier = SchemaVerifier(form={"$ref": to})
+            scorer = VerifiedScorer(generators={"small": lambda record: "{}"}, verifier=verifier)
+            with pytest.raises(WiringError, match=r"\$ref that leads nowhere"):
+                scorer.invoke("text")
+    assert not asked
 
 
 def test_what_is_no_schema_is_refused():
@@ -118,13 +165,12 @@ def shop(tmp_path):
         ("SELECT n FROM t WHERE n < 3", [True, True]),
         ("```sql\nSELECT n FROM t WHERE n < 3;\n```", [True, True]),
         ("SELECT n * 1.0 FROM t WHERE n < 3 ORDER BY n", [True, True]),
-        ("SELECT n FROM t WHERE n < 3 ORDER BY n DESC", [True, False]),
         ("SELECT n FROM t", [True, False]),
         ("SELECT n, s FROM t WHERE n < 3", [True, False]),
         ("SELECT '1' UNION SELECT '2'", [True, False]),
         ("SELEC n", [False, False]),
         ("SELECT n FROM t; SELECT 1", [False, False]),
-        ("", [True, False]),
+        ("", [False, False]),
     ],
 )
 def test_queries(shop, query, passed):
@@ -248,6 +294,72 @@ def test_documents_are_searched_and_an_expected_query_beyond_the_limit_names_it(
             verifier.invoke(record)
 
 
+@pytest.mark.parametrize("candidate", ["", "-- I cannot tell", "/* nothing */ ;", "```sql\n```"])
+def test_what_asks_nothing_gives_no_result(shop, candidate):
+    verdict = SqlVerifier(database=shop, expected="rows").invoke({"candidate": candidate, "rows": []})
+    assert verdict.report == "runs: failed (it is no query, and gives no result)\nresult: failed"
+
+
+def test_integers_are_compared_exactly_and_other_numbers_nearly(shop):
+    verifier = SqlVerifier(database=shop, expected="rows")
+
+    def passes(query, rows):
+        return verifier.invoke({"candidate": query, "rows": rows}).passed
+
+    assert not passes("SELECT 1700000001", [[1700000002]])
+    assert passes("SELECT 1700000001 UNION ALL SELECT 1700000002", [[1700000002], [1700000001]])
+    assert passes(
+        "SELECT 1700000001.0 AS n, 'a' UNION ALL SELECT 1700000000.0, 'b'", [[1700000000, "b"], [1700000001, "a"]]
+    )
+    assert passes("SELECT 0.1 + 0.2, NULL, 5", [[Decimal("0.3"), float("nan"), np.int64(5)]])
+    assert not passes("SELECT '1'", [[1]])
+
+
+@pytest.mark.parametrize(
+    ("query", "counts"),
+    [
+        ("SELECT n FROM t ORDER BY n", True),
+        ("SELECT n FROM t order/**/ by n LIMIT 3", True),
+        ("SELECT n FROM (SELECT n FROM t ORDER BY n)", False),
+        ("SELECT n, sum(n) OVER (ORDER BY n DESC) FROM t", False),
+        ("SELECT n FROM t -- ORDER BY n", False),
+        ("SELECT n, 'it''s ORDER BY', \"order by\" FROM (SELECT n, 1 AS \"order by\" FROM t)", False),
+        ("SELECT n FROM (SELECT n, ')' FROM t) ORDER BY n", True),
+    ],
+)
+def test_the_order_of_rows_counts_where_the_query_orders_them(shop, query, counts):
+    assert has_order(query) is counts
+    with closing(sqlite3.connect(shop)) as made:
+        rows = made.execute(query).fetchall()
+    verifier = SqlVerifier(database=shop, expected="rows")
+    assert verifier.invoke({"candidate": query, "rows": rows}).passed
+    assert verifier.invoke({"candidate": query, "rows": rows[::-1]}).passed is not counts
+
+
+def test_an_expected_query_says_whether_the_order_counts(shop):
+    verifier = SqlVerifier(database=shop, expected="query")
+    ways = ["SELECT n FROM t", "SELECT n FROM t ORDER BY n DESC"]
+    passed = [[verifier.invoke({"candidate": one, "query": query}).passed for one in ways] for query in ways]
+    assert passed == [[True, True], [False, True]]
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        ([1, 2, 3], r"Got 1 \(int\) among the expected rows but expected a list of rows"),
+        (["a", "b"], r"Got 'a' \(str\) among the expected rows"),
+        ([{"n": 1}], r"Got a dict with the keys \['n'\] among"),
+        (None, "Got None"),
+        ("SELEC n", "Got the expected query 'SELEC n', but .*syntax error"),
+        ("DROP TABLE t", "not authorized"),
+        ("", "Got the expected query '', but it is no query"),
+    ],
+)
+def test_what_is_expected_must_be_rows_or_a_query_that_runs(shop, expected, said):
+    with pytest.raises(InvalidInputError, match=said):
+        SqlVerifier(database=shop, expected="rows").invoke({"candidate": "SELECT n FROM t", "rows": expected})
+
+
 def test_a_database_that_is_not_there_is_no_verdict(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         SqlVerifier(database=tmp_path / "none.db").invoke({"candidate": "SELECT 1"})
@@ -273,9 +385,26 @@ def test_entailment_is_one_call_and_its_score_the_confidence():
 
 @pytest.mark.parametrize(
     ("said", "message"),
-    [([[{"label": "LABEL_0", "score": 1}]], "set entails="), ([["yes"]], "a list of labels"), ([], "one for each")],
+    [
+        ([[{"label": "LABEL_0", "score": 1}]], "set entails="),
+        ([["yes"]], "a list of labels"),
+        ([], "one for each"),
+        (None, "Got None .* from the model"),
+        ([[{"label": "entailment", "score": 7.5}]], "Got the score 7.5 of 'entailment'"),
+    ],
 )
 def test_a_model_that_says_something_else_is_refused(said, message):
     verifier = EntailmentVerifier(nli=lambda pairs, **settings: said)
     with pytest.raises(ValueError, match=message):
         verifier.invoke({"candidate": "x", "input": "y"})
+
+
+def test_a_model_that_gives_no_probability_gives_no_confidence():
+    verifier = EntailmentVerifier(nli=lambda pairs, **_: [[{"label": "entailment", "score": float("nan")}]])
+    scorer = VerifiedScorer(generators={"small": str}, verifier=verifier)
+    assert scorer.invoke("text")["prediction"].confidence is None
+
+
+def test_one_text_is_no_list_of_candidates():
+    with pytest.raises(InvalidInputError, match="all 'candidates' of its row"):
+        Agreement().invoke({"candidate": "a", "candidates": "abc"})
