@@ -54,7 +54,7 @@ class Engine(StrEnum):
 def run(
     bundle: BundleFolder,
     data: Data,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The output: .csv, .tsv or .jsonl.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The output: .csv, .tsv, .jsonl or .parquet.")],
     text: Texts = None,
     image: Image = None,
     large: Large = None,

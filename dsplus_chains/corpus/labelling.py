@@ -106,7 +106,7 @@ def label_table(
         text: The column with the texts, or with the paths of images, relative to the table. Two columns, as a tuple,
             hold pairs of texts.
         modality: What the small model reads, "text" or "image".
-        out: The output. The ending of its name tells its kind. It may not be inside the bundle.
+        out: The output: .csv, .tsv, .jsonl or .parquet. It may not be inside the bundle.
         delimiter: What separates the fields of a text file. See `read_table`.
         encoding: The encoding of a text file.
         expected_sha256: SHA-256 of the bundle's manifest. See `Bundle.load`.

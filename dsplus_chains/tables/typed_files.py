@@ -15,8 +15,8 @@ from dsplus_chains.tables.file_rows import Rows
 from dsplus_chains.tables.grid import from_grid, without_blank_end
 from dsplus_chains.tables.table_error import TableError
 
-_PIECE = 1000
-"""Rows of a Parquet file that are read at a time."""
+PIECE = 1000
+"""Rows of a Parquet file that are read or written at a time."""
 
 
 def read_parquet(path: Path) -> tuple[list[str], Rows]:
@@ -25,11 +25,11 @@ def read_parquet(path: Path) -> tuple[list[str], Rows]:
     Raises:
         TableError: pyarrow is not installed, or the file is unreadable.
     """
-    parquet = _library(path, "pyarrow.parquet", "Parquet", "pyarrow")
+    _, parquet = parquet_of(path)
 
     def lines() -> Iterator[Sequence[Any]]:
         with path.open("rb") as file, _readable(path, "Parquet"):
-            for some in parquet.ParquetFile(file, pre_buffer=False).iter_batches(_PIECE):
+            for some in parquet.ParquetFile(file, pre_buffer=False).iter_batches(PIECE):
                 yield from zip(*(column.to_pylist() for column in some.columns), strict=True)
 
     with path.open("rb") as file, _readable(path, "Parquet"):
@@ -43,8 +43,8 @@ def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     Raises:
         TableError: pyarrow is not installed.
     """
-    parquet = _library(path, "pyarrow.parquet", "Parquet", "pyarrow")
-    table = import_module("pyarrow").table(dict(columns))
+    arrow, parquet = parquet_of(path)
+    table = arrow.table(dict(columns))
     with replacing_file(path) as partial:
         parquet.write_table(table, partial)
 
@@ -70,6 +70,15 @@ def read_workbook(path: Path) -> tuple[list[str], Rows]:
     grid = [[*line, *[None] * (width - len(line))] for line in lines[start:]]
     grid = list(without_blank_end(grid))
     return from_grid(path, grid[0], lambda: grid[1:]) if grid else ([], [])
+
+
+def parquet_of(path: Path) -> tuple[Any, Any]:
+    """pyarrow, and its module for Parquet.
+
+    Raises:
+        TableError: pyarrow is not installed.
+    """
+    return _library(path, "pyarrow", "Parquet", "pyarrow"), _library(path, "pyarrow.parquet", "Parquet", "pyarrow")
 
 
 def _library(path: Path, module: str, kind: str, package: str) -> Any:

@@ -14,38 +14,49 @@ from typing import Any
 
 from dsplus_chains.storage.files import replacing_file
 from dsplus_chains.tables.file_rows import Row
+from dsplus_chains.tables.parquet_rows import write_parquet_rows
 from dsplus_chains.tables.table_error import TableError
+from dsplus_chains.tables.typed_files import parquet_of
 
 
 def check_writable(path: Path) -> None:
     """Refuse a file that `write_table` could not write, before any work is done.
 
     Raises:
-        TableError: This kind of file cannot be written, or its place is a folder.
+        TableError: This kind of file cannot be written, or its place is a folder. Or pyarrow is not installed.
     """
-    if path.suffix.lower() not in {".csv", ".tsv", ".jsonl"}:
-        msg = f"{path}: got a file of the kind {path.suffix!r} for the output but expected .csv, .tsv or .jsonl"
+    kind = path.suffix.lower()
+    if kind not in {".csv", ".tsv", ".jsonl", ".parquet"}:
+        msg = (
+            f"{path}: got a file of the kind {path.suffix!r} for the output but expected .csv, .tsv, .jsonl or .parquet"
+        )
         raise TableError(msg)
+    if kind == ".parquet":
+        parquet_of(path)
     if path.is_dir():
         msg = f"{path}: got a folder but expected the name of a file"
         raise TableError(msg)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write a table, whole or not at all. The ending of its name tells its kind: CSV, TSV or JSONL, in UTF-8.
+    """Write a table, whole or not at all. The ending of its name tells its kind: CSV, TSV, JSONL or Parquet.
 
-    JSON has no word for NaN and infinite numbers, which become null. Bytes become text, or Base64 if they are none. So
-    do keys, and any other key becomes its text.
+    Text is in UTF-8. JSON has no word for NaN and infinite numbers, which become null. Bytes become text, or Base64 if
+    they are none. So do keys, and any other key becomes its text. Parquet keeps types; see `write_parquet_rows`.
 
     Args:
         path: The file.
-        columns: The columns of CSV and TSV.
+        columns: The columns of CSV, TSV and Parquet.
         rows: The rows. They are gone through twice. An iterator is read into memory for that, and anything else is not.
 
     Raises:
-        TableError: This kind of file cannot be written, or its place is a folder.
+        TableError: This kind of file cannot be written, or its place is a folder. Or pyarrow is not installed.
     """
     check_writable(path)
+    if path.suffix.lower() == ".parquet":
+        with replacing_file(path) as partial:
+            write_parquet_rows(partial, columns, list(rows) if isinstance(rows, Iterator) else rows, _in_words)
+        return
     with replacing_file(path) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="") as file:
         if path.suffix.lower() == ".jsonl":
             file.writelines(_json(dict(row)) + "\n" for row in rows)
@@ -75,6 +86,12 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return _told(value)
     return None if _is_real(value) and math.isnan(value) else value
+
+
+def _in_words(value: Any) -> str | None:
+    """A value as a text, as in CSV."""
+    cell = _cell(value)
+    return None if cell is None else str(cell)
 
 
 def _json(value: Any) -> str:

@@ -53,6 +53,27 @@ def test_it_keeps_the_columns_and_adds_who_answered(tuned, dsplus, server, table
     assert not list(out.parent.glob(".*partial*"))
 
 
+def test_parquet_keeps_the_types_of_its_columns(tuned, dsplus, server, tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    data, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    rows = pa.table({"id": [7, 8, 9], "text": ["good phone", "hm hm hm bad", "hm shrug"]})
+    parquet.write_table(rows, data)
+    code, said = dsplus(*arguments(tuned("good phone", "hm hm hm refuse"), data, out, server))
+    assert code == 0, said
+    found = parquet.read_table(out)
+    assert found.select(["id", "text"]) == rows
+    assert {name: str(found[name].type) for name in ("answer", "source", "confidence", "error")} == {
+        "answer": "string",
+        "source": "string",
+        "confidence": "double",
+        "error": "string",
+    }
+    assert found["source"].to_pylist() == ["small", "large", "fallback"]
+    asked = len(server.asked)
+    assert dsplus(*arguments(tuned("good phone", "hm hm hm refuse"), data, out, server))[0] == 0
+    assert len(server.asked) == asked
+
+
 def test_a_second_time_nothing_is_asked_and_fallbacks_only_if_wanted(tuned, dsplus, server, table, tmp_path):
     data = table("in.csv", ["text"], [["hm good"], ["hm shrug"], ["hm refuse"]])
     given = arguments(tuned(), data, tmp_path / "out.csv", server)

@@ -54,6 +54,7 @@ def test_four_times_the_rows_take_no_more_memory(tmp_path, kind):
         for _ in opened.each_text("text"):
             pass
         write_table(tmp_path / "out.csv", opened.columns, opened.rows)
+        write_table(tmp_path / "out.parquet", opened.columns, opened.rows)
 
     through(few)  # the first time loads libraries
     assert peak(lambda: through(many)) < 1.5 * peak(lambda: through(few))

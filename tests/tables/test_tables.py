@@ -185,8 +185,8 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path):
         write_table(path, ["a"], rows())
     assert path.read_text() == "earlier\n"
     assert [file.name for file in tmp_path.iterdir()] == ["out.csv"]
-    with pytest.raises(TableError, match=r"expected \.csv, \.tsv or \.jsonl"):
-        write_table(tmp_path / "out.parquet", ["a"], [])
+    with pytest.raises(TableError, match=r"expected \.csv, \.tsv, \.jsonl or \.parquet"):
+        write_table(tmp_path / "out.xlsx", ["a"], [])
 
 
 def test_what_json_has_no_word_for_is_null_or_text(tmp_path):
