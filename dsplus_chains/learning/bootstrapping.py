@@ -251,4 +251,5 @@ def _agreeing(
             texts, answers, encoder=fitting["encoder"], predictions=views, vectors=vectors
         )
     told = provenance(texts, answers, seed=seed, **{LABELLED_BY: LARGE_MODEL})
+    settings = {"track_record": None, **settings}  # how often it agreed is not how often it was right
     return Bundle(scorer=scorer, tuned=tuned, metadata=told, **settings)

@@ -149,6 +149,8 @@ def _with(bundle: Bundle, learned: Learned, *, aim: Aim, method: Method, rationa
     tuned = tuned_anew(learned, was, aim=aim, seed=seed)
     kept = bundle.task.examples
     task = bundle.task if kept is None else bundle.task.replace(examples=learned.examples(kept))
+    if is_labelled_by_large(bundle) and task.track_record is None:
+        task = task.replace(track_record="auto")  # there are true labels to tell it by now
     told = learned.provenance(seed=seed)
     told["learned"] |= {"from": bundle.metadata.get("data_sha256"), "aim": aim, "method": method}
     if rationale_weight:

@@ -309,7 +309,7 @@ def test_what_the_user_can_mend_is_one_line(start, traffic, logs, dsplus, tmp_pa
         (("learn", start, *known, "--out", start), "the old bundle judges the new one"),
         (("learn", start, *known, "--gold", logs, *out), "'text'"),
         (("learn", start, *known, "--images", tmp_path, *out), "reads texts; leave it out"),
-        (("watch", start, *known, "--alpha", "2"), "alpha in (0, 1)"),
+        (("watch", start, *known, "--alpha", "2"), "alpha=2.0 but expected a number between 0 and 1"),
         (("bootstrap", logs, "--answer", "gpt", "--text", "nothing", *asked_for), "'nothing'"),
         (("bootstrap", logs, "--gold", logs, *asked_for), "expected --gold-text and --gold-label"),
         (("bootstrap", logs, "--text", "body", "--answer", "body", *asked_for), "free text"),

@@ -484,6 +484,8 @@ def test_large_answers_judge_no_candidate(gold, stream):
     known = experience(stream.texts, stream.answers) + experience(gold.texts, said)
     start = bootstrap(known, labels=LABELS, encoder=TinyEncoder(dimensions=256))
     candidate = learn(start, known, gold=(gold.texts, gold.labels))
+    assert start.scorer.track_record is not None  # a hint calls it how often the small model is right
+    assert [one.task.track_record for one in (start, candidate)] == [None, "auto"]
     held = start.scorer.held_out
     views = {
         f"{text:016x}": LABELS[view] for text, view in zip(held.texts.tolist(), held.logs.argmax(axis=1), strict=True)
