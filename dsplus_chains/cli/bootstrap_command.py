@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SQLITE = b"SQLite format 3\0"
 """What every SQLite file begins with."""
+A_FLUSH = 10_000
+"""Number of answers that are written at once."""
 
 
 def bootstrap(
@@ -50,6 +52,10 @@ def bootstrap(
     examples: Annotated[
         bool, typer.Option(help="Keep texts in the bundle, to show some to the large model and to learn from.")
     ] = True,
+    experience: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A new file that keeps the answers, for `dsplus label` and `dsplus learn`."),
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -68,6 +74,10 @@ def bootstrap(
     [bold]dsplus bootstrap answers.sqlite --instruction "Which topic is it?" --out topics[/bold]: what record_answers
     has kept, and the true labels in it if there are 50 or more.
 
+    [bold]dsplus bootstrap answers.csv --text body --answer gpt --instruction "Which topic is it?" --out topics
+    --experience topics.sqlite[/bold], then [bold]dsplus label topics --experience topics.sqlite[/bold]: true labels
+    for the least sure of these texts. Then give topics.sqlite in place of answers.csv.
+
     Without --gold-text and --gold-label, the columns of --gold are called what --text or --image and --answer say.
     """
     with user_errors():
@@ -79,7 +89,9 @@ def bootstrap(
 
         check_instruction(instruction)
         check_target(out.resolve())
-        check_outputs(inputs=(*logs, gold), bundles=[out])
+        check_outputs(experience, inputs=(*logs, gold), bundles=[out])
+        if experience is not None:
+            _check_new(experience, image)
         if image is not None:
             column_read(None if text is None else [text], image)
         modality: Modality = "text" if image is None else "image"
@@ -109,6 +121,8 @@ def bootstrap(
                 seed=seed,
             )
             pin = bundle.save(out)
+            if experience is not None:
+                _keep(found, experience)
         rows, n_labels = bundle.metadata["rows"], len(bundle.scorer.labels)
         learned = bundle.metadata.get("learned")
         if learned is None:
@@ -141,6 +155,38 @@ def _named(option: str, known: Sequence[Any] | None) -> list[Any]:
         msg = f"Got no labelled row of {missing[:5]} but expected some of each label; --gold has {brief(list(known))}"
         raise InvalidInputError(msg)
     return [read(name) for name in names]
+
+
+def _check_new(experience: Path, image: str | None) -> None:
+    """Refuse a store that is there, or one of images.
+
+    Raises:
+        InvalidInputError: This is the case.
+    """
+    from dsplus_chains.schema import InvalidInputError
+
+    if experience.exists():
+        msg = (
+            f"Got --experience {experience} but there is such a file; name a new one, or give this one in place of the "
+            "logs if they are in it"
+        )
+        raise InvalidInputError(msg)
+    if image is not None:
+        msg = "Got --experience and --image but expected texts; the experience of a chain keeps images by their hashes"
+        raise InvalidInputError(msg)
+
+
+def _keep(found: Any, experience: Path) -> None:
+    """Keep the answers in a store."""
+    from dsplus_chains.learning.decisions import decisions_in
+    from dsplus_chains.learning.experience_store import ExperienceStore
+
+    with ExperienceStore(experience) as store:
+        for number, row in enumerate(decisions_in(found), start=1):
+            if row.text is not None and row.large is not None:
+                store.answered(row.text, row.large, confidence=row.large_confidence)
+            if number % A_FLUSH == 0:
+                store.flush()  # so that no row is too many to wait
 
 
 def _is_database(path: Path) -> bool:

@@ -118,6 +118,19 @@ def test_what_an_app_has_answered_becomes_a_bundle(dsplus, tmp_path, n_gold):
     assert Bundle.load(tmp_path / "b").tuned == bundle.tuned
 
 
+def test_the_answers_of_logs_are_kept_to_be_labelled(logs, dsplus, typed, tmp_path):
+    out, kept = tmp_path / "b", tmp_path / "kept.sqlite"
+    given = ("--text", "body", "--answer", "gpt", "--instruction", "Which?", "--out", out, "--experience", kept, *QUIET)
+    code, said = dsplus("bootstrap", logs, *given)
+    assert code == 0, said
+    with ExperienceStore(kept) as store:
+        assert len(store) == 120
+        assert all(row.text and row.large in LABELS for row in store.rows())
+    code, said = typed(("label", out, "--experience", kept, "--n", 2, *QUIET), "1\n2\n")
+    assert (code, len(labels_in(kept))) == (0, 2), said
+    assert dsplus("bootstrap", kept, "--instruction", "Which?", "--out", out, *QUIET)[0] == 0
+
+
 def test_the_columns_of_the_labels_may_be_called_as_those_of_the_logs(table, dsplus, tmp_path):
     numbers = {"card": 1, "loan": 2, "rent": 3}
     told = [(text, numbers[label], numbers[said]) for text, label, said in rows(150, 1)]
@@ -311,6 +324,8 @@ def test_what_the_user_can_mend_is_one_line(start, traffic, logs, dsplus, tmp_pa
         (("learn", start, *known, "--images", tmp_path, *out), "reads texts; leave it out"),
         (("watch", start, *known, "--alpha", "2"), "alpha=2.0 but expected a number between 0 and 1"),
         (("bootstrap", logs, "--answer", "gpt", "--text", "nothing", *asked_for), "'nothing'"),
+        (("bootstrap", logs, *known, *asked_for), "name a new one"),
+        (("bootstrap", logs, "--image", "i", "--experience", tmp_path / "n", *asked_for), "images by their hashes"),
         (("bootstrap", logs, "--gold", logs, *asked_for), "expected --gold-text and --gold-label"),
         (("bootstrap", logs, "--text", "body", "--answer", "body", *asked_for), "free text"),
         (("bootstrap", logs, "--text", "body", "--answer", "gpt", "--instruction", "?", "--out", logs), "for a bundle"),
