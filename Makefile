@@ -68,14 +68,17 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes share the tests. Whichever is done first takes half of what the other has left.
+PARALLEL := --numprocesses 2 --dist worksteal
+
 check: .venv/dev
-	$(BIN)/pytest --doctest-modules dsplus_chains tests
+	$(BIN)/pytest $(PARALLEL) --doctest-modules dsplus_chains tests
 
 # The rooms that touch LangChain. The maths, tables, bundles and commands do not change with its version.
 FLOOR_TESTS := $(addprefix tests/,documents gating integrations local planning prompting running schema scoring subtasks) $(wildcard tests/test_*.py)
 
 floor: .venv-floor/done
-	.venv-floor/bin/python -m pytest -q -m "not slow and not local" $(FLOOR_TESTS)
+	.venv-floor/bin/python -m pytest -q $(PARALLEL) -m "not slow and not local" $(FLOOR_TESTS)
 
 test: lint check
 
