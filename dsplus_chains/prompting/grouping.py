@@ -15,7 +15,8 @@ from dsplus_chains.schema import fence, hash_of
 
 _ASKED = (
     "Above are {n} inputs, each between tags that bear its key. Judge each one by itself. Answer with {n} lines and "
-    "nothing else. Each line is a key, a colon, and the label of that input."
+    "nothing else, in the order of the inputs. Each line is a key, a colon, and the label of that input. The first line "
+    "begins with {first}:"
 )
 _END = "Label:"
 """How the prompt of one input ends, as `HintPromptBuilder` writes it."""
@@ -23,6 +24,7 @@ _ENDS = re.compile(r"[\n,;|{\[]")
 """Signs after which an entry may begin."""
 _BEGINNING = re.compile(r"[\W_]*(?:\d+[.)][\W_]*)?")
 """What may stand before the key of an entry: signs, and its number in a list."""
+_WORD = re.compile(r"[^\W\d_]")
 _AROUND = " \t\"'`*_|:;,=<>/{}[]–—-•"
 """Signs that may stand around an answer in a list or in JSON."""
 
@@ -67,10 +69,10 @@ def keys_of(texts: Sequence[str]) -> list[str]:
 
 
 def answers_by_key(said: str, keys: Sequence[str]) -> dict[str, str]:
-    """The answer after each key. A key that is missing, or has two answers or a further line of words, is left out.
+    r"""The answer that stands with each key. A key that is missing, or has two answers, is left out.
 
-    Each key must begin an entry, and an answer must follow the last one. Else labels may stand before their keys, as in
-    "good: q1-aa, bad: q2-bb", where each key is followed by the label of the next one. So nothing is read then.
+    Either each key begins an entry, and its answer follows. Or each line begins with an answer, and one or more keys
+    follow. Anything else could be read in two ways, such as "good: q1-aa, bad: q2-bb". So nothing is read then.
 
     Args:
         said: What the model has said.
@@ -79,24 +81,56 @@ def answers_by_key(said: str, keys: Sequence[str]) -> dict[str, str]:
     Example:
         >>> answers_by_key("q1-aa: good, q2-bb: bad, q2-bb: good", ["q1-aa", "q2-bb", "q3-cc"])
         {'q1-aa': 'good'}
+        >>> answers_by_key("good: q1-aa\nbad: q2-bb, q3-cc", ["q1-aa", "q2-bb", "q3-cc"])
+        {'q1-aa': 'good', 'q2-bb': 'bad', 'q3-cc': 'bad'}
         >>> answers_by_key("good: q1-aa, bad: q2-bb", ["q1-aa", "q2-bb"])
         {}
     """
-    pieces = re.split(rf"(?<![\w-])({'|'.join(map(re.escape, keys))})(?![\w-])", said)
+    sign = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, keys))})(?![\w-])")
+    found = _after_keys(sign.split(said))
+    if found is None:
+        found = _before_keys([sign.split(line) for line in said.splitlines()])
+    return {key: answers.pop() for key, answers in found.items() if len(answers) == 1}
+
+
+def _after_keys(pieces: Sequence[str]) -> dict[str, set[str]] | None:
+    """The answers after each key, and a further line of words. None if a key begins no entry or ends the text.
+
+    Args:
+        pieces: What the model has said, cut at the keys, with the keys.
+    """
     entries = [
         (_ENDS.split(before)[-1], key, piece.lstrip().partition("\n"))
         for before, key, piece in zip(pieces[:-1:2], pieces[1::2], pieces[2::2], strict=True)
         if not before.endswith("</")  # a tag that closes begins nothing
     ]
     if not all(_BEGINNING.fullmatch(before) for before, *_ in entries):
-        return {}
+        return None
     if entries and not entries[-1][2][0].strip(_AROUND):
-        return {}
+        return None
     found: dict[str, set[str]] = {}
     for _, key, (first, _, rest) in entries:
         if answer := first.strip(_AROUND):
-            found.setdefault(key, set()).update([answer, rest] if re.search(r"[^\W\d_]", rest) else [answer])
-    return {key: answers.pop() for key, answers in found.items() if len(answers) == 1}
+            found.setdefault(key, set()).update([answer, rest] if _WORD.search(rest) else [answer])
+    return found
+
+
+def _before_keys(lines: Sequence[list[str]]) -> dict[str, set[str]]:
+    """The answers at the beginning of lines that end in their keys. It is empty if a line with words is another one.
+
+    Args:
+        lines: The lines, each cut at the keys, with the keys.
+    """
+    found: dict[str, set[str]] = {}
+    for first, *others in lines:
+        answer = first.strip(_AROUND)
+        if not others and not answer:
+            continue
+        if not others or not answer or any(map(_WORD.search, others[1::2])):
+            return {}
+        for key in others[::2]:
+            found.setdefault(key, set()).add(answer)
+    return found
 
 
 def same_answer(asked: str, *, answer: str) -> str:
@@ -125,5 +159,5 @@ def _group(rows: list[int], prompts: Sequence[LabelPrompt]) -> Group:
     texts = [str(prompt.messages[-1].content).removesuffix(_END).rstrip() for prompt in prompts]
     keys = keys_of(texts)
     blocks = [fence(text, tag=key) for key, text in zip(keys, texts, strict=True)]
-    asked = HumanMessage("\n\n".join([*blocks, _ASKED.format(n=len(rows)), "Answers:"]))
+    asked = HumanMessage("\n\n".join([*blocks, _ASKED.format(n=len(rows), first=keys[0]), "Answers:"]))
     return Group(rows, keys, ChatPromptValue(messages=[*prompts[0].messages[:-1], asked]))

@@ -127,25 +127,25 @@ def by_label(pairs):
 
 
 @pytest.mark.parametrize(
-    "form",
+    ("is_read", "form"),
     [
-        lambda pairs: "\n".join(f"{label}: {key}" for key, label in pairs),
-        lambda pairs: "\n".join(f"- **{label.title()}** ({key})" for key, label in pairs),
-        lambda pairs: ", ".join(f"{label} {key}" for key, label in pairs),
-        lambda pairs: "\n".join(f"{label}\n{key}" for key, label in pairs),
-        lambda pairs: "\n".join(f"{label}: {', '.join(keys)}" for label, keys in by_label(pairs).items()),
-        lambda pairs: json.dumps(by_label(pairs)),
-        lambda pairs: json.dumps([{"label": label, "key": key} for key, label in pairs]),
+        (True, lambda pairs: "\n".join(f"{label}: {key}" for key, label in pairs)),
+        (True, lambda pairs: "\n".join(f"- **{label.title()}** ({key})" for key, label in pairs)),
+        (False, lambda pairs: ", ".join(f"{label} {key}" for key, label in pairs)),
+        (False, lambda pairs: "\n".join(f"{label}\n{key}" for key, label in pairs)),
+        (True, lambda pairs: "\n".join(f"{label}: {', '.join(keys)}" for label, keys in by_label(pairs).items())),
+        (False, lambda pairs: json.dumps(by_label(pairs))),
+        (False, lambda pairs: json.dumps([{"label": label, "key": key} for key, label in pairs])),
     ],
 )
-def test_no_row_gets_the_label_that_stands_before_the_next_key(form):
+def test_no_row_gets_the_label_that_stands_before_the_next_key(is_read, form):
     def answer(prompt):
         pairs = [(key, judged(text)) for key, text in BLOCK.findall(prompt)]
         return form(pairs) if pairs else judged(prompt)
 
     arm, model = grouped(answer)
     assert arm.batch(inputs()) == SAID
-    assert len(model.asked) == 1 + len(TEXTS)
+    assert len(model.asked) == (1 if is_read else 1 + len(TEXTS))
 
 
 def test_a_text_cannot_answer_for_another_row():
@@ -313,3 +313,32 @@ def test_only_whole_keys_count():
     assert answers_by_key("q1-aaaaaa1: one\nq1-aaaaaa: two", keys) == {"q1-aaaaaa1": "one", "q1-aaaaaa": "two"}
     assert answers_by_key("xq1-aaaaaa: two, q1-aaaaaa-1: three", keys) == {}
     assert answers_by_key("", keys) == {}
+
+
+KEYS = ["q1-aaaaaa", "q2-bbbbbb", "q3-cccccc"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "good: q1-aaaaaa\nbad: q2-bbbbbb\ngood: q3-cccccc",
+        "bad: q2-bbbbbb\ngood: q1-aaaaaa, q3-cccccc\ngood: q3-cccccc",
+        "```\n- **good** - `q1-aaaaaa`\n- **bad** - `q2-bbbbbb`\n- **good** - `q3-cccccc`\n```",
+    ],
+)
+def test_lines_may_begin_with_their_labels(said):
+    assert answers_by_key(said, KEYS) == dict(zip(KEYS, ["good", "bad", "good"], strict=True))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "good: q1-aaaaaa, bad: q2-bbbbbb, good: q3-cccccc",
+        "good:\nq1-aaaaaa\nbad:\nq2-bbbbbb",
+        "good: q1-aaaaaa\nq2-bbbbbb: bad",
+        "good: q1-aaaaaa because it is\nbad: q2-bbbbbb",
+        "Here they are\ngood: q1-aaaaaa",
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_not_read(said):
+    assert answers_by_key(said, KEYS) == {}
