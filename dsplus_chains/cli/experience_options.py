@@ -61,6 +61,8 @@ def open_experience(path: Path) -> Iterator[ExperienceStore]:
     try:
         with ExperienceStore(path) as store:
             yield store
+    except InvalidInputError:
+        raise
     except sqlite3.Error as error:
         msg = f"Got {path}, which SQLite cannot go on with ({error}); is it damaged or locked, or the disk full?"
         raise InvalidInputError(msg) from error

@@ -15,8 +15,8 @@ from dsplus_chains.schema import fence, hash_of
 
 _ASKED = (
     "Above are {n} inputs, each between tags that bear its key. Judge each one by itself. Answer with {n} lines and "
-    "nothing else, in the order of the inputs. Each line is a key, a colon, and the label of that input. The first line "
-    "begins with {first}:"
+    "nothing else, in the order of the inputs. Each line is a key, a colon, and the label of that input. The first "
+    "line begins with {first}:"
 )
 _END = "Label:"
 """How the prompt of one input ends, as `HintPromptBuilder` writes it."""

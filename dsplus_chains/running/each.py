@@ -70,8 +70,11 @@ class AskEach(Request):
                 output = self.run.invoke(self.inputs[row], self.configs[row], **self.kwargs)
             except BaseException as error:  # the waiting side raises what is no Exception
                 output = error
-            if (budgeted := self.budgeted_row(row)) is not None:
-                budgeted.end()
+            try:
+                if (budgeted := self.budgeted_row(row)) is not None:
+                    budgeted.end()
+            except Exception as error:  # somebody waits for the row, whatever happens
+                output = error
             done.put((row, output))
 
         try:
@@ -279,12 +282,8 @@ class _Rows:
 
     def _end(self, began: float) -> float | None:
         """When a row has taken too long."""
-        ends = []
-        if self._ask.timeout is not None:
-            ends.append(began + self._ask.timeout)
-        if self._ask.deadline is not None:
-            ends.append(self._started + self._ask.deadline)
-        return min(ends) if ends else None
+        limits = ((began, self._ask.timeout), (self._started, self._ask.deadline))
+        return min((start + seconds for start, seconds in limits if seconds is not None), default=None)
 
 
 def _forget(task: asyncio.Task[Any]) -> None:

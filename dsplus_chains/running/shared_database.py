@@ -18,6 +18,10 @@ _inherited: list[sqlite3.Connection | None] = []
 """Connections of a parent process. SQLite forbids to use them here, and even to close them."""
 
 
+class UnusableFileError(InvalidInputError, sqlite3.OperationalError):
+    """The file is closed, or cannot be opened. What can go on without a file that SQLite refuses goes on here too."""
+
+
 class SharedDatabase:
     """An SQLite database, in a file or in memory.
 
@@ -44,12 +48,12 @@ class SharedDatabase:
         """The connection, for one query.
 
         Raises:
-            InvalidInputError: The file is closed, or cannot be opened in this process.
+            UnusableFileError: The file is closed, or cannot be opened in this process.
         """
         with self._lock:
             if self._closed:
                 msg = f"Got the SQLite file {self._name}, which is closed, but expected an open one; open it anew"
-                raise InvalidInputError(msg)
+                raise UnusableFileError(msg)
             connection = self._connection
             if connection is None or self._process != os.getpid():
                 _inherited.append(connection)
@@ -93,7 +97,7 @@ class SharedDatabase:
             connection.executescript(f"BEGIN IMMEDIATE; {self._tables} {mark} COMMIT;")
         except sqlite3.Error as error:
             msg = f"Got the SQLite file {self._name}, which cannot be opened ({error}); {_mended(self._path)}"
-            raise InvalidInputError(msg) from error
+            raise UnusableFileError(msg) from error
         return connection
 
 

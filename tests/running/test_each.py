@@ -181,6 +181,18 @@ async def test_a_row_that_was_let_through_and_refused_by_the_budget_is_let_throu
         assert asked == [0, 0]
 
 
+def test_a_row_whose_end_fails_keeps_nobody_waiting():
+    class Broken(Held):
+        def end(self):
+            raise ValueError
+
+        def abandon(self):
+            pass
+
+    request = each(lambda n: (0, n), 1, breaker=probed(), budgeted=[Broken()])()
+    assert isinstance(request.call().outputs[0], ValueError)
+
+
 async def test_more_rows_go_at_once_the_more_have_been_answered():
     gauge = Gauge()
 
