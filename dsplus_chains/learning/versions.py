@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dsplus_chains.learning.promotion import Promotion, promote
-from dsplus_chains.schema import BundleError, InvalidInputError, read_json, shown
+from dsplus_chains.schema import BundleError, InvalidInputError, read_json
 from dsplus_chains.storage.bundle import Bundle
 from dsplus_chains.storage.files import held, replacing_file
 
@@ -65,8 +65,9 @@ class Versions:
         """
         wanted = self.current if number is None else number
         if wanted is None or wanted not in self.numbers:
-            place = shown(str(self.path))
-            msg = f"Got version {wanted} of {place} but it holds {self.numbers}; versions.add(bundle) adds one"
+            msg = (
+                f"Got version {wanted} of {str(self.path)!r} but it holds {self.numbers}; versions.add(bundle) adds one"
+            )
             raise BundleError(msg)
         known = {entry["version"]: entry["sha256"] for entry in self._used}
         return Bundle.load(self.path / str(wanted), **{"expected_sha256": known.get(wanted), **how})
@@ -133,7 +134,7 @@ class Versions:
             _ = [entry["version"] for entry in found["used"]], list(found["decisions"])
         except (BundleError, TypeError, KeyError) as error:
             msg = (
-                f"Got {shown(str(file))}, which does not tell the versions in use; put back a copy of it, or remove it "
+                f"Got {str(file)!r}, which does not tell the versions in use; put back a copy of it, or remove it "
                 "and add the version to use again"
             )
             raise BundleError(msg) from error
