@@ -147,8 +147,10 @@ def test_what_a_job_has_started_ends_with_it(sandbox, end):
         "    if child == 0:\n        os.setsid() if way else os.setpgid(0, 0)\n"
         "        if way == 2 and os.fork(): os._exit(0)\n        time.sleep(600)\n        os._exit(0)\n"
     )
-    sandbox.run([Job(setup=(code + end,), steps=("1",))])
+    ((outcome,),) = sandbox.run([Job(setup=(code + end,), steps=("1",))])
     until(lambda: name not in names_of_processes())
+    assert name not in names_of_processes()
+    assert end == "" or outcome.status != "value"  # what does not end by itself has been ended
 
 
 def names_of_processes():
