@@ -38,9 +38,9 @@ _INSERT = (
 )
 _GOLD = (
     "INSERT INTO gold VALUES (:key, :gold, :origin) ON CONFLICT (text_hash) DO UPDATE SET gold = :gold, gold_origin = "
-    "CASE WHEN :by_errors AND gold_origin NOT IN ('label', 'correction') THEN gold_origin ELSE :origin END"
-)
-"""A corrected text stays in the sample that it is of. The words are those of `CHOSEN_BY_ERRORS`."""
+    "CASE WHEN :origin IN by_errors AND gold_origin NOT IN by_errors THEN gold_origin ELSE :origin END"
+).replace("by_errors", f"({', '.join(map(repr, CHOSEN_BY_ERRORS))})")
+"""A corrected text stays in the sample that it is of."""
 _SEEN = "SELECT 1 FROM decisions WHERE text_hash = ? LIMIT 1"
 _SELECT = (
     "SELECT decisions.*, gold, gold_origin FROM decisions LEFT JOIN gold USING (text_hash) "
@@ -191,7 +191,7 @@ class ExperienceFile:
 
 def _gold(hashed: str, label: Any, origin: str) -> dict[str, Any]:
     """A true label, for `_GOLD`."""
-    return {"key": hashed, "gold": label_text(label), "origin": origin, "by_errors": origin in CHOSEN_BY_ERRORS}
+    return {"key": hashed, "gold": label_text(label), "origin": origin}
 
 
 def _check_settings(redact: Any, keep_text: Any, keep_days: Any) -> None:

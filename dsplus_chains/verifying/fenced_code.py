@@ -15,7 +15,8 @@ def code_in(answer: Any) -> str:
     r"""The code in an answer, which may be fenced as in Markdown. The first block counts.
 
     A fence in the code, such as in a docstring, does not end the block if it is further in than the block's own. Of a
-    block in a list, the indent of the list is taken away.
+    block in a list, the indent of the list is taken away. Models also begin or end a fence within a line, which is no
+    fence to a parser of Markdown.
 
     Example:
         >>> code_in("Sure:\n```python\nx = 1\n```\nThat is it.")

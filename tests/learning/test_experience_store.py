@@ -318,7 +318,7 @@ def test_it_is_written_without_a_flush(tmp_path):
             time.sleep(pause)
             n = len(reader)
             store.record(small())
-            until(lambda: len(reader) > n)  # noqa: B023
+            until(lambda n=n: len(reader) > n)
             assert len(reader) == n + 1
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from clock import at_most
 from fakes import Recording
 
 from dsplus_chains import VerifiedScorer
@@ -272,9 +271,9 @@ def test_fences_that_models_write(answer, code):
 @pytest.mark.parametrize("part", ["`", "~", "```\n", "``` ", "\n   ```a", " ", "\n~~~", "~~~ "])
 def test_a_hostile_answer_is_searched_in_linear_time(part):
     answer = part * (100_000 // len(part))
-    start = time.process_time()
-    assert code_in(answer) in answer
-    assert time.process_time() - start < 2
+    with at_most(2):
+        found = code_in(answer)
+    assert found in answer
 
 
 def test_preludes():
