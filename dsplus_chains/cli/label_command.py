@@ -53,10 +53,8 @@ def label(
             if not found:
                 say("No answer of the large model waits for a true label.")
                 return
-            signs, typed = (
-                _signs(labels),
-                typer.get_text_stream("stdin"),
-            )  # another stream would miss what this one read
+            signs = _signs(labels)
+            typed = typer.get_text_stream("stdin")  # another stream would miss what this one read
             _show(signs)
             given = 0
             for number, doubt in enumerate(found, start=1):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
-from dsplus_chains.schema import DSPlusError, InvalidInputError, TrainingDataError, what_came
+from dsplus_chains.schema import DSPlusError, InvalidInputError, TrainingDataError, is_number, what_came
 
 
 def check_on_offer(models: Any, costs: Any, tradeoff: Any) -> list[str]:
@@ -48,6 +47,6 @@ def check_amount(option: str, value: Any, *, error: type[DSPlusError] = InvalidI
     Raises:
         DSPlusError: This is the case.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+    if not (is_number(value, least=0) and value < math.inf):
         msg = f"Got {option}={what_came(value)} but expected a finite number of at least 0"
         raise error(msg)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
-from dsplus_chains.schema import InvalidInputError, what_came
+from dsplus_chains.schema import InvalidInputError, is_number, what_came
 
 TIMEOUT = 60.0
 """Seconds that a large model has for one row of a command, unless the user says otherwise."""
@@ -35,8 +34,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, seconds in (("timeout", self.timeout), ("deadline", self.deadline)):
-            is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-            if seconds is not None and not (is_number and seconds > 0):
+            if seconds is not None and not (is_number(seconds) and seconds > 0):
                 msg = f"Got {name}={what_came(seconds)} but expected a number of seconds above 0, or None for no limit"
                 raise InvalidInputError(msg)
 
