@@ -26,7 +26,8 @@ from dsplus_chains.encoding.sentence import SentenceEncoder
 from dsplus_chains.scoring.members.member import Member, TextBatch
 from dsplus_chains.scoring.table_predictions import predictions_of
 
-SIZES = (32, 64, 128, 256, 512, 1024)
+SIZES = {"cpu": (4, 8, 16, 32, 64, 128), "cuda": (32, 64, 128, 256, 512, 1024)}
+"""Batch sizes of a bare encode."""
 LEAST = {"cpu": 0.9, "cuda": 0.7}
 """Least speed of the scorer, as a share of the bare encode's."""
 
@@ -39,9 +40,11 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--per-class", type=int, default=20, help="rows of each label that the model is fitted on")
     parser.add_argument("--rows", type=int, default=5860, help="largest number of texts that are scored")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="batch sizes of the encoder")
+    parser.add_argument("--sizes", type=int, nargs="+", help="batch sizes of the encoder")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
+    kind = torch.device(options.device).type
+    sizes = options.sizes or SIZES[kind]
     rows = labelled(options.table)
     texts, labels = zip(*rows, strict=True)
     taken = set(draw(list(labels), options.per_class, 0)[0])
@@ -73,8 +76,8 @@ def main() -> int:
         "predictions": lambda: predictions_of(scorer.labels, scores, [None] * len(new)),
         "scorer.batch": lambda: scorer.batch(new),
     }
-    bares = {f"bare encode, batch size {size}": partial(bare, size) for size in options.sizes}
-    encodes = {f"SentenceEncoder.encode, batch size {size}": partial(ours, size) for size in options.sizes}
+    bares = {f"bare encode, batch size {size}": partial(bare, size) for size in sizes}
+    encodes = {f"SentenceEncoder.encode, batch size {size}": partial(ours, size) for size in sizes}
     tasks = {**parts, **bares, **encodes}
     named = dict(zip(tasks, medians(options.runs, *tasks.values()), strict=True))
     what = torch.cuda.get_device_name() if options.device.startswith("cuda") else "processor"
@@ -82,7 +85,7 @@ def main() -> int:
     for name, seconds in named.items():
         table.add_row(name, f"{len(new) / seconds:,.0f}", f"{seconds / len(new) * 1e6:.1f}")
     share = min(named[name] for name in bares) / named["scorer.batch"]
-    bound = LEAST[torch.device(options.device).type]
+    bound = LEAST[kind]
     table.add_row("scorer over bare encode at its best", f"{share:.3f}", f"bound {bound}")
     Console().print(table)
     return 0 if share >= bound else 1
