@@ -64,7 +64,8 @@ def cut_test(
 
     Args:
         test: Statements with at least one ``assert``. A function ``def check(candidate)`` that is called once is taken
-            apart.
+            apart. One that nothing calls is called with the one entry point, as HumanEval's runner does. So is
+            ``def test_this()``, as pytest does.
         known: Names that the prelude binds.
         entry_points: Names that are the candidate's although they are builtins or known.
         prefix: Start of the names of values.
@@ -79,7 +80,7 @@ def cut_test(
         (('sorted(f(2))',), ('_v0 == [1, 2]',))
     """
     try:
-        body = _flat(syntax_tree(test).body)
+        body = _flat(_with_calls(syntax_tree(test).body, entry_points))
         free = free_in(body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         msg = f"the test is no Python ({error})"
@@ -209,9 +210,26 @@ def _question(node: ast.AST) -> ast.Attribute | None:
     return method if isinstance(method, ast.Attribute) and method.attr in _ASKING else None
 
 
+def _with_calls(body: list[ast.stmt], entry_points: Collection[str]) -> list[ast.stmt]:
+    """The statements of a test, and a call of each check in it that a runner would call."""
+    used = {node.id for one in body for node in ast.walk(one) if isinstance(node, ast.Name)}
+    calls: list[str] = []
+    for check in _checks(body):
+        parameters = len(check.args.args)
+        if check.name not in used and parameters == 0 and check.name.startswith("test"):
+            calls.append(f"{check.name}()")
+        elif check.name not in used and parameters == len(entry_points) == 1:
+            calls.append(f"{check.name}({next(iter(entry_points))})")
+    return [*body, *(ast.Expr(expression_tree(call)) for call in calls)]
+
+
+def _checks(body: list[ast.stmt]) -> list[ast.FunctionDef]:
+    return [one for one in body if isinstance(one, ast.FunctionDef) and _asserts(one)]
+
+
 def _flat(body: list[ast.stmt]) -> list[ast.stmt]:
     """The statements of a test, with those of a check function in the place of its call."""
-    checks = {one.name: one for one in body if isinstance(one, ast.FunctionDef) and _asserts(one)}
+    checks = {one.name: one for one in _checks(body)}
     flat: list[ast.stmt] = []
     for statement in body:
         call = statement.value if isinstance(statement, ast.Expr) else None

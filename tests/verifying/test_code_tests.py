@@ -98,6 +98,7 @@ def test_what_cannot_be_cut(test):
         "class Box(list):\n    def put(self, x):\n        self.append(x)\nb = Box()\nb.put(2)\nassert f(b) == [2]",
         "'A docstring.'\nprint('testing')\nassert len(f([2, 1])) == 2",
         "def check(candidate):\n    xs = [2, 1]\n    assert candidate(xs) == [1, 2]\ncheck(f)",
+        "def test_one():\n    xs = [2, 1]\n    assert f(xs) == [1, 2]\ndef test_two():\n    assert f([]) == []",
     ],
 )
 def test_a_test_may_make_the_arguments_before(test):
@@ -106,6 +107,20 @@ def test_a_test_may_make_the_arguments_before(test):
         assert right.passed or "unsupported" in right.report
         assert not verdict("def f(xs): return 7", test, executor=executor).passed
     assert right.passed
+
+
+def test_a_check_that_nothing_calls_is_called_with_the_entry_point():
+    """The columns of HumanEval."""
+    record = {
+        "prompt": 'import math\n\n\ndef root(n: int) -> int:\n    """Largest whole root."""\n',
+        "test": "METADATA = {'dataset': 'test'}\n\n\ndef check(candidate):\n    assert candidate(10) == 3, 'ten'\n"
+        "    assert candidate(16) == 4\n    assert True, 'by hand'\n",
+        "entry_point": "root",
+    }
+    checker = CodeTests(tests="test", prelude="prompt", entry_point="entry_point")
+    right = record | {"candidate": "import math\ndef root(n):\n    return math.isqrt(n)"}
+    wrong = record | {"candidate": "def root(n):\n    return 3"}
+    assert [one.passed for one in checker.batch([right, wrong])] == [True, False]
 
 
 @pytest.mark.parametrize("test", ['__name__ == "__main__"', "'__main__' == __name__", '(__name__ == "__main__")'])
