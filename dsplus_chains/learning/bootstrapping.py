@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
@@ -31,6 +32,7 @@ from dsplus_chains.schema import (
     check_listed,
     each_once,
     label_key,
+    label_reader,
     shown,
     what_came,
 )
@@ -78,7 +80,7 @@ def bootstrap(
 
     Without labelled rows, nothing is known of the truth. The small model then learns to agree with the large one, and
     the threshold keeps the answers on which both agree. Its numbers are **agreement**, and they say so. They are no
-    accuracy.
+    accuracy. A few corrections teach it in the place of the answers, and are left out of the numbers.
 
     With labelled rows, the small model learns what both together say, as in `learn`. Its numbers are then accuracy, by
     the labelled rows that the large model has answered too.
@@ -214,7 +216,7 @@ def _agreeing(
     keep_examples: bool,
     settings: dict[str, Any],
 ) -> Bundle:
-    """A bundle that agrees with the large model. Nothing else is known.
+    """A bundle that agrees with the large model. A few true labels teach, but do not judge.
 
     Args:
         rows: The decisions.
@@ -225,10 +227,17 @@ def _agreeing(
         settings: Settings of the task.
     """
     seed = fitting["seed"]
-    last = {row.text_hash: row for row in rows if row.text and row.large is not None}
-    counts = Counter(label_key(row.large) for row in last.values())
+    read = label_reader(names)
+    true = {row.text_hash: read(row.gold) for row in rows if row.gold is not None}
+    last = {row.text_hash: (row.text, row.large) for row in rows if row.text and row.large is not None}
+    last |= {row.text_hash: (row.text, true[row.text_hash]) for row in rows if row.text and row.text_hash in true}
+    counts = Counter(label_key(said) for _, said in last.values())
     rank = {label_key(name): number for number, name in enumerate(names)}
-    often = [row for row in last.values() if counts[label_key(row.large)] >= FEWEST_OF_LABEL]
+    often = [
+        (text, said, key not in true)
+        for key, (text, said) in last.items()
+        if said is not None and counts[label_key(said)] >= FEWEST_OF_LABEL
+    ]
     if not often:
         msg = (
             f"Got {len(last)} different texts with an answer, none of whose labels has {FEWEST_OF_LABEL} of them, but "
@@ -238,12 +247,13 @@ def _agreeing(
     if rare := [name for name in names if counts[label_key(name)] < FEWEST_OF_LABEL]:
         msg = f"Got fewer than {FEWEST_OF_LABEL} answers of {rare[:5]}, so the small model does not know these labels"
         warnings.warn(msg, TrainingDataWarning, stacklevel=3)
-    often.sort(key=lambda row: rank[label_key(row.large)])  # so the labels keep their order
-    texts, answers = [row.text or "" for row in often], [row.large for row in often]
+    often.sort(key=lambda row: rank[label_key(row[1])])  # so the labels keep their order
+    texts, answers, by_large = map(list, zip(*often, strict=True))
     scorer = SmallModelScorer.fit(texts, answers, **fitting)
     views, tuned = scorer.out_of_fold, None
-    if views is not None:
-        tuned = tune_threshold(views, answers, answers, texts=texts, out_of_fold=True, min_gain=min_gain, seed=seed)
+    if views is not None and any(by_large):
+        both, said, on = (list(compress(one, by_large)) for one in (views, answers, texts))
+        tuned = tune_threshold(both, said, said, texts=on, out_of_fold=True, min_gain=min_gain, seed=seed)
         tuned = replace(tuned, against="large_answers")
     if keep_examples:
         vectors = scorer.example_vectors

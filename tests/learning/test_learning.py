@@ -478,6 +478,19 @@ def test_large_answers_never_become_the_truth(stream):
         learn(found, experience(stream.texts, stream.answers))
 
 
+def test_a_few_corrections_teach_in_the_place_of_wrong_answers_and_judge_nothing(stream):
+    """An answer that is always wrong of one kind of text is put right by fewer labels than can judge."""
+    odd = [f"meter reading {number}" for number in range(12)]
+    known = experience(stream.texts, stream.answers) + experience(odd[:8], ["card"] * 8)
+    corrected = known + [
+        replace(row, large=None, gold="rent", gold_origin="correction") for row in experience(odd[:8], [None] * 8)
+    ]
+    before, after = (bootstrap(rows, labels=LABELS, encoder=TinyEncoder(dimensions=256)) for rows in (known, corrected))
+    told = [[one["prediction"].label for one in found.scorer.batch(odd[8:])] for found in (before, after)]
+    assert told == [["card"] * 4, ["rent"] * 4]
+    assert (before.tuned.n, after.tuned.n, after.tuned.against) == (308, 300, "large_answers")
+
+
 def test_large_answers_judge_no_candidate(gold, stream):
     """The rows on which the large model is wrong count as well, and by their true label."""
     said = [LABELS[(LABELS.index(one) + 1) % 3] for one in gold.labels[:30]] + gold.labels[30:]
