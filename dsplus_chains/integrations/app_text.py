@@ -141,8 +141,13 @@ def _plain(found: Any) -> str:
     raise InvalidInputError(msg)
 
 
-def at_path(value: Any, path: str) -> Any:
+def at_path(value: Any, path: str, *, how: str = _HOW) -> Any:
     """What stands at a dotted path of keys, attributes and positions.
+
+    Args:
+        value: What is looked into.
+        path: The path.
+        how: What an error tells to do.
 
     Raises:
         InvalidInputError: There is nothing.
@@ -151,10 +156,10 @@ def at_path(value: Any, path: str) -> Any:
         >>> at_path({"pages": [{"body": "hello"}]}, "pages.0.body")
         'hello'
     """
-    return _along(value, path)[-1]
+    return _along(value, path, how)[-1]
 
 
-def _along(value: Any, path: str) -> list[Any]:
+def _along(value: Any, path: str, how: str = _HOW) -> list[Any]:
     """The value, and what stands at each step of a path. The last is what stands at its end."""
     if isinstance(value, Mapping) and path in value:  # a key with a dot in it
         return [value, value[path]]
@@ -168,7 +173,7 @@ def _along(value: Any, path: str) -> list[Any]:
         elif not isinstance(found, Mapping) and not name.startswith("_") and hasattr(found, name):
             steps.append(getattr(found, name))
         else:
-            msg = f"Got {what_came(value)} but expected a text at {path!r}, where {name!r} is missing. {_HOW}"
+            msg = f"Got {what_came(value)} but expected something at {path!r}, where {name!r} is missing. {how}"
             raise InvalidInputError(msg)
     return steps
 

@@ -203,7 +203,8 @@ def _answer_reader(answer: str | Callable[[Any], Any] | None) -> Callable[[Any],
         return output_of
     if callable(answer):
         return answer
-    return lambda output: at_path(output, answer)
+    how = "Say where the answer is with answer=: a key, a path, or a function from the output to the answer"
+    return lambda output: at_path(output, answer, how=how)
 
 
 def _logs(

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnableSerializable
-from pydantic import ValidationError
 
 from dsplus_chains.chain import data_shunt
 from dsplus_chains.encoding.encoder import Encoder
@@ -17,7 +16,7 @@ from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.gating.replaying import RecordedAnswer, replay
 from dsplus_chains.prompting.exemplars import ExemplarSelector
-from dsplus_chains.schema import BundleError, brief, brief_repr, place_of_secret, read_json, shorten, without_secrets
+from dsplus_chains.schema import BundleError, brief_repr, place_of_secret, read_json, shorten, without_secrets
 from dsplus_chains.scoring.ensemble import ModelName
 from dsplus_chains.scoring.members.heads import HeadName
 from dsplus_chains.scoring.record_start import InputKey
@@ -25,6 +24,7 @@ from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage import bundle_files as files
 from dsplus_chains.storage.bundle_examples import read_examples, write_examples
+from dsplus_chains.storage.fitting_task import fitting_task
 from dsplus_chains.storage.hub import OnHub
 from dsplus_chains.storage.origin import library_versions, provenance
 from dsplus_chains.storage.stored_settings import StoredManifest
@@ -46,7 +46,8 @@ class Bundle(OnHub):
         **settings: Settings that replace those of the task.
 
     Raises:
-        BundleError: `large` or `metadata` holds what looks like a secret, or the task does not fit this scorer.
+        BundleError: `large` or `metadata` holds what looks like a secret, the task does not fit this scorer, or the
+            scorer has no labels.
 
     Example:
         >>> bundle = Bundle(scorer=scorer, instruction="Which intent is it?")  # doctest: +SKIP
@@ -74,13 +75,7 @@ class Bundle(OnHub):
         if place := place_of_secret({"large": large or {}, "metadata": metadata or {}}):
             msg = f"Got a secret in {place} but a bundle is no place for secrets; give it to the chat model"
             raise BundleError(msg)
-        if task is not None and task.labels != scorer.labels:
-            msg = f"Got a task of the labels {brief(list(task.labels))} but expected {brief(list(scorer.labels))}"
-            raise BundleError(msg)
-        try:
-            task = LabelTask(labels=scorer.labels, **settings) if task is None else task.replace(**settings)
-        except ValidationError as error:
-            raise BundleError(str(error)) from error
+        task = fitting_task(scorer, task, settings)
         parts = {"scorer": scorer, "tuned": tuned, "task": task, "large": large or {}, "metadata": metadata or {}}
         for name, value in parts.items():
             object.__setattr__(self, name, value)
@@ -127,11 +122,7 @@ class Bundle(OnHub):
         rows = read_inputs(texts, modality=modality)
         if keep_examples and modality == "text":
             settings["examples"] = ExemplarSelector.fit(
-                rows,
-                labels,
-                encoder=scorer.encoder,
-                predictions=scorer.out_of_fold,
-                vectors=scorer.example_vectors,
+                rows, labels, encoder=scorer.encoder, predictions=scorer.out_of_fold, vectors=scorer.example_vectors
             )
         told = provenance(rows, list(labels), seed=seed, **(metadata or {}))
         return cls(scorer=scorer, metadata=told, **settings)

@@ -213,6 +213,14 @@ def test_what_failed_in_a_batch_and_was_sent_again_is_answered(tmp_path):
         assert dict(zip(logs.texts, logs.answers, strict=True)) == {"alpha": "a", "beta": "b"}
 
 
+def test_an_answer_that_is_elsewhere_is_told_with_what_to_say(tmp_path):
+    run = {"inputs": {"text": "a"}, "outputs": {"label": "x"}, "start_time": "2026-01-01"}
+    with pytest.raises(
+        TableError, match=r"something at 'nope', where 'nope' is missing\. Say where the answer is with answer="
+    ):
+        read_logs(lines(tmp_path / "runs.jsonl", [run]), answer="nope")
+
+
 def test_a_confidence_on_another_scale_is_unknown_and_costs_no_row(tmp_path):
     told = [7, 93, "93%", "high", True, [0.5], -1, "0.9", None]
     path = lines(tmp_path / "a.jsonl", [{"text": "fine", "answer": "b", "confidence": one} for one in told])

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError
 from dsplus_chains.scoring.members import network
+from dsplus_chains.scoring.number import NumberScorer
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle, provenance
 from dsplus_chains.storage.bundle_files import check_target, read_manifest
@@ -207,6 +208,13 @@ def test_saving_never_replaces_something_else(bundle, tmp_path):
 def test_secrets_are_refused(scorer):
     with pytest.raises(BundleError, match="no place for secrets"):
         Bundle(scorer=scorer, large={"api_key": "sk-1"})
+
+
+def test_a_scorer_without_labels_is_refused():
+    texts, stars = [f"review {number}" for number in range(60)], [1, 5] * 30
+    scorer = NumberScorer.fit(texts, stars, encoder=TinyEncoder(), tolerance=1)
+    with pytest.raises(BundleError, match=r"scorer=NumberScorer.*expected one of labels"):
+        Bundle(scorer=scorer)
 
 
 def test_another_encoder_is_refused(bundle, tmp_path):
