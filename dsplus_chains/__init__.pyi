@@ -32,8 +32,10 @@ from .integrations.structured_shunt import StructuredShunt as StructuredShunt
 from .learning.bootstrapping import bootstrap as bootstrap
 from .learning.experience_store import ExperienceStore as ExperienceStore
 from .learning.learner import learn as learn
+from .learning.logs import read_logs as read_logs
 from .learning.promotion import promote as promote
 from .learning.recording import record_answers as record_answers
+from .learning.versions import Versions as Versions
 from .local.local_chat import LocalChatModel as LocalChatModel
 from .planning.plan import PlanError as PlanError
 from .planning.plan import SubtaskPlan as SubtaskPlan

@@ -58,6 +58,9 @@ class HintedStep(BatchRunnable[Any, Any]):
 
     @override
     def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
+        prompt = bare(self.step)
+        if isinstance(prompt, BasePromptTemplate):  # the hint is given here, and not by the caller
+            return prompt.partial(**{self.variable: ""}).get_input_schema(config)
         return self.step.get_input_schema(config)
 
     @override

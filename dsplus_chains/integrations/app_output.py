@@ -10,20 +10,16 @@ from typing import Any, NamedTuple
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.output_parsers import StrOutputParser
-from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable
 
-from dsplus_chains.integrations.app_text import at_path
+from dsplus_chains.integrations.dotted_path import at_path
 from dsplus_chains.integrations.field_value import option_of, value_of
 from dsplus_chains.integrations.output_field import OutputField, options_of, output_fields, plain_type
 from dsplus_chains.integrations.output_type import ends_in_text_parser, output_type, said_type
 from dsplus_chains.integrations.part_schema import key_of
+from dsplus_chains.integrations.small_message import settled, small_message, text_of
 from dsplus_chains.prompting.parser import LabelParser
 from dsplus_chains.schema import InvalidInputError, as_label, same_label, shown, what_came
-
-SMALL_MODEL = "dsplus_chains"
-"""The model name in the metadata of a small model's message."""
 
 
 class AppOutput(NamedTuple):
@@ -98,7 +94,7 @@ def _outputs(write: Callable[[Any], Any], labels: Sequence[Any]) -> list[Any]:
     made = []
     for label in labels:
         try:
-            made.append(write(label))
+            made.append(settled(write(label)))
         except Exception as error:
             msg = f"Got the label {label!r} but output= makes no output of it: {type(error).__name__}: {error}"
             raise ValueError(msg) from error
@@ -156,21 +152,6 @@ def _built(kind: Any, name: str, field: OutputField, label: Any) -> Any:
     return made
 
 
-def small_message(said: Any) -> AIMessage:
-    """What a small model says, as a chat model's message. It cost no token."""
-    return AIMessage(
-        str(said),
-        response_metadata={"model_name": SMALL_MODEL, "finish_reason": "stop"},
-        usage_metadata={"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
-    )
-
-
-def text_of(message: AIMessage) -> str:
-    """The text of a message, of the very type that LangChain's parser of texts gives."""
-    text: str = StrOutputParser().parse_result([ChatGeneration(message=message)])
-    return text
-
-
 def _parsed_text(label: Any) -> str:
     return text_of(small_message(label))
 
@@ -183,9 +164,19 @@ def _looked_up(known: Sequence[tuple[Any, Any]], label: Any) -> Any:
     """
     for one, output in known:
         if same_label(one, label):
-            return deepcopy(output)  # a graph writes into the messages that it gets
-    msg = f"the dict has the labels {[one for one, _ in known][:10]}"
+            return _unnamed(deepcopy(output))  # a graph writes into the messages that it gets
+    msg = f"Got the label {label!r} but the dict has the labels {[one for one, _ in known][:10]}"
     raise InvalidInputError(msg)
+
+
+def _unnamed(output: Any) -> Any:
+    """An output whose messages have no id. With one and the same, a later answer would take an earlier one's place."""
+    if isinstance(output, AIMessage):
+        output.id = None
+    elif isinstance(output, (Mapping, list, tuple)):
+        for part in output.values() if isinstance(output, Mapping) else output:
+            _unnamed(part)
+    return output
 
 
 _PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, int: int, AIMessage: small_message}
@@ -259,7 +250,7 @@ def _read_by(find: Callable[[Any], Any], labels: Sequence[Any], made: Sequence[A
 
 def _at(path: str, output: Any) -> Any:
     try:
-        return at_path(output, path)
+        return at_path(output, path, how="")
     except InvalidInputError:
         return None
 

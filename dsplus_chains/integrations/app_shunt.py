@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import AddableDict, ConfigurableFieldSpec
 from typing_extensions import override
@@ -16,6 +17,7 @@ from dsplus_chains.gating.large_call import LargeCall
 from dsplus_chains.integrations.app_hints import HINTS_KEY
 from dsplus_chains.integrations.app_text import NoText
 from dsplus_chains.integrations.small_answer import SmallAnswer
+from dsplus_chains.integrations.small_message import as_chunk
 from dsplus_chains.running.answer_stream import UNFINISHED, unfinished
 from dsplus_chains.running.arm import ANSWER_KEYS, without_answer
 from dsplus_chains.running.batch_runnable import add_chunks, by_row
@@ -60,7 +62,7 @@ class AppShunt(Gate):
 
     @property
     def _app(self) -> Runnable[Any, Any]:
-        """The app, as it is without a shunt."""
+        """The app without a shunt."""
         return self.large
 
     @property
@@ -128,7 +130,7 @@ class AppShunt(Gate):
                 left = {*ANSWER_KEYS} - ({"answer"} if pieces.started else set())
                 yield Chunk(AddableDict({name: said for name, said in results[0].items() if name in left}))
             elif kept:
-                yield Chunk(self._piece(results[0]["answer"]))
+                yield from map(Chunk, self._pieces(results[0]["answer"], kwargs))
         except Closed:
             if calls and results[0] is calls[0].record:
                 results[0] = {**results[0], "answer": pieces.total, "source": "large", **UNFINISHED}
@@ -184,9 +186,11 @@ class AppShunt(Gate):
         try:
             return self.text(value)
         except Exception as error:
-            if self.shadow:  # nothing that is wrong with the small model may cost the app's answer
-                return NoText(describe_error(error))
-            raise
+            if not self.shadow:
+                raise
+            why = describe_error(error)  # nothing that is wrong with the small model may cost the app's answer
+            tell_once(f"The text of an app's input cannot be read: {why}")
+            return NoText(why)
 
     def _told(self, call: LargeCall) -> RunnableConfig:
         """The config of the app's run, with who answers, and with the hint where the app takes one."""
@@ -248,9 +252,10 @@ class AppShunt(Gate):
         """The request that turns the small model's answers into outputs of the app."""
         return Ask(SmallAnswer(write=self.write), [record["answer"] for record in records], configs)
 
-    def _piece(self, output: Any) -> Any:
-        """The small model's output as the one chunk of a stream."""
-        return output
+    def _pieces(self, output: Any, _kwargs: Mapping[str, Any]) -> Iterable[Any]:
+        """The small model's output as the chunks of a stream. A function alone streams whole messages."""
+        is_message = isinstance(output, AIMessage) and not isinstance(self._app, RunnableLambda)
+        return [as_chunk(output) if is_message else output]
 
     def _tell(self, manager: Any, record: dict[str, Any]) -> Flow:
         """Have the row's decision recorded, and send it if anybody listens."""
@@ -258,13 +263,8 @@ class AppShunt(Gate):
             hand_over(self.experience, record)
         if manager.handlers:
             shadow = {"shadow": True, "would_keep": self._is_sure(record)} if self.shadow else {}
-            event = {
-                **self._event(record["prediction"], record["source"]),
-                **shadow,
-                **unfinished(record),
-                **self._details(record),
-            }
-            yield Tell(manager, DECISION_EVENT, {**event, "record": record})
+            event = {**self._event(record["prediction"], record["source"]), **shadow, **unfinished(record)}
+            yield Tell(manager, DECISION_EVENT, {**event, **self._details(record), "record": record})
 
     def _details(self, record: dict[str, Any]) -> dict[str, Any]:
         """What else the event tells."""

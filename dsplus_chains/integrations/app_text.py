@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 from langchain_core.prompt_values import PromptValue
 
+from dsplus_chains.integrations.dotted_path import along
 from dsplus_chains.schema import InvalidInputError, TextPair, as_pair, check_choice, what_came
 
 When: TypeAlias = Literal["each_turn", "single_turn"]
@@ -24,6 +25,12 @@ TextPlace: TypeAlias = Place | tuple[Place, Place]
 
 USUAL_KEYS = ("input", "question", "text", "query")
 """The keys under which apps of LangChain take their text."""
+
+_IDENTIFIER = re.compile(r"(^|_)(uu)?id$|[a-z]Id$")
+"""The keys of what names a user, a session or a row. It is no text to judge."""
+
+_HISTORY = re.compile(r"history|memory|example|shot|previous|past", re.IGNORECASE)
+"""The keys of conversations that stand beside the text."""
 
 _NO_HUMAN_TURN = "the conversation does not end with a human turn"
 _BLOCKS = KNOWN_BLOCK_TYPES | {"image_url", "input_audio", "input_image", "input_file", "document", "media"}
@@ -53,8 +60,9 @@ def text_reader(
 
     Args:
         text: "auto", a key, a dotted path, a template with paths in braces, or a function. "auto" knows a string, a
-            document, a conversation in every form that LangChain takes, and a dict with one of them. A tuple of two
-            places makes a pair of texts. So does a function that returns two.
+            document, a conversation in every form that LangChain takes, and a dict with one of them. In a dict, keys
+            such as "user_id" hold no text, and a conversation that does not end with a human turn is a history. A tuple
+            of two places makes a pair of texts. So does a function that returns two.
         when: Whether the small model may answer a later turn of a conversation.
         takes_turns: Whether the app takes a list of texts for human turns. If not, "auto" knows no list of several.
 
@@ -105,13 +113,13 @@ def _by_function(function: Callable[[Any], Any], when: When, value: Any) -> str 
 
 def _at(path: str, when: When, value: Any) -> str | NoText:
     """The text at a path. What the path leads through must be fit for the small model too."""
-    *through, found = _along(value, path)
+    *through, found = along(value, path, how=_HOW)
     return _unfit(through, when) or _as_text(found, when)
 
 
 def _filled(template: str, when: When, value: Any) -> str | NoText:
     """A template with the texts in it. A conversation that ends with no human turn may stand beside another text."""
-    ways = [_along(value, path) for path in _FIELD.findall(template)]
+    ways = [along(value, path, how=_HOW) for path in _FIELD.findall(template)]
     ends = [_as_message(way[-1]) for way in ways]
     unfit = _unfit([*(step for way in ways for step in way[:-1]), *ends], when)
     if unfit is not None:
@@ -141,43 +149,6 @@ def _plain(found: Any) -> str:
     raise InvalidInputError(msg)
 
 
-def at_path(value: Any, path: str, *, how: str = _HOW) -> Any:
-    """What stands at a dotted path of keys, attributes and positions.
-
-    Args:
-        value: What is looked into.
-        path: The path.
-        how: What an error tells to do.
-
-    Raises:
-        InvalidInputError: There is nothing.
-
-    Example:
-        >>> at_path({"pages": [{"body": "hello"}]}, "pages.0.body")
-        'hello'
-    """
-    return _along(value, path, how)[-1]
-
-
-def _along(value: Any, path: str, how: str = _HOW) -> list[Any]:
-    """The value, and what stands at each step of a path. The last is what stands at its end."""
-    if isinstance(value, Mapping) and path in value:  # a key with a dot in it
-        return [value, value[path]]
-    steps = [value]
-    for name in path.split("."):
-        found = steps[-1]
-        if isinstance(found, Mapping) and name in found:
-            steps.append(found[name])
-        elif isinstance(found, (list, tuple)) and name.lstrip("-").isdigit() and -len(found) <= int(name) < len(found):
-            steps.append(found[int(name)])
-        elif not isinstance(found, Mapping) and not name.startswith("_") and hasattr(found, name):
-            steps.append(getattr(found, name))
-        else:
-            msg = f"Got {what_came(value)} but expected something at {path!r}, where {name!r} is missing. {how}"
-            raise InvalidInputError(msg)
-    return steps
-
-
 def _as_text(found: Any, when: When) -> str | NoText:
     """A text, the text of a document, or that of a conversation."""
     if isinstance(found, (str, NoText)):
@@ -202,22 +173,29 @@ def _found(value: Any, when: When, *, takes_turns: bool) -> str | NoText:
         return _last_turn(messages, when)
     fields = fields_of(value)
     if fields is not None:
+        texts = [key for key, held in fields.items() if isinstance(held, str) and not _IDENTIFIER.search(key)]
         chat = fields.get("messages")
         messages = _messages(chat)
         if messages is not None or (isinstance(chat, (list, tuple)) and not chat):
-            return _last_turn(messages or [], when)
+            turn = _last_turn(messages or [], when)
+            asked = [key for key in USUAL_KEYS if key in texts] if isinstance(turn, NoText) else []
+            return (_unfit([messages], when) or str(fields[asked[0]])) if len(asked) == 1 else turn
         if isinstance(chat, (list, tuple)):
             msg = f"Got {what_came(chat)} under 'messages' but expected a conversation as chat models take it. {_HOW}"
             raise InvalidInputError(msg)
-        texts = [key for key, held in fields.items() if isinstance(held, str)]
-        if (key := _meant(texts)) is not None:
-            return _unfit(fields.values(), when) or str(fields[key])
-        chats = [] if texts else [key for key, held in fields.items() if _messages(held) is not None]
-        if (key := _meant(chats)) is not None:
+        chats = [
+            key
+            for key, held in fields.items()
+            if (_asks(held) and not _HISTORY.search(key) if texts else _messages(held) is not None)
+        ]
+        if (key := _meant([*texts, *chats])) is not None:
             others = [held for name, held in fields.items() if name != key]
-            return _unfit(others, when) or _last_turn(_messages(fields[key]) or [], when)
+            found = fields[key]
+            return _unfit(others, when) or (
+                found if isinstance(found, str) else _last_turn(_messages(found) or [], when)
+            )
         if texts or chats:
-            told = f"{'texts' if texts else 'conversations'} under {texts or chats}"
+            told = f"texts or conversations under {[*texts, *chats]}"
             msg = f"Got {what_came(value)} with {told}, and cannot tell which one is meant. {_HOW}"
             raise InvalidInputError(msg)
     msg = f"Got {what_came(value)} but expected a text, messages, or a dict with one of them. {_HOW}"
@@ -229,6 +207,12 @@ def _meant(keys: Sequence[str]) -> str | None:
     usual = [key for key in USUAL_KEYS if key in keys]
     found = usual if len(usual) == 1 else keys
     return found[0] if len(found) == 1 else None
+
+
+def _asks(held: Any) -> bool:
+    """Whether a conversation ends with a human turn. One that does not is a history beside the text."""
+    messages = _messages(held) or []
+    return bool(messages) and isinstance(messages[-1], HumanMessage)
 
 
 def fields_of(value: Any) -> Mapping[str, Any] | None:

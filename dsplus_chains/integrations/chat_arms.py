@@ -10,17 +10,20 @@ from uuid import uuid4
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import get_config_list
+from langchain_core.runnables.history import RunnableWithMessageHistory
 from typing_extensions import override
 
-from dsplus_chains.integrations.app_output import SMALL_MODEL, small_message, text_of
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_steps import wrapped_by
+from dsplus_chains.integrations.graph_shunt import GraphShunt, is_graph
+from dsplus_chains.integrations.history_shunt import HistoryShunt, remembering
 from dsplus_chains.integrations.output_type import ends_in_chat_model, ends_in_text_parser
+from dsplus_chains.integrations.small_message import SMALL_MODEL, as_chunk, small_message, text_of
 from dsplus_chains.running.flow import Ask, Configs, Flow
 from dsplus_chains.running.telling import tell_once
 
@@ -36,8 +39,26 @@ SAME_ANSWER = frozenset(
         "frequency_penalty",
         "presence_penalty",
         "timeout",
+        "min_p",
+        "repeat_penalty",
+        "max_output_tokens",
+        "num_predict",
+        "num_ctx",
         "stream",
         "stream_usage",
+        "stream_options",
+        "reasoning",
+        "reasoning_effort",
+        "verbosity",
+        "service_tier",
+        "user",
+        "safety_identifier",
+        "metadata",
+        "store",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "extra_headers",
+        "extra_query",
     ]
 )
 """The arguments of a call that leave it to the model what kind of answer it gives."""
@@ -104,7 +125,8 @@ class SmallReply(BaseChatModel):
         yield ChatGenerationChunk(message=as_chunk(self._message(label)))
 
     def _message(self, label: Any) -> AIMessage:
-        return self.write(label).model_copy(deep=True)  # what is done with one answer does not change the next
+        # What is done with one answer does not change the next, and the id of an earlier one would take its place.
+        return self.write(label).model_copy(deep=True, update={"id": None})
 
     @override
     def batch(self, inputs: list[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
@@ -153,14 +175,6 @@ class SaidShunt(AppShunt):
         return Ask(self.small, [Judged(record["input"], record["answer"]) for record in records], configs)
 
 
-class ChatShunt(SaidShunt):
-    """A shunt around a chat model, whose stream has chunks alone."""
-
-    @override
-    def _piece(self, output: Any) -> Any:
-        return as_chunk(output) if isinstance(output, AIMessage) else output
-
-
 class TextShunt(SaidShunt):
     """A shunt around an app whose last step takes the text out of a message. The small model's message is heard too."""
 
@@ -186,37 +200,29 @@ def heard_shunt(app: Runnable[Any, Any], made: Sequence[Any], parts: Mapping[str
         return SaidShunt(**parts, small=SmallReply(write=parts["write"]))
     if made and ends_in_text_parser(app) and all(isinstance(said, str) for said in made):
         return TextShunt(**parts, small=SmallReply(write=partial(_message_of, parts["write"])))
-    return AppShunt(**parts)
+    if isinstance(app, RunnableWithMessageHistory):
+        return HistoryShunt(**parts, small=remembering(app, parts["write"]))
+    return GraphShunt(**parts) if is_graph(app) else AppShunt(**parts)
 
 
 def _message_of(write: Callable[[Any], Any], label: Any) -> AIMessage:
     return small_message(write(label))
 
 
-def as_chunk(message: AIMessage) -> AIMessageChunk:
-    """A whole message as the only chunk of a stream."""
-    content: Any = message.content
-    if not isinstance(content, str):
-        content = [{**part, "index": n} if isinstance(part, dict) else part for n, part in enumerate(content)]
-    return AIMessageChunk(**{**message.model_dump(exclude={"type"}), "content": content, "chunk_position": "last"})
-
-
-def as_message(said: Any) -> AIMessage:
-    """A reply as a message. It cost no token."""
-    if not isinstance(said, AIMessage):
-        return small_message(said)
-    return said.model_copy(update={"usage_metadata": said.usage_metadata or small_message("").usage_metadata})
-
-
 def wants_more(large: Runnable[Any, Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether a call wants what the large model alone can give, such as a call of a tool, or JSON.
 
-    Any argument that is not known to be harmless counts. Those count too that the large model is bound to.
+    Any argument that is not known to be harmless counts. Those count too that the large model is bound to, and it is
+    told if the small model is never asked because of them.
     """
+    called = kwargs
     while (inner := wrapped_by(large)) is not None:
         kwargs = {**(large.kwargs if isinstance(large, RunnableBindingBase) else {}), **kwargs}
         large = inner
-    return any(value and name not in SAME_ANSWER for name, value in kwargs.items())
+    wanted = [name for name, value in kwargs.items() if value and name not in SAME_ANSWER]
+    if wanted and called.keys().isdisjoint(wanted):
+        tell_once(f"The large model is bound to {', '.join(wanted)}, so it answers all that the small model might have")
+    return bool(wanted)
 
 
 def with_settings(large: BaseChatModel, settings: Mapping[str, Any]) -> BaseChatModel:

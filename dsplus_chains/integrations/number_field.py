@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from dsplus_chains.integrations.output_field import output_fields
 from dsplus_chains.integrations.part_schema import key_of, part_of
 
 
@@ -30,6 +31,21 @@ def fitting(scorer: Any, target: Any, name: str) -> Any:
     key = key_of(name, target.model_fields[name]) if is_model else name
     told = _number_in(schema.get("properties", {}).get(key, {}))
     return scorer if told is None else scorer.bounded(**bounds_of(told))
+
+
+def fitting_output(scorer: Any, output: Any, read: Any) -> Any:
+    """The small model for the numbers that an app may answer with, alone or in one field. See `fitting`.
+
+    Args:
+        scorer: A small model.
+        output: What the app answers with.
+        read: Which field stands for the answer, where there are several.
+    """
+    fields = list(output_fields(output) or ())
+    named = [read] if read in fields else fields
+    if not hasattr(scorer, "bounded") or (output is not int and len(named) != 1):
+        return scorer
+    return scorer.bounded(whole=True, low=-np.inf, high=np.inf) if output is int else fitting(scorer, output, named[0])
 
 
 def bounds_of(schema: Mapping[str, Any]) -> dict[str, Any]:

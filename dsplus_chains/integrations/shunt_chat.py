@@ -19,8 +19,9 @@ from dsplus_chains.gating.branch_graph import branch_graph
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_text import NoText, When
 from dsplus_chains.integrations.chain_chat import ChainChatModel
-from dsplus_chains.integrations.chat_arms import ChatShunt, SmallReply, as_message, wants_more, with_settings
+from dsplus_chains.integrations.chat_arms import SaidShunt, SmallReply, wants_more, with_settings
 from dsplus_chains.integrations.shunting import shunt
+from dsplus_chains.integrations.small_message import as_message
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.flow import Configs, Flow, Manager, StreamFlow
@@ -180,17 +181,17 @@ class ShuntChatModel(ChainChatModel):
         return type(self)(**{**held, **update})
 
     @cached_property
-    def _shunt(self) -> ChatShunt:
+    def _shunt(self) -> SaidShunt:
         """The shunt around the large model."""
         settings = {name: getattr(self, name) for name in SHUNT_SETTINGS}
         made = shunt(self.large, self.scorer, text=self._conversation, output=_replies(self.reply), **settings)
         small = SmallReply(write=made.write, output_version=self.output_version)
-        return ChatShunt(**{**_parts(made), "small": small})
+        return SaidShunt(**{**_parts(made), "small": small})
 
     @cached_property
-    def _large_alone(self) -> ChatShunt:
+    def _large_alone(self) -> SaidShunt:
         """The same shunt, for calls that only the large model can answer."""
-        return ChatShunt(**{**_parts(self._shunt), "text": _not_judged})
+        return SaidShunt(**{**_parts(self._shunt), "text": _not_judged})
 
     @property
     def _large(self) -> Any:
@@ -200,7 +201,7 @@ class ShuntChatModel(ChainChatModel):
     def _conversation(self, value: Any) -> list[BaseMessage] | NoText:
         return self._convert_input(value).to_messages() or NoText("the conversation is empty")
 
-    def _asked(self, kwargs: Mapping[str, Any]) -> ChatShunt:
+    def _asked(self, kwargs: Mapping[str, Any]) -> SaidShunt:
         return self._large_alone if wants_more(self.large, kwargs) else self._shunt
 
     @override

@@ -17,9 +17,10 @@ from dsplus_chains.integrations.agent_parts import (
     hook_config,
     schema_of,
 )
-from dsplus_chains.integrations.app_output import label_writer, small_message
+from dsplus_chains.integrations.app_output import label_writer
 from dsplus_chains.integrations.app_text import TextPlace, When
 from dsplus_chains.integrations.deciding import deciding
+from dsplus_chains.integrations.small_message import as_message
 from dsplus_chains.prompting.hints import soft_hint
 from dsplus_chains.running.recorder import Recorder
 from dsplus_chains.schema import Prediction, WiringError, check_choice, check_least
@@ -138,6 +139,8 @@ class ShuntMiddleware(AgentMiddleware):
         self._top_k = top_k
         self._fills_structured = structured is not None
         self._message = label_writer(AIMessage if reply is None else reply, names)
+        for label in names:
+            self._said(label)
         self._reads_format = way == "auto"
         self._structure = None if structured is None or way in _WAYS else label_writer(structured, names)
         self._seen: tuple[Any, Callable[[Any], Any] | None] = (None, None)
@@ -206,8 +209,7 @@ class ShuntMiddleware(AgentMiddleware):
 
     def _said(self, label: Any) -> AIMessage:
         """The message of a label. It is a new one each time, because a state gives each message an id."""
-        said = self._message(label)
-        return said.model_copy() if isinstance(said, AIMessage) else small_message(said)
+        return as_message(self._message(label))
 
     def _hint(self, prediction: Prediction) -> str:
         return "" if self._hints == "none" else soft_hint(prediction, self._labels, top_k=self._top_k)

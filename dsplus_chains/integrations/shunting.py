@@ -15,6 +15,7 @@ from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_steps import takes_turns
 from dsplus_chains.integrations.app_text import TextPlace, When, text_reader
 from dsplus_chains.integrations.chat_arms import heard_shunt
+from dsplus_chains.integrations.number_field import fitting_output
 from dsplus_chains.integrations.output_type import output_type
 from dsplus_chains.integrations.structuring import structured_shunt
 from dsplus_chains.prompting.hints import soft_hint
@@ -95,7 +96,8 @@ def shunt(
         rest_prompt: With `fields`: the prompt for rows where only fields without a small model are left. It gets what
             the app gets, and what is known: all of it in words as the variable `known`, and each field as the variable
             of its name. Without the text in it, it saves most of the tokens.
-        experience: What keeps each decision, such as an `ExperienceStore`. With `shadow`, it gets what both said.
+        experience: What keeps each decision, such as an `ExperienceStore`. With `shadow`, it gets what both said. With
+            `fields`, the record has the `predictions` of all fields. An `ExperienceStore` keeps none of these.
 
     Raises:
         ValueError: No threshold is given, an option is none of its values, or it cannot be told how the app's input and
@@ -149,6 +151,7 @@ def shunt(
         raise ValueError(msg)
     first, names = app_scorer(scorer, labels=labels)
     check_threshold_labels(threshold, names)
+    first = fitting_output(first, output_type(run) if isinstance(output, str) and output == "auto" else output, read)
     is_unwritten = shadow and isinstance(output, str) and output == "auto"
     told = shadow_output(run, names, read=read) if is_unwritten else app_output(run, names, output=output, read=read)
     parts = {

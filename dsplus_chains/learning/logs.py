@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from dsplus_chains.encoding.image_reading import read_image
 from dsplus_chains.encoding.modality import Modality
-from dsplus_chains.integrations.app_text import USUAL_KEYS, NoText, at_path, text_reader
+from dsplus_chains.integrations.app_text import USUAL_KEYS, NoText, text_reader
+from dsplus_chains.integrations.dotted_path import at_path
 from dsplus_chains.learning.batch_files import is_batch_file, joined
 from dsplus_chains.learning.logged_cells import decoded, input_of, output_of, point_of_time
 from dsplus_chains.prompting.parser import LabelParser

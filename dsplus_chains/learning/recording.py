@@ -11,6 +11,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 
 from dsplus_chains.integrations.app_output import shadow_output
 from dsplus_chains.integrations.app_shunt import AppShunt
+from dsplus_chains.integrations.app_steps import takes_turns
 from dsplus_chains.integrations.app_text import TextPlace, text_reader
 from dsplus_chains.integrations.output_field import options_of, output_fields
 from dsplus_chains.integrations.output_type import output_type
@@ -58,7 +59,7 @@ def record_answers(
         name="record_answers",
         large=run,
         scorer=RunnableScorer(run=_silent),
-        text=text_reader(text),
+        text=text_reader(text, takes_turns=takes_turns(run)),
         write=told.write,
         read=told.read,
         threshold=None,

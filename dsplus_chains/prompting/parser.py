@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import BaseModel, BeforeValidator, model_validator
 from typing_extensions import override
 
+from dsplus_chains.prompting.answer_words import rank
 from dsplus_chains.prompting.fields import DEEPEST, as_text, candidates, whole_json, without_markup, without_objects
 from dsplus_chains.prompting.hints import NONE_OF_THESE
 from dsplus_chains.prompting.matching import Forms
@@ -150,6 +151,11 @@ class LabelParser(ComputingRunnable[Any, Any]):
             value = answer_in(value)
         if isinstance(value, BaseModel):
             value = value.model_dump()
+        if depth == 0 and isinstance(value, Mapping) and len(value) == 1:
+            ((key, only),) = value.items()  # of a schema with one field, such as `is_spam`
+            names_it = isinstance(key, str) and rank(key.removeprefix("is_")) is not None
+            if names_it and isinstance(only, (bool, int)) and any(same_label(label, only) for label in self.labels):
+                return only
         if isinstance(value, (Mapping, list)) and depth < DEEPEST:
             return self._parse_object(value, depth + 1)
         for label in self.labels:

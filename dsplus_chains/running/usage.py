@@ -23,6 +23,9 @@ from dsplus_chains.running.logprobs import told_confidence
 from dsplus_chains.running.telling import tell_once
 from dsplus_chains.schema import LargeAnswer, describe_error
 
+NO_STREAM = "nostream"
+"""The tag of LangGraph for runs whose messages are not streamed."""
+
 
 class UsageCollector(BaseCallbackHandler):
     """Counts all chat model calls under one run, and their tokens.
@@ -180,17 +183,25 @@ def _tokens(told: Mapping[str, Any]) -> UsageMetadata:
     return cast("UsageMetadata", {**counts, **details})
 
 
-def traced(config: RunnableConfig, run_manager: Any, tag: str) -> RunnableConfig:
-    """The config of a child run for one row, traced under `run_manager`."""
-    return patch_config(config, callbacks=run_manager.get_child(tag))
+def traced(config: RunnableConfig, run_manager: Any, tag: str, *, drafts: bool = False) -> RunnableConfig:
+    """The config of a child run for one row, traced under `run_manager`. See `as_drafts`."""
+    child = patch_config(config, callbacks=run_manager.get_child(tag))
+    return as_drafts(child) if drafts else child
 
 
-def traced_each(configs: Sequence[RunnableConfig], managers: Sequence[Any], tag: str) -> list[RunnableConfig]:
+def as_drafts(config: RunnableConfig) -> RunnableConfig:
+    """The config of a run whose chat models write drafts. A graph that streams messages shows none of them."""
+    return {**config, "tags": [*(config.get("tags") or []), NO_STREAM]}
+
+
+def traced_each(
+    configs: Sequence[RunnableConfig], managers: Sequence[Any], tag: str, *, drafts: bool = False
+) -> list[RunnableConfig]:
     """The configs of child runs, one for each row. Rows that share a config and a run manager share the child."""
     made: dict[tuple[int, int], RunnableConfig] = {}
     for config, manager in zip(configs, managers, strict=True):
         if (id(config), id(manager)) not in made:
-            made[id(config), id(manager)] = traced(config, manager, tag)
+            made[id(config), id(manager)] = traced(config, manager, tag, drafts=drafts)
     return [made[id(config), id(manager)] for config, manager in zip(configs, managers, strict=True)]
 
 

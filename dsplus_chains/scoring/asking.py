@@ -51,7 +51,7 @@ class AskingScorer(BaseScorer):
     def _predictions(
         self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
     ) -> Generator[Any, Any, list[Any]]:
-        children = traced_each(configs, managers, "small")
+        children = traced_each(configs, managers, "small", drafts=True)
         asked = yield Ask(self._asks, [self._asked(record["input"]) for record in records], children, managers=managers)
         return by_row(self._read, asked.outputs)
 

@@ -124,7 +124,7 @@ class ChatModelScorer(BaseScorer):
         self, records: list[dict[str, Any]], managers: list[Manager], configs: Configs, kwargs: dict[str, Any]
     ) -> Generator[Any, Any, list[Any]]:
         def ask(runnable: Runnable[Any, Any], pairs: list[tuple[int, Any]], **more: Any) -> Ask:
-            children = [traced(configs[row], managers[row], "small") for row, _ in pairs]
+            children = [traced(configs[row], managers[row], "small", drafts=True) for row, _ in pairs]
             return Ask(runnable, [value for _, value in pairs], children, more)
 
         results: list[Any] = [None] * len(records)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.runnables import RunnableBinding, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 
 from dsplus_chains.encoding.modality import Modality, modality_of
 from dsplus_chains.running.recorder import Recorder, marked
-from dsplus_chains.schema import check_listed
+from dsplus_chains.schema import InvalidInputError, check_listed
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.record_start import WRITTEN_KEYS, InputKey
 from dsplus_chains.scoring.runnable import RunnableScorer
@@ -34,6 +34,9 @@ def as_scorer(
         own = {} if input_key is None else {"input_key": input_key}
         ours = inner.model_copy(update={**own, "on_error": on_error})  # a copy shares the locks of what it holds
         return (scorer.model_copy(update={"bound": ours}) if is_bound else ours), ours
+    if isinstance(getattr(scorer, "scorer", None), BaseScorer) and not isinstance(scorer, Runnable):
+        msg = f"Got a {type(scorer).__name__} as the small model but expected the one in it; give its .scorer"
+        raise InvalidInputError(msg)
     named = labels if labels is not None else getattr(inside(scorer), "labels", None)
     reads: dict[str, Any] = {} if _reads(scorer) == "text" else {"modality": _reads(scorer)}
     made = RunnableScorer(run=scorer, labels=named, input_key=input_key or "input", on_error=on_error, **reads)

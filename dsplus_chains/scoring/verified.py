@@ -19,7 +19,7 @@ from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
-from dsplus_chains.running.usage import UsageCollector, watched
+from dsplus_chains.running.usage import UsageCollector, as_drafts, watched
 from dsplus_chains.schema import (
     InvalidInputError,
     Prediction,
@@ -150,7 +150,7 @@ class VerifiedScorer(BaseScorer):
         spent = [UsageCollector() for _ in records]
 
         def ask(runnable: Runnable[Any, Any], pairs: list[tuple[int, Any]], tag: str, **more: Any) -> Ask:
-            children = [watched(configs[row], managers[row], tag, spent[row]) for row, _ in pairs]
+            children = [as_drafts(watched(configs[row], managers[row], tag, spent[row])) for row, _ in pairs]
             return Ask(runnable, [value for _, value in pairs], children, more)
 
         written: list[list[_Candidate]] = [[] for _ in records]

@@ -87,6 +87,12 @@ TEXTS = {
     "a state of messages": ("auto", {"messages": [HUMAN], "user": "Jo", "place": "here"}, "a refund"),
     "a conversation under another key": ("auto", {"chat": [("human", "a refund")], "n": 7}, "a refund"),
     "a conversation under a usual key": ("auto", {"history": [HUMAN, AI], "input": [HUMAN]}, "a refund"),
+    "an empty history under the usual key": ("auto", {"question": "a refund", "messages": []}, "a refund"),
+    "a history under the usual key": ("auto", {"question": "a refund", "messages": [HUMAN, AI]}, "a refund"),
+    "a history that ends with the human": ("auto", {"ticket": "a refund", "history": [HumanMessage("hi")]}, "a refund"),
+    "a history beside": ("auto", {"ticket": "a refund", "turns": [HumanMessage("hi"), AI]}, "a refund"),
+    "a conversation under a usual key beside a text": ("auto", {"language": "de", "input": [HUMAN]}, "a refund"),
+    "a text beside names of others": ("auto", {"ticket": "a refund", "user_id": "u", "sessionId": "s"}, "a refund"),
     "a list of one text": ("auto", ["a refund"], "a refund"),
     "blocks": ("auto", [HumanMessage([{"type": "text", "text": "a refund"}])], "a refund"),
     "a prompt value": ("auto", ChatPromptTemplate.from_template("{x}").invoke({"x": "a refund"}), "a refund"),
@@ -103,6 +109,14 @@ TEXTS = {
 @pytest.mark.parametrize(("text", "given", "expected"), TEXTS.values(), ids=TEXTS)
 def test_the_text_is_found(text, given, expected):
     assert text_reader(text)(given) == expected
+
+
+@pytest.mark.parametrize(
+    "given", [{"language": "de", "conversation": [HUMAN]}, {"user_id": "u", "payload": {"body": "x"}}]
+)
+def test_no_text_is_guessed(given):
+    with pytest.raises(InvalidInputError, match="Say where it is with text="):
+        text_reader("auto")(given)
 
 
 APP_ALONE = {
@@ -700,7 +714,10 @@ def test_a_config_still_reaches_what_is_hinted_and_its_schemas_are_the_steps_own
     for place, step in {"soft": hinted, "system": said().configurable_fields(responses=NAME)}.items():
         found = with_hints(step, place)
         assert found is not step
-        assert found.get_input_jsonschema() == step.get_input_jsonschema()
+        own = step.get_input_jsonschema()
+        if place == "soft":  # the hint is given by the shunt, and not by the caller
+            own |= {"properties": {"ticket": own["properties"]["ticket"]}, "required": ["ticket"]}
+        assert found.get_input_jsonschema() == own
         assert found.get_output_jsonschema() == step.get_output_jsonschema()
         assert (found.InputType, found.OutputType) == (step.InputType, step.OutputType)
         assert found.config_specs == step.config_specs != []

@@ -248,6 +248,28 @@ def test_a_handler_records_any_chain_once(store):
     ]
 
 
+def test_a_handler_records_a_decision_in_a_chain_whatever_is_made_of_it(store):
+    chain = data_shunt(predict, lambda _: "positive", labels=SENTIMENTS, threshold=0.9, instruction="q")
+    for app in (chain.pick("answer"), {"said": chain} | RunnableLambda(lambda both: both["said"]["answer"])):
+        handler = store.handler()
+        app.batch(["bad", "so?"], {"callbacks": [handler]})
+        with pytest.raises(ZeroDivisionError):
+            (app | (lambda _: 1 / 0)).invoke("bad", {"callbacks": [handler]})
+        assert handler._heard == {}
+    assert sorted((row.text, row.source) for row in store.rows()) == [("bad", "small")] * 4 + [("so?", "large")] * 2
+
+
+def test_inputs_whose_text_nobody_can_tell_are_told(store, caplog):
+    app = record_answers(lambda ticket: "billing", store)
+    assert app.batch([{"title": "a", "body": "b"}] * 2) == ["billing"] * 2
+    assert caplog.text.count("cannot tell which one is meant") == 1
+
+
+def test_turns_of_a_chat_model_are_read_as_by_a_shunt(store):
+    record_answers(FakeListChatModel(responses=["positive"]), store).invoke(["hi", "it broke"])
+    assert [row.text for row in store.rows()] == ["it broke"]
+
+
 def test_a_handler_records_the_output_of_a_shunt_inside_of_a_chain_once(store):
     recorded = shunt(lambda text: "positive", predict, threshold=0.9, labels=SENTIMENTS, output=str, with_record=True)
     handler = store.handler()
@@ -257,7 +279,7 @@ def test_a_handler_records_the_output_of_a_shunt_inside_of_a_chain_once(store):
     with pytest.raises(ZeroDivisionError):
         (recorded | (lambda _: 1 / 0)).invoke("bad", {"callbacks": [handler]})
     assert [(row.text, row.source) for row in store.rows()] == [("bad", "small"), ("bad?", "large"), ("bad", "small")]
-    assert handler._told == {}
+    assert handler._heard == {}
 
 
 def test_the_label_of_an_earlier_answer_is_not_recorded(store):

@@ -237,6 +237,21 @@ def test_a_model_that_loops_costs_no_time(loop):
         PARSER.invoke(loop)
 
 
+def test_the_one_field_of_a_schema_may_be_a_truth_value():
+    class Spam(BaseModel):
+        is_spam: bool
+
+    parser = LabelParser(labels=[True, False])
+    assert [parser.invoke(said) for said in (Spam(is_spam=False), {"is_spam": True}, {"spam": False})] == [
+        False,
+        True,
+        False,
+    ]
+    for said in ({"is_spam": 1}, {"rejected": True}, {"is_spam": True, "is_urgent": True}):
+        with pytest.raises(OutputParserException):
+            parser.invoke(said)
+
+
 def test_one_strange_answer_does_not_cost_the_others_theirs():
     strange = {("a", "b"): "positive"}
     good, bad, again = PARSER.batch(["positive", strange, "negative"], return_exceptions=True)
