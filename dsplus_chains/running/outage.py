@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from opcode import opmap
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import langchain_core
@@ -37,6 +37,9 @@ _SETTINGS = {("configurable.py", "_prepare"), ("history.py", "_merge_configs")}
 _CHUNKS = "utils.py"
 """The module of them that adds the chunks of a stream. What they are is up to a model."""
 
+_LOOKUPS = {"__getattr__", "__getattribute__", "__getitem__", "__missing__"}
+"""The methods by which an object looks up what other code asks it for."""
+
 _OURS = Path(__file__).resolve().parents[1]
 _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
 _PACKAGES = {Path(sysconfig.get_paths()[name]).resolve() for name in ("purelib", "platlib")}
@@ -49,8 +52,9 @@ def is_callers_bug(error: BaseException) -> bool:
 
     It counts by its type and by where it was raised. Clients of providers raise KeyError and TypeError too, when a
     reply is malformed. So code of LangChain and of other installed packages does not count as the caller's. An
-    installed package that is built on LangChain does. So does what LangChain itself says of a wrong call: a coroutine
-    called sync, an unknown keyword, a conversation without its session.
+    installed package that is built on LangChain does. So does a name that the caller's own code looks up in an object
+    of another package, such as ``message.contents`` or ``frame["scores"]``. So does what LangChain itself says of a
+    wrong call: a coroutine called sync, an unknown keyword, a conversation without its session.
 
     What may come from a model's answer is none. A step in C, such as `operator.itemgetter`, may miss a key in it. A
     prompt may miss a variable, and a chat model may get a number. `is_unfit_input` knows where it is a bug.
@@ -173,9 +177,27 @@ def _file(trace: TracebackType) -> Path:
 
 
 def _is_own(frames: list[TracebackType]) -> bool:
-    """Whether the caller's own code has raised an error."""
-    places = (_place(_file(trace)) for trace in frames)
-    return next((place for place in places if place is not None), False)
+    """Whether the caller's own code has raised an error, or has looked up what an object of others does not hold."""
+    others: list[TracebackType] = []
+    for trace in frames:
+        place = _place(_file(trace))
+        if place:
+            return not others or _is_lookup(others)
+        if place is False:
+            others.append(trace)
+    return False
+
+
+def _is_lookup(frames: list[TracebackType]) -> bool:
+    """Whether frames of other packages are one look-up, with what the object's own package does for it."""
+    outermost = frames[-1].tb_frame
+    return outermost.f_code.co_name in _LOOKUPS and all(
+        trace.tb_frame.f_code.co_name in _LOOKUPS or _package(trace.tb_frame) == _package(outermost) for trace in frames
+    )
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 from copy import copy
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 import httpx
 import openai
+import pandas as pd
 import pytest
 from fakes import DownChat
 from langchain_core.chat_history import InMemoryChatMessageHistory
@@ -116,6 +117,8 @@ UNFIT = {
 
 
 LABELS, n = ["a"], 7
+FRAME = pd.DataFrame({"score": [1]})
+CONFIGURED = MODEL.configurable_fields(responses=ConfigurableField(id="said"))
 OWN = {
     "KeyError": lambda: raised(lambda: {}["x"]),
     "AttributeError": lambda: raised(lambda: None.content),
@@ -126,6 +129,11 @@ OWN = {
     "through a chain": lambda: in_a_chain(lambda record: record["text"]),
     "through the standard library": lambda: raised(lambda: json.loads(3)),
     "through a callback of the standard library": lambda: raised(lambda: sorted([1, 2], key=lambda n: n.size)),
+    "a name that a message does not have": lambda: raised(lambda: AIMessage("x").contents),
+    "a name behind two look-ups": lambda: raised(lambda: CONFIGURED.no_such_name),
+    "a column that a frame does not have": lambda: raised(lambda: FRAME["scores"]),
+    "an index that a frame does not have": lambda: raised(lambda: FRAME.iloc[7]),
+    "a message of a prompt that is not there": lambda: raised(lambda: UNFIT_PROMPT[7]),
     "in a subtask": lambda: subtask_error(raised(lambda: {}["x"])),
 }
 OTHERS = {
@@ -137,6 +145,8 @@ OTHERS = {
     "a key that a model's answer lacks": lambda: answered("{}", JsonOutputParser() | itemgetter("label")),
     "a model's answer of another form": lambda: answered('"x"', JsonOutputParser() | itemgetter("label")),
     "a model's answer that is no dict": lambda: answered("[1]", JsonOutputParser() | RunnablePassthrough.assign(a=str)),
+    "a name that a model's answer lacks": lambda: answered("x", RunnableLambda(attrgetter("contents"))),
+    "a column that a client's frame lacks": lambda: raised(lambda: FRAME.pivot(columns="scores")),
     "a variable that a model's answer lacks": lambda: answered('{"b": 1}', JsonOutputParser() | UNFIT_PROMPT),
     "a model's answer that is no message": lambda: answered("7", JsonOutputParser() | MODEL),
     "a model's answer of an unknown role": lambda: answered('[["a", "x"]]', JsonOutputParser() | MODEL),
