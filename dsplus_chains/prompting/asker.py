@@ -23,7 +23,7 @@ from dsplus_chains.prompting.structured import rows_held_to
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, spoken
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
-from dsplus_chains.running.messages import answer_in, without_thoughts
+from dsplus_chains.running.messages import answer_in, said_and_parsed, without_thoughts
 from dsplus_chains.running.usage import UsageCollector, traced_each
 from dsplus_chains.schema import WiringError, shorten
 
@@ -220,5 +220,6 @@ def _messages(prompt: Any) -> list[BaseMessage]:
 
 def _said(answer: Any) -> str:
     """The part of an answer that the parser reads, in words."""
+    answer, _ = said_and_parsed(answer)
     said = answer_in(answer) if isinstance(answer, BaseMessage) else str(answer)
     return without_thoughts(said).strip() if isinstance(said, str) else json.dumps(said, ensure_ascii=False)

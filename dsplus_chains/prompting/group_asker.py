@@ -19,7 +19,7 @@ from dsplus_chains.prompting.parser import NoneOfTheseError
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.endings import check_ending
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
-from dsplus_chains.running.messages import answer_in, without_thoughts
+from dsplus_chains.running.messages import answer_in, said_and_parsed, without_thoughts
 from dsplus_chains.running.outage import fails_any_request
 from dsplus_chains.running.usage import UsageCollector, traced_each
 from dsplus_chains.running.usage_shares import shared_out
@@ -117,6 +117,7 @@ class GroupAsker(BatchRunnable[Any, Any]):
 
     def _read(self, group: Group, answer: Any, prompts: dict[int, Any]) -> dict[int, Any]:
         """The label of each row for which the answer holds exactly one."""
+        answer, _ = said_and_parsed(answer)
         try:
             if isinstance(answer, BaseMessage):
                 check_ending(answer)

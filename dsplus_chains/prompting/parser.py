@@ -22,7 +22,7 @@ from dsplus_chains.prompting.statements import stated
 from dsplus_chains.prompting.verdict import stated_forms
 from dsplus_chains.running.batch_runnable import ComputingRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, check_ending
-from dsplus_chains.running.messages import answer_in, without_thoughts
+from dsplus_chains.running.messages import answer_in, said_and_parsed, without_thoughts
 from dsplus_chains.schema import (
     Label,
     Labels,
@@ -51,7 +51,8 @@ class LabelParser(ComputingRunnable[Any, Any]):
 
     It takes a message, a string, JSON or an object with the label in it, an enum member, or a label. It returns the
     label in its own type. Case, quotes, Markdown, punctuation and tags around the label do not matter. If a message
-    calls a tool, the call is the answer, whatever the text says.
+    calls a tool, the call is the answer, whatever the text says. It also takes what
+    ``model.with_structured_output(..., include_raw=True)`` gives.
 
     An answer counts if a line or a sentence of it states a label and nothing else. Examples are "Negative.", "Label:
     negative" and "The sentiment is negative." Reasons may stand before or after it. The forms of such sentences are a
@@ -117,9 +118,12 @@ class LabelParser(ComputingRunnable[Any, Any]):
     def parse(self, answer: Any) -> Any:
         """The one label that an answer gives. It does the same as `invoke`, without a run of its own."""
         try:
-            label = self._parse(answer, 0)
+            said, parsed = said_and_parsed(answer)
+            if said is not parsed:
+                check_ending(said)
+            label = self._parse(parsed, 0)
             if self.rationale:
-                self._check_reason(answer, label)
+                self._check_reason(said, label)
         except OutputParserException:
             raise
         except Exception as error:  # one strange answer must not fail the others of its batch

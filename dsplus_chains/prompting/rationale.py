@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from dsplus_chains.prompting.fields import DEEPEST, objects_in, without_markup
-from dsplus_chains.running.messages import answer_in, without_thoughts
+from dsplus_chains.running.messages import answer_in, said_and_parsed, without_thoughts
 from dsplus_chains.schema import shorten
 
 MOST_WORDS = 15
@@ -90,6 +90,7 @@ def reason_in(answer: Any, states: Callable[[str], bool] = lambda _: False) -> s
         >>> reason_in("negative\nReason: It broke at once."), reason_in({"label": "negative", "reason": "It broke."})
         ('It broke at once.', 'It broke.')
     """
+    answer, _ = said_and_parsed(answer)
     said = answer_in(answer) if isinstance(answer, BaseMessage) else answer
     return cut_reason(without_thoughts(said).strip(), states)[1] if isinstance(said, str) else _reason_under(said)
 

@@ -6,10 +6,12 @@ Thoughts are no answer, and JSON may name each key only once.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+_WITH_RAW = {"raw", "parsed", "parsing_error"}
 _THOUGHTS = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE | re.ASCII)
 _THOUGHT = re.compile(r"<think(?:ing)?>", re.IGNORECASE | re.ASCII)
 
@@ -29,6 +31,24 @@ def answer_in(message: BaseMessage) -> Any:
         if call["args"] and call["args"] not in given:
             given.append(call["args"])
     return given[0] if len(given) == 1 else given or str(message.text)
+
+
+def said_and_parsed(answer: Any) -> tuple[Any, Any]:
+    """What a model has said, and what was made of it.
+
+    They are two where the model has structured output with ``include_raw=True``. Any other answer is both. So is the
+    message of an answer that could not be parsed.
+
+    Example:
+        >>> said_and_parsed({"raw": AIMessage("{}"), "parsed": {"label": "a"}, "parsing_error": None})[1]
+        {'label': 'a'}
+        >>> said_and_parsed("negative")
+        ('negative', 'negative')
+    """
+    if not isinstance(answer, Mapping) or answer.keys() != _WITH_RAW or not isinstance(answer["raw"], BaseMessage):
+        return answer, answer
+    is_parsed = answer["parsing_error"] is None and answer["parsed"] is not None
+    return answer["raw"], answer["parsed" if is_parsed else "raw"]
 
 
 def without_thoughts(text: str) -> str:

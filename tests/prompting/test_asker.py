@@ -382,6 +382,35 @@ def test_prompts_that_offer_different_labels_are_one_batch_of_a_model_that_canno
     assert model.sizes == [3]
 
 
+def with_raw(message, parsed=None, error=None):
+    """What ``with_structured_output(..., include_raw=True)`` gives."""
+    return {"raw": message, "parsed": parsed, "parsing_error": error}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        with_raw(AIMessage('{"code": 1}'), {"sentiment": "positive"}),
+        with_raw(AIMessage("Positive."), error=ValueError("no JSON")),
+        with_raw(AIMessage("Positive.")),
+    ],
+)
+def test_an_answer_that_comes_with_its_raw_message_is_read_as_it_was_parsed(answer):
+    asker, model = asked({"a": [answer]})
+    assert asker.invoke("a") == "positive"
+    assert model.sizes == [1]
+
+
+def test_the_raw_message_tells_of_its_end_and_is_what_is_quoted():
+    cut = with_raw(AIMessage("{", response_metadata={"finish_reason": "length"}), {"sentiment": "positive"})
+    refused = with_raw(AIMessage("", additional_kwargs={"refusal": "no"}), error=ValueError("no JSON"))
+    asker, model = asked({"a": [cut, "negative"], "b": [refused], "c": [with_raw(AIMessage("hm")), "negative"]})
+    first, refusal, last = asker.batch(["a", "b", "c"], return_exceptions=True)
+    assert (first, last) == ("negative", "negative")
+    assert isinstance(refusal, RefusalError)
+    assert [prompt.messages[1].content for prompt in model.inputs[3:]] == ["{", "hm"]
+
+
 def test_a_structured_refusal_is_one():
     model, requests = openai(None, refusal="I will not.")
     with pytest.raises(RefusalError, match="I will not"):

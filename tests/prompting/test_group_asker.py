@@ -50,6 +50,13 @@ def inputs(texts=TEXTS):
     return [record_of(text) for text in texts]
 
 
+def test_a_group_is_read_from_the_raw_message_where_one_comes_beside_it():
+    model = CountingChat(function=lines)
+    with_raw = model | (lambda message: {"raw": message, "parsed": None, "parsing_error": ValueError("no JSON")})
+    assert TASK.arm(with_raw, group=10).batch(inputs()) == SAID
+    assert len(model.asked) == 1
+
+
 @pytest.mark.parametrize("way", ["batch", "abatch"])
 async def test_a_batch_is_a_few_prompts_and_the_labels_are_listed_once_in_each(way):
     arm, model = grouped(group=3)

@@ -58,6 +58,12 @@ def test_a_long_reason_is_cut_off():
 
 def test_a_reason_behind_thoughts_counts_and_one_in_thoughts_does_not():
     assert reason_in("<think>Reason: a</think>negative\nReason: b") == "b"
+
+
+def test_a_reason_is_read_from_the_raw_message_where_one_comes_beside_it():
+    said = {"raw": AIMessage("negative\nReason: b"), "parsed": None, "parsing_error": ValueError("no JSON")}
+    assert reason_in(said) == "b"
+    assert LabelParser(labels=LABELS, rationale=True).invoke(said) == "negative"
     assert reason_in(AIMessage("<think>Reason: a</think>negative")) is None
 
 
