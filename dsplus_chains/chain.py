@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseLanguageModel, LanguageModelInput
-from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableSerializable
 from langchain_core.runnables.base import coerce_to_runnable
@@ -16,6 +15,7 @@ from dsplus_chains.gating.branch import ConfidenceBranch
 from dsplus_chains.gating.fusion import AnswerFusion
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.prompting.hints import HintMode
+from dsplus_chains.prompting.text_parser import TextParser
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.budget import Budget
 from dsplus_chains.running.recorder import Recorder, marked
@@ -123,7 +123,7 @@ def data_shunt(
     Raises:
         ValueError: Parts speak of different labels, or a value is out of bounds. Or no labels are known, but a setting
             that is about labels is given.
-        WiringError: No labels are known, and the large model is a bare model.
+        WiringError: No labels are known, and the large model is a bare model, or an app that needs a `parser`.
 
     Example:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -177,7 +177,7 @@ def data_shunt(
     large: Runnable[Any, Any]
     if names is None:
         _refuse_labelled(settings, fusion, [level, *(each for _, _, each in earlier)])
-        large = _app(large_model) | (StrOutputParser() if parser is None else parser)
+        large = _app(large_model) | (TextParser() if parser is None else parser)
     else:
         if task is None and instruction is None:
             msg = "Got no instruction but expected what the large model is to decide; give instruction=, or task="

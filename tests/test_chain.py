@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import operator
 from functools import reduce
 
 import pytest
 from fakes import Recording
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.language_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import JsonOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnablePassthrough
 
 from dsplus_chains import (
     AnswerFusion,
@@ -229,6 +231,39 @@ def test_an_app_gets_what_the_chain_was_called_with_and_its_prompt_the_failed_at
 def test_a_parser_of_ones_own_reads_the_apps_answers():
     chain = data_shunt(VERIFIED, lambda _: AIMessage('{"n": 3}'), threshold=0.8, parser=JsonOutputParser())
     assert chain.pick("answer").batch(["ham", "spam"]) == [{"n": 3}, 4]
+
+
+async def streamed(chain, value):
+    return [chunk async for chunk in chain.astream(value)]
+
+
+@pytest.mark.parametrize("way", ["invoke", "batch", "stream", "ainvoke", "astream"])
+@pytest.mark.parametrize("answer", [{"n": 3}, [3], Verdict(score=1.0)])
+def test_without_labels_an_app_of_other_answers_is_told_to_give_a_parser(answer, way):
+    chain = data_shunt(VERIFIED, lambda _: answer, threshold=0.8)
+    calls = {
+        "invoke": lambda: chain.invoke("ham"),
+        "batch": lambda: chain.batch(["spam", "ham"]),
+        "stream": lambda: list(chain.stream("ham")),
+        "ainvoke": lambda: asyncio.run(chain.ainvoke("ham")),
+        "astream": lambda: asyncio.run(streamed(chain, "ham")),
+    }
+    with pytest.raises(WiringError, match=r"Got .* from the app but expected a text.*RunnablePassthrough\(\)"):
+        calls[way]()
+    taken = data_shunt(VERIFIED, lambda _: answer, threshold=0.8, parser=RunnablePassthrough())
+    assert taken.invoke("ham")["answer"] == answer
+
+
+def test_without_labels_an_app_that_answers_nothing_has_failed():
+    record = data_shunt(VERIFIED, lambda _: None, threshold=0.8).invoke("ham")
+    assert (record["answer"], record["source"], record["error"][:15]) == (3, "fallback", "EmptyAnswerErro")
+
+
+async def test_without_labels_the_apps_text_still_comes_token_by_token():
+    app = ChatPromptTemplate.from_template("{input}") | GenericFakeChatModel(messages=iter([AIMessage("a b")] * 2))
+    chain = data_shunt(VERIFIED, app, threshold=0.8).pick("answer")
+    assert list(chain.stream("ham")) == ["a", " ", "b"]
+    assert await streamed(chain, "ham") == ["a", " ", "b"]
 
 
 def test_without_labels_an_app_that_fails_leaves_the_small_models_value_and_a_stream_agrees():

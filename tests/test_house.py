@@ -28,6 +28,7 @@ TWINS = {
     "integrations/shunt_middleware.py": "LangChain's own entry points of a middleware",
     "planning/planner.py": "`plan` and `aplan`, over one flow",
     "prompting/exemplar_retriever.py": "LangChain's own entry points of a retriever",
+    "prompting/text_parser.py": "LangChain's own entry points of a parser",
 }
 """Where a function may stand both as it is called and as it is awaited, and why."""
 
