@@ -24,7 +24,7 @@ from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.scoring.training_examples import read_inputs
 from dsplus_chains.storage import bundle_files as files
 from dsplus_chains.storage.bundle_examples import read_examples, write_examples
-from dsplus_chains.storage.fitting_task import fitting_task
+from dsplus_chains.storage.fitting_task import check_saves, fitting_task
 from dsplus_chains.storage.hub import OnHub
 from dsplus_chains.storage.origin import library_versions, provenance
 from dsplus_chains.storage.stored_settings import StoredManifest
@@ -226,6 +226,7 @@ class Bundle(OnHub):
             BundleError: The folder holds something else, the scorer cannot be saved without pickle, or the examples
                 use another encoder than the scorer.
         """
+        check_saves(self.scorer)
         settings = {**self.task.to_dict(), "large": dict(self.large)}
         del settings["labels"]  # the scorer holds them
         content = {"versions": library_versions(), "settings": settings, "metadata": dict(self.metadata)}

@@ -80,8 +80,11 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> str:
     """Write `bundle.json`, which lists every file in the folder. Return its SHA-256.
 
     Raises:
-        BundleError: The content is not plain data.
+        BundleError: The content is not plain data. Or a scorer of another kind has written files of its own.
     """
+    if strange := [name for name in _names(folder) if name not in OTHERS]:
+        msg = f"Got a scorer that writes {shown(strange[0])}, which no bundle reads back; save the scorer by itself"
+        raise BundleError(msg)
     whole = {
         "format": FORMAT,
         **content,

@@ -33,3 +33,17 @@ def fitting_task(scorer: Any, task: LabelTask | None, settings: Mapping[str, Any
         return LabelTask(labels=labels, **settings) if task is None else task.replace(**settings)
     except ValidationError as error:
         raise BundleError(str(error)) from error
+
+
+def check_saves(scorer: Any) -> None:
+    """Refuse a scorer that cannot write itself, such as one around a function.
+
+    Raises:
+        BundleError: It cannot.
+    """
+    if not callable(getattr(scorer, "save", None)):
+        msg = (
+            f"Got a {type(scorer).__name__} to save, which holds objects of yours, and they cannot be written without "
+            "pickle; keep task.to_dict() and tuned.to_json(), and build Bundle(scorer=..., ...) anew around the scorer"
+        )
+        raise BundleError(msg)

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import Recording, TinyEncoder
+from fakes import Recording, TinyEncoder, predict
 from langchain_core.messages import AIMessage
 
 from dsplus_chains.prompting.exemplars import ExemplarSelector
 from dsplus_chains.schema import BundleError
 from dsplus_chains.scoring.members import network
 from dsplus_chains.scoring.number import NumberScorer
+from dsplus_chains.scoring.runnable import RunnableScorer
 from dsplus_chains.scoring.small_model import SmallModelScorer
 from dsplus_chains.storage.bundle import Bundle, provenance
 from dsplus_chains.storage.bundle_files import check_target, read_manifest
@@ -35,6 +36,12 @@ def bundle(scorer):
         large={"name": "openai:gpt-4o-mini"},
         metadata=provenance(TEXTS, labels, seed=0),
     )
+
+
+class WritesItself(RunnableScorer):
+    def save(self, path):
+        path.mkdir()
+        (path / "own.json").write_text("{}")
 
 
 def load(path, **settings):
@@ -215,6 +222,19 @@ def test_a_scorer_without_labels_is_refused():
     scorer = NumberScorer.fit(texts, stars, encoder=TinyEncoder(), tolerance=1)
     with pytest.raises(BundleError, match=r"scorer=NumberScorer.*expected one of labels"):
         Bundle(scorer=scorer)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "told"),
+    [
+        (RunnableScorer(run=predict, labels=["a", "b"]), "Got a RunnableScorer to save.*build Bundle"),
+        (WritesItself(run=predict, labels=["a", "b"]), "writes 'scorer/own.json', which no bundle reads back"),
+    ],
+)
+def test_a_scorer_that_could_not_be_read_back_is_not_saved(scorer, told, tmp_path):
+    with pytest.raises(BundleError, match=told):
+        Bundle(scorer=scorer, instruction="Which?").save(tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_encoder_is_refused(bundle, tmp_path):
