@@ -6,6 +6,7 @@ import re
 import sysconfig
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from itertools import takewhile
 from opcode import opmap
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -13,9 +14,10 @@ from typing import Any
 
 import langchain_core
 from langchain_core.exceptions import OutputParserException
+from pydantic import ValidationError
 
 from dsplus_chains.running.endings import spoken
-from dsplus_chains.schema import DSPlusError, InvalidInputError, budget_error, causes
+from dsplus_chains.schema import DSPlusError, InvalidInputError, Value, budget_error, causes
 
 BUGS = (AttributeError, ImportError, LookupError, NameError, TypeError)
 """Errors that mean a bug where the caller's own code has raised them."""
@@ -97,11 +99,31 @@ def is_unfit_input(error: BaseException, step: Any, given: Any) -> bool:
     return any(names.get("self") is step and any(value is given for value in names.values()) for names in held)
 
 
+def is_wrong_value(error: BaseException) -> bool:
+    """Whether the caller's own code has made one of our values, such as a `Prediction`, of what that cannot hold.
+
+    In a small model that is a bug. Behind a large model, its answer may be the cause.
+
+    Example:
+        >>> from dsplus_chains.schema import Prediction
+        >>> try:
+        ...     Prediction(label="spam", confidence=95)
+        ... except ValueError as error:
+        ...     print(is_wrong_value(error))
+        True
+    """
+    if not isinstance(error, ValidationError):
+        return False
+    frames = _frames(error.__traceback__)
+    inside = list(takewhile(lambda trace: isinstance(trace.tb_frame.f_locals.get("self"), Value), frames))
+    return bool(inside) and any(_place(_file(maker)) for maker in frames[len(inside) :][:1])
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether an error says that a model is not there.
 
-    An answer that is no label says that it is, and so does a refusal. Wrong inputs, bugs and a spent budget say nothing
-    of it. So does a step that cannot take its input, whatever that comes from.
+    An answer that is no label says that it is, and so does a refusal. Wrong inputs, bugs, wrong values and a spent
+    budget say nothing of it. So does a step that cannot take its input, whatever that comes from.
 
     Example:
         >>> is_outage(TimeoutError("no answer")), is_outage(OutputParserException("no label"))
@@ -109,7 +131,7 @@ def is_outage(error: BaseException) -> bool:
     """
     if isinstance(error, (OutputParserException, InvalidInputError)) or not isinstance(error, Exception):
         return False
-    if budget_error(error) is not None:
+    if budget_error(error) is not None or is_wrong_value(error):
         return False
     return spoken(error) is None and not is_callers_bug(error) and not _of_unfit_step(_first_cause(error))
 

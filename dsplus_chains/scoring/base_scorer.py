@@ -16,7 +16,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.breaker import CircuitBreaker
 from dsplus_chains.running.flow import Configs, Flow, Manager, Request, Wait, Work
 from dsplus_chains.running.interrupts import is_interrupt, raise_interrupts
-from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.outage import is_callers_bug, is_wrong_value
 from dsplus_chains.running.shared_calls import SharedCalls
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.schema import (
@@ -45,7 +45,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
         on_error: With "raise", a text that the small model fails at is an error. With "defer" its prediction has no
             label, so that a branch asks the large model. The record then says why, under `small_error`. An empty text
             counts as one that the model fails at. A model that keeps failing is not asked for a while. A bug in your
-            own code is raised in any case.
+            own code is raised in any case, also a `Prediction` of a confidence beyond 1.
         micro_batch: Most texts of different calls that share one model call; see `micro_batching`. With None, each
             call of the scorer is a model call. A scorer that asks another Runnable takes None alone.
     """
@@ -201,7 +201,7 @@ class BaseScorer(BatchRunnable[Any, Any]):
         for row, prediction in zip(rows, predictions, strict=True):
             if not isinstance(prediction, Exception):
                 results[row] = self._predicted(results[row], prediction)
-            elif self.on_error == "raise" or isinstance(prediction, WiringError) or is_callers_bug(prediction):
+            elif self.on_error == "raise" or is_bug(prediction):
                 results[row] = prediction
             else:
                 errors.append(prediction)
@@ -267,6 +267,11 @@ class BaseScorer(BatchRunnable[Any, Any]):
                 predictions.append(error)
                 breaker.heard(error)
         return predictions
+
+
+def is_bug(error: Exception) -> bool:
+    """Whether a small model's error is a bug of whoever has made it or wired it. It is then no reason to defer."""
+    return isinstance(error, WiringError) or is_callers_bug(error) or is_wrong_value(error)
 
 
 def _deferred(record: dict[str, Any], error: Exception) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from dsplus_chains.running.arm import feed, leading_prompt
 from dsplus_chains.running.batch_runnable import by_row
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.flow import Ask, Configs, Manager
-from dsplus_chains.running.outage import is_callers_bug
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, as_drafts, watched
 from dsplus_chains.schema import (
@@ -29,7 +28,7 @@ from dsplus_chains.schema import (
     label_key,
     what_came,
 )
-from dsplus_chains.scoring.base_scorer import BaseScorer
+from dsplus_chains.scoring.base_scorer import BaseScorer, is_bug
 from dsplus_chains.verifying.candidate_verdict import Verdict, as_verdict
 from dsplus_chains.verifying.solution_table import best_pair, table_of
 from dsplus_chains.verifying.verified_prediction import VerifiedPrediction
@@ -196,7 +195,7 @@ class VerifiedScorer(BaseScorer):
     ) -> VerifiedPrediction | Exception:
         """The prediction for one row, or the row's error."""
         errors = [one.value for one in row if isinstance(one.value, Exception)]
-        bugs = [one for one in (*errors, *verdicts) if isinstance(one, WiringError) or _is_bug(one)]
+        bugs = [one for one in (*errors, *verdicts) if isinstance(one, Exception) and is_bug(one)]
         if bugs or len(errors) == len(row):
             return (bugs or errors)[0]
         known = [one if isinstance(one, Verdict) else None for one in verdicts]
@@ -276,10 +275,6 @@ def _verdict(output: Any) -> Verdict:
     if isinstance(output, Exception):
         raise output
     return as_verdict(output)
-
-
-def _is_bug(found: Any) -> bool:
-    return isinstance(found, Exception) and is_callers_bug(found)
 
 
 def _tell(who: str, outputs: list[Any]) -> None:

@@ -15,6 +15,7 @@ from fault_server import fault_server
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
 from langchain_openai import ChatOpenAI
+from pydantic import ValidationError
 
 from dsplus_chains import (
     ConfidenceBranch,
@@ -163,6 +164,14 @@ async def test_the_small_models_error_is_raised_if_wanted():
 async def test_a_bug_in_the_callers_small_model_is_raised():
     outputs = await results(shunt(lambda prompt: "negative", small=lambda text: text.no_such_thing), ["x"])
     assert isinstance(outputs[0], AttributeError)
+
+
+@pytest.mark.parametrize("wrong", [{"label": "a", "confidence": 95}, {"label": 1.5}])
+def test_a_prediction_made_wrongly_by_the_callers_small_model_is_raised_however_often(wrong):
+    chain = shunt(lambda prompt: "negative", small=lambda text: Prediction(**wrong))
+    for _ in range(7):
+        with pytest.raises(ValidationError, match=r"validation errors? for Prediction"):
+            chain.invoke("x")
 
 
 async def test_one_text_does_not_cost_the_others_of_its_batch_their_prediction():

@@ -6,8 +6,10 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from copy import copy
 from operator import attrgetter, itemgetter
+from types import SimpleNamespace
 
 import httpx
 import openai
@@ -32,9 +34,11 @@ from langchain_core.runnables import (
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.runnables.utils import add
 from langchain_core.vectorstores import InMemoryVectorStore
+from pydantic import create_model
 
-from dsplus_chains import SubtaskError
-from dsplus_chains.running.outage import is_callers_bug, is_outage, is_unfit_input, why_hopeless
+from dsplus_chains import Prediction, SubtaskError
+from dsplus_chains.running.outage import is_callers_bug, is_outage, is_unfit_input, is_wrong_value, why_hopeless
+from dsplus_chains.scoring.decision_model import DecisionModelScorer
 
 
 def raised(function):
@@ -213,6 +217,19 @@ def test_only_an_apps_first_step_says_that_the_apps_input_does_not_fit(name, way
 @pytest.mark.parametrize("name", OTHERS)
 def test_anything_else_is_none(name):
     assert not is_callers_bug(OTHERS[name]())
+
+
+def test_a_value_of_ours_is_made_wrongly_only_by_the_callers_own_code():
+    wrong = raised(lambda: Prediction(label="a", confidence=95))
+    assert is_wrong_value(wrong)
+    assert not is_outage(wrong)
+    reply = SimpleNamespace(answers=defaultdict(lambda: SimpleNamespace(type="noul", noul=95)))
+    by_us = raised(lambda: DecisionModelScorer._prediction(None, reply))
+    assert by_us.title == wrong.title
+    namesake = create_model("Prediction", label=(str, ...))
+    for other in (by_us, raised(lambda: namesake(label=3)), raised(lambda: int("a"))):
+        assert not is_wrong_value(other)
+        assert is_outage(other)
 
 
 @pytest.mark.parametrize("built_on", ["langchain-core>=1", "dsplus-chains", None])

@@ -11,7 +11,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from dsplus_chains import ConfidenceBranch, HintPromptBuilder, Prediction, VerifiedScorer, evaluate, shunt
 from dsplus_chains.schema import InvalidInputError, WiringError
@@ -208,6 +208,14 @@ def test_an_object_of_pydantic_is_no_candidate_and_what_to_do_is_told():
     dumped = VerifiedScorer(generators={"g": generator | (lambda person: person.model_dump())}, verifier=verifier)
     found = dumped.invoke("task")["prediction"]
     assert (found.value, found.confidence) == ({"name": "Ada"}, 1.0)
+
+
+def test_a_verdict_made_wrongly_is_a_bug_of_the_verifier():
+    scorer = VerifiedScorer(
+        generators={"g": lambda record: "a"}, verifier=lambda record: Verdict(score=95), on_error="defer"
+    )
+    with pytest.raises(ValidationError, match="Got confidence=95"):
+        scorer.invoke("task")
 
 
 def test_many_candidates_are_not_compared_in_pairs():
