@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnablePassthrough
 from numpy.typing import NDArray
 
-from dsplus_chains.running.arm import input_of, merge_answer
+from dsplus_chains.running.arm import input_of, leading_step, merge_answer
 from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.interrupts import raise_interrupts
-from dsplus_chains.running.outage import is_callers_bug
+from dsplus_chains.running.outage import is_callers_bug, is_unfit_input
 from dsplus_chains.running.telling import LOGGER
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import InvalidInputError, ModelChoice, WiringError, describe_error
@@ -47,6 +47,7 @@ class ComposingRun:
         self._config = config
         self._waiting: dict[int, list[str]] = {}
         self._errors: dict[int, list[Exception]] = {}
+        self._given: dict[int, Any] = {}
         self._collectors = [UsageCollector() for _ in inputs]
         self.results: list[Any] = [_started(value, input_key) for value in inputs]
         self._rows = [row for row, record in enumerate(self.results) if not isinstance(record, Exception)]
@@ -100,17 +101,18 @@ class ComposingRun:
                 self._failed(row, name, error)
 
     def _ask(self, name: str, rows: list[int], kwargs: dict[str, Any]) -> Ask:
-        model, inputs = self._models[name], []
+        model = self._models[name]
         fed = input_of(model, "auto")
         inputs = [fed(self.results[row]) for row in rows]
+        self._given.update(zip(rows, inputs, strict=True))
         configs = [watched(self._config[row], self._managers[row], name, self._collectors[row]) for row in rows]
         return Ask(model, inputs, configs, kwargs)
 
     def _failed(self, row: int, name: str, error: Exception) -> None:
-        """Note a failure. If no model is left, or the error is no outage, the row has failed."""
+        """Note a failure. If no model is left, or the error is a bug, the row has failed."""
         self._errors[row].append(error)
         left = self._waiting[row][1:]
-        if not left or isinstance(error, WiringError) or is_callers_bug(error):
+        if not left or self._is_bug(row, name, error):
             del self._waiting[row]
             self.results[row] = error
             for earlier in self._errors[row][:-1]:
@@ -122,6 +124,12 @@ class ComposingRun:
         self.results[row]["choice"] = choice.model_copy(
             update={"model": left[0], "expected": None, "failed": {**choice.failed, name: describe_error(error)}}
         )
+
+    def _is_bug(self, row: int, name: str, error: Exception) -> bool:
+        """Whether a model has failed because of the caller's code, or cannot take what it was called with."""
+        first = leading_step(self._models[name], RunnablePassthrough)
+        unfit = is_unfit_input(error, first, self._given[row])
+        return isinstance(error, WiringError) or is_callers_bug(error) or unfit
 
 
 def _started(value: Any, input_key: str) -> Any:

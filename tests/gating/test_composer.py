@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 from fakes import Recording, TinyEncoder
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
@@ -112,6 +113,14 @@ def test_a_bug_is_no_outage(error):
     with pytest.raises(type(error)):
         made.invoke(ASKED[0])
     assert models["poet"].sizes == []
+
+
+def test_a_model_that_cannot_take_its_input_is_a_bug_and_no_outage():
+    made, _, models = composer(mathematician=FakeListChatModel(responses=["4"]), input_key="ask")
+    assert made.invoke(ASKED[1])["source"] == "poet"
+    with pytest.raises(ValueError, match="Invalid input type"):
+        made.invoke({"ask": ASKED[0]})
+    assert models["poet"].sizes == [1]
 
 
 def test_an_interrupt_is_raised():
