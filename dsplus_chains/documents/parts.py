@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from typing_extensions import override
 
 from dsplus_chains.documents.keep import Keep, PartResult
 from dsplus_chains.documents.map_graph import map_graph
 from dsplus_chains.documents.passages import AT_ONCE, MOST_PARTS, Split, cut
 from dsplus_chains.documents.reduce import numbered
-from dsplus_chains.running.arm import feed, leading_prompt, without_answer
+from dsplus_chains.running.arm import OverRecord, feed, leading_prompt, without_answer
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager, Work
 from dsplus_chains.running.outputs import read_prediction, read_result
@@ -32,8 +31,6 @@ from dsplus_chains.schema import (
     describe_error,
     read_text,
 )
-
-Step = Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
 
 
 class PartError(DSPlusError):
@@ -70,6 +67,7 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
         max_parts: Most parts of an input. An input with more is refused, since each part may cost a call.
 
     Raises:
+        pydantic.ValidationError: A step is a bare model, or a keyword is unknown.
         InvalidInputError: The input holds no text, or has more than `max_parts` parts.
         PartError: The step failed on a part. Then the input of that part fails, but no other input.
 
@@ -90,9 +88,9 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
     output_type: ClassVar[Any] = SubtaskResult
 
     split: Split = "paragraphs"
-    run: Step
+    run: OverRecord
     keep: Keep = Keep()
-    reduce: Step = Field(default=numbered, validate_default=True)
+    reduce: OverRecord = Field(default=numbered, validate_default=True)
     max_parts: int = Field(default=MOST_PARTS, ge=1)
 
     @property

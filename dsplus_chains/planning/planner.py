@@ -136,8 +136,11 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
         first = "plan"
         while any(skill.name == first for skill in self.skills):
             first += "_"
-        perhaps = [Subtask(name=skill.name, run=skill.run, needs=(first,), when=bool) for skill in self.skills]
-        return plan_graph(self, [Subtask(name=first, run=self.llm), *perhaps], self.llm, config)
+        perhaps = [
+            Subtask(name=skill.name, run=skill.run, select=skill.select, needs=(first,), when=bool)
+            for skill in self.skills
+        ]
+        return plan_graph(self, [Subtask(name=first, run=self.llm, select="input"), *perhaps], self.llm, config)
 
     def plan(self, request: str | dict[str, Any], config: RunnableConfig | None = None) -> SubtaskPlan:
         """The plan for a request, which is not run. Put into a record's `plan`, it is run as it is.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from dsplus_chains.running.arm import over_record
 from dsplus_chains.subtasks.subtask import NAME, Subtask
 
 LONGEST_NAME = 40
@@ -41,6 +42,12 @@ class Skill(BaseModel):
     run: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
     select: str | Callable[[dict[str, Any]], Any] | None = None
     optional: bool = False
+
+    @model_validator(mode="after")
+    def _takes_what_it_gets(self) -> Self:
+        if self.select is None:
+            over_record(self.run)
+        return self
 
     def subtask(
         self, name: str, *, needs: tuple[str, ...] = (), question: Callable[[dict[str, Any]], str] | None = None

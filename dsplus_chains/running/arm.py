@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import BasePromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import (
@@ -19,8 +20,9 @@ from langchain_core.runnables import (
     RunnableSequence,
     RunnableWithFallbacks,
 )
-from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.base import RunnableBindingBase, coerce_to_runnable
 from langchain_core.runnables.configurable import DynamicRunnable
+from pydantic import BeforeValidator
 
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.usage import UsageCollector
@@ -85,6 +87,27 @@ def _step(
             arm = chosen(arm.steps)
         else:
             return arm
+
+
+def over_record(step: Any) -> Runnable[Any, Any]:
+    """A step that gets a record, or another value of ours, as a Runnable.
+
+    Raises:
+        WiringError: It begins with a model, which takes only texts and messages.
+    """
+    run: Runnable[Any, Any] = coerce_to_runnable(step)
+    first = leading_step(run, RunnablePassthrough)
+    if isinstance(first, BaseLanguageModel):
+        msg = (
+            f"Got a step that begins with {type(first).__name__}, a bare model, which takes texts and messages but no "
+            "record; put a prompt before it (prompt | model), or a function"
+        )
+        raise WiringError(msg)
+    return run
+
+
+OverRecord = Annotated[Runnable[Any, Any], BeforeValidator(over_record)]
+"""A step that gets a record, as a field of a class."""
 
 
 def input_of(arm: Runnable[Any, Any], wants: Literal["auto", "record", "input"]) -> Callable[[dict[str, Any]], Any]:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 import numpy as np
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BaseModel, BeforeValidator, Field, SkipValidation
+from pydantic import BaseModel, Field, SkipValidation
 from typing_extensions import override
 
-from dsplus_chains.running.arm import feed, leading_prompt
+from dsplus_chains.running.arm import OverRecord, feed, leading_prompt
 from dsplus_chains.running.batch_runnable import by_row
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.flow import Ask, Configs, Manager
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 else:
     Calibration = Any  # its module loads scipy
 
-Coerced = Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
 Same = Callable[[Any, Any], bool]
 
 
@@ -93,9 +91,9 @@ class VerifiedScorer(BaseScorer):
 
     reads_record: ClassVar[bool] = True
 
-    generators: Annotated[dict[str, Coerced], Field(min_length=1)]
+    generators: Annotated[dict[str, OverRecord], Field(min_length=1)]
     samples: int = Field(default=1, ge=1)
-    verifier: Coerced
+    verifier: OverRecord
     same: Same | None = None
     calibration: SkipValidation[Calibration | None] = None
 

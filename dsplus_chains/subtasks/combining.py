@@ -7,10 +7,10 @@ from string import Formatter
 from typing import Any
 
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.base import coerce_to_runnable
 from pydantic import field_validator
 from typing_extensions import override
 
+from dsplus_chains.running.arm import over_record
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.schema import DSPlusError, InvalidInputError, SubtaskResult, same_label
 
@@ -76,8 +76,12 @@ class ResultTemplate(ComputingRunnable[dict[str, Any], str]):
 
 
 def combining_step(value: Any) -> Runnable[Any, Any]:
-    """The combining step as a Runnable. A text becomes a template over the results."""
-    return ResultTemplate(template=value) if isinstance(value, str) else coerce_to_runnable(value)
+    """The combining step as a Runnable. A text becomes a template over the results.
+
+    Raises:
+        WiringError: It is a bare model.
+    """
+    return ResultTemplate(template=value) if isinstance(value, str) else over_record(value)
 
 
 def as_table(record: Mapping[str, Any]) -> dict[str, Any]:

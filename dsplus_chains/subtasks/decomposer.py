@@ -51,7 +51,7 @@ class SubtaskDecomposer(BatchRunnable[Any, Any]):
 
     Raises:
         pydantic.ValidationError: No subtask, a circle of needs, an unknown need, a name given twice, a template with
-            unknown names, or an unknown keyword.
+            unknown names, a bare model as `combine`, or an unknown keyword.
         SubtaskError: A subtask that is not optional failed. The error names the subtask, and the cause is chained.
         WiringError: The prompt of a step has a variable that the record lacks. Optional subtasks raise it too.
 

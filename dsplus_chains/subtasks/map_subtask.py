@@ -9,9 +9,10 @@ from pydantic import Field
 from typing_extensions import override
 
 from dsplus_chains.documents.keep import Keep
-from dsplus_chains.documents.parts import MapParts, Step
+from dsplus_chains.documents.parts import MapParts
 from dsplus_chains.documents.passages import MOST_PARTS, Split
 from dsplus_chains.documents.reduce import numbered, numbered_values, verbatim
+from dsplus_chains.running.arm import OverRecord
 from dsplus_chains.subtasks.subtask import Subtask
 
 __all__ = ["MapSubtask", "numbered", "numbered_values", "verbatim"]
@@ -46,9 +47,10 @@ class MapSubtask(Subtask):
         [3] No battery!
     """
 
+    run: OverRecord
     split: Split = "paragraphs"
     keep: Keep = Keep()
-    reduce: Step = Field(default=numbered, validate_default=True)
+    reduce: OverRecord = Field(default=numbered, validate_default=True)
     max_parts: int = Field(default=MOST_PARTS, ge=1)
 
     @property

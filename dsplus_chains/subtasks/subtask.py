@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import coerce_to_runnable
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
+from dsplus_chains.running.arm import over_record
 from dsplus_chains.schema import ASKED_LARGE, InvalidInputError, SubtaskResult, Value
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -31,6 +32,9 @@ class Subtask(Value):
             combining prompt lists the result as an open question. What the large model said always counts as known.
             None: any value is known.
 
+    Raises:
+        pydantic.ValidationError: `run` is a bare model and would get the whole record, or a keyword is unknown.
+
     Example:
         >>> Subtask(name="length", run=len, select="input").view({"input": "broke at once", "id": 7})
         'broke at once'
@@ -43,6 +47,12 @@ class Subtask(Value):
     when: Callable[[dict[str, Any]], Any] | None = None
     optional: bool = False
     threshold: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _takes_what_it_gets(self) -> Self:
+        if self.select is None:
+            over_record(self.run)
+        return self
 
     @property
     def step(self) -> Runnable[Any, Any]:

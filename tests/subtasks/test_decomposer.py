@@ -7,18 +7,25 @@ import time
 import pytest
 from clock import PATIENCE
 from fakes import Gauge, Recording, predict
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
 from langchain_core.runnables.utils import AddableDict
+from pydantic import ValidationError
 
 from dsplus_chains import (
     ConfidenceBranch,
     InvalidInputError,
+    MapSubtask,
     Prediction,
     RunnableScorer,
+    Skill,
     Subtask,
     SubtaskDecomposer,
     SubtaskError,
+    SubtaskPlanner,
+    VerifiedScorer,
     WiringError,
 )
 from dsplus_chains.subtasks.combining import as_table
@@ -44,6 +51,37 @@ def test_a_circle_an_unknown_need_and_a_name_twice_are_refused():
 def test_a_name_must_fit_into_a_prompt():
     with pytest.raises(ValueError, match="name"):
         subtask("two words")
+
+
+CHAT = FakeListChatModel(responses=["x"])
+STEPS = {
+    "Subtask": lambda step: Subtask(name="a", run=step),
+    "an optional Subtask": lambda step: Subtask(name="a", run=step, optional=True),
+    "MapSubtask": lambda step: MapSubtask(name="a", run=step, select="input"),
+    "MapSubtask.reduce": lambda step: MapSubtask(name="a", run=len, reduce=step),
+    "combine": lambda step: SubtaskDecomposer(subtasks=[Subtask(name="a", run=len)], combine=step),
+    "Skill": lambda step: Skill(name="a", description="what it is", run=step),
+    "a generator": lambda step: VerifiedScorer(generators={"a": step, "b": str}, verifier=bool),
+    "a verifier": lambda step: VerifiedScorer(generators={"a": str}, verifier=step),
+}
+
+
+@pytest.mark.parametrize("place", STEPS)
+@pytest.mark.parametrize(
+    "model", [CHAT, CHAT.with_retry(), CHAT | StrOutputParser(), RunnablePassthrough() | CHAT], ids=lambda _: ""
+)
+def test_a_model_that_would_get_a_record_is_refused_where_it_is_wired(place, model):
+    with pytest.raises(ValidationError, match="begins with FakeListChatModel, a bare model"):
+        STEPS[place](model)
+    STEPS[place](ChatPromptTemplate.from_template("{input}") | model)
+
+
+def test_a_model_that_gets_a_text_of_the_record_is_none():
+    plan = SubtaskDecomposer(subtasks=[Subtask(name="a", run=CHAT, select="input")], combine="{a}")
+    assert plan.invoke("so so")["answer"] == "x"
+    skill = Skill(name="a", description="what it is", run=CHAT, select="input")
+    assert skill.subtask("b").run is CHAT
+    assert "FakeListChatModel" in SubtaskPlanner(llm=CHAT, skills=[skill]).get_graph().draw_mermaid()
 
 
 def test_levels_keep_the_order_of_declaration():
