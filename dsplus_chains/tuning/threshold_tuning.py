@@ -127,11 +127,12 @@ def tune_threshold(
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types. Or there is no
             `parser`, and not one answer is a label as it stands. Then it may be the wrong column. Or `max_risk` is
-            given, and over 1 % of the rows trained the small model.
+            given, and over 1 % of the rows trained the small model. Or the small model knows none of the labels.
         ValueError: A bound is out of range or missing for its objective.
         InfeasibleTargetError: No point meets the bounds. `nearest` is the closest `OperatingPoint`.
 
     Warns:
+        LabelWarning: The small model does not know some of the labels.
         OverlapWarning: The small model was fitted on some of these rows.
 
     Example:

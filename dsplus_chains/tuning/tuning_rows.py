@@ -26,6 +26,7 @@ from dsplus_chains.schema import (
     read_predictions,
     same_label,
 )
+from dsplus_chains.tuning.known_labels import check_known
 
 Flags = NDArray[np.bool_]
 
@@ -139,7 +140,7 @@ def read_rows(
 
     Raises:
         InvalidInputError: There are no rows, lengths differ, or labels are missing or of mixed types. Or the large
-            answers cannot be those of these rows.
+            answers cannot be those of these rows, or the small model knows none of the labels.
     """
     predictions, true, large = read_predictions(predictions), clean_labels(labels), clean_answers(large_answers)
     sure = read_confidences([None] * len(large) if large_confidences is None else large_confidences)
@@ -153,6 +154,7 @@ def read_rows(
     small = [prediction.label for prediction in predictions]
     known = [deciding_confidence(row) for row in predictions]
     small_right = right_answers(small, true, what="predictions")
+    check_known(true, predictions)
     read = read_answers(large, labels=true, predictions=predictions, parser=parser)
     large_right = right_answers(read.values, true, what="large answers")
     failed = np.array([answer is None for answer in read.values], dtype=np.bool_)
