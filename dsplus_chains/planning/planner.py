@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from langchain_core.stores import BaseStore
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from dsplus_chains.planning.placed_template import PlacedTemplate
@@ -39,6 +38,7 @@ from dsplus_chains.running.flow import (
     Open,
     StreamFlow,
 )
+from dsplus_chains.running.prompted import PromptedModel
 from dsplus_chains.running.pulled_stream import END
 from dsplus_chains.schema import ShuntRecord, hash_of_text
 from dsplus_chains.subtasks.combining import ResultTemplate, as_table
@@ -103,7 +103,7 @@ class SubtaskPlanner(BatchRunnable[Any, Any]):
     input_type: ClassVar[Any] = str | dict[str, Any]
     output_type: ClassVar[Any] = ShuntRecord
 
-    llm: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    llm: PromptedModel
     skills: tuple[Skill, ...] = Field(min_length=1)
     max_steps: int = Field(default=8, ge=1, le=32)
     max_answer: int = Field(default=50_000, ge=100, le=1_000_000)

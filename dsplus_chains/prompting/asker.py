@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import ChatPromptValue, ChatPromptValueConcrete, PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 from typing_extensions import override
 
 from dsplus_chains.prompting.hints import NONE_OF_THESE, label_list
@@ -24,6 +23,7 @@ from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.endings import CutOffError, RefusalError, spoken
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, said_and_parsed, without_thoughts
+from dsplus_chains.running.prompted import PromptedModel
 from dsplus_chains.running.usage import UsageCollector, traced_each
 from dsplus_chains.schema import WiringError, shorten
 
@@ -68,7 +68,8 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     Raises:
         pydantic.ValidationError: The number of retries is not 0 or 1, or the model's structured output cannot be a
-            label. Or `escape` is set and a label or an alias is called "none of these". Or a keyword is unknown.
+            label. Or the model is an app that begins with a prompt of its own. Or `escape` is set and a label or an
+            alias is called "none of these". Or a keyword is unknown.
         OutputParserException: The answer is not exactly one of the labels. `llm_output` holds it.
         CutOffError: The answer was cut off.
         RefusalError: The model refused. `llm_output` holds what it said.
@@ -87,7 +88,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
 
     reads_label: ClassVar[bool] = True
 
-    model: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    model: PromptedModel
     parser: LabelParser
     structured: bool = False
     escape: bool = False

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompt_values import ChatPromptValue
-from langchain_core.runnables import Runnable
-from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from typing_extensions import override
 
 from dsplus_chains.prompting.pictured import fenced_input, with_image
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager
 from dsplus_chains.running.messages import answer_in, without_thoughts
+from dsplus_chains.running.prompted import PromptedModel
 from dsplus_chains.running.usage import UsageCollector, watched
 from dsplus_chains.schema import (
     Explanation,
@@ -80,7 +79,7 @@ class OverrideExplainer(BatchRunnable[Any, Any]):
     input_type: ClassVar[Any] = dict[str, Any]
     output_type: ClassVar[Any] = ShuntRecord
 
-    model: Annotated[Runnable[Any, Any], BeforeValidator(coerce_to_runnable)]
+    model: PromptedModel
     labels: Labels
     instruction: str = Field(min_length=1)
 

@@ -18,6 +18,7 @@ from typing_extensions import override
 from dsplus_chains.running.arm import feed, leading_prompt
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.flow import Ask, Configs, Manager
+from dsplus_chains.running.prompted import PromptedModel
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction, as_label, same_label, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
@@ -83,7 +84,7 @@ class ChatModelScorer(BaseScorer):
         0.666...
     """
 
-    chat_model: Coerced
+    chat_model: PromptedModel
     prompt: Coerced
     parser: Coerced | None = None
     confidence: Literal["logprobs", "agreement"]
