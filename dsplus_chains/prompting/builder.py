@@ -19,9 +19,10 @@ from dsplus_chains.prompting.matching import plain
 from dsplus_chains.prompting.offer import LabelPrompt, Offer
 from dsplus_chains.prompting.pictured import fenced_input, with_image
 from dsplus_chains.prompting.rationale import ASKED_FOR, HOW_TO_ANSWER
-from dsplus_chains.prompting.template import Template, filled
+from dsplus_chains.prompting.template import Template, filled, shows_input
 from dsplus_chains.running.batch_runnable import ComputingRunnable, by_row
 from dsplus_chains.schema import (
+    ImageInput,
     InvalidInputError,
     Label,
     Labels,
@@ -87,7 +88,7 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
             unknown label, or a keyword is unknown. Two ways to prune are given, or one that would leave nothing. A
             label has the name "none of these" with hard hints.
         InvalidInputError: The record lacks `input`.
-        WiringError: The record lacks `prediction`, or a variable of the template.
+        WiringError: The record lacks `prediction`, or a variable of the template. Or the template never shows a text.
 
     Source: Data Shunt+ (arXiv 2406.15471), S4L prompt pruning, soft and hard. The wording is ours.
 
@@ -221,6 +222,12 @@ class HintPromptBuilder(ComputingRunnable[Any, ChatPromptValue]):
         offer = self._offer(labels, escape=escape)
         fenced = fenced_input(record)
         if self.template is not None:
+            if not (shows_input(self.template) or isinstance(record["input"], ImageInput)):
+                msg = (
+                    f"Got a template with the variables {self.template.input_variables}, which never shows the input; "
+                    "put {fenced_input} into it. A variable stands in single braces"
+                )
+                raise WiringError(msg)
             values = {
                 **record,
                 "instruction": self.instruction,

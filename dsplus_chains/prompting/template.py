@@ -69,6 +69,20 @@ def filled(template: ChatPromptTemplate, values: dict[str, Any]) -> list[BaseMes
     return template.invoke(values).to_messages()
 
 
+OURS = frozenset({"instruction", "labels", "hints", "exemplars"})
+"""The variables of a template that say nothing of the input."""
+
+
+def shows_input(template: ChatPromptTemplate) -> bool:
+    """Whether a template has a variable that may hold the input, or another key of the record.
+
+    Example:
+        >>> shows_input(as_template("Good or bad? {labels}")), shows_input(as_template("{review}: good or bad?"))
+        (False, True)
+    """
+    return not OURS.issuperset((*template.input_variables, *template.optional_variables))
+
+
 def template_as_data(template: ChatPromptTemplate) -> list[list[str]]:
     """A template as pairs of role and text, which `as_template` reads back.
 

@@ -69,6 +69,7 @@ class ChatModelScorer(BaseScorer):
 
     Raises:
         pydantic.ValidationError: A keyword is unknown, or "agreement" gets a chat model with temperature 0 or a seed.
+            Or the prompt has no variables, or the chat model is an app that begins with a prompt.
         InvalidInputError: The input holds no text, or an answer is no string, integer or boolean.
 
     Source: agreement is self-consistency (Wang et al. 2022, arXiv 2203.11171). Yue et al. 2023 (arXiv 2310.03094) use
@@ -107,6 +108,14 @@ class ChatModelScorer(BaseScorer):
                 f"Got a chat model with temperature={temperature!r} and seed={seed!r}, whose samples are all the same, "
                 "so that they would always agree; give it a temperature above 0 (such as 0.7) and no seed"
             )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _prompt_shows_the_text(self) -> Self:
+        template = leading_prompt(self.prompt)
+        if template is not None and not (template.input_variables or template.optional_variables):
+            msg = "Got a prompt without variables, which never shows the text; put {input} into it, in single braces"
             raise ValueError(msg)
         return self
 

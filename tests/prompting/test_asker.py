@@ -359,7 +359,7 @@ async def test_each_prompt_holds_the_model_to_what_it_offers(batch):
     [
         ({"top_k": 2}, ("b", "c", "none of these")),
         ({"strong_labels": ["a"]}, ("b", "c", "none of these")),
-        ({"top_k": 2, "template": "{labels}?"}, ("b", "c", "none of these")),
+        ({"top_k": 2, "template": "{input}? {labels}"}, ("b", "c", "none of these")),
         ({"top_k": 3}, ("a", "b", "c")),
     ],
 )

@@ -14,7 +14,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from dsplus_chains import HintPromptBuilder, InvalidInputError, Prediction, SubtaskResult
 from dsplus_chains.prompting.hints import offered_labels, ranked_labels
 from dsplus_chains.prompting.offer import LabelPrompt
-from dsplus_chains.schema import fence
+from dsplus_chains.schema import WiringError, fence
 
 LABELS = ["card lost", "card stolen", "refund", "top up"]
 PREDICTION = Prediction(
@@ -137,7 +137,7 @@ def test_hard_hints_prune_nothing_where_there_is_nothing_to_prune_by():
         ({"hints": "soft", "top_k": 1}, LABELS, False),
         ({"hints": "hard", "top_k": 2}, ["card lost", "card stolen"], True),
         ({"hints": "hard", "top_k": 4}, LABELS, False),
-        ({"hints": "hard", "strong_labels": ["refund"], "template": "?"}, ["card lost", "card stolen", "top up"], True),
+        ({"hints": "hard", "strong_labels": ["refund"], "template": "{input}?"}, ["card lost", "card stolen", "top up"], True),
     ],
 )
 def test_a_prompt_tells_what_it_offers_wherever_it_goes(settings, offered, escape):
@@ -231,6 +231,12 @@ def test_braces_in_the_input_are_not_variables():
 def test_a_record_that_lacks_something_is_refused(record, message):
     with pytest.raises(InvalidInputError, match=message):
         build(record)
+
+
+@pytest.mark.parametrize("template", ["Is this review positive or negative?", "{{review}} {labels} {hints}"])
+def test_a_template_that_never_shows_the_text_is_refused(template):
+    with pytest.raises(WiringError, match=r"never shows the input; put .fenced_input. into it"):
+        build(template=template)
 
 
 def test_a_template_that_cannot_be_filled_is_refused():

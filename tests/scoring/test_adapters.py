@@ -667,6 +667,12 @@ def test_samples_that_cannot_differ_are_refused(settings):
     ChatModelScorer(chat_model=hot, confidence="agreement", **given_)
 
 
+def test_a_prompt_without_variables_is_refused():
+    prompt, model = ChatPromptTemplate.from_template("{{review}}: good or bad?"), FakeListChatModel(responses=["good"])
+    with pytest.raises(ValueError, match="never shows the text"):
+        ChatModelScorer(chat_model=model, prompt=prompt, confidence="logprobs")
+
+
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
