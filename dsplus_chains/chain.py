@@ -185,7 +185,7 @@ def data_shunt(
         if parser is not None:
             msg = "Got a parser, but labels are read by the task; leave it out, or give no labels"
             raise ValueError(msg)
-        task = LabelTask(**{**settings, "labels": list(names)}) if task is None else task
+        task = LabelTask(**{**settings, "labels": names}) if task is None else task
         task = task.for_scorer(inner)
         _check_parts(inner, task.labels, level, fusion, max_ood_score)
         large = task.arm(large_model)

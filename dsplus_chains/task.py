@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from langchain_core.runnables import Runnable
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, field_validator, model_validator
 
 from dsplus_chains.calibration.track_record import TrackRecord
 from dsplus_chains.prompting.alike import labels_alike
@@ -26,6 +26,7 @@ from dsplus_chains.schema import (
     LabelWarning,
     as_pairs,
     brief_args,
+    check_listed,
     from_pairs,
     hash_of,
 )
@@ -115,6 +116,12 @@ class LabelTask(BaseModel):
         if isinstance(given, ExemplarSelector):
             return {**data, "exemplars": given.k, "examples": given}
         return {**data, "exemplars": 0} if given is None else data
+
+    @field_validator("strong_labels", mode="before")
+    @classmethod
+    def _strong_labels_are_listed(cls, value: Any) -> Any:
+        check_listed("strong_labels", value)
+        return value
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -35,13 +35,26 @@ def check_choice(
 
 
 def check_listed(option: str, value: Any) -> None:
-    """Refuse a text where several values are expected, since it would be read letter by letter.
+    """Refuse what is no list of values: a text, which would be read letter by letter, a set or a dict.
+
+    A set of texts has another order in each run. Of a dict, only the keys would be read.
 
     Raises:
-        InvalidInputError: It is a text.
+        InvalidInputError: It is one of them.
+
+    Example:
+        >>> check_listed("labels", {"refund"})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        dsplus_chains.schema.errors.InvalidInputError: Got labels={'refund'} (set) but expected a list, ...
     """
     if isinstance(value, (str, bytes)):
         msg = f"Got {option}={what_came(value)} but expected a list, such as [{value!r}]"
+        raise InvalidInputError(msg)
+    if isinstance(value, (set, frozenset)):
+        msg = f"Got {option}={what_came(value)} but expected a list, such as sorted(...), in one order for all runs"
+        raise InvalidInputError(msg)
+    if isinstance(value, Mapping):
+        msg = f"Got {option}={what_came(value)} but expected a list; the meanings of labels go into descriptions="
         raise InvalidInputError(msg)
 
 

@@ -137,7 +137,11 @@ def test_hard_hints_prune_nothing_where_there_is_nothing_to_prune_by():
         ({"hints": "soft", "top_k": 1}, LABELS, False),
         ({"hints": "hard", "top_k": 2}, ["card lost", "card stolen"], True),
         ({"hints": "hard", "top_k": 4}, LABELS, False),
-        ({"hints": "hard", "strong_labels": ["refund"], "template": "{input}?"}, ["card lost", "card stolen", "top up"], True),
+        (
+            {"hints": "hard", "strong_labels": ["refund"], "template": "{input}?"},
+            ["card lost", "card stolen", "top up"],
+            True,
+        ),
     ],
 )
 def test_a_prompt_tells_what_it_offers_wherever_it_goes(settings, offered, escape):

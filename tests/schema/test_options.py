@@ -8,7 +8,7 @@ import pytest
 from fakes import TinyEncoder
 from langchain_core.language_models import FakeListChatModel
 
-from dsplus_chains import Prediction, SmallModelScorer, data_shunt, evaluate, shunt
+from dsplus_chains import LabelTask, Prediction, SmallModelScorer, data_shunt, evaluate, shunt
 from dsplus_chains.documents import cut
 from dsplus_chains.encoding import as_encoder
 from dsplus_chains.integrations import ShuntChatModel, ShuntMiddleware, shunt_node
@@ -86,6 +86,11 @@ WRONG = {
     "labels of a shunt": (lambda _: around(labels="billing"), r"Got labels='billing' .*\['billing'\]"),
     "labels of an app that is recorded": (lambda _: record_answers(APP, None, labels="x"), "Got labels='x'"),
     "labels of a chain": (lambda _: chain(labels="billing"), "Got labels='billing'"),
+    "a set of labels": (lambda _: LabelTask(labels={"a", "b"}), r"\(set\) but expected a list, such as sorted"),
+    "a set of labels of a chain": (lambda _: chain(labels=set(LABELS)), r"\(set\) but expected a list"),
+    "a set of labels of a shunt": (lambda _: around(labels=frozenset(LABELS)), r"\(frozenset\) but expected a list"),
+    "labels with their meanings": (lambda _: chain(labels={"billing": "a bill"}), "go into descriptions="),
+    "a set of strong labels": (lambda _: chain(labels=LABELS, strong_labels={"billing"}), r"strong_labels=.*\(set\)"),
     "labels beside a scorer": (lambda _: shunt(APP, fitted(), threshold=0.9, labels="x"), "Got labels='x'"),
     "an aim": (lambda _: learned(aim="cheap"), "Got aim='cheap'.*'calls', 'accuracy'"),
     "a method": (lambda _: learned(method="sgd"), "Got method='sgd'.*'refit', '2cd'"),
