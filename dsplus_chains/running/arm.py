@@ -44,6 +44,9 @@ ANSWER_KEYS = ("answer", "answer_label", "source", "large", "error", "fused", "u
 _RETOLD_KEYS = (*ANSWER_KEYS, "prediction", "tiers", "subtasks")
 """The keys for which an arm's own record wins."""
 
+_OURS = ("input", "part", "subtasks")
+"""The keys for which the record wins over a subtask of that name."""
+
 
 class EmptyAnswerError(DSPlusError):
     """An arm ended without an answer."""
@@ -144,7 +147,8 @@ def feed(
 ) -> dict[str, Any]:
     """The record in the form that an arm's prompt needs.
 
-    Results of subtasks stand under their names. If the prompt has one variable, that variable may get `input`.
+    Results of subtasks stand under their names, also where the caller has a key of that name. If the prompt has one
+    variable, that variable may get `input`.
 
     Args:
         prompt: The prompt that the arm starts with, or None.
@@ -159,9 +163,9 @@ def feed(
         return record
     held = record.get("subtasks")
     found = held if isinstance(held, Mapping) else {}
-    lacking = [name for name in prompt.input_variables if name not in record]
-    fed = {**record, **{name: _shown(found[name]) for name in lacking if name in found}}
-    missing = [name for name in lacking if name not in fed]
+    told = {name: _shown(found[name]) for name in prompt.input_variables if name in found and name not in _OURS}
+    fed = {**record, **told}
+    missing = [name for name in prompt.input_variables if name not in fed]
     if not missing:
         return fed
     if len(prompt.input_variables) == 1 and missing[0] not in subtasks and "input" in record:

@@ -300,6 +300,16 @@ def test_what_is_no_text_or_record_is_refused(value):
         SubtaskDecomposer(subtasks=[subtask("a")], combine=str).invoke(value)
 
 
+def test_a_subtasks_name_reads_as_its_value_whatever_the_caller_has_under_it():
+    show = RunnableLambda(lambda prompt: prompt.messages[0].content)
+    language = Subtask(name="language", run=lambda record: "German")
+    later = Subtask(name="later", needs=("language",), run=ChatPromptTemplate.from_template("{language}!") | show)
+    for combine in ("{language}, {later}", ChatPromptTemplate.from_template("{language}, {later}") | show):
+        chain = SubtaskDecomposer(subtasks=[language, later], combine=combine)
+        record = chain.invoke({"input": "Guten Tag", "language": "en-US"})
+        assert (record["answer"], record["language"]) == ("German, German!", "en-US")
+
+
 def test_a_prompt_that_cannot_be_filled_fails_its_row_alone():
     prompt = ChatPromptTemplate.from_template("{shop} {input}")
     plan = [subtask("a", run=prompt | RunnableLambda(lambda p: p.messages[0].content))]
