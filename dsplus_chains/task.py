@@ -226,7 +226,7 @@ class LabelTask(BaseModel):
         It does not hold the examples, which are kept elsewhere.
 
         Raises:
-            InvalidInputError: The template holds anything but plain texts with variables.
+            InvalidInputError: The template holds anything but plain texts with variables, or has values of its own.
         """
         plain = self.model_dump(mode="python", exclude={"examples", "template", "track_record"})
         for name in ("descriptions", "aliases"):

@@ -90,12 +90,19 @@ def template_as_data(template: ChatPromptTemplate) -> list[list[str]]:
         template: Template of texts with plain variables.
 
     Raises:
-        InvalidInputError: It holds something else.
+        InvalidInputError: It holds something else, such as values of its own (`partial`).
 
     Example:
         >>> template_as_data(as_template("Is it praise? {fenced_input}"))
         [['human', 'Is it praise? {fenced_input}']]
     """
+    parts = [template, *(getattr(message, "prompt", None) for message in template.messages)]
+    if partial := sorted({name for part in parts for name in getattr(part, "partial_variables", None) or ()}):
+        msg = (
+            f"Got a template with values of its own for {partial}, which cannot be kept as data; write them into its "
+            "text, or give the template anew where the task is read"
+        )
+        raise InvalidInputError(msg)
     pairs = []
     for message in template.messages:
         kind: type = type(message)
