@@ -15,10 +15,11 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import override
 
-from dsplus_chains.running.arm import feed, leading_prompt
+from dsplus_chains.running.arm import feed, leading_prompt, leading_step
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.flow import Ask, Configs, Manager
 from dsplus_chains.running.prompted import PromptedModel
+from dsplus_chains.running.telling import tell_once
 from dsplus_chains.running.usage import traced
 from dsplus_chains.schema import BundleError, InvalidInputError, Labels, Prediction, as_label, same_label, what_came
 from dsplus_chains.scoring.base_scorer import BaseScorer
@@ -47,8 +48,9 @@ class ChatModelScorer(BaseScorer):
     * ``"logprobs"`` is the probability of the whole answer. It is the exponential of the sum of the tokens'
       log-probabilities. It suits labels. A long answer is improbable, however good it is. The chat model must
       send the log-probabilities, as `ChatOpenAI(logprobs=True)` and `ChatOllama(logprobs=True)` do. The server of
-      llama.cpp and llama-cpp-python send them in forms that are read too. Without them the confidence is None. A
-      `LocalChatModel` with bound `choices` sends the probability of each choice, which is then used.
+      llama.cpp and llama-cpp-python send them in forms that are read too. Without them the confidence is None.
+      That is told once. A `LocalChatModel` with bound `choices` sends the probability of each choice, which is then
+      used.
     * ``"agreement"`` is the share of `samples` answers that agree, and also serves answers that are no labels. A tie
       goes to the answer that came first. A sample that failed or cannot be read agrees with nothing. The samples must
       be able to differ, so use a temperature above 0 and no fixed seed. Use no LangChain cache either, because it would
@@ -158,6 +160,8 @@ class ChatModelScorer(BaseScorer):
                 results[row] = self._prediction(said[number * n : (number + 1) * n])
             except Exception as error:
                 results[row] = error
+        if self.confidence == "logprobs":
+            _tell_if_unsure(results, self.chat_model)
         return results
 
     def _feed(self, records: list[dict[str, Any]]) -> list[Any]:
@@ -210,6 +214,18 @@ class ChatModelScorer(BaseScorer):
             "parser are objects of yours. Build ChatModelScorer(chat_model=...) anew from your own settings"
         )
         raise BundleError(msg)
+
+
+def _tell_if_unsure(results: list[Any], model: Runnable[Any, Any]) -> None:
+    """Tell once that a model sends no log-probabilities: without them, every answer of it is deferred."""
+    said = [one for one in results if isinstance(one, Prediction) and one.label is not None]
+    if said and all(one.confidence is None for one in said):
+        name = type(leading_step(model)).__name__
+        msg = (
+            f"No log-probabilities came from {name}, so no answer has a confidence, and all are deferred. Ask for "
+            "them, as ChatOpenAI(logprobs=True) does, or use confidence='agreement'"
+        )
+        tell_once(msg, "logprobs", name)
 
 
 def _sort_out(results: list[Any], rows: Sequence[int], outputs: list[Any]) -> list[tuple[int, Any]]:

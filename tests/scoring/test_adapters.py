@@ -462,6 +462,18 @@ async def test_ollamas_own_client_tells_how_sure_its_model_is():
     assert awaited == found
 
 
+def test_a_model_that_sends_no_log_probabilities_is_told_once(caplog, monkeypatch):
+    monkeypatch.setattr("dsplus_chains.running.telling._told", set())
+    some, _ = by_logprobs(lambda prompt: said("positive", -0.1) if "good" in prompt.to_string() else said("positive"))
+    predictions(some, ["good", "bad"])
+    assert caplog.messages == []
+    none, _ = by_logprobs(AIMessage("positive"))
+    for _ in range(2):
+        predictions(none, ["good", "bad"])
+    (told,) = caplog.messages
+    assert "No log-probabilities came" in told
+
+
 @pytest.mark.parametrize("parser", [PARSER, None])
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 def test_an_answer_that_was_cut_off_or_refused_is_none(parser, reason):
