@@ -16,6 +16,8 @@ from dsplus_chains.schema import (
     SubtaskResult,
     Value,
     as_label,
+    brief,
+    labels_outside,
     same_label,
     what_came,
 )
@@ -88,6 +90,21 @@ class Keep(Value):
     def selects(self) -> bool:
         """Whether any part can be left out."""
         return bool(self.drop) or self.top_k is not None or self.max_chars is not None
+
+    def check(self, labels: Sequence[Any] | None) -> None:
+        """Refuse labels that the step never names. A part with such a label would never come.
+
+        Args:
+            labels: The labels that the step may name. None if they are not known.
+
+        Raises:
+            ValueError: `drop` or `label` names another one.
+        """
+        own = [] if callable(self.label) or self.label is None else [self.label]
+        for option, named in (("drop", sorted(self.drop, key=str)), ("label", own)):
+            if labels is not None and (unknown := labels_outside(named, labels)):
+                msg = f"Got {option}={brief(unknown)}, which are not among the labels of the step {brief(list(labels))}"
+                raise ValueError(msg)
 
     def wanted(self, record: dict[str, Any]) -> Any:
         """The label to rank by for one input. None if parts are not ranked by a label.

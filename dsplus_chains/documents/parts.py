@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from dsplus_chains.documents.keep import Keep, PartResult
 from dsplus_chains.documents.map_graph import map_graph
 from dsplus_chains.documents.passages import AT_ONCE, MOST_PARTS, Split, cut
 from dsplus_chains.documents.reduce import numbered
-from dsplus_chains.running.arm import OverRecord, feed, leading_prompt, without_answer
+from dsplus_chains.running.arm import OverRecord, feed, labels_named, leading_prompt, without_answer
 from dsplus_chains.running.batch_runnable import BatchRunnable
 from dsplus_chains.running.flow import Ask, Configs, Flow, Manager, Work
 from dsplus_chains.running.outputs import read_prediction, read_result
@@ -67,7 +67,8 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
         max_parts: Most parts of an input. An input with more is refused, since each part may cost a call.
 
     Raises:
-        pydantic.ValidationError: A step is a bare model, or a keyword is unknown.
+        pydantic.ValidationError: A step is a bare model, `keep` names a label that the step does not know, or a keyword
+            is unknown.
         InvalidInputError: The input holds no text, or has more than `max_parts` parts.
         PartError: The step failed on a part. Then the input of that part fails, but no other input.
 
@@ -92,6 +93,11 @@ class MapParts(BatchRunnable[Any, SubtaskResult]):
     keep: Keep = Keep()
     reduce: OverRecord = Field(default=numbered, validate_default=True)
     max_parts: int = Field(default=MOST_PARTS, ge=1)
+
+    @model_validator(mode="after")
+    def _keeps_by_labels_of_the_step(self) -> Self:
+        self.keep.check(labels_named(self.run))
+        return self
 
     @property
     @override

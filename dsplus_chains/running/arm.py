@@ -70,6 +70,17 @@ def reads_label(arm: Runnable[Any, Any]) -> bool:
     return isinstance(last, BatchRunnable) and last.reads_label
 
 
+def labels_named(arm: Runnable[Any, Any]) -> tuple[Any, ...] | None:
+    """The labels of a scorer, or of the parser that an arm ends with. None if they are not known."""
+    last = _step(arm, lambda steps: steps[-1])
+    if leading_step(arm) is not last and not reads_label(arm):
+        return None  # the labels of a later step may be others, such as those that a mask takes out
+    for part in (last, getattr(last, "parser", None)):
+        if isinstance(known := getattr(part, "labels", None), (tuple, list)):
+            return tuple(known)
+    return None
+
+
 def leading_step(arm: Runnable[Any, Any], *passed: type) -> Runnable[Any, Any]:
     """The first step of an arm that is of none of the passed types, whatever is wrapped around it."""
     return _step(arm, lambda steps: next((step for step in steps if type(step) not in passed), steps[-1]))

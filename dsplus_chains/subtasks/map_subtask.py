@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.runnables import Runnable
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from dsplus_chains.documents.keep import Keep
@@ -35,6 +35,9 @@ class MapSubtask(Subtask):
         optional: Whether an input goes on if one of its parts fails.
         threshold: Lowest confidence at which the result counts as known.
 
+    Raises:
+        pydantic.ValidationError: `keep` names a label that the step does not know.
+
     Example:
         >>> from dsplus_chains.schema import Prediction
         >>> from dsplus_chains.subtasks.decomposer import SubtaskDecomposer
@@ -52,6 +55,11 @@ class MapSubtask(Subtask):
     keep: Keep = Keep()
     reduce: OverRecord = Field(default=numbered, validate_default=True)
     max_parts: int = Field(default=MOST_PARTS, ge=1)
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        _ = self._parts  # checks them
+        return self
 
     @property
     def _parts(self) -> MapParts:

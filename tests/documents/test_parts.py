@@ -19,6 +19,8 @@ from dsplus_chains import (
     ConfidenceBranch,
     InvalidInputError,
     Keep,
+    LabelMask,
+    LabelParser,
     MapParts,
     MapSubtask,
     Passage,
@@ -282,6 +284,29 @@ def test_what_holds_no_text_is_refused(value):
 def test_a_rule_that_cannot_be_meant_is_refused(wrong):
     with pytest.raises(ValueError, match=r"both or neither|greater|less"):
         Keep(**wrong)
+
+
+SENTIMENT = RunnableScorer(
+    run=lambda text: Prediction(label="negative", confidence=0.9), labels=["positive", "negative"]
+)
+
+
+@pytest.mark.parametrize(
+    "run", [SENTIMENT, SENTIMENT.with_retry(), RunnableLambda(predict) | LabelParser(labels=SENTIMENT.labels)]
+)
+@pytest.mark.parametrize("keep", [Keep(drop={"Negative"}, threshold=0.8), Keep(label="bad", top_k=1)])
+def test_a_label_that_the_step_never_names_is_refused(run, keep):
+    with pytest.raises(ValueError, match="not among the labels of the step"):
+        MapParts(run=run, keep=keep)
+    with pytest.raises(ValueError, match="not among the labels of the step"):
+        MapSubtask(name="facts", run=run, keep=keep)
+
+
+def test_labels_of_a_step_count_where_they_are_its_own():
+    keep = Keep(drop={"negative"}, threshold=0.8, label="positive")
+    masked = RunnableLambda(predict) | LabelMask(labels=["positive"])
+    for run in (SENTIMENT, SENTIMENT.with_config(tags=["x"]), masked, predict):
+        assert MapSubtask(name="facts", run=run, keep=keep).keep is keep
 
 
 async def test_the_stream_holds_the_result_and_the_graph_draws_step_and_reduction():
