@@ -38,8 +38,9 @@ INSTRUCTION = "Decide which of the labels fits the input best."
 class LabelTask(BaseModel):
     """The question for the large model, and how its answer is read.
 
-    Every setting of a task stands here. `data_shunt` also takes them as keywords. `Bundle` holds a task, `tune_hints`
-    searches over it. `arm` turns it into the large arm of a `ConfidenceBranch`.
+    Every setting of a task stands here. `data_shunt` also takes them as keywords, except for `rationale` and
+    `examples`. For these, give it the task. `Bundle` holds a task, `tune_hints` searches over it. `arm` turns it into
+    the large arm of a `ConfidenceBranch`.
 
     A prompt begins with what all inputs share, the instruction and the labels, so that a provider can cache it. Many
     cache only beginnings of 1,024 tokens and more, which few lists of labels reach.

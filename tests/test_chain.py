@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import operator
 from functools import reduce
 
@@ -15,6 +16,7 @@ from langchain_core.runnables import RunnablePassthrough
 from dsplus_chains import (
     AnswerFusion,
     InvalidInputError,
+    LabelTask,
     Prediction,
     RunnableScorer,
     SmallModelScorer,
@@ -317,3 +319,9 @@ def test_without_labels_a_bare_model_is_refused(wrap):
 def test_with_labels_a_parser_is_refused():
     with pytest.raises(ValueError, match="Got a parser, but labels are read"):
         shunt(lambda prompt: AIMessage("negative"), parser=JsonOutputParser())
+
+
+def test_data_shunt_takes_every_setting_of_a_task_but_those_that_the_task_names():
+    missing = set(LabelTask.model_fields) - set(inspect.signature(data_shunt).parameters)
+    assert missing == {"rationale", "examples"}
+    assert "except for `rationale` and `examples`" in " ".join(LabelTask.__doc__.split())
