@@ -62,7 +62,7 @@ class LabelTask(BaseModel):
             may also be a selector, which then gives both the number and the examples.
         examples: Selector of the solved examples.
         structured: Whether to ask for the label as structured output, if the large model has it. The output is held to
-            what the prompt offers.
+            what the prompt offers. A model with configurable fields is asked for text, which is told once.
         retries: 1 asks once more where the answer is no label, and says so. 0 takes the first answer as it is.
         reask: Whether ``hints="hard"`` asks again, over all labels, where the answer is "none of these". Without it the
             small model's answer stands in.

@@ -61,7 +61,7 @@ class LabelAsker(BatchRunnable[Any, Any]):
         parser: Parser that reads the answers and knows the labels.
         structured: Whether to ask for the label as structured output, to which most providers hold the model. It allows
             what a prompt of `HintPromptBuilder` offers. With another prompt it allows all labels. A model without
-            structured output is asked for text.
+            structured output is asked for text. So is one with configurable fields, which is told once.
         escape: Whether prompts offer "none of these", and perhaps not all labels. It counts only for prompts that do
             not say so themselves. Those of `HintPromptBuilder` do.
         retries: Number of further questions, 1 or 0. With 0 the first answer is final.

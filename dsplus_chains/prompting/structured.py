@@ -11,6 +11,13 @@ from langchain_core.runnables import RouterRunnable, Runnable, RunnableSequence,
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable, RunnableConfigurableAlternatives
 
+from dsplus_chains.running.telling import tell_once
+
+_FIELDS = (
+    "A model with configurable_fields cannot be held to structured output, so it is asked for text. Make it of several "
+    "models (configurable_alternatives), or leave the fields out"
+)
+
 
 def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, Any] | None:
     """The model, held to one of the choices by its structured output. None if it has no structured output.
@@ -18,7 +25,7 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
     Args:
         model: Chat model, alone or in a binding (`bind`, `with_retry`, `with_config`). The binding is kept. There may
             be several models (`with_fallbacks`, `configurable_alternatives`). Those without structured output stay
-            unchanged.
+            unchanged. So do those with configurable fields, which is told once.
         choices: The texts to choose from.
 
     Raises:
@@ -35,8 +42,10 @@ def held_to(model: Runnable[Any, Any], choices: Sequence[str]) -> Runnable[Any, 
     if isinstance(model, RunnableBindingBase):
         bound = held_to(model.bound, choices)
         return None if bound is None else type(model)(**{**dict(model), "bound": bound})
-    # Configurable fields are set at each call, which is too late to hold the model to a schema.
-    if isinstance(model, DynamicRunnable) or not hasattr(model, "with_structured_output"):
+    if isinstance(model, DynamicRunnable):
+        tell_once(_FIELDS)  # they are set at each call, which is too late to hold the model to a schema
+        return None
+    if not hasattr(model, "with_structured_output"):
         return None
     return _without_parser(model, choices)
 

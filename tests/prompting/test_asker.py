@@ -484,7 +484,11 @@ def test_a_model_that_loses_a_row_is_an_error_of_each_row_and_never_a_wrong_labe
     assert ["got 2 inputs but returned 1" in str(error) for error in found] == [True, True]
 
 
-def test_alternatives_that_are_chosen_per_call_are_each_held_and_configurable_fields_are_left_to_text():
+def test_alternatives_that_are_chosen_per_call_are_each_held_and_configurable_fields_are_left_to_text(
+    caplog, monkeypatch
+):
+    monkeypatch.setattr("dsplus_chains.running.telling._told", set())
+
     class Choosing(FakeListChatModel):
         def with_structured_output(self, schema, **kwargs):
             return self.bind()
@@ -499,7 +503,10 @@ def test_alternatives_that_are_chosen_per_call_are_each_held_and_configurable_fi
     asker = LabelAsker(model=either, parser=PARSER, structured=True)
     assert asker.with_config(configurable={"other": "plain"}).invoke("x") == "negative"
     fields = Choosing(responses=["positive"]).configurable_fields(responses=ConfigurableField(id="said"))
-    assert held_to(fields, LABELS) is None
+    assert caplog.messages == []
+    assert [held_to(one, LABELS) for one in (fields, fields)] == [None, None]
+    (told,) = caplog.messages
+    assert "cannot be held to structured output" in told
 
 
 PRUNING = HintPromptBuilder(labels=["x", "y", "z", "other"], instruction="Which?", hints="hard", top_k=2)
