@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from decimal import Decimal, InvalidOperation
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -70,10 +72,21 @@ def label(
 
 
 def _signs(labels: Sequence[Any]) -> dict[str, Any]:
-    """What is typed for each label. It is its number in the list. For an integer it is the integer."""
-    if all(type(label) is int for label in labels):
-        return {str(label): label for label in sorted(labels)}
-    return {str(number): label for number, label in enumerate(labels, start=1)}
+    """What is typed for each label. A label that is a number is typed as itself. Each other one has a free number."""
+    signs = {str(label): label for label in labels if _number(label) is not None}
+    taken = {_number(label) for label in signs.values()}
+    free = (str(number) for number in count(1) if number not in taken)
+    signs |= {next(free): label for label in labels if _number(label) is None}
+    return dict(sorted(signs.items(), key=lambda item: Decimal(item[0])))
+
+
+def _number(label: Any) -> Decimal | None:
+    """The number that a label is, also if it is a text. None if it is none."""
+    try:
+        number = Decimal(str(label))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def _show(signs: Mapping[str, Any]) -> None:
@@ -83,9 +96,7 @@ def _show(signs: Mapping[str, Any]) -> None:
 
 def _answer(signs: Mapping[str, Any], typed: TextIO) -> str | None:
     """The sign of a label, the sign that ends, or None to skip. The end of the input ends, too."""
-    numbers = [int(sign) for sign in signs]
-    in_a_row = numbers == list(range(numbers[0], numbers[-1] + 1))
-    wanted = f"a number from {numbers[0]} to {numbers[-1]}" if in_a_row else f"one of {brief(numbers)}"
+    wanted = _wanted([*signs])
     while True:
         typer.echo("> ", nl=False)
         line = typed.readline()
@@ -100,6 +111,15 @@ def _answer(signs: Mapping[str, Any], typed: TextIO) -> str | None:
             _show(signs)
         else:
             say(f"Got {told!r} but expected {wanted}, Enter or {QUIT}.")
+
+
+def _wanted(signs: Sequence[str]) -> str:
+    """What may be typed."""
+    numbers = [number for sign in signs if str(number := int(Decimal(sign))) == sign]
+    if len(numbers) < len(signs):
+        return f"one of {brief(signs)}"
+    in_a_row = numbers == list(range(numbers[0], numbers[-1] + 1))
+    return f"a number from {numbers[0]} to {numbers[-1]}" if in_a_row else f"one of {brief(numbers)}"
 
 
 def _views(label: Any, doubt: Doubt) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sqlite3
 import sys
 from contextlib import closing
@@ -258,6 +259,27 @@ def test_an_integer_is_typed_as_itself(tmp_path, typed):
     assert "-2\n1\n5\nType a number." in said
     assert "Got '2' but expected one of [-2, 1, 5]" in said
     assert sorted(labels_in(tmp_path / "e.sqlite").values()) == [-2, 1, 5]
+
+
+@pytest.mark.parametrize(
+    ("names", "lines", "given"),
+    [
+        (("2", "1", "10"), "2\n3\n10\n1\nq\n", ["2", "10", "1"]),  # texts, as a table of logs has them
+        (("2", "other", "1.5"), "2\n1\n1.5\nq\n", ["2", "other", "1.5"]),
+    ],
+)
+def test_a_label_that_is_written_as_a_number_is_typed_as_itself(tmp_path, typed, names, lines, given):
+    texts, labels, _ = (list(column) for column in zip(*rows(120, 1), strict=True))
+    named = dict(zip(LABELS, names, strict=True))
+    scorer = SmallModelScorer.fit(texts, [named[label] for label in labels], encoder=NamedEncoder(), model="linear")
+    Bundle(scorer=scorer, instruction="Which?").save(tmp_path / "b")
+    with ExperienceStore(tmp_path / "e.sqlite") as store:
+        for text, _, said in rows(9, 2):
+            store.answered(text, named[said])
+    code, said = typed(("label", tmp_path / "b", "--experience", tmp_path / "e.sqlite", *QUIET), lines)
+    assert code == 0, said
+    assert re.findall(r"> (\S+)\. The small model says", said) == given
+    assert sorted(labels_in(tmp_path / "e.sqlite").values()) == sorted(given)
 
 
 def test_a_skipped_input_shows_nothing_of_what_the_models_said(start, traffic, typed):
