@@ -39,6 +39,7 @@ from dsplus_chains.cli.large_options import (
     check_answered,
     check_source,
     large_or_plan,
+    logged_in,
     priced_name,
     say_plan,
 )
@@ -97,7 +98,6 @@ def evaluate(
         table = read_table(data, delimiter=delimiter, encoding=encoding)
         texts = table.texts(column, modality=modality)
         from dsplus_chains.evaluation.measure import evaluate as measure
-        from dsplus_chains.evaluation.recorded import read_recorded
 
         loaded = load_bundle(bundle, sha256=sha256, allow_download=allow_download, column=column, modality=modality)
         threshold = loaded.threshold
@@ -105,7 +105,7 @@ def evaluate(
         model = large_or_plan(large, base_url, answer_file, timeout=timeout, plan_for=loaded.task if plan else None)
         alone: dict[str, Any] = {"fusion": loaded.fusion, "max_ood_score": loaded.check_tuned().max_ood_score}
         if large_column is not None:
-            answers = read_recorded(table.cells(large_column), loaded.task.parser, where=f"column {large_column!r}")
+            answers = logged_in(table, large_column, loaded.task.parser)
             with progress_bar(quiet=quiet) as progress:
                 scored = in_batches(loaded.scorer, texts, title="Scoring", progress=progress)
             records = loaded.replay(scored, answers)

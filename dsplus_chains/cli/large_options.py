@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from dsplus_chains.cli.console import say
-from dsplus_chains.schema import describe_error, hide_secrets, shorten
+from dsplus_chains.schema import describe_error, hide_secrets, shorten, shown
 
 if TYPE_CHECKING:
+    from dsplus_chains.gating.replaying import RecordedAnswer
+    from dsplus_chains.prompting.parser import LabelParser
     from dsplus_chains.running.call_counter import CallCounter
+    from dsplus_chains.tables.table import Table
     from dsplus_chains.task import LabelTask
 
 Large: TypeAlias = Annotated[
@@ -220,6 +223,25 @@ def check_answered(records: Sequence[dict[str, Any]]) -> None:
     if all(record["source"] == "fallback" for record in records):
         msg = f"The large model answered none of {len(records)} rows; the first failure was {records[0]['error']}"
         raise ValueError(msg)
+
+
+def logged_in(table: Table, column: str, parser: LabelParser) -> list[RecordedAnswer]:
+    """The answers in a column, one a row.
+
+    Raises:
+        TableError: There is no such column.
+        ValueError: No cell of it holds an answer. Then it is the wrong column.
+    """
+    from dsplus_chains.evaluation.recorded import read_recorded
+
+    cells = table.cells(column)
+    answers = read_recorded(cells, parser, where=f"column {column!r}")
+    if all(answer.value is None for answer in answers):
+        first = next((cell for cell in cells if cell is not None), None)
+        holds = "is empty" if first is None else f"holds no label; its first cell that is not empty is {shown(first)}"
+        msg = f"The large model answered none of {len(cells)} rows: column {column!r} {holds}"
+        raise ValueError(msg)
+    return answers
 
 
 def priced_name(large: str | None, base_url: str | None) -> str | None:

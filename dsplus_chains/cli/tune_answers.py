@@ -12,6 +12,7 @@ from dsplus_chains.running.progress import BATCH_SIZE, Progress, in_batches
 
 if TYPE_CHECKING:
     from dsplus_chains.cli.ways import Ways
+    from dsplus_chains.gating.replaying import RecordedAnswer
     from dsplus_chains.storage.bundle import Bundle
     from dsplus_chains.task import LabelTask
     from dsplus_chains.tuning.hint_search import HintSearch
@@ -39,24 +40,17 @@ class TuningAnswers:
 
 
 def logged_answers(
-    bundle: Bundle, texts: Sequence[Any], cells: Sequence[Any], *, column: str, ways: Ways, progress: Progress
+    bundle: Bundle, texts: Sequence[Any], recorded: Sequence[RecordedAnswer], *, ways: Ways, progress: Progress
 ) -> TuningAnswers:
-    """Read what a large model has answered earlier.
+    """What a large model has answered earlier, beside what the small one says now.
 
     Args:
         bundle: The bundle.
         texts: The tuning rows.
-        cells: What the large model answered, one a row.
-        column: The column of these cells.
+        recorded: What the large model answered, one a row.
         ways: The one way in which the chain will ask.
         progress: Told how far the work is.
-
-    Raises:
-        InvalidInputError: A cell holds no answer.
     """
-    from dsplus_chains.evaluation.recorded import read_recorded
-
-    recorded = read_recorded(cells, bundle.task.parser, where=f"column {column!r}")
     scored = in_batches(bundle.scorer, texts, title="Scoring", progress=progress)
     return TuningAnswers(
         task=bundle.task.replace(**ways.first),

@@ -38,6 +38,7 @@ from dsplus_chains.cli.large_options import (
     check_batch_api,
     check_source,
     large_or_plan,
+    logged_in,
     priced_name,
     say_plan,
     settings_of,
@@ -199,8 +200,8 @@ def tune(
         model = large_or_plan(large, base_url, answer_file, jobs=jobs, timeout=timeout, plan_for=plan_for)
         with progress_bar(quiet=quiet) as progress:
             if large_column is not None:
-                cells = table.cells(large_column)
-                heard = logged_answers(loaded, texts, cells, column=large_column, ways=ways, progress=progress)
+                recorded = logged_in(table, large_column, loaded.task.parser)
+                heard = logged_answers(loaded, texts, recorded, ways=ways, progress=progress)
             else:
                 heard = live_answers(
                     loaded,

@@ -207,6 +207,25 @@ def test_a_dead_large_model_stores_no_threshold(fitted, dev, dsplus, server):
     assert Bundle.load(fitted).tuned is None
 
 
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("none", "column 'none' is empty"),
+        ("other", "column 'other' holds no label; its first cell that is not empty is 'x1'"),
+        ("text", "column 'text' holds no label"),
+    ],
+)
+@pytest.mark.parametrize("command", ["tune", "evaluate"])
+def test_a_column_in_which_no_cell_is_an_answer_is_the_wrong_one(tuned, table, dsplus, command, column, told):
+    bundle = tuned("good phone", "hm well")
+    rows = [(f"{text} {row}", label, "", f"x{row}" if row else "") for row, (text, label, _) in enumerate(DEV)]
+    data = table("wrong.csv", ["text", "label", "none", "other"], rows)
+    before = [path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()]
+    code, said = dsplus(command, bundle, "--data", data, *COLUMNS, "--large-column", column, "-q")
+    assert (code, f"The large model answered none of 30 rows: {told}" in said) == (2, True), said
+    assert [path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()] == before
+
+
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(fitted, dev, dsplus, table, tmp_path):
     rows = [("good phone", "positive", "positive"), ("bad phone", "neutral", "x")]
     odd = table("odd.csv", ["text", "label", "gpt"], rows)
