@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from dsplus_chains.cli.console import Image, Quiet, Seed, check_instruction, column_read, say, user_errors
-from dsplus_chains.cli.experience_options import Gold, GoldLabel, GoldText, open_experience, read_gold
+from dsplus_chains.cli.experience_options import Gold, GoldLabel, GoldText, new_experience, open_experience, read_gold
 
 if TYPE_CHECKING:
     from dsplus_chains.encoding.modality import Modality
@@ -179,9 +179,8 @@ def _check_new(experience: Path, image: str | None) -> None:
 def _keep(found: Any, experience: Path) -> None:
     """Keep the answers in a store."""
     from dsplus_chains.learning.decisions import decisions_in
-    from dsplus_chains.learning.experience_store import ExperienceStore
 
-    with ExperienceStore(experience) as store:
+    with new_experience(experience) as store:
         for number, row in enumerate(decisions_in(found), start=1):
             if row.text is not None and row.large is not None:
                 store.answered(row.text, row.large, confidence=row.large_confidence)

@@ -52,12 +52,25 @@ def open_experience(path: Path) -> Iterator[ExperienceStore]:
     Raises:
         InvalidInputError: There is no such file, or SQLite cannot read or write it.
     """
-    from dsplus_chains.learning.experience_store import ExperienceStore
     from dsplus_chains.schema import InvalidInputError
 
     if not path.is_file():
         msg = f"Got --experience {path} but there is no such file; data_shunt(..., experience=store) records decisions"
         raise InvalidInputError(msg)
+    with new_experience(path) as store:
+        yield store
+
+
+@contextmanager
+def new_experience(path: Path) -> Iterator[ExperienceStore]:
+    """As `open_experience`, but the file is made if it is missing.
+
+    Raises:
+        InvalidInputError: SQLite cannot read or write it.
+    """
+    from dsplus_chains.learning.experience_store import ExperienceStore
+    from dsplus_chains.schema import InvalidInputError
+
     try:
         with ExperienceStore(path) as store:
             yield store

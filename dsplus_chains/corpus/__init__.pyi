@@ -4,7 +4,7 @@ from .answered import RunIdentity as RunIdentity
 from .batch_chat import BatchChatOpenAI as BatchChatOpenAI
 from .job_lines import BatchJobError as BatchJobError
 from .journal import Journal as Journal
-from .journal import JournalError as JournalError
+from .journal_error import JournalError as JournalError
 from .labelling import LabelledTable as LabelledTable
 from .labelling import RunInterruptedError as RunInterruptedError
 from .labelling import label_table as label_table

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 _CALLED = {"input": "input, delimiter or encoding", "text": "column of texts", "large": "large model"}
 
@@ -58,6 +59,21 @@ class AnsweredRow:
     source: str
     confidence: float | None
     error: str | None
+
+    def packed(self) -> tuple[Any, ...]:
+        """As a database keeps it."""
+        return self.row, json.dumps(self.answer), self.source, self.confidence, writable(self.error)
+
+    @classmethod
+    def unpacked(cls, found: Sequence[Any]) -> Self:
+        """As `packed` gave it."""
+        row, answer, source, confidence, error = found
+        return cls(row=row, answer=json.loads(answer), source=source, confidence=confidence, error=error)
+
+
+def writable(text: str | None) -> str | None:
+    """The text with a question mark for each half of a character, which no file can hold."""
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,13 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
-from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity, told_apart
+from dsplus_chains.corpus.answered import AnsweredRow, Counts, RunIdentity, told_apart, writable
+from dsplus_chains.corpus.journal_error import JournalError, journal_error, journal_errors
 from dsplus_chains.running.database_owner import claim
 from dsplus_chains.running.endings import is_whole
 from dsplus_chains.running.messages import answer_in
 from dsplus_chains.running.telling import tell_once
-from dsplus_chains.schema import DSPlusError, describe_error, hash_of_text, labels_outside, shown
+from dsplus_chains.schema import describe_error, hash_of_text, labels_outside, shown
 
 FORMAT = 3
 _TABLES = """
@@ -56,10 +57,6 @@ _ANY = -1
 _batch: ContextVar[int] = ContextVar("batch", default=_ANY)
 
 
-class JournalError(DSPlusError, ValueError):
-    """A journal is of another run, or damaged, or in use, or was given what is no answer."""
-
-
 class Journal(BaseCache):
     """What a run has answered, on disk. As a LangChain cache it keeps the large model's replies too.
 
@@ -72,7 +69,8 @@ class Journal(BaseCache):
             at are asked about anew.
 
     Raises:
-        JournalError: It is the journal of another run, is damaged, is in use by another process, or cannot be made.
+        JournalError: It is the journal of another run, is damaged, is in use by another process, or cannot be made. Or
+            the disk is full.
         InvalidInputError: It is the database of another program or of another release.
     """
 
@@ -82,6 +80,8 @@ class Journal(BaseCache):
         self.path = path
         self._labels = None if labels is None else tuple(labels)
         self._lock = Lock()
+        self.failure: JournalError | None = None
+        """Why no more can be kept, so that nothing more is to be asked. None if all is well."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
@@ -90,15 +90,9 @@ class Journal(BaseCache):
             raise JournalError(msg) from error
         try:
             self._open(identity, forget=forget)
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             self.close()
-            if "locked" not in str(error):
-                raise self._damaged(error) from error
-            msg = f"{path}: got a journal that another dsplus run is writing; wait for it, or choose another --out"
-            raise JournalError(msg) from error
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise self._damaged(error) from error
+            raise journal_error(path, error) from error
         except BaseException:
             self.close()
             raise
@@ -148,13 +142,13 @@ class Journal(BaseCache):
         """Keep the rows of a batch: all of them, or none if the process is killed on the way.
 
         Raises:
-            JournalError: An answer is no label.
+            JournalError: An answer is no label. Or SQLite cannot write, for instance since the disk is full.
         """
         for row in rows:
             self._check(row)
-        packed = [(one.row, json.dumps(one.answer), one.source, one.confidence, _writable(one.error)) for one in rows]
+        packed = [one.packed() for one in rows]
         numbers = [(one.row,) for one in rows]
-        with self._lock, self._database:
+        with journal_errors(self.path), self._lock, self._database:
             self._database.execute("BEGIN")
             earlier = [
                 found
@@ -170,26 +164,36 @@ class Journal(BaseCache):
             for one in rows:
                 self._count(one.source, 1)
 
+    def check(self) -> None:
+        """Stop where no more can be kept.
+
+        Raises:
+            JournalError: SQLite could not write or read.
+        """
+        if self.failure is not None:
+            raise self.failure
+
     def answers(self) -> Iterator[AnsweredRow]:
         """All answered rows, in their order."""
         row = -1
         while page := self._query(_PAGE, row):
-            yield from map(_read, page)
+            yield from map(AnsweredRow.unpacked, page)
             row = page[-1][0]
 
     @property
     def first_fallback(self) -> AnsweredRow | None:
         """The first row that the large model failed at; None if there is none."""
         found = self._query(_FIRST_FALLBACK)
-        return _read(found[0]) if found else None
+        return AnsweredRow.unpacked(found[0]) if found else None
 
     @override
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
+        self.check()  # a reply that cannot be kept is not asked for
         # By the prompt alone: the model's settings name its server, whose port may be another one after a restart.
         try:
             found = self._query("SELECT text FROM replies WHERE prompt = ?", hash_of_text(prompt))
-        except sqlite3.Error as error:
-            tell_once(f"{self.path}: a reply cannot be looked up ({error})", "journal", str(self.path))
+        except JournalError as error:
+            self._failed("a reply cannot be looked up", error)
             return None
         # No message with its usage: its tokens have been counted, and LangChain would add a cost of 0 to it.
         return [Generation(text=found[0][0])] if found else None
@@ -204,14 +208,13 @@ class Journal(BaseCache):
         with self._lock:  # whatever came was paid for
             self._counted["tokens"] += tokens
         said = answer_in(message)
-        text = _writable(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+        text = writable(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
         if not text or not is_whole(message):  # what was refused or cut off is no answer
             return
         try:
-            with self._lock:
-                self._database.execute(_KEEP_REPLY, (hash_of_text(prompt), text, tokens, _batch.get()))
-        except sqlite3.Error as error:  # the answer stands; a later run asks again
-            tell_once(f"{self.path}: a reply cannot be kept ({describe_error(error)})", "journal", str(self.path))
+            self._query(_KEEP_REPLY, hash_of_text(prompt), text, tokens, _batch.get())
+        except JournalError as error:  # the answer stands
+            self._failed("a reply cannot be kept", error)
 
     @override
     def clear(self, **kwargs: Any) -> None:
@@ -260,8 +263,15 @@ class Journal(BaseCache):
         self._counted["fallback"] += number if source in {"fallback", "error"} else 0
 
     def _query(self, statement: str, *values: Any) -> list[Any]:
-        with self._lock:
+        with journal_errors(self.path), self._lock:
             return self._database.execute(statement, values).fetchall()
+
+    def _failed(self, what: str, error: JournalError) -> None:
+        """Take note that nothing can be kept. That is no news of a journal that was closed, as its run is over."""
+        if isinstance(error.__cause__, sqlite3.ProgrammingError):
+            tell_once(f"{self.path}: {what} ({describe_error(error.__cause__)})", "journal", str(self.path))
+        else:
+            self.failure = error
 
     def _check(self, row: AnsweredRow) -> None:
         is_label = isinstance(row.answer, (str, int))
@@ -270,9 +280,6 @@ class Journal(BaseCache):
         if not is_label or (self._labels is not None and labels_outside([row.answer], self._labels)):
             msg = f"{self.path}: got {shown(row.answer)} for row {row.row + 1}, which is no label; it is not kept"
             raise JournalError(msg)
-
-    def _damaged(self, error: sqlite3.Error) -> JournalError:
-        return JournalError(f"{self.path}: damaged ({error}); delete the file to start anew")
 
 
 @contextmanager
@@ -283,16 +290,6 @@ def replies_of(first: int) -> Iterator[None]:
         yield
     finally:
         _batch.reset(token)
-
-
-def _read(found: Sequence[Any]) -> AnsweredRow:
-    row, answer, source, confidence, error = found
-    return AnsweredRow(row=row, answer=json.loads(answer), source=source, confidence=confidence, error=error)
-
-
-def _writable(text: str | None) -> str | None:
-    """The text with a question mark for each half of a character, which no file can hold."""
-    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def journal_path(out: Path) -> Path:

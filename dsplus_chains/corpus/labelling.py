@@ -132,7 +132,8 @@ def label_table(
             argument is none that it may be.
         TableError: The table cannot be read, or the output cannot be written.
         BundleError: The bundle is damaged, or not tuned.
-        JournalError: The journal is damaged, in use, or belongs to another run.
+        JournalError: The journal is damaged, in use, or belongs to another run. Or the disk is full, and nothing more
+            is asked.
         LargeModelError: The large model's key is refused, or there is no such model. What was answered is kept.
         WorkerError: A worker of Ray cannot be had, or ended again and again. What was answered is kept.
         ImportError: There are to be workers, and Ray is not installed.
@@ -171,7 +172,7 @@ def label_table(
     n = len(table.rows)
     with Journal(journal_path(out), identity, labels=loaded.task.labels, forget=retry_fallbacks) as journal:
         pending = pending_rows(table, text, journal.pending(n, retry_fallbacks=retry_fallbacks), modality)
-        batches = takewhile(lambda _: not limits.are_hopeless, in_batches_of(size, pending))
+        batches = takewhile(lambda _: not (limits.are_hopeless or journal.failure), in_batches_of(size, pending))
         scored = (
             scored_here(loaded, batches)
             if workers is None
@@ -229,16 +230,18 @@ def keep_answers(
         progress: A function that is called after each batch.
 
     Raises:
+        JournalError: No more can be kept, for instance since the disk is full.
         LargeModelError: The key is refused, or there is no such model. What was answered before is kept.
         Exception: A bug in your own code behind the large model.
     """
     for rows, records in answered:
         kept = [answered_row(row.index, record) for row, record in zip(rows, records, strict=True)]
-        if limits.are_hopeless:
+        if limits.are_hopeless or journal.failure:
             kept = [row for row in kept if row.source not in {"fallback", "error"}]
         journal.commit(kept)
         if progress is not None:
             progress("Labelling", len(journal), n, str(journal.counts))
+    journal.check()
     limits.check()
 
 

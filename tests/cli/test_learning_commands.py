@@ -132,6 +132,16 @@ def test_the_answers_of_logs_are_kept_to_be_labelled(logs, dsplus, typed, tmp_pa
     assert dsplus("bootstrap", kept, "--instruction", "Which?", "--out", out, *QUIET)[0] == 0
 
 
+def test_a_full_disk_under_the_kept_answers_is_one_line(logs, dsplus, tmp_path, monkeypatch):
+    def full(*_args, **_settings):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ExperienceStore, "answered", full)
+    given = ("--text", "body", "--answer", "gpt", "--instruction", "Which?", "--out", tmp_path / "b", *QUIET)
+    code, said = dsplus("bootstrap", logs, *given, "--experience", tmp_path / "kept.sqlite")
+    assert (code, "kept.sqlite, which SQLite cannot go on with (database or disk is full)" in said) == (2, True), said
+
+
 def test_the_columns_of_the_labels_may_be_called_as_those_of_the_logs(table, dsplus, tmp_path):
     numbers = {"card": 1, "loan": 2, "rent": 3}
     told = [(text, numbers[label], numbers[said]) for text, label, said in rows(150, 1)]

@@ -12,6 +12,8 @@ import pytest
 from command_line import COMMAND, read, wait_until
 from fault_server import fault_server
 
+from dsplus_chains.corpus import Journal
+
 
 @pytest.fixture
 def broken():
@@ -76,6 +78,31 @@ def test_a_key_that_is_refused_midway_keeps_what_was_answered(labelled, dsplus, 
     between = broken.requests
     assert dsplus(*labelled, "--batch-size", "50")[0] == 0
     assert broken.requests - between <= 300 - 100, "two whole batches were answered before"
+    assert {row["source"] for row in read(tmp_path / "out.csv")} == {"large"}
+
+
+def test_on_a_full_disk_nothing_more_is_asked_and_what_was_kept_is_not_asked_again(
+    labelled, dsplus, broken, monkeypatch, tmp_path
+):
+    with monkeypatch.context() as patched:
+        opening = Journal._open
+
+        def full_soon(journal, *args, **settings):
+            opening(journal, *args, **settings)
+            ((pages,),) = journal._query("PRAGMA page_count")
+            journal._query(f"PRAGMA max_page_count = {pages + 2}")
+
+        patched.setattr(Journal, "_open", full_soon)
+        code, said = dsplus(*labelled, "--concurrency", "16")
+        assert code == 2, said
+        assert "out.csv.journal.sqlite: the disk is full; free some space and run the same command again" in said
+        assert said.count("\n") == 1, said
+        assert not (tmp_path / "out.csv").exists()
+    asked = broken.requests
+    assert 16 <= asked <= 150
+    code, said = dsplus(*labelled)
+    assert code == 0, said
+    assert broken.requests <= 300 + 2 * 16
     assert {row["source"] for row in read(tmp_path / "out.csv")} == {"large"}
 
 

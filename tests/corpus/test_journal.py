@@ -20,6 +20,7 @@ from langchain_core.outputs import ChatGeneration
 from dsplus_chains.corpus import AnsweredRow, Counts, Journal, JournalError
 from dsplus_chains.corpus.answered import RunIdentity
 from dsplus_chains.corpus.journal import replies_of
+from dsplus_chains.corpus.journal_error import journal_error
 
 OURS = RunIdentity(bundle="b", input="i", text="text", large="openai:m", server="http://localhost/v1")
 SOURCES = ("small", "large", "fallback", "error")
@@ -265,6 +266,28 @@ def test_a_reply_that_cannot_be_kept_costs_the_entry_alone(path, caplog):
     journal.update("prompt", "", reply("positive"))
     journal.update("prompt", "", reply("positive"))
     assert [record.name for record in caplog.records].count("dsplus_chains") == 1
+
+
+def test_a_full_disk_is_told_and_nothing_more_is_asked_or_lost(path):
+    with Journal(path, OURS) as journal:
+        journal.update("kept", "", reply("positive"))
+        ((pages,),) = journal._query("PRAGMA page_count")
+        journal._query(f"PRAGMA max_page_count = {pages}")
+        journal.update("long", "", reply("positive" * 10_000))  # the answer stands
+        for fails in (lambda: journal.lookup("kept", ""), lambda: journal.commit([row(n) for n in range(10_000)])):
+            with pytest.raises(JournalError, match="the disk is full; free some space and run the same command again"):
+                fails()
+    with Journal(path, OURS) as journal:
+        assert journal.lookup("kept", "") is not None
+        assert journal.lookup("long", "") is None
+        journal.commit([row(0)])
+
+
+def test_what_cannot_be_written_is_not_called_damaged(path):
+    errors = [sqlite3.OperationalError("disk I/O error"), sqlite3.OperationalError("attempt to write a readonly file")]
+    for error, code in zip(errors, (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY), strict=True):
+        error.sqlite_errorcode = code
+        assert "delete" not in str(journal_error(path, error))
 
 
 def test_half_of_a_character_stops_nothing(path):
