@@ -121,8 +121,6 @@ def bootstrap(
                 seed=seed,
             )
             pin = bundle.save(out)
-            if experience is not None:
-                _keep(found, experience)
         rows, n_labels = bundle.metadata["rows"], len(bundle.scorer.labels)
         learned = bundle.metadata.get("learned")
         if learned is None:
@@ -137,6 +135,8 @@ def bootstrap(
             )
         say("There are too few rows to choose a threshold." if bundle.tuned is None else bundle.tuned.meaning)
         say(f"The bundle is {out} (SHA-256 of its manifest: {pin}).")
+        if experience is not None:
+            _keep(found, experience)
 
 
 def _named(option: str, known: Sequence[Any] | None) -> list[Any]:

@@ -210,4 +210,6 @@ def _complain(text: str, *, style: str) -> None:
 def _line(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return first_fault(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename2 or error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -134,9 +134,9 @@ def evaluate(
         result = measure(
             records, labels, model_name=priced_name(large, base_url), threshold=threshold, tuned_on=tuned_on, **alone
         )
+        _show(result)  # first, since it was paid for, and files may fail
         if json is not None:
             write_json(json, result.to_dict())
-        _show(result)
         if report is not None:
             from dsplus_chains.evaluation.report import write_report
 

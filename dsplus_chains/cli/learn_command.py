@@ -126,19 +126,19 @@ def learn(
                 rationale_weight=rationale_weight,
                 seed=seed,
             )
-        pin = after.save(out)
         _tell(before, after)
+        pin = after.save(out)
         say(f"The new bundle is {out} (SHA-256 of its manifest: {pin}).")
         try:
             found = promote(after, before, look=look)
         except InvalidInputError as error:
+            say(f"It is not promoted, because it cannot be judged: {error}")
             if json is not None:
                 write_json(json, {"promoted": False, "look": look, "reasons": [f"it cannot be judged: {error}"]})
-            say(f"It is not promoted, because it cannot be judged: {error}")
             raise typer.Exit(NOT_PROMOTED) from error
+        _judge(found)
         if json is not None:
             write_json(json, found.to_dict())
-        _judge(found)
         if not found.promoted:
             raise typer.Exit(NOT_PROMOTED)
 

@@ -234,16 +234,17 @@ def tune(
             **options,
         )
         chosen = replace(loaded, task=heard.task)
-        pin = chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
         tried = heard.search if heard.search is not None and heard.search.tried_several else None
-        if json is not None:
-            write_json(json, {**tuned.to_dict(), **({} if tried is None else {"ablation": tried.to_dict()})})
         if tried is not None:
             show_search(tried, in_jobs=batch_api)
         elif large_column is not None and (hints, exemplars, group, reask) != (None,) * 4:
             say_what_was_logged(heard.task)
         say_what_is_missing(heard, exemplars)
-        say(f"{tuned.meaning}\nThe bundle is {bundle} (SHA-256 of its manifest: {pin}).")
+        say(tuned.meaning)  # before any file is written, since it was paid for, and files may fail
+        pin = chosen.with_tuned(tuned, large=settings_of(large, base_url, large_column, data)).save(bundle)
+        say(f"The bundle is {bundle} (SHA-256 of its manifest: {pin}).")
+        if json is not None:
+            write_json(json, {**tuned.to_dict(), **({} if tried is None else {"ablation": tried.to_dict()})})
 
 
 def _check_options(bundle: Bundle, texts: list[str], labels: Sequence[Any], options: dict[str, Any]) -> None:

@@ -44,9 +44,9 @@ def watch(
         loaded = Bundle.load(bundle, expected_sha256=sha256, allow_download=allow_download)
         with open_experience(experience) as store:
             found = look(loaded, store, window=window, alpha=alpha)
+        _show(found)
         if json is not None:
             write_json(json, found.to_dict())
-        _show(found)
 
 
 def _show(found: Watch) -> None:

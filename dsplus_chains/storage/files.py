@@ -29,8 +29,9 @@ def replacing_file(path: Path) -> Iterator[Path]:
     """
     with _partial(path, Path.touch) as partial:
         try:
-            yield partial
-            _sync(partial)
+            with _named(path):
+                yield partial
+                _sync(partial)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -49,10 +50,11 @@ def replacing_folder(path: Path, *, first_wins: bool = False) -> Iterator[Path]:
     """
     with _partial(path, Path.mkdir) as partial:
         try:
-            yield partial
-            for file in partial.rglob("*"):
-                if file.is_file():
-                    _sync(file)
+            with _named(path):
+                yield partial
+                for file in partial.rglob("*"):
+                    if file.is_file():
+                        _sync(file)
             if not (first_wins and path.is_dir()):
                 _swap(partial, path)
         finally:
@@ -115,6 +117,17 @@ def _partial(path: Path, make: Any) -> Iterator[Path]:
             if lock != "theirs" and partial.exists():
                 yield partial
                 return
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the place in an error that names none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _clear(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 import threading
@@ -171,6 +172,24 @@ def tuned(fitted):
         return fitted
 
     return to
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Has no space for files whose names hold a certain part."""
+    from dsplus_chains.storage import files
+
+    sync = files._sync
+
+    def under(part):
+        def no_space(path):
+            if part in path.name:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(path)
+
+        monkeypatch.setattr(files, "_sync", no_space)
+
+    return under
 
 
 @pytest.fixture

@@ -226,6 +226,24 @@ def test_a_column_in_which_no_cell_is_an_answer_is_the_wrong_one(tuned, table, d
     assert [path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()] == before
 
 
+@pytest.mark.parametrize(
+    ("command", "part", "told"),
+    [
+        ("tune", "x.json", ["answers were right", "The bundle is"]),
+        ("tune", "bundle.json", ["answers were right"]),
+        ("evaluate", "x.json", ["The chain was right on"]),
+    ],
+)
+def test_what_was_measured_is_shown_before_a_file_fails(tuned, dev, dsplus, full_disk, tmp_path, command, part, told):
+    bundle = tuned("good phone", "hm well")
+    given = (command, bundle, "--data", dev, *COLUMNS, "--large-column", "gpt", "--json", tmp_path / "x.json", "-q")
+    full_disk(part)
+    code, said = dsplus(*given)
+    place = tmp_path / "x.json" if part == "x.json" else bundle
+    assert (code, f"{place}: No space left on device" in said) == (2, True), said
+    assert all(text in said for text in told), said
+
+
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(fitted, dev, dsplus, table, tmp_path):
     rows = [("good phone", "positive", "positive"), ("bad phone", "neutral", "x")]
     odd = table("odd.csv", ["text", "label", "gpt"], rows)

@@ -322,6 +322,14 @@ def test_watch_tells_what_has_changed(bundle, start, traffic, dsplus, tmp_path):
     assert "The figure 'mean confidence' falls" in said
 
 
+@pytest.mark.parametrize(("command", "told"), [("watch", "Nothing has changed"), ("learn", "romoted")])
+def test_what_was_found_is_shown_before_a_file_fails(start, traffic, dsplus, full_disk, tmp_path, command, told):
+    out = ("--out", tmp_path / "next") if command == "learn" else ()
+    full_disk("w.json")
+    code, said = dsplus(command, start, "--experience", traffic, *out, "--json", tmp_path / "w.json")
+    assert (code, "w.json: No space left on device" in said, told in said) == (2, True, True), said
+
+
 @pytest.mark.parametrize("command", ["learn", "label", "watch"])
 def test_a_missing_file_is_one_line_and_none_is_made(start, dsplus, tmp_path, command):
     more = ("--out", tmp_path / "next") if command == "learn" else ()
