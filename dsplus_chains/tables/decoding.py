@@ -19,6 +19,9 @@ _MARKS = (
 )
 """Byte order marks, and the encodings that they stand for."""
 
+_NEED_A_MARK = {"utf-16", "utf-32"}
+"""Encodings of which a mark tells the order of the bytes."""
+
 _PIECE = 2**20
 """Bytes that are searched at a time for those that are no text."""
 
@@ -72,7 +75,10 @@ def lines_of(path: Path, encoding: str | None) -> Iterator[str]:
             line, reason = _first_fault(path, name) or (1, str(error))
             shown = "UTF-8" if name == "utf-8" else name
             advice = "save the file as UTF-8, or give its encoding"
-            if encoding is None and marked is None:
+            if name in _NEED_A_MARK and marked is None:
+                advice = f"it begins with no mark, so say {_wide(start, path.stat().st_size) or f'{name}-le'}, "
+                advice += "or leave the encoding out for UTF-8"
+            elif encoding is None and marked is None:
                 advice += ", which is cp1252 for most files of Excel on Windows (--encoding cp1252)"
             msg = f"{path}, line {line}: got bytes that are no {shown} ({reason}); {advice}"
             raise TableError(msg) from error
@@ -90,6 +96,8 @@ def _first_fault(path: Path, name: str) -> tuple[int, str] | None:
             except UnicodeDecodeError as error:
                 before = error.object[: error.start].count(b"\n")
                 return line - waiting.count(b"\n") + before, error.reason
+            except UnicodeError as error:
+                return line, str(error)
             line += packed.count(b"\n")
     return None
 

@@ -150,6 +150,20 @@ def test_an_unreadable_file_says_where(tmp_path, name, content, message):
     assert isinstance(found.value, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("written", "encoding", "advice"),
+    [
+        ("utf-8", "utf-16", "begins with no mark, so say utf-16-le, or leave the encoding out for UTF-8"),
+        ("utf-16-be", "UTF16", "begins with no mark, so say utf-16-be, or"),
+        ("utf-8", "utf-32", "begins with no mark, so say utf-32-le, or"),
+    ],
+)
+def test_a_file_without_the_mark_that_its_encoding_needs_says_where_and_what_to_do(tmp_path, written, encoding, advice):
+    path = put(tmp_path / "t.csv", "text,label\nx\u00fc,1\n".encode(written))
+    with pytest.raises(TableError, match=rf"t\.csv, line 1: got bytes that are no .*{advice}"):
+        read_table(path, encoding=encoding)
+
+
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(TableError, match=r"t\.csv: cannot be read \(No such file"):
         read_table(tmp_path / "t.csv")
