@@ -128,9 +128,11 @@ def load_bundle(
 ) -> Bundle:
     """The bundle, if its small model reads what is in the table."""
     from dsplus_chains.storage.bundle import Bundle
+    from dsplus_chains.storage.bundle_columns import check_pairs
 
     loaded = Bundle.load(folder, expected_sha256=sha256, allow_download=allow_download)
     loaded.scorer.check_reads(modality, pairs=not isinstance(column, str))
+    check_pairs(loaded.scorer, column)
     return loaded
 
 

@@ -44,7 +44,7 @@ from dsplus_chains.cli.large_options import (
     settings_of,
 )
 from dsplus_chains.cli.tune_answers import live_answers, logged_answers
-from dsplus_chains.cli.tune_options import Fusion, Hints, Objective, check_budget
+from dsplus_chains.cli.tune_options import Fusion, Hints, Objective, as_options, check_budget, check_large_cost
 from dsplus_chains.cli.tune_words import say_what_is_missing, say_what_was_logged, show_search
 from dsplus_chains.cli.ways import set_coverage_of, ways_to_ask
 from dsplus_chains.running.limits import TIMEOUT
@@ -252,6 +252,8 @@ def _check_options(bundle: Bundle, texts: list[str], labels: Sequence[Any], opti
     from dsplus_chains.tuning.rehearsal import rehearse
     from dsplus_chains.tuning.row_origin import RowOrigin
 
-    rehearse(labels, **options)
-    if options["max_risk"] is not None:
-        RowOrigin(training=tuple(bundle.scorer.training_of(texts))).check(guaranteed=True)
+    check_large_cost(options["large_cost"])
+    with as_options(options):
+        rehearse(labels, **options)
+        if options["max_risk"] is not None:
+            RowOrigin(training=tuple(bundle.scorer.training_of(texts))).check(guaranteed=True)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+
+from dsplus_chains.schema import DSPlusError, InvalidInputError, is_number
 
 
 class Objective(StrEnum):
@@ -30,6 +36,43 @@ class Hints(StrEnum):
     SOFT = "soft"
     HARD = "hard"
     AUTO = "auto"
+
+
+@contextmanager
+def as_options(names: Iterable[str]) -> Iterator[None]:
+    """Call arguments of the library as options of the command, where it refuses them.
+
+    Args:
+        names: The arguments. Each has an option of the same name.
+
+    Raises:
+        InvalidInputError: What the library raises, in the words of the command.
+
+    Example:
+        >>> with as_options(["max_cost"]):
+        ...     raise ValueError("Got max_cost=-1 but expected more")
+        Traceback (most recent call last):
+        dsplus_chains.schema.errors.InvalidInputError: Got --max-cost -1 but expected more
+    """
+    try:
+        yield
+    except (DSPlusError, ValueError) as error:
+        told = str(error)
+        for name in names:
+            option = f"--{name.replace('_', '-')}"
+            told = re.sub(rf"\b{name}=", f"{option} ", re.sub(rf"\b{name}=\.\.\.", option, told))
+        raise InvalidInputError(told) from error
+
+
+def check_large_cost(cost: float) -> None:
+    """Refuse a cost that is none.
+
+    Raises:
+        InvalidInputError: This is the case.
+    """
+    if not is_number(cost, least=0.0) or math.isinf(cost):
+        msg = f"Got --large-cost {cost} but expected numbers of at least 0, as costs are"
+        raise InvalidInputError(msg)
 
 
 def check_budget(

@@ -10,6 +10,7 @@ from dsplus_chains.corpus.journal import journal_path
 from dsplus_chains.encoding.modality import Modality
 from dsplus_chains.schema import hash_of, hash_of_file, hide_secrets
 from dsplus_chains.storage.bundle import Bundle
+from dsplus_chains.storage.bundle_columns import check_pairs
 from dsplus_chains.storage.bundle_files import read_manifest
 from dsplus_chains.storage.outputs_apart import check_outputs
 from dsplus_chains.tables.reading import open_table
@@ -71,6 +72,7 @@ def prepare_run(
     loaded = Bundle.load(bundle, expected_sha256=identity.bundle, allow_download=allow_download)
     loaded.check_tuned()
     loaded.scorer.check_reads(modality, pairs=not isinstance(text, str))
+    check_pairs(loaded.scorer, text)
     return loaded, table, identity
 
 

@@ -5,8 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.state import StoredScorer, scorer_files
 from dsplus_chains.storage.bundle_files import SCORER_FILES, read_bundle
+
+
+def check_pairs(scorer: BaseScorer, column: str | tuple[str, str]) -> None:
+    """Refuse one column for a small model of pairs.
+
+    Args:
+        scorer: The small model.
+        column: The column that it is to read, or the two columns of pairs.
+
+    Raises:
+        InvalidInputError: It reads pairs, and there is one column.
+    """
+    if scorer.pairs and isinstance(column, str):
+        own = "" if isinstance(scorer.input_key, str) else f" for its own, {' and '.join(map(repr, scorer.input_key))}"
+        msg = (
+            f"Got the column {column!r} but the small model reads pairs, and expected a pair of texts; give --text "
+            f"twice, or leave it out{own}"
+        )
+        raise InvalidInputError(msg)
 
 
 def pair_columns(folder: Path, *, expected_sha256: str | None = None) -> tuple[str, str]:

@@ -17,17 +17,17 @@ def live(table, server):
 
 
 BAD_TUNING = [
-    (("--objective", "max_risk"), "without a bound"),
-    (("--objective", "max_cost"), "without a bound"),
-    (("--objective", "max_escalation"), "without a bound"),
-    (("--max-risk", "2"), "expected a number in [0, 1]"),
+    (("--objective", "max_risk"), "Got --objective 'max_risk' without a bound but expected --max-risk beside it"),
+    (("--objective", "max_cost"), "without a bound but expected --max-cost beside it"),
+    (("--objective", "max_escalation"), "without a bound but expected --max-escalation beside it"),
+    (("--max-risk", "2"), "Got --max-risk 2.0 but expected a number in [0, 1]"),
     (("--max-risk", "nan"), "expected a number in [0, 1]"),
     (("--max-escalation", "-0.5"), "expected a number in [0, 1]"),
     (("--max-cost", "-1"), "expected a number of at least 0"),
     (("--max-cost", "inf"), "leave it out for no bound"),
     (("--max-risk", "0.1", "--delta", "0"), "expected a number between 0 and 1"),
     (("--delta", "1.5"), "expected a number between 0 and 1"),
-    (("--large-cost", "-1"), "expected numbers of at least 0"),
+    (("--large-cost", "-1"), "Got --large-cost -1.0 but expected numbers of at least 0"),
     (("--large-cost", "nan"), "expected numbers of at least 0"),
     (("--max-risk", "0.0001"), "the least risk that 40 rows can certify"),
     (("--max-risk", "0.1", "--fusion", "posterior"), "the least risk that 20 rows can certify"),

@@ -114,7 +114,13 @@ def test_pairs_and_single_texts_are_told_apart(bundle, fitted, tables, dsplus, t
     code, said = dsplus("tune", fitted, *asked)
     assert (code, "names no two of its own" in said) == (2, True), said
     code, said = dsplus("tune", bundle, *asked, "--text", "question")
-    assert (code, "expected a pair of texts" in said) == (2, True), said
+    assert (code, "expected a pair of texts; give --text twice, or leave it out for its own" in said) == (2, True), said
+    assert dsplus("tune", bundle, *asked)[0] == 0
+    run = ("run", bundle, "--data", tables[1], "--large-column", "gpt", "--out", tables[1].with_name("o.csv"), "-q")
+    code, said = dsplus(*run, "--text", "question")
+    assert (code, "give --text twice, or leave it out for its own, 'question' and 'document'" in said) == (2, True), (
+        said
+    )
     gap = table("gap.csv", NAMES, [*rows(3, 5), ("where is it", "", "no", "no")])
     code, said = dsplus("tune", bundle, "--data", gap, "--label", "relevant", "--large-column", "gpt", "-q")
     assert (code, "row 4, column 'document': got an empty cell" in said) == (2, True), said
