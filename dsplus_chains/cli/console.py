@@ -137,17 +137,20 @@ def load_bundle(
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
+def user_errors(*, stopped: str = "") -> Iterator[None]:
     """Turn errors that the user can fix into one line and exit code 2. Any other error keeps its traceback.
 
     Warnings of this package are one line each, on standard error.
+
+    Args:
+        stopped: What is told of a command that was interrupted, and what of its work is kept.
     """
     try:
         with _told_warnings():
             yield
     except KeyboardInterrupt as interrupt:
-        what = f": {interrupt}" if str(interrupt) else ""
-        say(f"Stopped{what}.")
+        told = f"{interrupt}." if str(interrupt) else f"stopped. {stopped}".strip()
+        _print(f"{told[0].upper()}{told[1:]}", aside=True)
         raise typer.Exit(STOPPED) from None
     except (DSPlusError, ImportError, ValueError, OSError) as error:
         _complain(hide_secrets(_line(error)), style="red")
@@ -175,7 +178,7 @@ def _told_warnings() -> Iterator[None]:
 
 def say(text: str) -> None:
     """Print a sentence as it is. Escape codes in it are shown, and not obeyed."""
-    Console().print(visible(text), markup=False, highlight=False, soft_wrap=True, emoji=False)
+    _print(text)
 
 
 @contextmanager
@@ -204,9 +207,12 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def _complain(text: str, *, style: str) -> None:
-    Console(stderr=True).print(
-        visible(f"dsplus: {text}"), style=style, markup=False, highlight=False, soft_wrap=True, emoji=False
-    )
+    _print(f"dsplus: {text}", aside=True, style=style)
+
+
+def _print(text: str, *, aside: bool = False, style: str | None = None) -> None:
+    """Print a sentence on standard output, or aside, on standard error."""
+    Console(stderr=aside).print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
 def _line(error: BaseException) -> str:

@@ -42,6 +42,7 @@ from dsplus_chains.cli.large_options import (
     logged_in,
     priced_name,
     say_plan,
+    what_stays,
 )
 from dsplus_chains.running.limits import TIMEOUT, Limits
 from dsplus_chains.running.progress import in_batches
@@ -89,7 +90,7 @@ def evaluate(
 
     If the bundle asks in groups, so does this. Rows in groups have no time limit of their own, but each request has.
     """
-    with user_errors():
+    with user_errors(stopped=what_stays(None if plan else large, answer_file)):
         check_source(large, large_column, plan=plan)
         column, modality = column_of(bundle, text, image, sha256=sha256)
         from dsplus_chains.tables.reading import read_table

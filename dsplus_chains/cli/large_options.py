@@ -122,6 +122,22 @@ def large_or_plan(
     return CallCounter(reply=partial(same_answer, answer=str(plan_for.labels[0])))
 
 
+def what_stays(large: str | None, answers: Path | None, *, jobs: bool = False) -> str:
+    """What stays of the answers of a large model if a command is interrupted. Empty if none was paid for.
+
+    Example:
+        >>> what_stays("openai:gpt-4o-mini", None)
+        'Its answers are lost. With --answers FILE, they are kept for the next time.'
+    """
+    if large is None or large == "smollm2":
+        return ""
+    if jobs:
+        return "Its jobs go on, and the same command finds them again."
+    if answers is None:
+        return "Its answers are lost. With --answers FILE, they are kept for the next time."
+    return f"Its answers so far are in {answers}. The same command asks only for the others."
+
+
 def say_plan(model: CallCounter, answers: Path | None = None) -> None:
     """Print the calls that were counted."""
     kept = "" if answers is None else f" Answers that are kept in {answers} cost nothing."

@@ -42,6 +42,7 @@ from dsplus_chains.cli.large_options import (
     priced_name,
     say_plan,
     settings_of,
+    what_stays,
 )
 from dsplus_chains.cli.tune_answers import live_answers, logged_answers
 from dsplus_chains.cli.tune_options import Fusion, Hints, Objective, as_options, check_budget, check_large_cost
@@ -164,7 +165,7 @@ def tune(
     A bound given beside another objective is a constraint on it. An input that the bundle defers because it is far from
     all training examples (`max_ood_score`) stays deferred. Use the tuning rows only once, and other rows to evaluate.
     """
-    with user_errors():
+    with user_errors(stopped=what_stays(None if plan else large, answer_file, jobs=batch_api)):
         check_source(large, large_column, plan=plan)
         check_batch_api(large, batch_api=batch_api)
         column, modality = column_of(bundle, text, image, sha256=sha256)

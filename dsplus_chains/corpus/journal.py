@@ -41,7 +41,6 @@ CREATE TABLE IF NOT EXISTS answers (
 );
 """
 
-
 _PAGE = "SELECT row, answer, source, confidence, error FROM answers WHERE row > ? ORDER BY row LIMIT 1000"
 _FIRST_FALLBACK = """
 SELECT row, answer, source, confidence, error FROM answers WHERE source IN ('fallback', 'error') ORDER BY row LIMIT 1
@@ -80,8 +79,7 @@ class Journal(BaseCache):
         self.path = path
         self._labels = None if labels is None else tuple(labels)
         self._lock = Lock()
-        self.failure: JournalError | None = None
-        """Why no more can be kept, so that nothing more is to be asked. None if all is well."""
+        self.failure: JournalError | None = None  # why nothing more can be kept, and nothing more is to be asked
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, check_same_thread=False, timeout=0, isolation_level=None)
@@ -118,6 +116,11 @@ class Journal(BaseCache):
         """How many rows have an answer."""
         counts = self.counts
         return counts.kept + counts.deferred
+
+    @property
+    def under_way(self) -> int:
+        """How many replies are kept of batches that are not complete."""
+        return int(self._query("SELECT count(*) FROM replies WHERE batch IS NOT NULL")[0][0])
 
     def __bool__(self) -> bool:
         """An empty journal is one too; langchain-core before 1.5 asks ``if cache``."""

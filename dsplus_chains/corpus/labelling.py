@@ -41,12 +41,15 @@ class RunInterruptedError(KeyboardInterrupt):
     Args:
         done: Number of rows that have an answer.
         total: Number of all rows.
+        replies: Number of replies that are kept beside, of batches that are not complete.
     """
 
-    def __init__(self, done: int, total: int) -> None:
-        super().__init__(f"stopped after {done} of {total} rows. What was answered before is kept")
+    def __init__(self, done: int, total: int, replies: int = 0) -> None:
+        beside = f", and {replies} replies for others" if replies else ""
+        super().__init__(f"stopped after {done} of {total} rows{beside}. What was answered before is kept")
         self.done = done
         self.total = total
+        self.replies = replies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +208,7 @@ def label_table(
             with closing(answered):
                 keep_answers(answered, journal, n, limits=limits, progress=progress)
         except KeyboardInterrupt as interrupt:
-            raise RunInterruptedError(len(journal), n) from interrupt
+            raise RunInterruptedError(len(journal), n, journal.under_way) from interrupt
         write_table(out, [*table.columns, *ADDED], FileRows(n=n, read=partial(_output, table, journal)))
         return LabelledTable(rows=n, counts=journal.counts, first_fallback=journal.first_fallback)
 
