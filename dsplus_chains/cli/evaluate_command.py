@@ -91,7 +91,13 @@ def evaluate(
     If the bundle asks in groups, so does this. Rows in groups have no time limit of their own, but each request has.
     """
     with user_errors(stopped=what_stays(None if plan else large, answer_file)):
-        check_source(large, large_column, plan=plan)
+        asking = {
+            "--plan": plan,
+            "--answers": answer_file is not None,
+            "--base-url": base_url is not None,
+            "--no-baselines": not baselines,
+        }
+        check_source(large, large_column, asking=asking)
         column, modality = column_of(bundle, text, image, sha256=sha256)
         from dsplus_chains.tables.reading import read_table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -62,8 +62,13 @@ BatchApi: TypeAlias = Annotated[
 ]
 
 
-def check_source(large: str | None, large_column: str | None, *, plan: bool = False) -> None:
-    """Refuse two large models, no large model, and a plan of calls where nothing is asked.
+def check_source(large: str | None, large_column: str | None, *, asking: Mapping[str, bool]) -> None:
+    """Refuse two large models, no large model, and options of asking where nothing is asked.
+
+    Args:
+        large: The large model to ask.
+        large_column: The column with logged answers.
+        asking: Options that have no effect on logged answers, and whether each was given.
 
     Raises:
         ValueError: This is the case.
@@ -72,8 +77,8 @@ def check_source(large: str | None, large_column: str | None, *, plan: bool = Fa
         got = "neither --large nor --large-column" if large is None else "both --large and --large-column"
         msg = f"Got {got} but expected one of them: a large model to ask, or a column with its logged answers"
         raise ValueError(msg)
-    if plan and large is None:
-        msg = "Got --plan with --large-column, which asks for nothing; leave it out"
+    for option in (option for option, given in asking.items() if given and large is None):
+        msg = f"Got {option} with --large-column, which asks for nothing; leave it out"
         raise ValueError(msg)
 
 
@@ -184,6 +189,9 @@ def large_model(
     if name == "smollm2":
         if answers is not None:
             msg = "Got --answers with the embedded model, whose answers cost nothing; leave it out"
+            raise ValueError(msg)
+        if base_url is not None:
+            msg = "Got --base-url with the embedded model, which has no server; leave it out"
             raise ValueError(msg)
         from dsplus_chains.demo.weights import load_smollm2
 

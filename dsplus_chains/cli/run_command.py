@@ -135,7 +135,8 @@ def run(
     and the journal are the same. A run may be continued with the other engine.
     """
     with user_errors():
-        check_source(large, large_column, plan=plan)
+        asking = {"--plan": plan, "--base-url": base_url is not None, "--retry-fallbacks": retry_fallbacks}
+        check_source(large, large_column, asking=asking)
         check_batch_api(large, batch_api=batch_api)
         _check_engine(engine, workers, cluster)
         column, modality = column_of(bundle, text, image, sha256=sha256)
@@ -181,7 +182,8 @@ def run(
         say(f"{run.rows:,} rows are in {out}: {run.counts}.")
         if run.first_fallback is not None:
             row = run.first_fallback
-            say(f"The first fallback is row {row.row + 1} ({row.error}); --retry-fallbacks asks about them again.")
+            advice = "" if large is None else "; --retry-fallbacks asks about them again"
+            say(f"The first fallback is row {row.row + 1} ({row.error}){advice}.")
         rate = run.counts.fallback_rate
         if max_fallback_rate is not None and rate > max_fallback_rate:
             say(f"The large model failed at {share(rate)} of the deferred rows; --max-fallback-rate allows less.")

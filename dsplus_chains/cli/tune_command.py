@@ -166,7 +166,13 @@ def tune(
     all training examples (`max_ood_score`) stays deferred. Use the tuning rows only once, and other rows to evaluate.
     """
     with user_errors(stopped=what_stays(None if plan else large, answer_file, jobs=batch_api)):
-        check_source(large, large_column, plan=plan)
+        asking = {
+            "--plan": plan,
+            "--answers": answer_file is not None,
+            "--base-url": base_url is not None,
+            "--max-rows": max_rows is not None,
+        }
+        check_source(large, large_column, asking=asking)
         check_batch_api(large, batch_api=batch_api)
         column, modality = column_of(bundle, text, image, sha256=sha256)
         check_budget(max_tokens, large_column, objective, max_risk)

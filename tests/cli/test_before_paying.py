@@ -148,6 +148,32 @@ def test_a_plan_needs_no_key_but_the_name_of_a_model(fitted, live, dsplus, table
         assert (code, message in said) == (2, True), said
 
 
+IDLE = [
+    ("tune", ("--answers", "{tmp}/a.sqlite")),
+    ("tune", ("--base-url", "http://localhost:1/v1")),
+    ("tune", ("--max-rows", "5")),
+    ("evaluate", ("--answers", "{tmp}/a.sqlite")),
+    ("evaluate", ("--base-url", "http://localhost:1/v1")),
+    ("evaluate", ("--no-baselines",)),
+    ("run", ("--base-url", "http://localhost:1/v1")),
+    ("run", ("--retry-fallbacks",)),
+]
+
+
+def test_what_has_no_effect_on_logged_answers_is_refused(fitted, table, dsplus, tmp_path):
+    data = table("dev.csv", ["text", "label", "gpt"], [(text, label, label) for text, label in ROWS])
+    for command, options in IDLE:
+        places = ("--text", "text", "--out", tmp_path / "out.csv") if command == "run" else COLUMNS
+        given = (command, fitted, "--data", data, *places, "--large-column", "gpt", "-q")
+        code, said = dsplus(*given, *(option.format(tmp=tmp_path) for option in options))
+        assert (code, f"Got {options[0]} with --large-column, which asks for nothing; leave it out" in said) == (
+            2,
+            True,
+        ), said
+    code, said = dsplus("tune", fitted, "--data", data, *COLUMNS, "--large", "smollm2", "--base-url", "http://l/v1")
+    assert (code, "--base-url with the embedded model" in said) == (2, True), said
+
+
 def test_a_plan_keeps_to_the_budget(fitted, live, dsplus, server):
     everything = foretold(dsplus("tune", fitted, *live, *COLUMNS, "--max-rows", "5", "--plan")[1])
     budget = everything[1] // 2

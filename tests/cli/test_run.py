@@ -223,6 +223,7 @@ def test_an_empty_cell_of_logged_answers_is_told_with_its_row_in_the_whole_file(
     code, said = dsplus("run", tuned("good phone", "hm"), *given)
     assert code == 0, said
     assert "column 'gpt' is empty in row 7" in read(out)[-1]["error"]
+    assert ("The first fallback is row 7" in said, "--retry-fallbacks" in said) == (True, False), said
 
 
 def test_a_retry_after_an_interrupt_uses_what_came_for_batches_that_were_under_way(tuned, table, tmp_path):
