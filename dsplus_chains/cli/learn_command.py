@@ -101,6 +101,7 @@ def learn(
         from dsplus_chains.learning.learner import learn as teach
         from dsplus_chains.learning.promotion import promote
         from dsplus_chains.storage.bundle import Bundle
+        from dsplus_chains.storage.bundle_columns import check_pairs
         from dsplus_chains.storage.bundle_files import check_target
         from dsplus_chains.storage.outputs_apart import check_outputs
 
@@ -113,6 +114,8 @@ def learn(
         column = text_columns("--gold-text", gold_text) if gold_text else _own_columns(before)
         modality = before.scorer.modality
         before.scorer.check_reads(modality, pairs=gold is not None and not isinstance(column, str))
+        if gold is not None:
+            check_pairs(before.scorer, column, option="--gold-text")
         seen = images_beside(images, modality)
         labelled = read_gold(gold, column, gold_label, known=before.scorer.labels, modality=modality)
         with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-from dsplus_chains.schema import InvalidInputError
+from dsplus_chains.schema import DSPlusWarning, InvalidInputError
 from dsplus_chains.scoring.base_scorer import BaseScorer
 from dsplus_chains.scoring.state import StoredScorer, scorer_files
 from dsplus_chains.storage.bundle_files import SCORER_FILES, read_bundle
 
 
-def check_pairs(scorer: BaseScorer, column: str | tuple[str, str]) -> None:
-    """Refuse one column for a small model of pairs.
+def check_pairs(scorer: BaseScorer, column: str | tuple[str, str], *, option: str = "--text") -> None:
+    """Refuse one column for a small model of pairs. Warn where its own two come in the other order.
 
     Args:
         scorer: The small model.
         column: The column that it is to read, or the two columns of pairs.
+        option: The option that names them.
 
     Raises:
         InvalidInputError: It reads pairs, and there is one column.
     """
+    own = () if isinstance(scorer.input_key, str) else scorer.input_key
+    named = " and ".join(map(repr, own))
     if scorer.pairs and isinstance(column, str):
-        own = "" if isinstance(scorer.input_key, str) else f" for its own, {' and '.join(map(repr, scorer.input_key))}"
+        or_none = f", or leave it out for its own, {named}" if own else ""
         msg = (
-            f"Got the column {column!r} but the small model reads pairs, and expected a pair of texts; give --text "
-            f"twice, or leave it out{own}"
+            f"Got the column {column!r} but the small model reads pairs, and expected a pair of texts; give {option} "
+            f"twice{or_none}"
         )
         raise InvalidInputError(msg)
+    if own and column == own[::-1]:
+        told = f"the small model was fitted on {named}, in this order, and reads them in the other one now"
+        warnings.warn(f"{told}; leave {option} out, unless you mean it", DSPlusWarning, stacklevel=2)
 
 
 def pair_columns(folder: Path, *, expected_sha256: str | None = None) -> tuple[str, str]:

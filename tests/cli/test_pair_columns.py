@@ -126,6 +126,26 @@ def test_pairs_and_single_texts_are_told_apart(bundle, fitted, tables, dsplus, t
     assert (code, "row 4, column 'document': got an empty cell" in said) == (2, True), said
 
 
+@pytest.mark.parametrize("command", ["tune", "evaluate", "run", "learn"])
+def test_the_columns_of_a_bundle_in_the_other_order_are_told(bundle, tables, dsplus, tmp_path, command):
+    assert dsplus("tune", bundle, "--data", tables[1], "--label", "relevant", "--large-column", "gpt", "-q")[0] == 0
+    given = ("--data", tables[1], "--label", "relevant", "--large-column", "gpt")
+    option = "--text"
+    if command == "run":
+        given = (*given[:2], *given[4:], "--out", tmp_path / "o.csv")
+    elif command == "learn":
+        ExperienceStore(tmp_path / "e.sqlite").close()
+        given = ("--experience", tmp_path / "e.sqlite", "--gold", tables[1], "--gold-label", "relevant")
+        given, option = (*given, "--out", tmp_path / "after"), "--gold-text"
+    _, said = dsplus(command, bundle, *given, "-q", option, "document", option, "question")
+    told = (
+        "warning: the small model was fitted on 'question' and 'document', in this order, and reads them in the other"
+    )
+    assert (told in said, f"leave {option} out" in said) == (True, True), said
+    _, said = dsplus(command, bundle, *given, "-q", option, "question", option, "document")
+    assert "in this order" not in said
+
+
 def test_a_row_without_one_of_its_texts_has_an_answer_or_an_error(bundle, tables, table, dsplus, tmp_path):
     assert dsplus("tune", bundle, "--data", tables[1], "--label", "relevant", "--large-column", "gpt", "-q")[0] == 0
     gap = table("gap.csv", NAMES, [*rows(3, 5), ("where is it", "", "no", "no")])
