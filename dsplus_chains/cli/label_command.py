@@ -68,7 +68,9 @@ def label(
                     store.attach(doubt.row, signs[told], origin=LABELLED_BY_DOUBT)
                     given += 1
                     say(_views(signs[told], doubt))
-            say(f"{given} labels are in {experience}. `dsplus learn` learns from them.")
+            total = sum(row.gold is not None for row in store.rows())
+            labels_are = "label is" if total == 1 else "labels are"
+            say(f"Given now: {given}. In all, {total} {labels_are} in {experience}. `dsplus learn` learns from them.")
 
 
 def _signs(labels: Sequence[Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from dsplus_chains.cli.experience_options import (
     open_experience,
     read_gold,
 )
-from dsplus_chains.schema import InvalidInputError, share
+from dsplus_chains.schema import InvalidInputError, TrainingDataError, share
 
 if TYPE_CHECKING:
     from dsplus_chains.learning.promotion import Promotion
@@ -119,31 +119,42 @@ def learn(
         seen = images_beside(images, modality)
         labelled = read_gold(gold, column, gold_label, known=before.scorer.labels, modality=modality)
         with open_experience(experience) as store, nullcontext() if quiet else Console(stderr=True).status("Learning"):
-            after = teach(
-                before,
-                store,
-                gold=labelled,
-                images=seen,
-                aim=aim.value,
-                method=method.value,
-                rationale_weight=rationale_weight,
-                seed=seed,
-            )
+            try:
+                after = teach(
+                    before,
+                    store,
+                    gold=labelled,
+                    images=seen,
+                    aim=aim.value,
+                    method=method.value,
+                    rationale_weight=rationale_weight,
+                    seed=seed,
+                )
+            except (InvalidInputError, TrainingDataError) as error:
+                raise InvalidInputError(_in_options(error, experience)) from error
         _tell(before, after)
         pin = after.save(out)
         say(f"The new bundle is {out} (SHA-256 of its manifest: {pin}).")
         try:
             found = promote(after, before, look=look)
         except InvalidInputError as error:
-            say(f"It is not promoted, because it cannot be judged: {error}")
+            told = _in_options(error, experience)
+            say(f"It is not promoted, because it cannot be judged: {told}")
             if json is not None:
-                write_json(json, {"promoted": False, "look": look, "reasons": [f"it cannot be judged: {error}"]})
+                write_json(json, {"promoted": False, "look": look, "reasons": [f"it cannot be judged: {told}"]})
             raise typer.Exit(NOT_PROMOTED) from error
         _judge(found)
         if json is not None:
             write_json(json, found.to_dict())
         if not found.promoted:
             raise typer.Exit(NOT_PROMOTED)
+
+
+def _in_options(error: Exception, experience: Path) -> str:
+    """What the library says of labelled rows, in the words of the command."""
+    as_option = f"give them by --gold FILE, or take `dsplus bootstrap {experience}`, which needs none"
+    told = str(error).replace("give gold=(texts, labels)", as_option)
+    return told.replace("learn with gold= from", "learn with --gold from")
 
 
 def _own_columns(bundle: Bundle) -> Column:
@@ -174,9 +185,10 @@ def _tell(before: Bundle, after: Bundle) -> None:
 def _judge(found: Promotion) -> None:
     """Say the verdict, with its numbers and reasons."""
     told = found.judgement
+    change = f"rises by {-told.gain:.4f}" if told.gain < 0 else f"falls by {told.gain:.4f}"
     say(
         f"On {told.n} labelled rows that neither model had seen, accuracy goes from {share(told.accuracy_before)} to "
-        f"{share(told.accuracy_after)}. The log loss falls by {told.gain:.4f} nats (p = {told.p_value:.3g}; "
+        f"{share(told.accuracy_after)}. The log loss {change} nats (p = {told.p_value:.3g}; "
         f"{told.level:.3g} or less is needed)."
     )
     if found.promoted:

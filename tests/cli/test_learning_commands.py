@@ -8,6 +8,7 @@ import re
 import sqlite3
 import sys
 from contextlib import closing
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -129,6 +130,11 @@ def test_the_answers_of_logs_are_kept_to_be_labelled(logs, dsplus, typed, tmp_pa
         assert all(row.text and row.large in LABELS for row in store.rows())
     code, said = typed(("label", out, "--experience", kept, "--n", 2, *QUIET), "1\n2\n")
     assert (code, len(labels_in(kept))) == (0, 2), said
+    assert "Given now: 2. In all, 2 labels are in" in said
+    code, said = typed(("label", out, "--experience", kept, "--n", 1, *QUIET), "1\n")
+    assert "Given now: 1. In all, 3 labels are in" in said
+    code, said = dsplus("learn", out, "--experience", kept, "--out", tmp_path / "next", *QUIET)
+    assert (code, f"give them by --gold FILE, or take `dsplus bootstrap {kept}`" in said) == (2, True), said
     assert dsplus("bootstrap", kept, "--instruction", "Which?", "--out", out, *QUIET)[0] == 0
 
 
@@ -190,6 +196,7 @@ def test_what_cannot_be_judged_is_written_but_not_promoted(start, traffic, table
     assert (verdict["promoted"], verdict["look"]) == (False, 1)
     assert "it cannot be judged: Got 0 labelled texts" in verdict["reasons"][0]
     assert (code, "cannot be judged: Got 0 labelled texts" in said) == (4, True), said
+    assert ("learn with --gold from" in said, "gold=" in said) == (True, False), said
     assert "The threshold stays. There are too few labelled rows for another one." in said
     assert Bundle.load(tmp_path / "next").metadata["rows"] == 100
 
@@ -217,6 +224,15 @@ def test_the_aims_of_the_command_are_those_of_the_library():
     from dsplus_chains.cli.learn_command import Aim
 
     assert tuple(Aim) == get_args(AimName)
+
+
+@pytest.mark.parametrize(("gain", "told"), [(0.25, "falls by 0.2500 nats"), (-0.022, "rises by 0.0220 nats")])
+def test_a_loss_that_rises_does_not_fall_by_less_than_nothing(gain, told, capsys):
+    from dsplus_chains.cli.learn_command import _judge
+
+    numbers = SimpleNamespace(n=9, accuracy_before=0.5, accuracy_after=0.5, gain=gain, p_value=0.5, level=0.05)
+    _judge(SimpleNamespace(judgement=numbers, promoted=True))
+    assert told in capsys.readouterr().out
 
 
 def asked(said):
