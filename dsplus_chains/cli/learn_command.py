@@ -185,10 +185,9 @@ def _tell(before: Bundle, after: Bundle) -> None:
 def _judge(found: Promotion) -> None:
     """Say the verdict, with its numbers and reasons."""
     told = found.judgement
-    change = f"rises by {-told.gain:.4f}" if told.gain < 0 else f"falls by {told.gain:.4f}"
     say(
         f"On {told.n} labelled rows that neither model had seen, accuracy goes from {share(told.accuracy_before)} to "
-        f"{share(told.accuracy_after)}. The log loss {change} nats (p = {told.p_value:.3g}; "
+        f"{share(told.accuracy_after)}. The log loss {told.change} (p = {told.p_value:.3g}; "
         f"{told.level:.3g} or less is needed)."
     )
     if found.promoted:

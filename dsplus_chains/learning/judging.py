@@ -54,11 +54,16 @@ class Judgement:
     harmed: tuple[int, ...]
 
     @property
+    def change(self) -> str:
+        """How the log loss changes, in words."""
+        return f"rises by {-self.gain:.4f} nats" if self.gain < 0 else f"falls by {self.gain:.4f} nats"
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """What speaks against the candidate. Without a reason it may be promoted."""
         against = []
         if not self.p_value <= self.level:
-            told = f"its log loss falls by {self.gain:.4f} nats, with p = {self.p_value:.3g} above {self.level:.3g}"
+            told = f"its log loss {self.change}, with p = {self.p_value:.3g} above {self.level:.3g}"
             against.append(f"it is not shown to be better: {told}")
         if self.accuracy_after < self.accuracy_before - MOST_LOST:
             told = f"from {share(self.accuracy_before)} to {share(self.accuracy_after)}"

@@ -229,8 +229,9 @@ def test_the_aims_of_the_command_are_those_of_the_library():
 @pytest.mark.parametrize(("gain", "told"), [(0.25, "falls by 0.2500 nats"), (-0.022, "rises by 0.0220 nats")])
 def test_a_loss_that_rises_does_not_fall_by_less_than_nothing(gain, told, capsys):
     from dsplus_chains.cli.learn_command import _judge
+    from dsplus_chains.learning.judging import Judgement
 
-    numbers = SimpleNamespace(n=9, accuracy_before=0.5, accuracy_after=0.5, gain=gain, p_value=0.5, level=0.05)
+    numbers = Judgement(n=9, accuracy_before=0.5, accuracy_after=0.5, gain=gain, p_value=0.5, level=0.05, harmed=())
     _judge(SimpleNamespace(judgement=numbers, promoted=True))
     assert told in capsys.readouterr().out
 

@@ -187,9 +187,9 @@ def test_what_changes_no_kind_of_answer_leaves_the_small_model_its_turn(bound):
 
 
 def test_a_large_model_that_is_bound_to_more_is_told(caplog):
-    chat = ShuntChatModel(large=MODEL.bind(tools=["t-small-turns"]), scorer=small, threshold=0.9, labels=LABELS)
+    chat = ShuntChatModel(large=MODEL.bind(only_here="small turns"), scorer=small, threshold=0.9, labels=LABELS)
     assert chat.invoke("a charge").text == "technical"
-    assert "bound to tools, so it answers all" in caplog.text
+    assert "bound to only_here, so it answers all" in caplog.text
 
 
 def test_a_bundle_is_no_small_model(scorer):
