@@ -173,7 +173,7 @@ def _found(value: Any, when: When, *, takes_turns: bool) -> str | NoText:
         return _last_turn(messages, when)
     fields = fields_of(value)
     if fields is not None:
-        texts = [key for key, held in fields.items() if isinstance(held, str) and not _IDENTIFIER.search(key)]
+        texts = [key for key, held in fields.items() if isinstance(held, str) and not _IDENTIFIER.search(str(key))]
         chat = fields.get("messages")
         messages = _messages(chat)
         if messages is not None or (isinstance(chat, (list, tuple)) and not chat):
@@ -186,7 +186,7 @@ def _found(value: Any, when: When, *, takes_turns: bool) -> str | NoText:
         chats = [
             key
             for key, held in fields.items()
-            if (_asks(held) and not _HISTORY.search(key) if texts else _messages(held) is not None)
+            if (_asks(held) and not _HISTORY.search(str(key)) if texts else _messages(held) is not None)
         ]
         if (key := _meant([*texts, *chats])) is not None:
             others = [held for name, held in fields.items() if name != key]

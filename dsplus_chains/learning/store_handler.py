@@ -66,7 +66,7 @@ class StoreHandler(BaseCallbackHandler):
         around = None if parent_run_id is None else self._heard.get(parent_run_id)
         if around is not None:
             around.told.extend(heard.told)
-            around.records.extend(records)
+            around.records[:] = [one for one in around.records if not _is_among(one, records)] + records
             return
         for record in records:
             is_cut = record["source"] == "large" and "large" not in record  # a stream that an event tells
@@ -76,4 +76,5 @@ class StoreHandler(BaseCallbackHandler):
 
 def _is_among(record: Any, others: list[Any]) -> bool:
     """Whether the decision of a record is that of another one."""
-    return any(record.get("prediction") is other.get("prediction") for other in others)
+    known = record.get("prediction")
+    return known is not None and any(known is other.get("prediction") for other in others)

@@ -216,9 +216,11 @@ def _with_calls(body: list[ast.stmt], entry_points: Collection[str]) -> list[ast
     calls: list[str] = []
     for check in _checks(body):
         parameters = len(check.args.args)
+        if check.decorator_list or check.args.defaults:
+            continue
         if check.name not in used and parameters == 0 and check.name.startswith("test"):
             calls.append(f"{check.name}()")
-        elif check.name not in used and parameters == len(entry_points) == 1:
+        elif check.name == "check" and check.name not in used and parameters == len(entry_points) == 1:
             calls.append(f"{check.name}({next(iter(entry_points))})")
     return [*body, *(ast.Expr(expression_tree(call)) for call in calls)]
 

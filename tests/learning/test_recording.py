@@ -259,6 +259,15 @@ def test_a_handler_records_a_decision_in_a_chain_whatever_is_made_of_it(store):
     assert sorted((row.text, row.source) for row in store.rows()) == [("bad", "small")] * 4 + [("so?", "large")] * 2
 
 
+def test_a_handler_records_a_decision_once_however_often_it_is_handed_on(store):
+    chain = data_shunt(predict, lambda _: "positive", labels=SENTIMENTS, threshold=0.9, instruction="q")
+    more = RunnablePassthrough.assign(n=lambda _: 1)
+    (chain | more | more | RunnablePassthrough() | (lambda record: record["answer"])).invoke(
+        "bad", {"callbacks": [store.handler()]}
+    )
+    assert [row.text for row in store.rows()] == ["bad"]
+
+
 def test_inputs_whose_text_nobody_can_tell_are_told(store, caplog):
     app = record_answers(lambda ticket: "billing", store)
     assert app.batch([{"title": "a", "body": "b"}] * 2) == ["billing"] * 2
