@@ -173,7 +173,7 @@ def _found(value: Any, when: When, *, takes_turns: bool) -> str | NoText:
         return _last_turn(messages, when)
     fields = fields_of(value)
     if fields is not None:
-        texts = [key for key, held in fields.items() if isinstance(held, str) and not _IDENTIFIER.search(str(key))]
+        texts = [key for key, held in fields.items() if isinstance(held, str) and not _is_identifier(key)]
         chat = fields.get("messages")
         messages = _messages(chat)
         if messages is not None or (isinstance(chat, (list, tuple)) and not chat):
@@ -198,8 +198,15 @@ def _found(value: Any, when: When, *, takes_turns: bool) -> str | NoText:
             told = f"texts or conversations under {[*texts, *chats]}"
             msg = f"Got {what_came(value)} with {told}, and cannot tell which one is meant. {_HOW}"
             raise InvalidInputError(msg)
-    msg = f"Got {what_came(value)} but expected a text, messages, or a dict with one of them. {_HOW}"
+    passed_over = (
+        " A key such as 'user_id' is not taken for one." if fields and any(map(_is_identifier, fields)) else ""
+    )
+    msg = f"Got {what_came(value)} but expected a text, messages, or a dict with one of them.{passed_over} {_HOW}"
     raise InvalidInputError(msg)
+
+
+def _is_identifier(key: Any) -> bool:
+    return _IDENTIFIER.search(str(key)) is not None
 
 
 def _meant(keys: Sequence[str]) -> str | None:

@@ -15,13 +15,12 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import get_config_list
-from langchain_core.runnables.history import RunnableWithMessageHistory
 from typing_extensions import override
 
 from dsplus_chains.integrations.app_shunt import AppShunt
 from dsplus_chains.integrations.app_steps import wrapped_by
-from dsplus_chains.integrations.graph_shunt import GraphShunt, is_graph
-from dsplus_chains.integrations.history_shunt import HistoryShunt, remembering
+from dsplus_chains.integrations.graph_shunt import GraphShunt, graph_in
+from dsplus_chains.integrations.history_shunt import HistoryShunt, history_in, remembering
 from dsplus_chains.integrations.output_type import ends_in_chat_model, ends_in_text_parser
 from dsplus_chains.integrations.small_message import SMALL_MODEL, as_chunk, small_message, text_of
 from dsplus_chains.running.flow import Ask, Configs, Flow
@@ -200,9 +199,11 @@ def heard_shunt(app: Runnable[Any, Any], made: Sequence[Any], parts: Mapping[str
         return SaidShunt(**parts, small=SmallReply(write=parts["write"]))
     if made and ends_in_text_parser(app) and all(isinstance(said, str) for said in made):
         return TextShunt(**parts, small=SmallReply(write=partial(_message_of, parts["write"])))
-    if isinstance(app, RunnableWithMessageHistory):
-        return HistoryShunt(**parts, small=remembering(app, parts["write"]))
-    return GraphShunt(**parts) if is_graph(app) else AppShunt(**parts)
+    history, config = history_in(app)
+    if history is not None:
+        small = remembering(history, parts["write"]).with_config(config)
+        return HistoryShunt(**parts, small=small, key=history.input_messages_key)
+    return GraphShunt(**parts) if graph_in(app) is not None else AppShunt(**parts)
 
 
 def _message_of(write: Callable[[Any], Any], label: Any) -> AIMessage:

@@ -10,12 +10,16 @@ from langchain_core.runnables import Runnable
 from typing_extensions import override
 
 from dsplus_chains.integrations.app_shunt import AppShunt
+from dsplus_chains.integrations.app_steps import wrapped_by
 from dsplus_chains.integrations.small_message import SMALL_MODEL, as_chunk
 
 
-def is_graph(app: Runnable[Any, Any]) -> bool:
-    """Whether an app is a compiled graph."""
-    return all(hasattr(app, name) for name in ("stream_mode", "stream_channels", "get_state"))
+def graph_in(app: Runnable[Any, Any]) -> Runnable[Any, Any] | None:
+    """The compiled graph that an app is, or that it wraps, as `with_config` does. None if there is none."""
+    inner: Runnable[Any, Any] | None = app
+    while inner is not None and not all(hasattr(inner, name) for name in ("stream_mode", "stream_channels", "nodes")):
+        inner = wrapped_by(inner)
+    return inner
 
 
 class GraphShunt(AppShunt):
@@ -23,11 +27,16 @@ class GraphShunt(AppShunt):
 
     @override
     def _pieces(self, output: Any, _kwargs: Mapping[str, Any]) -> Iterator[Any]:
-        asked: Any = _kwargs.get("stream_mode") or getattr(self._app, "stream_mode", "values")
+        asked: Any = _kwargs.get("stream_mode") or getattr(graph_in(self._app), "stream_mode", "values")
         modes: list[str] = [asked] if isinstance(asked, str) else list(asked)
         for mode in modes:
             for piece in pieces_of(output, mode):
-                yield piece if isinstance(asked, str) else (mode, piece)
+                if _kwargs.get("version") == "v2":
+                    more = {"interrupts": ()} if mode == "values" else {}
+                    yield {"type": mode, "ns": (), "data": piece, **more}
+                    continue
+                before = [*([()] if _kwargs.get("subgraphs") else []), *([] if isinstance(asked, str) else [mode])]
+                yield (*before, piece) if before else piece
 
 
 def pieces_of(state: Any, mode: str) -> list[Any]:

@@ -8,11 +8,13 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import merge_configs
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from typing_extensions import override
 
 from dsplus_chains.integrations.app_shunt import AppShunt
+from dsplus_chains.integrations.app_steps import wrapped_by
 from dsplus_chains.running.flow import Ask, Configs
 
 LABEL_KEY = "dsplus_label"
@@ -26,9 +28,11 @@ class HistoryShunt(AppShunt):
 
     Args:
         small: What writes the small model's answers. See `remembering`.
+        key: The key of a dict under which the app takes the human turn. None if it takes messages.
     """
 
     small: Runnable[Any, Any]
+    key: str | None
 
     @override
     def _writing(self, records: list[dict[str, Any]], configs: Configs) -> Ask:
@@ -36,9 +40,19 @@ class HistoryShunt(AppShunt):
             merge_configs(config, {"configurable": {LABEL_KEY: record["answer"]}})
             for record, config in zip(records, configs, strict=True)
         ]
-        key = getattr(self._app, "input_messages_key", None)
         turns = [HumanMessage(str(record["input"])) for record in records]
-        return Ask(self.small, [[turn] if key is None else {key: turn} for turn in turns], told)
+        return Ask(self.small, [[turn] if self.key is None else {self.key: turn} for turn in turns], told)
+
+
+def history_in(app: Runnable[Any, Any]) -> tuple[RunnableWithMessageHistory | None, RunnableConfig]:
+    """What keeps the messages in an app, which may be wrapped, and the configurable values of its wrappings."""
+    inner: Runnable[Any, Any] | None = app
+    config: RunnableConfig = {}
+    while inner is not None and not isinstance(inner, RunnableWithMessageHistory):
+        own = inner.config.get("configurable", {}) if isinstance(inner, RunnableBindingBase) else {}
+        config = merge_configs({"configurable": own}, config)
+        inner = wrapped_by(inner)
+    return inner, config
 
 
 def remembering(app: RunnableWithMessageHistory, write: Callable[[Any], Any]) -> Runnable[Any, Any]:

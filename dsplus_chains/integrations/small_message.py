@@ -48,10 +48,14 @@ def as_message(said: Any) -> AIMessage:
     said = settled(said)
     is_pair = isinstance(said, tuple) and len(said) == 2 and all(isinstance(part, str) for part in said)
     if is_pair or isinstance(said, BaseMessage) or (isinstance(said, Mapping) and {"role", "content"} <= said.keys()):
-        (said,) = convert_to_messages([said])
-        if not isinstance(said, AIMessage):
+        try:
+            (found,) = convert_to_messages([said])
+        except (ValueError, NotImplementedError):  # as LangChain says that it is no message
+            found = None
+        if not isinstance(found, AIMessage):
             msg = f"Got {what_came(said)} as a reply but expected a text, or a message of the assistant"
             raise InvalidInputError(msg)
+        said = found
     if not isinstance(said, AIMessage):
         return small_message(said)
     usage = said.usage_metadata or small_message("").usage_metadata

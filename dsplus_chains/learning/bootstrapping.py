@@ -80,7 +80,8 @@ def bootstrap(
 
     Without labelled rows, nothing is known of the truth. The small model then learns to agree with the large one, and
     the threshold keeps the answers on which both agree. Its numbers are **agreement**, and they say so. They are no
-    accuracy. A few corrections teach it in the place of the answers, and are left out of the numbers.
+    accuracy. A few corrections teach it in the place of the answers, and are left out of the numbers. A correction to
+    what is none of the labels leaves its row out.
 
     With labelled rows, the small model learns what both together say, as in `learn`. Its numbers are then accuracy, by
     the labelled rows that the large model has answered too.
@@ -231,6 +232,9 @@ def _agreeing(
     true = {row.text_hash: read(row.gold) for row in rows if row.gold is not None}
     last = {row.text_hash: (row.text, row.large) for row in rows if row.text and row.large is not None}
     last |= {row.text_hash: (row.text, true[row.text_hash]) for row in rows if row.text and row.text_hash in true}
+    if strange := [row.gold for row in rows if row.text_hash in true and true[row.text_hash] is None]:
+        msg = f"Got true labels that are none of the labels, such as {shown(strange[0])}; their rows are left out"
+        warnings.warn(msg, TrainingDataWarning, stacklevel=3)
     counts = Counter(label_key(said) for _, said in last.values())
     rank = {label_key(name): number for number, name in enumerate(names)}
     often = [

@@ -117,6 +117,7 @@ def test_the_text_is_found(text, given, expected):
 def test_no_text_is_guessed(given):
     with pytest.raises(InvalidInputError, match="Say where it is with text="):
         text_reader("auto")(given)
+    assert text_reader("auto")({1: "a refund"}) == "a refund"
 
 
 APP_ALONE = {

@@ -143,6 +143,36 @@ def test_a_graph_streams_a_small_turn_in_the_modes_that_are_asked_for():
     ]
 
 
+@pytest.mark.parametrize("mode", ["updates", "values", "messages", ["updates", "messages"]])
+@pytest.mark.parametrize("more", [{}, {"subgraphs": True}, {"version": "v2"}], ids=["plain", "subgraphs", "v2"])
+@pytest.mark.parametrize("wrap", [lambda graph: graph, lambda graph: graph.with_config(tags=["t"])])
+def test_a_small_turn_has_the_form_of_the_graphs_own(mode, more, wrap):
+    graph = graph_of(lambda state: {"messages": [MODEL.invoke(state["messages"])]})
+    shunted = around(wrap(graph), output=lambda label: {"messages": [AIMessage(label)]}, read="messages.-1.content")
+
+    def form(piece):
+        if isinstance(piece, dict):
+            return sorted(piece) if "type" in piece else dict
+        return [one if isinstance(one, str) else type(one) for one in piece]
+
+    small_turn, own = (
+        [form(piece) for piece in shunted.stream({"messages": [("human", text)]}, stream_mode=mode, **more)]
+        for text in ("a charge", "hello")
+    )
+    assert small_turn
+    assert all(piece in own for piece in small_turn)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_history_may_be_wrapped():
+    kept: dict = {}
+    app = RunnableWithMessageHistory(
+        MODEL, lambda session_id: kept.setdefault(session_id, InMemoryChatMessageHistory())
+    ).with_config(configurable={"session_id": "a"})
+    around(app.with_retry(), output=AIMessage).invoke([HumanMessage("a charge")])
+    assert [said.text for said in kept["a"].messages] == ["a charge", "billing"]
+
+
 @pytest.mark.parametrize("text", ["hello", "a charge"])
 async def test_a_stream_of_messages_has_chunks_alone(text):
     shunted = around(ChatPromptTemplate.from_template("{q}") | MODEL)
@@ -176,8 +206,9 @@ def test_a_reply_may_be_a_message_in_any_form_but_none_of_a_human():
         reply = {"billing": said, "technical": "Restart it."}
         chat = ShuntChatModel(large=MODEL, scorer=small, threshold=0.9, labels=LABELS, reply=reply)
         assert chat.invoke("a charge").text == "It is paid."
-    with pytest.raises(ValueError, match="expected a text, or a message of the assistant"):
-        ShuntChatModel(large=MODEL, scorer=small, threshold=0.9, labels=LABELS, reply=HumanMessage)
+    for wrong in (HumanMessage, lambda label: ("Dear", "Sir")):
+        with pytest.raises(ValueError, match="expected a text, or a message of the assistant"):
+            ShuntChatModel(large=MODEL, scorer=small, threshold=0.9, labels=LABELS, reply=wrong)
 
 
 @pytest.mark.parametrize("bound", [{"reasoning_effort": "low"}, {"user": "u"}, {"extra_headers": {"x": "y"}}])

@@ -491,6 +491,14 @@ def test_a_few_corrections_teach_in_the_place_of_wrong_answers_and_judge_nothing
     assert (before.tuned.n, after.tuned.n, after.tuned.against) == (308, 300, "large_answers")
 
 
+def test_a_correction_to_no_label_is_told_and_teaches_nothing(stream):
+    known = experience(stream.texts, stream.answers)
+    known[0] = replace(known[0], gold="taxi", gold_origin="correction")
+    with pytest.warns(TrainingDataWarning, match="none of the labels, such as 'taxi'; their rows are left out"):
+        found = bootstrap(known, labels=LABELS, encoder=TinyEncoder(dimensions=256))
+    assert found.metadata["rows"] == 299
+
+
 def test_large_answers_judge_no_candidate(gold, stream):
     """The rows on which the large model is wrong count as well, and by their true label."""
     said = [LABELS[(LABELS.index(one) + 1) % 3] for one in gold.labels[:30]] + gold.labels[30:]

@@ -19,7 +19,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RunnableGenerator, RunnableLambda, RunnableParallel, RunnablePassthrough
 from langchain_core.tracers.context import collect_runs
 from pydantic import BaseModel
 
@@ -266,6 +266,21 @@ def test_a_handler_records_a_decision_once_however_often_it_is_handed_on(store):
         "bad", {"callbacks": [store.handler()]}
     )
     assert [row.text for row in store.rows()] == ["bad"]
+
+
+def test_a_handler_keeps_each_decision_of_a_long_run_when_the_next_one_comes(store):
+    chain = data_shunt(predict, lambda _: "positive", labels=SENTIMENTS, threshold=0.9, instruction="q")
+    kept = []
+
+    def agent(texts, config):
+        for text in texts:
+            chain.invoke(text, config)
+            kept.append(len(store))
+        return RunnableParallel(a=chain, b=chain).invoke("bad", config)["a"]
+
+    RunnableLambda(agent).invoke(["bad", "so?", "bad"], {"callbacks": [store.handler()]})
+    assert kept == [0, 1, 2]
+    assert [row.text for row in store.rows()] == ["bad", "so?", "bad", "bad", "bad"]
 
 
 def test_inputs_whose_text_nobody_can_tell_are_told(store, caplog):
